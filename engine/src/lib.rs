@@ -1,0 +1,9 @@
+//! The payer-drift engine: what is computed, and the locking protocol under which it is.
+pub mod claim;
+pub mod drift;
+pub mod lock;
+pub mod op;
+pub mod policy;
+pub mod protocol;
+pub mod run;
+pub mod session;

@@ -1,0 +1,1 @@
+//! The checks: each asks one question of a history. One check a file.
