@@ -1,6 +1,11 @@
 //! Driftlock proves, by running it, that a database-backed job survives concurrency.
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod exit;
 pub mod history;
+pub mod lens;
+pub mod mutant;
+pub mod schedule;
+pub mod sqlite_busy;
 pub mod verdict;
