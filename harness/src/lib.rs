@@ -2,6 +2,7 @@
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod database;
 pub mod exit;
 pub mod history;
 pub mod lens;

@@ -65,11 +65,12 @@ pub trait Watch: Send {
         sessions: &[SessionId],
     ) -> impl Future<Output = Result<Vec<(SessionId, Vec<SessionId>)>, DbError>> + Send;
 
-    /// Whether somebody holds the lock that serialises the tasks of `key`: tries to take it, without waiting.
+    /// Whether somebody holds the lock that serialises the tasks of `key`: tries to take it, without
+    /// waiting. `None` where the strategy has no lock.
     ///
     /// # Errors
     /// The server cannot be asked.
-    fn is_locked(&mut self, key: CustomerId) -> impl Future<Output = Result<bool, DbError>> + Send;
+    fn is_locked(&mut self, key: CustomerId) -> impl Future<Output = Result<Option<bool>, DbError>> + Send;
 }
 
 #[derive(Debug, Default)]
@@ -202,8 +203,9 @@ impl Opening {
             }
         }
         let from = self.clock.now();
-        let held = watch.is_locked(key).await?;
-        seen.push(Seen::Probe { from, until: self.clock.now(), key, holder: self.holder, held });
+        if let Some(held) = watch.is_locked(key).await? {
+            seen.push(Seen::Probe { from, until: self.clock.now(), key, holder: self.holder, held });
+        }
         Ok(())
     }
 
