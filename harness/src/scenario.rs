@@ -4,8 +4,14 @@
 //! A [`Scenario`] comes from a TOML file and holds its invariants: who has one need not look again.
 //! Everything that is wrong with a file is reported at once, with its place.
 
+mod build;
 pub mod data;
-pub mod names;
+mod draft;
+mod file;
+mod names;
+pub mod problem;
+mod read;
+mod rules;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +24,7 @@ use jiff::civil::Date;
 
 use crate::history::Fault;
 
+pub use file::{FILE_BYTES_MAX, LoadError};
 pub use names::CheckName;
 
 /// One scenario: a case for each of its strategies.
