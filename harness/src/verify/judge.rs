@@ -7,9 +7,7 @@ use super::execute::Executed;
 use super::plan::Case;
 use crate::check::{self, Answer, CheckName};
 use crate::history::{History, Seen};
-use crate::report::{
-    CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample,
-};
+use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
 use crate::scenario::Expected;
 use crate::verdict::Verdict;
 
