@@ -74,6 +74,18 @@ impl Database {
         }
     }
 
+    /// Opens a session that does not notice deadlocks, so that another one of the circle does. Where
+    /// the role may not set that, it is a session like any other.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn connect_patiently(&self) -> Result<Driver, DbError> {
+        match self {
+            Self::Postgres(database) => database.connect_patiently().await.map(Driver::Postgres),
+            Self::Sqlite(_) => self.connect().await,
+        }
+    }
+
     /// Reads every run and every event, ordered by run and business key.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 //! Driftlock proves, by running it, that a database-backed job survives concurrency.
+pub mod actor;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -12,3 +13,4 @@ pub mod scenario;
 pub mod schedule;
 pub mod sqlite_busy;
 pub mod verdict;
+pub mod verify;

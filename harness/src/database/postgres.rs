@@ -51,13 +51,24 @@ impl PgDatabase {
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn connect(&self) -> Result<PgSession, DbError> {
+        PgSession::open(self.configured().await?).await
+    }
+
+    pub(super) async fn connect_patiently(&self) -> Result<PgSession, DbError> {
+        let mut connection = self.configured().await?;
+        // Only superusers may set it, and who may not gets a session like any other.
+        let _ = sqlx::raw_sql("SET deadlock_timeout = '10min'").execute(&mut connection).await;
+        PgSession::open(connection).await
+    }
+
+    async fn configured(&self) -> Result<PgConnection, DbError> {
         let mut connection = self.plain().await?;
         let lock_timeout = self.lock_timeout.map_or(0, |timeout| timeout.as_millis());
         let settings =
             format!("SET lock_timeout = {lock_timeout}; SET statement_timeout = {}", STATEMENT_MAX.as_millis());
         let set = sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut connection).await;
         set.map_err(|error| classify(error, Kind::Begin))?;
-        PgSession::open(connection).await
+        Ok(connection)
     }
 
     pub(super) async fn watcher(&self, strategy: LockStrategy) -> Result<PgWatcher, DbError> {

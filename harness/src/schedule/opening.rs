@@ -187,7 +187,7 @@ impl Opening {
         };
         let [first, second] =
             if self.plan.bystanders_first { [Role::Bystander, Role::Worker] } else { [Role::Worker, Role::Bystander] };
-        for roles in [vec![first], vec![first, second]] {
+        for roles in [vec![Role::Antagonist], vec![Role::Antagonist, first], vec![Role::Antagonist, first, second]] {
             self.update(|state| {
                 state.stage = Stage::Held {
                     workers: roles.contains(&Role::Worker),
@@ -215,8 +215,8 @@ impl Opening {
         others.map(|(actor, _)| (actor, state.actor(*actor))).all(|(actor, one)| {
             let there = match (role, self.plan.release) {
                 (Role::Bystander, _) => one.writes > 0 || waiting.contains(actor),
-                (_, Release::OthersWait) => waiting.contains(actor),
-                (_, Release::OthersTimedOut) => one.timeouts > 0,
+                (Role::Antagonist, _) | (Role::Worker, Release::OthersWait) => waiting.contains(actor),
+                (Role::Worker, Release::OthersTimedOut) => one.timeouts > 0,
             };
             there || one.finished
         })
