@@ -8,8 +8,8 @@ mod build;
 pub mod data;
 mod draft;
 mod file;
-mod names;
 pub mod problem;
+pub mod promised;
 mod read;
 mod rules;
 
@@ -22,10 +22,10 @@ use drift_engine::run::RunId;
 use drift_engine::session::Kind;
 use jiff::civil::Date;
 
+use crate::check::CheckName;
 use crate::history::Fault;
 
 pub use file::{FILE_BYTES_MAX, LoadError};
-pub use names::CheckName;
 
 /// One scenario: a case for each of its strategies.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +94,8 @@ pub enum Source {
         /// The number of claims of each customer, at least 1; [`data::CLAIMS_MAX`] over all customers.
         claims_per_customer: u32,
     },
-    /// From a CSV file; the path is resolved against the scenario file's directory.
+    /// From a CSV file with as many customers as the data has, numbered as they appear; the path is
+    /// resolved against the scenario file's directory.
     Csv(PathBuf),
 }
 
@@ -175,22 +176,24 @@ pub enum Journal {
     Delete,
 }
 
-/// The contention that is arranged at the start: the first task that holds the lock of customer 1
-/// (or, without a lock, has begun) is held, and let go when the others are where they should be.
+/// The contention that is arranged at the start: the first worker's task, for customer 1, is held,
+/// and let go when the others are where they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// The operation before which it is held: [`Kind::Commit`], or [`Kind::Write`] (the first one).
+    /// The operation before which it is held: [`Kind::Commit`], or [`Kind::Write`] (the first one
+    /// after its read). With an antagonist it is held as soon as it has its lock.
     pub before: Kind,
-    /// When it is let go.
+    /// When it is let go; [`Until::OthersTimedOut`] only where a timeout is set and every strategy
+    /// takes a lock.
     pub until: Until,
 }
 
 /// When the held task is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Until {
-    /// The server reports that each of the other workers with a task for the same customer waits.
+    /// The server reports that each other worker waits, or it has nothing left to do.
     OthersWait,
-    /// Each of them has seen a lock timeout.
+    /// Each other worker has seen a lock timeout, or has nothing left to do.
     OthersTimedOut,
 }
 
@@ -208,7 +211,7 @@ pub struct Arrivals {
 pub struct FaultPlan {
     /// The number of the task, from 0, below the number of tasks.
     pub task: u32,
-    /// The operation that fails: [`Kind::Commit`], or [`Kind::Write`] (the first one of a try).
+    /// The operation that fails: [`Kind::Commit`], or [`Kind::Write`] (the first one after the read).
     pub before: Kind,
     /// How it fails; [`Fault::Terminate`] on PostgreSQL only.
     pub action: Fault,
@@ -264,15 +267,5 @@ impl Scenario {
             let there = self.strategies.iter().filter(move |strategy| strategy.backend() == *backend);
             there.map(move |strategy| (*backend, *strategy))
         })
-    }
-
-    /// Why a check is not judged in a case, as one sentence; `None` if it is.
-    ///
-    /// What a strategy does not promise is not judged, unless the case is expected to violate it.
-    pub fn not_applicable(&self, check: CheckName, strategy: LockStrategy) -> Option<&'static str> {
-        if self.expectation(strategy.backend(), strategy) == (Expected::Violation { check }) {
-            return None;
-        }
-        check.unpromised(strategy.promises(), self.arrivals.is_some())
     }
 }

@@ -14,7 +14,8 @@ use toml::de::DeValue;
 
 use super::data::CLAIMS_MAX;
 use super::read::{self, Field, Read, Section, Wrong};
-use super::{Arrival, CheckName, Journal, Keys, RunPlan, Until};
+use super::{Arrival, Journal, Keys, RunPlan, Until};
+use crate::check::CheckName;
 use crate::history::Fault;
 
 /// The longest time that a file may name, in milliseconds: 10 minutes.

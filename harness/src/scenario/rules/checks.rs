@@ -5,8 +5,10 @@ use toml::Spanned;
 
 use super::super::draft::Draft;
 use super::super::problem::Problem;
-use super::super::{CheckName, Expected, Keys, RunPlan};
+use super::super::promised::unpromised;
+use super::super::{Expected, Keys, RunPlan};
 use super::Rule;
+use crate::check::CheckName;
 
 pub(super) const RULES: [Rule; 6] =
     [needs_arrivals, needs_others, needs_hold, needs_several_keys, needs_shared_runs, is_judged_somewhere];
@@ -91,7 +93,7 @@ fn is_judged_somewhere(draft: &Draft, problems: &mut Vec<Problem>) {
     };
     for check in checks.get_ref() {
         let name = *check.get_ref();
-        let mut reasons = strategies.iter().map(|s| name.unpromised(s.promises(), draft.arrivals.is_some()));
+        let mut reasons = strategies.iter().map(|s| unpromised(name, s.promises(), draft.arrivals.is_some()));
         let is_named = expected.iter().any(|expect| expect.verdict == Expected::Violation { check: name });
         if !is_named && !strategies.is_empty() && reasons.all(|reason| reason.is_some()) {
             let names: Vec<_> = strategies.iter().map(|strategy| strategy.as_str()).collect();

@@ -9,12 +9,13 @@ use super::super::problem::Problem;
 use super::Rule;
 use crate::history::Fault;
 
-pub(super) const RULES: [Rule; 10] = [
+pub(super) const RULES: [Rule; 11] = [
     each_once,
     strategies_exist,
     backends_are_used,
     settings_are_used,
     antagonist_deadlocks,
+    antagonist_opens,
     termination_has_a_server,
     opening_has_others,
     until_of_a_hold,
@@ -104,6 +105,15 @@ fn antagonist_deadlocks(draft: &Draft, problems: &mut Vec<Problem>) {
         let message = format!("an antagonist cannot force a deadlock with {}", unsuited.join(", "));
         let help = "Run on postgres only, with strategies = [\"row-no-key\", \"advisory\"] or one of them.";
         problems.push(Problem::new(antagonist.span(), message).help(help));
+    }
+}
+
+fn antagonist_opens(draft: &Draft, problems: &mut Vec<Problem>) {
+    let (Some(antagonist), Some(opening)) = (&draft.antagonist, &draft.opening) else { return };
+    if *antagonist.get_ref() {
+        let problem = Problem::new(opening.span(), "an antagonist brings its own opening");
+        let problem = problem.also(antagonist.span(), "the antagonist");
+        problems.push(problem.help("The first task is held as soon as it has its lock. Leave `[opening]` out."));
     }
 }
 
@@ -232,6 +242,17 @@ mod tests {
         let case = sound().with("", "backends = [\"postgres\"]").with("", "strategies = \"all\"");
         let message = "an antagonist cannot force a deadlock with row, serializable, constraint";
         case.with("", "antagonist = true").is_err(message);
+    }
+
+    #[test]
+    fn antagonist_opens_ok() {
+        sound().with("", "antagonist = false").with("[opening]", "hold = \"write\"").is_ok();
+    }
+
+    #[test]
+    fn antagonist_opens_err() {
+        let case = sound().with("", "backends = [\"postgres\"]").with("", "antagonist = true");
+        case.with("[opening]", "hold = \"write\"").is_err("an antagonist brings its own opening");
     }
 
     #[test]
