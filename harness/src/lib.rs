@@ -3,4 +3,5 @@ pub mod check;
 pub mod cli;
 pub mod exit;
 pub mod history;
+pub mod oracle;
 pub mod verdict;
