@@ -9,6 +9,7 @@ pub mod history;
 pub mod lens;
 pub mod load;
 pub mod mutant;
+pub mod oracle;
 pub mod provision;
 pub mod report;
 pub mod scenario;
