@@ -1,4 +1,0 @@
-DROP TABLE drift_events;
-DROP TABLE drift_runs;
-DROP TABLE claims;
-DROP TABLE customers;

@@ -1,1 +1,0 @@
-DROP INDEX drift_events_unique_signal;

@@ -1,2 +1,0 @@
--- Nothing was attached, so nothing is detached.
-SELECT 1;
