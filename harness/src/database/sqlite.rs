@@ -1,14 +1,13 @@
 //! A SQLite file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drift_engine::session::{DbError, ErrorClass, Kind, SessionId};
 use drift_engine::sqlite::{SqliteSession, classify};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::history::StoredRun;
@@ -24,14 +23,9 @@ pub struct SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// The file at `path`, which exists; `busy_timeout` bounds each wait of its sessions.
-    pub fn new(path: PathBuf, journal: SqliteJournalMode, busy_timeout: Duration) -> Self {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .journal_mode(journal)
-            .foreign_keys(true)
-            .disable_statement_logging();
+    /// A file that `options` leads to; `busy_timeout` bounds each wait of its sessions.
+    pub fn new(options: SqliteConnectOptions, busy_timeout: Duration) -> Self {
+        let options = options.create_if_missing(false).disable_statement_logging();
         let (next, sessions) = (Arc::new(AtomicI64::new(1)), Arc::default());
         Self { options, busy_timeout, next, sessions }
     }
