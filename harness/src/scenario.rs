@@ -5,6 +5,7 @@
 //! Everything that is wrong with a file is reported at once, with its place.
 
 mod build;
+pub mod collect;
 pub mod data;
 mod draft;
 mod file;
