@@ -14,6 +14,7 @@ pub mod promised;
 mod read;
 mod rules;
 pub mod shipped;
+mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
