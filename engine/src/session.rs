@@ -88,6 +88,19 @@ pub trait Session: Send {
     fn call(&mut self, op: Self::Op) -> impl Future<Output = Result<Self::Reply, DbError>> + Send;
 }
 
+impl<S: Session> Session for &mut S {
+    type Op = S::Op;
+    type Reply = S::Reply;
+
+    fn id(&self) -> SessionId {
+        (**self).id()
+    }
+
+    fn call(&mut self, op: Self::Op) -> impl Future<Output = Result<Self::Reply, DbError>> + Send {
+        (**self).call(op)
+    }
+}
+
 /// Opens sessions.
 pub trait Connect: Send + Sync {
     /// What it opens.

@@ -3,7 +3,11 @@
 //!
 //! Times are [`Tick`]s; results are ordered by them alone.
 
+pub mod arrivals;
+pub mod build;
 pub mod file;
+pub mod transactions;
+pub mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,28 @@
+//! A database to use: on a given server, on a throw-away PostgreSQL from local binaries or a
+//! container, or in SQLite files; and its clean-up.
+//!
+//! Ownership is proved, never guessed. Whatever is made on this machine lives in a directory that
+//! its owner keeps locked (`directory`); databases on a given server belong to a session that
+//! holds an advisory lock (`given`). A lock that can be taken means that its owner is dead, and
+//! only then, and only with our marker on it, is anything swept.
+mod admin;
+mod binaries;
+mod choice;
+mod cluster;
+mod directory;
+mod error;
+mod name;
+mod process;
+mod server;
+mod settings;
+mod sqlite;
+mod sweep;
+
+pub use binaries::{Binaries, binary_directories};
+pub use choice::{GivenUrl, PostgresChoice};
+pub use error::ProvisionError;
+pub use name::RunName;
+pub use server::{Database, Role, Server, StartOptions, Way};
+pub use settings::{Profile, Settings};
+pub use sqlite::{Journal, SqliteDatabase, SqliteFiles, sqlite_version};
+pub use sweep::{Swept, sweep};

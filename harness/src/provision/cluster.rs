@@ -1,0 +1,299 @@
+//! A throw-away cluster from local server binaries, in a directory of its own.
+//!
+//! The directory is entered by its owner and the server's user alone; the socket in it is how the
+//! harness connects. The server lives in its own process group: Ctrl-C reaches the harness, which
+//! then ends the server in order.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::unistd::User;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+
+use super::binaries::Binaries;
+use super::directory::{self, Contents, OwnedDirectory};
+use super::{Profile, ProvisionError, name, process};
+
+/// Where the cluster is inside its directory.
+pub(super) const DATA: &str = "data";
+const SOCKET: &str = "socket";
+const LOG: &str = "server.log";
+/// Ours is the only socket in its directory, so the usual number serves where there is no TCP.
+const PORT: u16 = 5432;
+pub(super) const SUPERUSER: &str = "postgres";
+/// sun_path is 104 bytes on macOS (108 on Linux), with its final zero.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+const INITDB: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(3);
+const LOG_BYTES_SHOWN: usize = 2000;
+const STARTS_MAX: usize = 3;
+
+/// A running cluster. Dropping it stops the server and removes the directory; that blocks for some
+/// ten milliseconds, and never for longer than 13 s.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    server: Option<Child>,
+    directory: OwnedDirectory,
+    port: u16,
+    password: Option<String>,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts its server; with `tcp`, it also listens on a free port of
+    /// 127.0.0.1 and wants a password there.
+    ///
+    /// Cancellation: dropping the future ends what was started and removes what was made.
+    pub(super) async fn start(binaries: &Binaries, profile: Profile, tcp: bool) -> Result<Self, ProvisionError> {
+        let user = server_user()?;
+        let parent = parent(user.as_ref())?;
+        // The server's user must get through to its own directories, but need not list this one.
+        let mode = if user.is_some() { 0o711 } else { 0o700 };
+        let directory = OwnedDirectory::create(&parent, mode, &Contents::Cluster)?;
+        for name in [DATA, SOCKET] {
+            let path = directory.path().join(name);
+            fs::DirBuilder::new().mode(0o700).create(&path).map_err(ProvisionError::file("make", &path))?;
+            if let Some(user) = &user {
+                chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                    .map_err(ProvisionError::file("give the server's user", &path))?;
+            }
+        }
+        let programs = Programs { binaries, directory: directory.path(), user: user.as_ref() };
+        programs.initdb().await?;
+        let mut cluster = Self { server: None, directory, port: PORT, password: None };
+        let mut attempt = 1;
+        loop {
+            cluster.port = if tcp { free_port()? } else { PORT };
+            configure(cluster.directory.path(), profile, tcp.then_some(cluster.port))?;
+            let programs = Programs { binaries, directory: cluster.directory.path(), user: user.as_ref() };
+            cluster.server = Some(programs.postgres()?);
+            match cluster.ready().await {
+                // Somebody else may have taken the port between our looking and the server's.
+                Err(ProvisionError::Program { .. }) if tcp && attempt < STARTS_MAX => attempt += 1,
+                Err(error) => return Err(error),
+                Ok(connection) => {
+                    if tcp {
+                        cluster.password = Some(set_password(connection).await?);
+                    } else {
+                        let _ = connection.close().await;
+                    }
+                    return Ok(cluster);
+                }
+            }
+        }
+    }
+
+    /// How the harness connects: over the socket, as the superuser.
+    pub(super) fn options(&self, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(self.directory.path().join(SOCKET))
+            .port(self.port)
+            .username(SUPERUSER)
+            .database(database)
+            .ssl_mode(PgSslMode::Disable)
+            .application_name("driftlock")
+    }
+
+    /// Port and password for processes other than the harness, where TCP was asked for.
+    pub(super) fn tcp(&self) -> Option<(u16, &str)> {
+        self.password.as_deref().map(|password| (self.port, password))
+    }
+
+    /// The server's process id.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    /// Waits until the server lets us in.
+    async fn ready(&mut self) -> Result<PgConnection, ProvisionError> {
+        // This connection may set a password, and sqlx would log the statement.
+        let options = self.options("postgres").disable_statement_logging();
+        let log = self.directory.path().join(LOG);
+        let server = self.server.as_mut().expect("the server was started just before");
+        let poll = async {
+            loop {
+                if let Ok(Some(status)) = server.try_wait() {
+                    return Err(failed("postgres", status, &log));
+                }
+                if let Ok(connection) = options.connect().await {
+                    return Ok(connection);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        match tokio::time::timeout(READY, poll).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ProvisionError::Program {
+                program: "postgres",
+                why: format!("it did not accept a connection within {} s", READY.as_secs()),
+                log: end_of(&log),
+            }),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let gone = self.server.take().is_none_or(process::end_child);
+        if !gone {
+            tracing::warn!(directory = %self.directory.path().display(), "a throw-away server does not end");
+        }
+        // The directory's own drop removes it.
+    }
+}
+
+/// The programs of a cluster, as they must be run.
+struct Programs<'a> {
+    binaries: &'a Binaries,
+    directory: &'a Path,
+    user: Option<&'a User>,
+}
+
+impl Programs<'_> {
+    fn command(&self, program: &str) -> Result<Command, ProvisionError> {
+        let log = self.directory.join(LOG);
+        let file = |log: &Path| OpenOptions::new().create(true).append(true).mode(0o600).open(log);
+        let out = file(&log).map_err(ProvisionError::file("open", &log))?;
+        let err = out.try_clone().map_err(ProvisionError::file("open", &log))?;
+        let mut command = Command::new(self.binaries.program(program));
+        command.current_dir(self.directory).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        // PGDATA, PGOPTIONS and their like are meant for other servers than this one.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").env("TZ", "UTC");
+        if let Some(user) = self.user {
+            // Setting the user as root also drops the supplementary groups.
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        Ok(command)
+    }
+
+    async fn initdb(&self) -> Result<(), ProvisionError> {
+        let mut command = self.command("initdb")?;
+        command.arg("-D").arg(self.directory.join(DATA)).args(["--username", SUPERUSER, "--encoding", "UTF8"]);
+        command.args(["--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]);
+        let path = self.binaries.program("initdb");
+        let mut initdb = Killed(command.spawn().map_err(ProvisionError::file("run", path))?);
+        let wait = async {
+            loop {
+                match initdb.0.try_wait() {
+                    Ok(Some(status)) => return Ok(status),
+                    Ok(None) => tokio::time::sleep(POLL).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let log = self.directory.join(LOG);
+        match tokio::time::timeout(INITDB, wait).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(failed("initdb", status, &log)),
+            Ok(Err(error)) => Err(ProvisionError::file("wait for initdb in", self.directory)(error)),
+            Err(_) => Err(ProvisionError::TimedOut { what: "the end of initdb".into(), seconds: INITDB.as_secs() }),
+        }
+    }
+
+    fn postgres(&self) -> Result<Child, ProvisionError> {
+        let mut command = self.command("postgres")?;
+        command.arg("-D").arg(self.directory.join(DATA));
+        command.spawn().map_err(ProvisionError::file("run", self.binaries.program("postgres")))
+    }
+}
+
+/// A child that does not outlive this value.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(Some(_))) {
+            process::kill_group(&mut self.0);
+        }
+    }
+}
+
+/// As root, the user that the server must run as: PostgreSQL refuses to run as root.
+fn server_user() -> Result<Option<User>, ProvisionError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let found = ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten());
+    match found.filter(|user| !user.uid.is_root()) {
+        Some(user) => Ok(Some(user)),
+        None => Err(ProvisionError::Program {
+            program: "postgres",
+            why: "it refuses to run as root, and there is neither a user postgres nor nobody".into(),
+            log: String::new(),
+        }),
+    }
+}
+
+/// The first temporary directory that the server's user can reach and in which a socket's path is
+/// not too long.
+fn parent(user: Option<&User>) -> Result<PathBuf, ProvisionError> {
+    let reachable = |path: &Path| {
+        user.is_none() || path.ancestors().all(|part| fs::metadata(part).is_ok_and(|about| about.mode() & 0o001 != 0))
+    };
+    let short = |path: &Path| {
+        let socket = path.join(directory::EXAMPLE).join(SOCKET).join(".s.PGSQL.65535");
+        socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX
+    };
+    let parents = directory::parents();
+    let found = parents.iter().find(|path| path.is_dir() && reachable(path) && short(path));
+    found.cloned().ok_or_else(|| ProvisionError::Program {
+        program: "postgres",
+        why: format!(
+            "no temporary directory is short enough for a socket's path and open to the server's user: {parents:?}"
+        ),
+        log: String::new(),
+    })
+}
+
+/// Writes the configuration: initdb's own, the profile's, and where to listen.
+fn configure(directory: &Path, profile: Profile, tcp: Option<u16>) -> Result<(), ProvisionError> {
+    let path = directory.join(DATA).join("postgresql.auto.conf");
+    let mut text = String::new();
+    for (name, value) in profile.configuration() {
+        text.push_str(&format!("{name} = '{value}'\n"));
+    }
+    let socket = directory.join(SOCKET).display().to_string().replace('\'', "''");
+    text.push_str(&format!("unix_socket_directories = '{socket}'\nunix_socket_permissions = 0700\n"));
+    text.push_str(&format!("listen_addresses = '{}'\n", if tcp.is_some() { "127.0.0.1" } else { "" }));
+    text.push_str(&format!("port = {}\npassword_encryption = 'scram-sha-256'\n", tcp.unwrap_or(PORT)));
+    // Truncated, not replaced: it must go on belonging to the server's user.
+    let written = File::options().write(true).truncate(true).open(&path).and_then(|mut f| f.write_all(text.as_bytes()));
+    written.map_err(ProvisionError::file("write", path))
+}
+
+fn free_port() -> Result<u16, ProvisionError> {
+    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    bound.map(|address| address.port()).map_err(ProvisionError::file("find a free port on", "127.0.0.1"))
+}
+
+async fn set_password(mut connection: PgConnection) -> Result<String, ProvisionError> {
+    let password = name::random_password()?;
+    let statement = format!("ALTER ROLE {SUPERUSER} PASSWORD '{password}'");
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await;
+    done.map_err(ProvisionError::statement("set a password"))?;
+    let _ = connection.close().await;
+    Ok(password)
+}
+
+fn failed(program: &'static str, status: ExitStatus, log: &Path) -> ProvisionError {
+    ProvisionError::Program { program, why: status.to_string(), log: end_of(log) }
+}
+
+/// The last lines of the server's log. It never holds a password: statements are not logged, and
+/// only those that fail are quoted.
+fn end_of(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let start = text.len().saturating_sub(LOG_BYTES_SHOWN);
+    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[start..].to_owned()
+}

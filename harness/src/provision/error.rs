@@ -1,0 +1,186 @@
+//! Why no database could be had. No variant can hold a password.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::server::Way;
+
+/// Why a database could not be provided.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// The cancellation token fired; whatever had been started is gone again.
+    #[error("interrupted while a database was being provided")]
+    Cancelled,
+
+    /// What was given as a URL is not one that can be used.
+    #[error("the PostgreSQL URL cannot be used: {problem}")]
+    #[diagnostic(help(
+        "write postgres://USER:PASSWORD@HOST:PORT/DATABASE; driftlock only connects to DATABASE in order to create databases of its own beside it"
+    ))]
+    BadUrl {
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A setting in the environment would change what is tested.
+    #[error("the environment variable {variable} is set, and would reach every session of the throw-away server")]
+    #[diagnostic(help("unset {variable} for driftlock"))]
+    Environment {
+        /// Its name.
+        variable: &'static str,
+    },
+
+    /// None of the ways to a PostgreSQL is open.
+    #[error("no PostgreSQL can be had{}", listed(reasons))]
+    #[diagnostic(help(
+        "any one of these is enough: set DRIFTLOCK_POSTGRES_URL to a server on which your role may create databases; install the PostgreSQL server binaries (or point --pg-bin at the directory that holds initdb and postgres); start a docker daemon"
+    ))]
+    NoPostgres {
+        /// Each way that was tried, and why it is not open.
+        reasons: Vec<(Way, String)>,
+    },
+
+    /// Nothing answers there.
+    #[error("cannot reach PostgreSQL at {at}: {why}")]
+    #[diagnostic(help("is the server running, and does the URL name its host and port?"))]
+    Unreachable {
+        /// Host and port, or the socket.
+        at: String,
+        /// What the attempt ended in.
+        why: String,
+    },
+
+    /// The server answers, and says no.
+    #[error("PostgreSQL at {at} refused the connection: {why}")]
+    #[diagnostic(help("check the user, the password and the database of the URL against the server"))]
+    Refused {
+        /// Host and port, or the socket.
+        at: String,
+        /// What the server said.
+        why: String,
+    },
+
+    /// The role of a given URL cannot do what is needed.
+    #[error("the role {role:?} at {at} may not create databases")]
+    #[diagnostic(help(
+        "driftlock works only in databases that it created itself: ALTER ROLE {role} CREATEDB, or name another role in the URL"
+    ))]
+    MayNotCreate {
+        /// The role.
+        role: String,
+        /// Host and port, or the socket.
+        at: String,
+    },
+
+    /// The server is older than what is supported.
+    #[error("PostgreSQL {version} at {at} is too old: {needed} or newer is needed")]
+    TooOld {
+        /// What it calls itself.
+        version: String,
+        /// Host and port, the socket, or the directory of its binaries.
+        at: String,
+        /// The oldest major version that is supported.
+        needed: u32,
+    },
+
+    /// A program of a throw-away cluster failed.
+    #[error("{program} failed: {why}{}", quoted(log))]
+    #[diagnostic(help("--pg-bin chooses other binaries; --postgres docker or a URL does without local ones"))]
+    Program {
+        /// `initdb` or `postgres`.
+        program: &'static str,
+        /// How it ended.
+        why: String,
+        /// The end of what it wrote.
+        log: String,
+    },
+
+    /// A container could not be run.
+    #[error("cannot run a PostgreSQL container: {why}")]
+    #[diagnostic(help(
+        "is the docker daemon running, and may you use it? DRIFTLOCK_POSTGRES_IMAGE names another image"
+    ))]
+    Container {
+        /// What the docker daemon, or the server in the container, said.
+        why: String,
+    },
+
+    /// A name that cannot be part of a database's name.
+    #[error("{name:?} cannot be part of a database name: {problem}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+
+    /// A template cannot be copied while sessions are in it.
+    #[error("the template {name} is still in use by {by}")]
+    TemplateInUse {
+        /// The template.
+        name: String,
+        /// Who uses it.
+        by: String,
+    },
+
+    /// The database refused a statement that provisioning needs.
+    #[error("cannot {what}: {why}")]
+    Statement {
+        /// What was being done.
+        what: String,
+        /// What the database said.
+        why: String,
+    },
+
+    /// Something did not happen in time.
+    #[error("{what} did not happen within {seconds} s")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u64,
+    },
+
+    /// The file system said no.
+    #[error("cannot {what} {}", path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ProvisionError {
+    /// Whether it was the person's Ctrl-C, and not a failure.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// Whether what was asked for makes no sense, wherever it is run.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::BadUrl { .. } | Self::BadName { .. })
+    }
+
+    pub(super) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { what, path, source }
+    }
+
+    pub(super) fn statement(what: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Statement { what, why: error.to_string() }
+    }
+}
+
+fn listed(reasons: &[(Way, String)]) -> String {
+    reasons.iter().map(|(way, why)| format!("\n  {way}: {why}")).collect()
+}
+
+fn quoted(log: &str) -> String {
+    if log.trim().is_empty() { String::new() } else { format!("\n{}", log.trim_end()) }
+}

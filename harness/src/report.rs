@@ -1,0 +1,201 @@
+//! What a command has to say, as data; and its renderings, which look at nothing else.
+
+pub mod counterexample;
+pub mod directory;
+pub mod junit;
+pub mod terminal;
+
+use drift_engine::lock::{Backend, LockStrategy};
+use serde::{Deserialize, Serialize};
+
+use crate::check::CheckName;
+
+/// The version of `report.json`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The outcome of a whole command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The command: `verify` or `mutate`.
+    pub command: String,
+    /// `pass` exactly when every expectation was met; else `violation` or `inconclusive`.
+    pub verdict: Word,
+    /// The root seed, where one was given or drawn; else every scenario has its own.
+    pub seed: Option<u64>,
+    /// How the PostgreSQL server treats the disk.
+    pub profile: String,
+    /// The databases that were used.
+    pub backends: Vec<BackendUsed>,
+    /// The cases, in the order in which they ran.
+    pub results: Vec<ResultRow>,
+    /// What was left out because it makes no sense there.
+    pub not_applicable: Vec<NotApplicable>,
+    /// What was asked for and could not be tried, as sentences: a missing backend, a time limit.
+    pub not_verified: Vec<String>,
+}
+
+/// The words for verdicts in reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    /// It held.
+    Pass,
+    /// It was broken.
+    Violation,
+    /// No answer.
+    Inconclusive,
+}
+
+impl Word {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Violation => "violation",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// A database that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendUsed {
+    /// `postgres` or `sqlite`.
+    pub name: Backend,
+    /// As the database names it.
+    pub version: String,
+    /// Where it came from.
+    pub provisioned: String,
+}
+
+/// What was expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedRow {
+    /// Pass or violation.
+    pub verdict: Word,
+    /// The check that should be violated; none: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckName>,
+}
+
+/// The answer of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRow {
+    /// Which one.
+    pub name: CheckName,
+    /// What it said.
+    pub verdict: Word,
+    /// The evidence, the violation, or what was missing.
+    pub why: String,
+}
+
+/// One operation of a counterexample.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Who sent it: `worker 3`, `bystander 8`.
+    pub actor: String,
+    /// When it was sent, in nanoseconds since the start.
+    pub invoked: u64,
+    /// When it was answered.
+    pub returned: u64,
+    /// What was sent.
+    pub operation: String,
+    /// What was answered.
+    pub outcome: String,
+}
+
+/// The few operations that show a violation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Which check was violated.
+    pub check: CheckName,
+    /// What went wrong.
+    pub sentence: String,
+    /// The operations, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What is said of a mutant beside its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MutantRow {
+    /// The checks that failed.
+    pub killed_by: Vec<CheckName>,
+    /// How often its altered operation ran.
+    pub executed: u64,
+}
+
+/// One case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// The scenario, or the mutant.
+    pub name: String,
+    /// On which database.
+    pub backend: Backend,
+    /// With which lock.
+    pub strategy: LockStrategy,
+    /// What came of it.
+    pub verdict: Word,
+    /// What should have.
+    pub expected: ExpectedRow,
+    /// Whether it did.
+    pub met: bool,
+    /// What shows the verdict, as one sentence.
+    pub evidence: String,
+    /// The answers of its checks.
+    pub checks: Vec<CheckRow>,
+    /// How long it took, set-up included, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that runs it again.
+    pub replay: String,
+    /// How many tasks it ran.
+    pub tasks: u32,
+    /// How many actors the server was seen to keep waiting.
+    pub waiters: u32,
+    /// The violations, shown.
+    pub counterexamples: Vec<Shown>,
+    /// The scenario and the mutant's own answers, if it is one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<MutantRow>,
+}
+
+/// Something that makes no sense on a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotApplicable {
+    /// A mutant, or `scenario/check (strategy)`.
+    pub name: String,
+    /// Where.
+    pub backend: Backend,
+    /// Why, as one sentence.
+    pub reason: String,
+}
+
+impl Report {
+    /// Puts a report together; its verdict follows from the results.
+    pub fn new(command: &str, seed: Option<u64>, profile: &str) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command: command.to_owned(),
+            verdict: Word::Inconclusive,
+            seed,
+            profile: profile.to_owned(),
+            backends: Vec::new(),
+            results: Vec::new(),
+            not_applicable: Vec::new(),
+            not_verified: Vec::new(),
+        }
+    }
+
+    /// Derives the verdict from the results: nothing run is no pass.
+    pub fn conclude(&mut self) {
+        let unmet = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
+        self.verdict = if unmet(Word::Violation) || unmet(Word::Pass) {
+            Word::Violation
+        } else if unmet(Word::Inconclusive) || self.results.is_empty() || !self.not_verified.is_empty() {
+            Word::Inconclusive
+        } else {
+            Word::Pass
+        };
+    }
+}

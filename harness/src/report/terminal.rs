@@ -1,0 +1,119 @@
+//! The report as people read it.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use owo_colors::OwoColorize;
+
+use super::{Report, ResultRow, Word, counterexample};
+
+/// How wide counterexamples are, in columns.
+const WIDTH: u16 = 110;
+
+/// Writes the report: a table of the cases, the violations, what is not as expected, the summary.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
+    if report.command == "mutate" {
+        writeln!(to, "{}", mutants(report))?;
+    } else {
+        writeln!(to, "{}", cases(report))?;
+    }
+    for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
+        // Of a killed mutant, and of an expected violation, one is enough.
+        let shown = if row.met { 1 } else { row.counterexamples.len() };
+        if row.met && report.command == "mutate" {
+            continue;
+        }
+        writeln!(to, "\n{} on {} with {}: {}", row.name, row.backend, row.strategy, wording(row))?;
+        for one in row.counterexamples.iter().take(shown) {
+            counterexample::render(one, WIDTH, to)?;
+        }
+        writeln!(to, "  replay: {}", row.replay)?;
+    }
+    for row in report.results.iter().filter(|row| !row.met && row.counterexamples.is_empty()) {
+        writeln!(to, "\n{} on {} with {}: {}", row.name, row.backend, row.strategy, wording(row))?;
+        writeln!(to, "  {}", row.evidence)?;
+        writeln!(to, "  replay: {}", row.replay)?;
+    }
+    writeln!(to)?;
+    for missing in &report.not_verified {
+        writeln!(to, "not verified: {missing}")?;
+    }
+    for backend in &report.backends {
+        writeln!(to, "{} {} ({})", backend.name, backend.version, backend.provisioned)?;
+    }
+    let seed = report.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
+    writeln!(to, "profile {}{seed}", report.profile)?;
+    let met = report.results.iter().filter(|row| row.met).count();
+    let summary = format!("{met} of {} as expected", report.results.len());
+    match report.verdict {
+        Word::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
+        Word::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
+        Word::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
+    }
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn cases(report: &Report) -> Table {
+    let mut table = table();
+    table.set_header(["scenario", "backend", "strategy", "tasks", "waiters", "verdict", "ms"]);
+    for row in &report.results {
+        table.add_row([
+            row.name.clone(),
+            row.backend.to_string(),
+            row.strategy.to_string(),
+            row.tasks.to_string(),
+            row.waiters.to_string(),
+            wording(row),
+            row.duration_ms.to_string(),
+        ]);
+    }
+    for index in [3, 4, 6] {
+        table.column_mut(index).expect("the table has seven columns").set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn mutants(report: &Report) -> Table {
+    let mut table = table();
+    table.set_header(["mutant", "backend", "strategy", "altered", "verdict", "killed by"]);
+    for row in &report.results {
+        let (executed, killed_by) = match &row.mutant {
+            Some(mutant) => {
+                let names: Vec<&str> = mutant.killed_by.iter().map(|check| check.as_str()).collect();
+                (mutant.executed.to_string(), names.join(", "))
+            }
+            None => ("-".to_owned(), String::new()),
+        };
+        let (backend, strategy) = (row.backend.to_string(), row.strategy.to_string());
+        table.add_row([row.name.clone(), backend, strategy, executed, wording(row), killed_by]);
+    }
+    for one in &report.not_applicable {
+        let (name, backend) = (one.name.clone(), one.backend.to_string());
+        table.add_row([name, backend, String::new(), String::new(), "not applicable".to_owned(), one.reason.clone()]);
+    }
+    table
+}
+
+/// The verdict in relation to what was expected.
+fn wording(row: &ResultRow) -> String {
+    let violated = |check: Option<crate::check::CheckName>| match check {
+        Some(check) => format!("violation of {check}"),
+        None => "violation".to_owned(),
+    };
+    match (row.met, row.verdict, row.mutant.is_some()) {
+        (true, Word::Violation, true) => "killed".to_owned(),
+        (false, Word::Pass, true) => "survived".to_owned(),
+        (true, Word::Violation, false) => format!("{}, as expected", violated(row.expected.check)),
+        (false, Word::Pass, false) => format!("no {}", violated(row.expected.check)),
+        (false, Word::Violation, _) => violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase(),
+        (_, word, _) => word.as_str().to_owned(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Who goes when: free-running with an arranged opening.
+
+pub mod opening;

@@ -1,0 +1,123 @@
+//! From an executed case to a row of the report.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::execute::Executed;
+use super::plan::Case;
+use crate::check::{self, Answer, CheckName};
+use crate::history::{History, Seen};
+use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
+use crate::scenario::Expected;
+use crate::verdict::Verdict;
+
+/// What came of a case, and what was left out of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The row of the report.
+    pub row: ResultRow,
+    /// The checks that make no sense for its strategy.
+    pub not_applicable: Vec<NotApplicable>,
+}
+
+/// Puts the scenario's checks to the history, and compares the answer with what is expected.
+pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
+    let expected = match case.mutant {
+        Some(_) => ExpectedRow { verdict: Word::Violation, check: None },
+        None => match case.scenario.expectation(case.backend, case.strategy) {
+            Expected::Pass => ExpectedRow { verdict: Word::Pass, check: None },
+            Expected::Violation { check } => ExpectedRow { verdict: Word::Violation, check: Some(check) },
+        },
+    };
+    let history = &executed.history;
+    let (mut checks, mut shown, mut not_applicable) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, answer) in check::judge(history, &case.scenario.checks, expected.check) {
+        match answer {
+            Answer::NotApplicable { reason } => not_applicable.push(NotApplicable {
+                name: format!("{}/{name} ({})", case.scenario.name, case.strategy),
+                backend: case.backend,
+                reason,
+            }),
+            Answer::Judged(verdict) => {
+                if let Verdict::Violation { counterexample: found } = &verdict {
+                    let steps = counterexample::steps(history, &found.entries);
+                    shown.push(Shown { check: name, sentence: found.sentence.clone(), steps });
+                }
+                checks.push(CheckRow { name, verdict: word(&verdict), why: verdict.sentence().to_owned() });
+            }
+        }
+    }
+    // The violation that was expected is the one to be shown first.
+    shown.sort_by_key(|one| Some(one.check) != expected.check);
+    let (verdict, evidence) = match case.mutant {
+        Some(_) if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
+        _ => conclude(&checks, expected.check, executed),
+    };
+    let violated: Vec<CheckName> = shown.iter().map(|one| one.check).collect();
+    let met = match (case.mutant, expected.check) {
+        (Some(_), _) => verdict == Word::Violation,
+        (None, Some(check)) => verdict == Word::Violation && violated == [check],
+        (None, None) => verdict == Word::Pass,
+    };
+    let name = case.mutant.map_or(case.scenario.name.as_str(), |mutant| mutant.name);
+    let row = ResultRow {
+        name: name.to_owned(),
+        backend: case.backend,
+        strategy: case.strategy,
+        verdict,
+        expected,
+        met,
+        evidence,
+        checks,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        replay: String::new(),
+        tasks: case.scenario.tasks.count,
+        waiters: waiters(history),
+        counterexamples: shown,
+        mutant: case.mutant.map(|_| MutantRow { killed_by: violated, executed: executed.altered }),
+    };
+    Judged { row, not_applicable }
+}
+
+fn word(verdict: &Verdict) -> Word {
+    match verdict {
+        Verdict::Pass { .. } => Word::Pass,
+        Verdict::Violation { .. } => Word::Violation,
+        Verdict::Inconclusive { .. } => Word::Inconclusive,
+    }
+}
+
+/// The verdict on the case, and the sentence that shows it.
+fn conclude(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (Word, String) {
+    let find = |word: Word| checks.iter().filter(move |row| row.verdict == word);
+    let sentence = |row: &CheckRow| format!("{}: {}", row.name, row.why);
+    // What was not expected comes first.
+    if let Some(row) = find(Word::Violation).find(|row| Some(row.name) != expected) {
+        return (Word::Violation, sentence(row));
+    }
+    if let Some(row) = find(Word::Violation).next() {
+        return (Word::Violation, sentence(row));
+    }
+    if let Some(why) = &executed.gave_up {
+        return (Word::Inconclusive, format!("the arranged contention did not come about: {why}"));
+    }
+    if let Some(row) = find(Word::Inconclusive).next() {
+        return (Word::Inconclusive, sentence(row));
+    }
+    if checks.is_empty() {
+        return (Word::Inconclusive, "no check of the scenario applies here".to_owned());
+    }
+    let all: Vec<String> = checks.iter().map(sentence).collect();
+    (Word::Pass, all.join("; "))
+}
+
+/// How many actors the server was seen to keep waiting.
+fn waiters(history: &History) -> u32 {
+    let mut seen = BTreeSet::new();
+    for one in &history.seen {
+        if let Seen::Waits { waits, .. } = one {
+            seen.extend(waits.iter().map(|(actor, _)| *actor));
+        }
+    }
+    u32::try_from(seen.len()).unwrap_or(u32::MAX)
+}
