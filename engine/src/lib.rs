@@ -2,6 +2,7 @@
 pub mod claim;
 pub mod drift;
 pub mod lock;
+pub mod migrate;
 pub mod op;
 pub mod policy;
 pub mod postgres;

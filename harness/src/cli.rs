@@ -1,10 +1,56 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod common;
+
+pub mod mutate;
+
+pub mod report;
+pub mod verify;
+
 use std::io::Write;
 
+use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
+
+/// Proves, by running it, that a database-backed job survives concurrency.
+///
+/// Exit codes: 0 all expectations met; 1 a violation, an expected violation that did not appear, or a
+/// surviving mutant; 2 usage or scenario error; 3 inconclusive; 4 no database; 5 performance
+/// regression; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "driftlock", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened.
+    Verify(verify::Args),
+    /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
+    Mutate(mutate::Args),
+    /// Prints the report of an earlier run again.
+    Report(report::Args),
+}
+
+impl Cli {
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// It could not do its work; see [`Failure`].
+    pub async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Verify(args) => verify::run(args, context).await,
+            Command::Mutate(args) => mutate::run(args, context).await,
+            Command::Report(args) => report::run(&args, context),
+        }
+    }
+}
 
 /// What a command gets from its surroundings.
 pub struct Context<'a> {
@@ -34,5 +80,17 @@ impl Failure {
     /// The surroundings do not allow it: no database, no permission, a full disk.
     pub fn environment(report: impl Into<miette::Report>) -> Self {
         Self { exit: Exit::Environment, report: report.into() }
+    }
+
+    /// Somebody stopped it.
+    pub fn interrupted() -> Self {
+        Self { exit: Exit::Interrupted, report: miette::miette!("interrupted; everything was cleaned up") }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// The output cannot be written.
+    fn from(error: std::io::Error) -> Self {
+        Self::environment(miette::miette!("failed to write the output: {error}"))
     }
 }

@@ -1,2 +1,65 @@
-//! x
-fn main() {}
+//! Parses the command line, runs the command, exits.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use driftlock::cli::{Cli, Context};
+use driftlock::exit::Exit;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked { Exit::Met.into() } else { Exit::Usage.into() };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(cli));
+            // A thread that still reads a pipe must not keep the process.
+            runtime.shutdown_background();
+            exit.into()
+        }
+        Err(error) => {
+            let _ = writeln!(anstream::stderr(), "failed to start: {error}");
+            Exit::Environment.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Exit {
+    let cancel = CancellationToken::new();
+    tokio::spawn(listen(cancel.clone()));
+    let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
+    let result = cli.run(&mut Context { out: &mut out, err: &mut err, cancel }).await;
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let _ = writeln!(err, "{:?}", failure.report);
+            failure.exit
+        }
+    };
+    let _ = out.flush();
+    exit
+}
+
+/// Cancels at the first request to stop; the second one ends the process as the system would.
+async fn listen(cancel: CancellationToken) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    cancel.cancel();
+}

@@ -95,8 +95,7 @@ fn signals_of_group(group: &[&Cell], min_volume: u64) -> Vec<Signal> {
         }
     };
     let mut found = Vec::new();
-    let rates =
-        (Fraction::of(count(Window::Baseline, true), before), Fraction::of(count(Window::Current, true), now));
+    let rates = (Fraction::of(count(Window::Baseline, true), before), Fraction::of(count(Window::Current, true), now));
     if drifted(rates.0, rates.1, Fraction { over: 1, under: 20 }) {
         found.push(signal(DriftType::DenialRate, rates.0, rates.1, |delta| 2.0 * delta));
     }

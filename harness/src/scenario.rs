@@ -5,6 +5,7 @@
 //! Everything that is wrong with a file is reported at once, with its place.
 
 mod build;
+pub mod collect;
 pub mod data;
 mod draft;
 mod file;
@@ -12,6 +13,8 @@ pub mod problem;
 pub mod promised;
 mod read;
 mod rules;
+pub mod shipped;
+mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +29,7 @@ use crate::check::CheckName;
 use crate::history::Fault;
 
 pub use file::{FILE_BYTES_MAX, LoadError};
+pub use shipped::table;
 
 /// One scenario: a case for each of its strategies.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +48,7 @@ pub struct Scenario {
     pub tasks: Tasks,
     /// How the connections of the tasks are set.
     pub session: SessionSettings,
-    /// The contention that is arranged at the start, if any; never with a single worker.
+    /// The contention that is arranged at the start, if any; never for a single worker without an antagonist.
     pub opening: Option<Opening>,
     /// The claims that are inserted while the tasks run, if any.
     pub arrivals: Option<Arrivals>,

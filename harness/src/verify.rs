@@ -1,8 +1,10 @@
 //! Runs scenarios on real databases, and judges what was recorded.
 //!
 //! A [`Case`](plan::Case) is one scenario on one backend with one strategy; [`execute`](execute::execute)
-//! turns it into a history, and [`judge`](judge::judge) that into a result.
+//! turns it into a history, [`judge`](judge::judge) that into a row of the report.
 
+pub mod databases;
 pub mod execute;
 pub mod judge;
 pub mod plan;
+pub mod suite;

@@ -166,4 +166,3 @@ impl Ledger {
         some(self.hold_at[entry])
     }
 }
-

@@ -111,6 +111,27 @@ impl Rows {
         Ok(Self { steps, ahead: None })
     }
 
+    /// Rows that are made, not read: nothing is checked.
+    ///
+    /// # Errors
+    /// There can be no further thread.
+    pub fn made(rows: impl Iterator<Item = Row> + Send + 'static) -> io::Result<Self> {
+        let (sender, steps) = mpsc::channel(BATCHES_AHEAD);
+        Builder::new().name("claims".to_owned()).spawn(move || {
+            let (mut rows, mut summary) = (rows, Summary::default());
+            loop {
+                let batch: Vec<Row> = rows.by_ref().take(BATCH_ROWS).collect();
+                summary.rows += batch.len() as u64;
+                let step = if batch.is_empty() { Step::End(summary.clone()) } else { Step::Rows(batch) };
+                let last = matches!(step, Step::End(_));
+                if sender.blocking_send(Ok(step)).is_err() || last {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { steps, ahead: None })
+    }
+
     /// Waits until the first rows are there, or the file is known to be wrong: before a database is
     /// started for it.
     ///

@@ -64,7 +64,7 @@ pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
     if !shown.steps.is_empty() {
         let actors: BTreeSet<&str> = shown.steps.iter().map(|step| step.actor.as_str()).collect();
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);
         table.set_header(std::iter::once("ms").chain(actors.iter().copied()));
         for step in &shown.steps {

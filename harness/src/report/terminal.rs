@@ -57,7 +57,7 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 

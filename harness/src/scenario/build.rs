@@ -40,7 +40,7 @@ impl Draft {
     pub(super) fn opening(&self) -> Option<Option<Opening>> {
         let usual = Opening { before: drift_engine::session::Kind::Commit, until: Until::OthersWait };
         let Some(draft) = &self.opening else {
-            let alone = *self.tasks.workers.as_ref()?.get_ref() < 2;
+            let alone = *self.tasks.workers.as_ref()?.get_ref() < 2 && !*self.antagonist.as_ref()?.get_ref();
             return Some((!alone).then_some(usual));
         };
         let draft = draft.get_ref();

@@ -13,7 +13,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::data::CLAIMS_MAX;
-use super::read::{self, Field, Read, Section, Wrong};
+use super::read::{Field, Read, Section};
+use super::value::{self, Wrong};
 use super::{Arrival, Journal, Keys, RunPlan, Until};
 use crate::check::CheckName;
 use crate::history::Fault;
@@ -103,27 +104,27 @@ pub(super) struct ExpectDraft {
 
 /// Reads the whole file; `directory` is where paths in it start.
 pub(super) fn read(file: &mut Section<'_>, directory: &Path) -> Draft {
-    let backend = read::word(Backend::ALL.map(|backend| (backend.as_str(), backend)));
-    let check = read::word(CheckName::ALL.map(|check| (check.as_str(), check)));
+    let backend = value::word(Backend::ALL.map(|backend| (backend.as_str(), backend)));
+    let check = value::word(CheckName::ALL.map(|check| (check.as_str(), check)));
     let both = || Backend::ALL.map(|backend| Spanned::new(file_start(), backend)).to_vec();
     Draft {
         name: file.required("name", name),
-        summary: file.required("summary", read::text),
+        summary: file.required("summary", value::text),
         backends: match file.list("backends", backend) {
             Field::Absent => Some(Spanned::new(file_start(), both())),
             Field::Wrong => None,
             Field::Is(list) => Some(list),
         },
         strategies: strategies(file),
-        antagonist: file.or("antagonist", false, read::boolean),
+        antagonist: file.or("antagonist", false, value::boolean),
         checks: file.required_list("checks", check),
         data: file.section("data", |section| data(section, directory)),
         tasks: file.section("tasks", tasks),
         session: file.section("session", session),
         opening: file.optional_section("opening", opening),
         arrivals: file.optional_section("arrivals", |section| ArrivalsDraft {
-            writers: section.required("writers", read::number(1..=64)),
-            claims_per_writer: section.required("claims-per-writer", read::number(1..=10_000)),
+            writers: section.required("writers", value::number(1..=64)),
+            claims_per_writer: section.required("claims-per-writer", value::number(1..=10_000)),
         }),
         fault: file.optional_section("fault", fault),
         expect: file.sections("expect", expect),
@@ -136,7 +137,7 @@ fn file_start() -> std::ops::Range<usize> {
 
 /// Lower-case words and digits joined by single hyphens: the name is part of commands and file names.
 fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
-    let text = read::text(value)?;
+    let text = value::text(value)?;
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if text.len() <= 64 && text.split('-').all(is_word) {
         return Ok(text);
@@ -145,7 +146,7 @@ fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
 }
 
 fn strategy(value: &DeValue<'_>) -> Result<LockStrategy, Wrong> {
-    read::word(LockStrategy::ALL.map(|strategy| (strategy.as_str(), strategy)))(value)
+    value::word(LockStrategy::ALL.map(|strategy| (strategy.as_str(), strategy)))(value)
 }
 
 fn strategies(file: &mut Section<'_>) -> Read<Choice> {
@@ -157,7 +158,7 @@ fn strategies(file: &mut Section<'_>) -> Read<Choice> {
         };
     }
     file.or("strategies", Choice::Default, |value| {
-        let every = read::word([("default", false), ("all", true)])(value);
+        let every = value::word([("default", false), ("all", true)])(value);
         let every = every.map_err(|wrong| wrong.help("Or a list, as in [\"row\", \"advisory\"]."))?;
         Ok(if every { Choice::All } else { Choice::Default })
     })
@@ -166,21 +167,21 @@ fn strategies(file: &mut Section<'_>) -> Read<Choice> {
 fn data(section: &mut Section<'_>, directory: &Path) -> DataDraft {
     let default = drift_engine::policy::Policy::default();
     DataDraft {
-        customers: section.or("customers", 1, read::number(1..=1_000)),
-        claims_per_customer: section.optional("claims-per-customer", read::number(1..=CLAIMS_MAX)),
+        customers: section.or("customers", 1, value::number(1..=1_000)),
+        claims_per_customer: section.optional("claims-per-customer", value::number(1..=CLAIMS_MAX)),
         csv: section.optional("csv", |value| path(value, directory)),
         // TOML's whole numbers are signed.
-        seed: section.or("seed", 1, read::integer(0..=i64::MAX.unsigned_abs())),
-        recomputed: section.or("recomputed", false, read::boolean),
-        as_of: section.or("as-of", jiff::civil::date(2026, 4, 15), read::day),
-        baseline_days: section.or("baseline-days", default.baseline_days(), read::number(1..=WINDOW_DAYS_MAX)),
-        current_days: section.or("current-days", default.current_days(), read::number(1..=WINDOW_DAYS_MAX)),
-        min_volume: section.or("min-volume", default.min_volume(), read::number(1..=1_000_000)),
+        seed: section.or("seed", 1, value::integer(0..=i64::MAX.unsigned_abs())),
+        recomputed: section.or("recomputed", false, value::boolean),
+        as_of: section.or("as-of", jiff::civil::date(2026, 4, 15), value::day),
+        baseline_days: section.or("baseline-days", default.baseline_days(), value::number(1..=WINDOW_DAYS_MAX)),
+        current_days: section.or("current-days", default.current_days(), value::number(1..=WINDOW_DAYS_MAX)),
+        min_volume: section.or("min-volume", default.min_volume(), value::number(1..=1_000_000)),
     }
 }
 
 fn path(value: &DeValue<'_>, directory: &Path) -> Result<PathBuf, Wrong> {
-    let path = PathBuf::from(read::text(value)?);
+    let path = PathBuf::from(value::text(value)?);
     if path.is_relative() {
         return Ok(directory.join(path));
     }
@@ -189,20 +190,20 @@ fn path(value: &DeValue<'_>, directory: &Path) -> Result<PathBuf, Wrong> {
 
 fn tasks(section: &mut Section<'_>) -> TasksDraft {
     TasksDraft {
-        count: section.required("count", read::number(1..=100_000)),
-        workers: section.required("workers", read::number(1..=64)),
+        count: section.required("count", value::number(1..=100_000)),
+        workers: section.required("workers", value::number(1..=64)),
         arrival: arrival(section),
         keys: keys(section),
         run: run(section),
-        max_attempts: section.or("max-attempts", 10, read::number(1..=100)),
+        max_attempts: section.or("max-attempts", 10, value::number(1..=100)),
     }
 }
 
 fn arrival(section: &mut Section<'_>) -> Read<Arrival> {
     if section.peek("arrival").is_some_and(DeValue::is_table) {
         let found = section.optional_section("arrival", |arrival| {
-            let every = arrival.optional("every-ms", read::integer(1..=60_000));
-            let rate = arrival.optional("poisson-per-second", read::real(0.001..=1_000_000.0));
+            let every = arrival.optional("every-ms", value::integer(1..=60_000));
+            let rate = arrival.optional("poisson-per-second", value::real(0.001..=1_000_000.0));
             match (every, rate) {
                 (Field::Is(ms), Field::Absent) => Some(Arrival::Every(Duration::from_millis(ms.into_inner()))),
                 (Field::Absent, Field::Is(rate)) => Some(Arrival::Poisson { per_second: rate.into_inner() }),
@@ -216,7 +217,7 @@ fn arrival(section: &mut Section<'_>) -> Read<Arrival> {
         return Some(Spanned::new(found.span(), found.into_inner()?));
     }
     section.or("arrival", Arrival::Together, |value| {
-        let word = read::word([("together", Arrival::Together)])(value);
+        let word = value::word([("together", Arrival::Together)])(value);
         word.map_err(|wrong| wrong.help("Or { every-ms = 5 }, or { poisson-per-second = 200 }."))
     })
 }
@@ -224,13 +225,13 @@ fn arrival(section: &mut Section<'_>) -> Read<Arrival> {
 fn keys(section: &mut Section<'_>) -> Read<Keys> {
     if section.peek("keys").is_some_and(DeValue::is_table) {
         let found = section.optional_section("keys", |keys| {
-            let exponent = keys.required("zipf", read::real(0.01..=10.0))?;
+            let exponent = keys.required("zipf", value::real(0.01..=10.0))?;
             Some(Keys::Zipf { exponent: exponent.into_inner() })
         })?;
         return Some(Spanned::new(found.span(), found.into_inner()?));
     }
     section.or("keys", Keys::One, |value| {
-        let word = read::word([("one", Keys::One), ("uniform", Keys::Uniform)])(value);
+        let word = value::word([("one", Keys::One), ("uniform", Keys::Uniform)])(value);
         word.map_err(|wrong| wrong.help("Or { zipf = 1.0 }, where a greater exponent is more skewed."))
     })
 }
@@ -239,7 +240,7 @@ fn run(section: &mut Section<'_>) -> Read<RunPlan> {
     if section.peek("run").is_some_and(DeValue::is_table) {
         let found = section.optional_section("run", |run| {
             let named = |value: &DeValue<'_>| {
-                let text = read::text(value)?;
+                let text = value::text(value)?;
                 RunId::new(&text).map_err(|error| Wrong::new(format!("is no run id: {error}")))
             };
             Some(RunPlan::Named(run.required("named", named)?.into_inner()))
@@ -247,7 +248,7 @@ fn run(section: &mut Section<'_>) -> Read<RunPlan> {
         return Some(Spanned::new(found.span(), found.into_inner()?));
     }
     section.or("run", RunPlan::ByWindow, |value| {
-        let fresh = read::word([("by-window", false), ("fresh", true)])(value);
+        let fresh = value::word([("by-window", false), ("fresh", true)])(value);
         let fresh = fresh.map_err(|wrong| wrong.help("Or { named = \"nightly\" }."))?;
         Ok(if fresh { RunPlan::Fresh } else { RunPlan::ByWindow })
     })
@@ -255,10 +256,10 @@ fn run(section: &mut Section<'_>) -> Read<RunPlan> {
 
 fn session(section: &mut Section<'_>) -> SessionDraft {
     let ms = |least| {
-        let read = read::integer(least..=MS_MAX);
+        let read = value::integer(least..=MS_MAX);
         move |value: &DeValue<'_>| read(value).map(Duration::from_millis)
     };
-    let journal = read::word([("wal", Journal::Wal), ("delete", Journal::Delete)]);
+    let journal = value::word([("wal", Journal::Wal), ("delete", Journal::Delete)]);
     SessionDraft {
         lock_timeout: section.optional("lock-timeout-ms", ms(1)),
         busy_timeout: section.optional("busy-timeout-ms", ms(0)),
@@ -267,27 +268,31 @@ fn session(section: &mut Section<'_>) -> SessionDraft {
 }
 
 fn opening(section: &mut Section<'_>) -> OpeningDraft {
-    let hold = read::word([("commit", Some(Kind::Commit)), ("write", Some(Kind::Write)), ("none", None)]);
-    let until = read::word([("others-wait", Until::OthersWait), ("others-timed-out", Until::OthersTimedOut)]);
+    let hold = value::word([("commit", Some(Kind::Commit)), ("write", Some(Kind::Write)), ("none", None)]);
+    let until = value::word([("others-wait", Until::OthersWait), ("others-timed-out", Until::OthersTimedOut)]);
     OpeningDraft { hold: section.or("hold", Some(Kind::Commit), hold), until: section.optional("until", until) }
 }
 
 fn fault(section: &mut Section<'_>) -> FaultDraft {
     FaultDraft {
-        task: section.required("task", read::number(0..=99_999)),
-        before: section.or("before", Kind::Commit, read::word([("commit", Kind::Commit), ("write", Kind::Write)])),
-        action: section.or("action", Fault::Fail, read::word([("fail", Fault::Fail), ("terminate", Fault::Terminate)])),
-        times: section.or("times", 1, read::number(1..=100)),
+        task: section.required("task", value::number(0..=99_999)),
+        before: section.or("before", Kind::Commit, value::word([("commit", Kind::Commit), ("write", Kind::Write)])),
+        action: section.or(
+            "action",
+            Fault::Fail,
+            value::word([("fail", Fault::Fail), ("terminate", Fault::Terminate)]),
+        ),
+        times: section.or("times", 1, value::number(1..=100)),
     }
 }
 
 fn expect(section: &mut Section<'_>) -> ExpectDraft {
-    let backend = read::word(Backend::ALL.map(|backend| (backend.as_str(), backend)));
-    let check = read::word(CheckName::ALL.map(|check| (check.as_str(), check)));
+    let backend = value::word(Backend::ALL.map(|backend| (backend.as_str(), backend)));
+    let check = value::word(CheckName::ALL.map(|check| (check.as_str(), check)));
     ExpectDraft {
         backend: section.optional("backend", backend),
         strategy: section.optional("strategy", strategy),
-        violation: section.required("verdict", read::word([("pass", false), ("violation", true)])),
+        violation: section.required("verdict", value::word([("pass", false), ("violation", true)])),
         check: section.optional("check", check),
     }
 }

@@ -23,12 +23,14 @@ pub struct Problem {
     pub also: Vec<(Range<usize>, String)>,
     /// What to do about it, as a sentence.
     pub help: Option<String>,
+    /// Whether a syntax error elsewhere in the file may be the cause.
+    pub(super) doubtful: bool,
 }
 
 impl Problem {
     /// A problem at a place.
     pub fn new(at: Range<usize>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), at, label: None, also: Vec::new(), help: None }
+        Self { message: message.into(), at, label: None, also: Vec::new(), help: None, doubtful: false }
     }
 
     /// Says something at the problem's place.
@@ -38,10 +40,17 @@ impl Problem {
         self
     }
 
-    /// Points at another place that belongs to it.
+    /// Points at another place that belongs to it; a default that the file does not mention has none.
     #[must_use]
     pub fn also(mut self, at: Range<usize>, label: impl Into<String>) -> Self {
-        self.also.push((at, label.into()));
+        if !at.is_empty() {
+            self.also.push((at, label.into()));
+        }
+        self
+    }
+
+    pub(super) fn doubtful(mut self) -> Self {
+        self.doubtful = true;
         self
     }
 

@@ -2,16 +2,13 @@
 //!
 //! A [`Section`] knows every key that was asked for, so that what remains is unknown.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
-use jiff::civil::Date;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Problem;
-
-/// The longest text of a value, in bytes, where nothing else is said.
-const TEXT_BYTES_MAX: usize = 500;
+use super::problem::{PROBLEMS_MAX, Problem};
+use super::value::{Wrong, mistyped, nearest, shown};
 
 /// What was found under a key.
 pub(super) enum Field<T> {
@@ -60,42 +57,20 @@ impl<T> Field<T> {
 /// A value with its place, or nothing where the value was wrong: then there is nothing to compare.
 pub(super) type Read<T> = Option<Spanned<T>>;
 
-/// Why a value is wrong.
-pub(super) struct Wrong {
-    message: String,
-    label: Option<String>,
-    help: Option<String>,
-}
-
-impl Wrong {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), label: None, help: None }
-    }
-
-    fn at(self, at: Range<usize>) -> Problem {
-        Problem { message: self.message, at, label: self.label, also: Vec::new(), help: self.help }
-    }
-}
-
 /// A table that is being read.
 pub(super) struct Section<'t> {
     table: &'t DeTable<'t>,
     /// Where it begins: what is missing is missing here.
     pub(super) at: Range<usize>,
     /// Its name, empty for the whole file.
-    name: &'static str,
+    name: String,
     asked: Vec<&'static str>,
     missing: Vec<&'static str>,
     problems: &'t mut Vec<Problem>,
 }
 
 impl<'t> Section<'t> {
-    pub(super) fn new(
-        table: &'t DeTable<'t>,
-        at: Range<usize>,
-        name: &'static str,
-        problems: &'t mut Vec<Problem>,
-    ) -> Self {
+    pub(super) fn new(table: &'t DeTable<'t>, at: Range<usize>, name: String, problems: &'t mut Vec<Problem>) -> Self {
         Self { table, at, name, asked: Vec::new(), missing: Vec::new(), problems }
     }
 
@@ -113,8 +88,7 @@ impl<'t> Section<'t> {
             Ok(read) => Field::Is(Spanned::new(value.span(), read)),
             Err(wrong) => {
                 let name = self.qualified(key);
-                let wrong = Wrong { message: format!("`{name}` {}", wrong.message), ..wrong };
-                self.problems.push(wrong.at(value.span()));
+                self.problems.push(wrong.under(&name).at(value.span()));
                 Field::Wrong
             }
         }
@@ -199,7 +173,7 @@ impl<'t> Section<'t> {
 
     /// Reports something about the section as a whole.
     pub(super) fn refuse(&mut self, message: &str) {
-        self.problems.push(Wrong::new(message).under(self.name).at(self.at.clone()));
+        self.problems.push(Wrong::new(message).under(&self.name).at(self.at.clone()));
     }
 
     /// Reads a table inside; when absent, an empty one in this section's place.
@@ -229,39 +203,46 @@ impl<'t> Section<'t> {
         };
         let Some(items) = value.get_ref().as_array() else {
             let wrong = mistyped("a list of tables", value.get_ref()).help(format!("Each begins with `[[{key}]]`."));
-            self.problems.push(wrong.under(key).at(value.span()));
+            self.problems.push(wrong.under(&self.qualified(key)).at(value.span()));
             return Vec::new();
         };
         let mut list = Vec::new();
         for item in items.iter() {
             match item.get_ref().as_table() {
                 Some(table) => list.push(Spanned::new(item.span(), self.read_inner(key, item.span(), table, &read))),
-                None => self.problems.push(mistyped("a table", item.get_ref()).under(key).at(item.span())),
+                None => {
+                    self.problems.push(mistyped("a table", item.get_ref()).under(&self.qualified(key)).at(item.span()))
+                }
             }
         }
         list
     }
 
     /// Reports what is missing, and every key that nobody asked for.
-    pub(super) fn finish(self) {
-        let Self { table, at, name, asked, mut missing, problems } = self;
-        for key in table.keys() {
+    pub(super) fn finish(mut self) {
+        for key in self.table.keys() {
             let text: &str = key.get_ref();
-            if asked.contains(&text) {
+            if self.asked.contains(&text) {
                 continue;
             }
-            let place = if name.is_empty() { String::new() } else { format!(" in `{name}`") };
-            let mut problem = Problem::new(key.span(), format!("unknown key `{}`{place}", shown(text)));
-            let free: Vec<_> = asked.iter().copied().filter(|key| !table.contains_key(*key)).collect();
-            if let Some(meant) = nearest(text, &free) {
-                missing.retain(|key| *key != meant);
-                problem = problem.label(format!("did you mean `{meant}`?"));
-            }
-            problems.push(problem.help(format!("Known keys: {}.", asked.join(", "))));
+            let place = if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
+            let problem = Problem::new(key.span(), format!("unknown key `{}`{place}", shown(text)));
+            let free = self.asked.iter().copied().filter(|key| !self.table.contains_key(*key));
+            // Of more mistakes than are listed, most are not worth the comparison.
+            let few = self.problems.len() < PROBLEMS_MAX;
+            let meant = few.then(|| nearest(text, &free.collect::<Vec<_>>())).flatten();
+            let problem = match meant {
+                Some(meant) => {
+                    self.missing.retain(|key| *key != meant);
+                    problem.label(format!("did you mean `{meant}`?"))
+                }
+                None => problem.doubtful(),
+            };
+            self.problems.push(problem.help(format!("Known keys: {}.", self.asked.join(", "))));
         }
-        for key in missing {
-            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-            problems.push(Problem::new(at.clone(), format!("`{name}` is missing")));
+        for key in &self.missing {
+            let message = format!("`{}` is missing", self.qualified(key));
+            self.problems.push(Problem::new(self.at.clone(), message).doubtful());
         }
     }
 
@@ -271,18 +252,19 @@ impl<'t> Section<'t> {
         let table = value.get_ref().as_table();
         if table.is_none() {
             let wrong = mistyped("a table", value.get_ref()).help(format!("It begins with `[{key}]`."));
-            self.problems.push(wrong.under(key).at(value.span()));
+            self.problems.push(wrong.under(&self.qualified(key)).at(value.span()));
         }
         Some((value.span(), table?))
     }
 
     fn read_inner<T>(
         &mut self,
-        name: &'static str,
+        key: &str,
         at: Range<usize>,
         table: &DeTable<'_>,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
+        let name = self.qualified(key);
         let mut section = Section::new(table, at, name, self.problems);
         let read = read(&mut section);
         section.finish();
@@ -292,122 +274,4 @@ impl<'t> Section<'t> {
     fn qualified(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
-}
-
-impl Wrong {
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-
-    fn under(mut self, name: &str) -> Self {
-        self.message = format!("`{name}` {}", self.message);
-        self
-    }
-}
-
-/// A whole number within bounds.
-pub(super) fn integer(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Wrong> {
-    move |value| {
-        let integer = value.as_integer().ok_or_else(|| mistyped("a whole number", value))?;
-        let read = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let within = read.filter(|number| range.contains(number));
-        within.ok_or_else(|| Wrong::new(format!("must be {} to {}", range.start(), range.end())))
-    }
-}
-
-/// A whole number within bounds that fit.
-pub(super) fn number(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Result<u32, Wrong> {
-    let wide = integer(u64::from(*range.start())..=u64::from(*range.end()));
-    move |value| wide(value).map(|number| u32::try_from(number).expect("the bounds fit"))
-}
-
-/// A number within bounds, with or without a fraction.
-pub(super) fn real(range: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Result<f64, Wrong> {
-    move |value| {
-        let read: Option<f64> = match value {
-            DeValue::Float(float) => float.as_str().parse().ok(),
-            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok(),
-            other => return Err(mistyped("a number", other)),
-        };
-        let within = read.filter(|number| range.contains(number));
-        within.ok_or_else(|| Wrong::new(format!("must be {} to {}", range.start(), range.end())))
-    }
-}
-
-/// `true` or `false`.
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Wrong> {
-    value.as_bool().ok_or_else(|| mistyped("true or false", value))
-}
-
-/// A text of bounded length without control characters.
-pub(super) fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
-    let text = value.as_str().ok_or_else(|| mistyped("a text", value))?;
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
-        return Err(Wrong::new(format!("must have 1 to {TEXT_BYTES_MAX} bytes; it has {}", text.len())));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Wrong::new("must be one line without control characters"));
-    }
-    Ok(text.to_owned())
-}
-
-/// A day, as TOML writes local dates.
-pub(super) fn day(value: &DeValue<'_>) -> Result<Date, Wrong> {
-    let datetime = value.as_datetime().ok_or_else(|| mistyped("a day", value).help("As in 2026-04-15, unquoted."))?;
-    let (Some(date), None) = (datetime.date, datetime.time) else {
-        return Err(Wrong::new("must be a day without a time"));
-    };
-    let number = |part: u8| i8::try_from(part).ok();
-    let parts = i16::try_from(date.year).ok().zip(number(date.month)).zip(number(date.day));
-    let day = parts.and_then(|((year, month), day)| Date::new(year, month, day).ok());
-    day.filter(|day| (1970..=2100).contains(&day.year())).ok_or_else(|| Wrong::new("must be a day of 1970 to 2100"))
-}
-
-/// One of several words.
-pub(super) fn word<T: Copy, const N: usize>(
-    words: [(&'static str, T); N],
-) -> impl Fn(&DeValue<'_>) -> Result<T, Wrong> {
-    move |value| {
-        let names = words.map(|(name, _)| name);
-        let expected = || names.map(|name| format!("\"{name}\"")).join(", ");
-        let text = value.as_str().ok_or_else(|| mistyped(&format!("one of {}", expected()), value))?;
-        if let Some((_, word)) = words.iter().find(|(name, _)| *name == text) {
-            return Ok(*word);
-        }
-        let message = format!("is \"{}\", which is not one of {}", shown(text), expected());
-        let label = nearest(text, &names).map(|meant| format!("did you mean \"{meant}\"?"));
-        Err(Wrong { message, label, help: None })
-    }
-}
-
-/// What is said of a value of another type.
-pub(super) fn mistyped(expected: &str, found: &DeValue<'_>) -> Wrong {
-    let found = match found {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    Wrong::new(format!("must be {expected}, and is {found}"))
-}
-
-/// The word that was probably meant.
-fn nearest(text: &str, words: &[&'static str]) -> Option<&'static str> {
-    // A word far longer than any of ours is no near miss, and is not worth comparing.
-    let short = Some(text).filter(|text| text.len() <= 64)?;
-    let scored = words.iter().map(|word| (strsim::jaro_winkler(short, word), *word));
-    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, word)| word)
-}
-
-/// A text of the file as a message shows it: escaped, and cut.
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().nth(40).is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -319,4 +319,3 @@ impl Follower {
         state.aborted = false;
     }
 }
-

@@ -1,0 +1,43 @@
+//! `driftlock report`: an earlier run, again.
+
+use std::path::PathBuf;
+
+use super::common::Format;
+use super::{Context, Failure};
+use crate::exit::Exit;
+use crate::report::directory::RunDirectory;
+use crate::report::{SCHEMA_VERSION, terminal};
+
+/// The arguments of `report`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The run's directory, which holds its report.json.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// How it is written to standard output.
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+}
+
+/// Runs the command; the exit code is 0 whatever the report says.
+///
+/// # Errors
+/// There is no report, or it is of another version.
+pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let report =
+        RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
+    if report.schema_version != SCHEMA_VERSION {
+        let found = report.schema_version;
+        return Err(Failure::usage(miette::miette!(
+            "the report has format version {found}; this program reads version {SCHEMA_VERSION}"
+        )));
+    }
+    match args.format {
+        Format::Text => terminal::write(&report, context.out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *context.out, &report).map_err(std::io::Error::from)?;
+            writeln!(context.out)?;
+        }
+    }
+    Ok(Exit::Met)
+}

@@ -1,0 +1,94 @@
+//! From the paths of a command line to scenarios, or to everything that is wrong with any of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use miette::Diagnostic;
+
+use super::Scenario;
+use super::file::LoadError;
+
+/// Why a path gives no scenario.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum CollectError {
+    /// A file is wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    File(#[from] LoadError),
+    /// A directory cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A directory has no scenario.
+    #[error("there is no scenario (*.toml) in {}", path.display())]
+    Empty {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// Two files have one name for their scenarios.
+    #[error("{} and {} both call their scenario {name}", first.display(), second.display())]
+    #[diagnostic(help("reports and --filter tell scenarios apart by their names: change one"))]
+    SameName {
+        /// The name.
+        name: String,
+        /// The file that has it too.
+        first: PathBuf,
+        /// The file that has it again.
+        second: PathBuf,
+    },
+}
+
+/// Everything that is wrong with the paths.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{} of the scenario files cannot be used", problems.len())]
+pub struct CollectErrors {
+    /// Each of them.
+    #[related]
+    pub problems: Vec<CollectError>,
+}
+
+/// Reads scenario files, and the `*.toml` files of directories in the order of their names.
+///
+/// # Errors
+/// Everything that is wrong with any of them, at once.
+pub fn collect(paths: &[PathBuf]) -> Result<Vec<Scenario>, CollectErrors> {
+    let (mut scenarios, mut problems) = (Vec::new(), Vec::new());
+    let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for path in paths {
+        let files = match files(path) {
+            Ok(files) => files,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        for file in files {
+            match Scenario::load(&file) {
+                Ok(scenario) => match names.insert(scenario.name.clone(), file.clone()) {
+                    Some(first) => problems.push(CollectError::SameName { name: scenario.name, first, second: file }),
+                    None => scenarios.push(scenario),
+                },
+                Err(problem) => problems.push(problem.into()),
+            }
+        }
+    }
+    if problems.is_empty() { Ok(scenarios) } else { Err(CollectErrors { problems }) }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, CollectError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let unreadable = |source| CollectError::Directory { path: path.to_owned(), source };
+    let entries = fs::read_dir(path).map_err(unreadable)?;
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unreadable)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml") && file.is_file());
+    files.sort();
+    if files.is_empty() { Err(CollectError::Empty { path: path.to_owned() }) } else { Ok(files) }
+}

@@ -1,0 +1,145 @@
+//! The scenarios that the program carries, so that it works outside the checkout.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use drift_engine::lock::{Backend, LockStrategy};
+
+use super::{Expected, Scenario};
+
+/// A scenario file of the program's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// Where it is in the checkout.
+    pub path: &'static str,
+    /// What it says.
+    pub text: &'static str,
+}
+
+macro_rules! shipped {
+    ($($name:literal),+ $(,)?) => {
+        [$(Shipped {
+            path: concat!("scenarios/", $name, ".toml"),
+            text: include_str!(concat!("../../../scenarios/", $name, ".toml")),
+        }),+]
+    };
+}
+
+/// Every scenario file of the program's own, in the order in which they are run and listed.
+pub const SHIPPED: [Shipped; 10] = shipped![
+    "same-run",
+    "same-window",
+    "many-customers",
+    "arrivals",
+    "waiting-room",
+    "failing-task",
+    "terminated-task",
+    "lock-timeouts",
+    "deadlocks",
+    "every-strategy",
+];
+
+impl Shipped {
+    /// The scenario.
+    ///
+    /// # Panics
+    /// Never in a program whose tests have passed.
+    pub fn scenario(&self) -> Scenario {
+        match Scenario::parse(Path::new(self.path), self.text.as_bytes()) {
+            Ok(scenario) => scenario,
+            Err(problems) => panic!("a shipped scenario is sound: {:?}", miette::Report::from(*problems)),
+        }
+    }
+}
+
+/// The shipped scenarios as a Markdown table: what each shows, the strategies of each backend, and
+/// what is expected where it is not a pass.
+pub fn table() -> String {
+    let mut table = "| scenario | what it shows | PostgreSQL | SQLite |\n| --- | --- | --- | --- |\n".to_owned();
+    for shipped in SHIPPED {
+        let scenario = shipped.scenario();
+        let [postgres, sqlite] = Backend::ALL.map(|backend| cell(&scenario, backend));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "| [`{}`]({}) | {} | {postgres} | {sqlite} |",
+            scenario.name, shipped.path, scenario.summary
+        );
+    }
+    table
+}
+
+/// The strategies of one backend, each with the check that it is expected to violate.
+fn cell(scenario: &Scenario, backend: Backend) -> String {
+    let case = |strategy: LockStrategy| match scenario.expectation(backend, strategy) {
+        Expected::Pass => format!("`{strategy}`"),
+        Expected::Violation { check } => format!("`{strategy}` (violates `{check}`)"),
+    };
+    let cases: Vec<_> = scenario.cases().filter(|(on, _)| *on == backend).map(|(_, strategy)| case(strategy)).collect();
+    if cases.is_empty() { "–".to_owned() } else { cases.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::check::CheckName;
+
+    #[test]
+    fn the_program_carries_the_directory_and_nothing_else() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let on_disk: BTreeSet<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+            .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+            .collect();
+        let carried: BTreeSet<_> =
+            SHIPPED.iter().map(|shipped| (shipped.scenario().name, shipped.text.to_owned())).collect();
+        assert_eq!(carried, on_disk);
+    }
+
+    #[test]
+    fn every_check_and_every_strategy_is_used_by_a_shipped_scenario() {
+        let scenarios = SHIPPED.map(|shipped| shipped.scenario());
+        for check in CheckName::ALL {
+            assert!(scenarios.iter().any(|scenario| scenario.checks.contains(&check)), "{check}");
+        }
+        for strategy in LockStrategy::ALL {
+            assert!(scenarios.iter().any(|scenario| scenario.strategies.contains(&strategy)), "{strategy}");
+        }
+    }
+
+    #[test]
+    fn the_first_file_says_everything_and_means_the_defaults() {
+        let keys = |text: &str| -> BTreeSet<String> {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .map(|(key, _)| key.trim_matches(['#', ' ']).to_owned())
+                .collect()
+        };
+        let said = keys(SHIPPED[0].text);
+        for shipped in &SHIPPED[1..] {
+            let unsaid: Vec<_> = keys(shipped.text).difference(&said).cloned().collect();
+            let elsewhere = ["writers", "claims-per-writer", "task", "before", "action", "times"];
+            let elsewhere = [&elsewhere[..], &["strategy", "backend", "verdict", "check"]].concat();
+            assert!(unsaid.iter().all(|key| elsewhere.contains(&key.as_str())), "{}: {unsaid:?}", shipped.path);
+        }
+        let terse = "name = 'same-run'\nsummary = 'x'\nchecks = ['accounted']\n[tasks]\ncount = 24\nworkers = 8";
+        let terse = Scenario::parse(Path::new("terse.toml"), terse.as_bytes()).unwrap();
+        let mut full = SHIPPED[0].scenario();
+        full.tasks.run = terse.tasks.run.clone();
+        (full.summary, full.checks) = (terse.summary.clone(), terse.checks.clone());
+        assert_eq!(full, terse);
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_scenario() {
+        let table = table();
+        assert_eq!(table.lines().count(), 2 + SHIPPED.len());
+        assert!(table.contains("`row` (violates `bystanders-free`)"), "{table}");
+        assert!(table.lines().all(|line| line.matches('|').count() == 5), "{table}");
+    }
+}

@@ -1,0 +1,3 @@
+-- SQLite builds no index concurrently: every writer of the file waits, readers do not (in WAL mode).
+CREATE UNIQUE INDEX drift_events_unique_signal
+    ON drift_events (customer_id, run_id, payer, cpt_group, drift_type);

@@ -1,0 +1,2 @@
+-- Nothing was attached, so nothing is detached.
+SELECT 1;
