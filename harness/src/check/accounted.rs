@@ -1,0 +1,329 @@
+//! Accounted: every task took effect exactly once, or failed because the scenario made it and left
+//! nothing; and the runs say so.
+
+use std::collections::BTreeMap;
+
+use drift_engine::op::{Op, Reply};
+use drift_engine::protocol::TaskError;
+use drift_engine::run::{RunId, Status};
+use drift_engine::session::ErrorClass;
+
+use crate::history::transactions::{End, Transaction};
+use crate::history::view::View;
+use crate::history::{TaskId, TaskRecord};
+use crate::verdict::Verdict;
+
+use super::wording::{count, entries};
+
+pub(super) fn check(view: &View<'_>) -> Verdict {
+    if let Some(violation) = unrecorded(view) {
+        return violation;
+    }
+    let (mut succeeded, mut failed, mut lost) = (0, 0, None);
+    for record in &view.history.tasks {
+        match judge(view, record) {
+            Fate::Succeeded => succeeded += 1,
+            Fate::FailedAsIntended => failed += 1,
+            Fate::Lost => lost = Some(record.id),
+            Fate::Wrong(violation) => return violation,
+        }
+    }
+    if let Some(violation) = wrong_status(view) {
+        return violation;
+    }
+    match lost {
+        _ if view.history.tasks.is_empty() => Verdict::inconclusive("there was no task"),
+        Some(task) => Verdict::inconclusive(format!(
+            "task {task} lost its connection, which the scenario did not ask for: that says nothing of the protocol"
+        )),
+        None => Verdict::pass(format!(
+            "of {} {succeeded} succeeded with one committed write each, and {failed} failed as the scenario made them and left nothing",
+            count(view.history.tasks.len(), "task")
+        )),
+    }
+}
+
+/// A task that is not in the record, or is there twice.
+fn unrecorded(view: &View<'_>) -> Option<Verdict> {
+    let tasks = &view.history.tasks;
+    for (index, record) in tasks.iter().enumerate() {
+        let expected = TaskId(index as u32);
+        if record.id != expected {
+            let sentence = format!("task {} stands in the record where task {expected} should", record.id);
+            return Some(Verdict::violation(sentence, Vec::new()));
+        }
+    }
+    let unknown = |task: TaskId| view.record(task).is_none();
+    let entry = view.history.entries.iter().position(|entry| entry.task.is_some_and(unknown))?;
+    let task = view.history.entries[entry].task?;
+    Some(Verdict::violation(format!("nothing is recorded of what became of task {task}"), vec![entry]))
+}
+
+enum Fate {
+    Succeeded,
+    FailedAsIntended,
+    /// The connection was lost, for no reason that the scenario gave.
+    Lost,
+    Wrong(Verdict),
+}
+
+fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
+    let task = record.id;
+    let all = || view.transactions_of(task).iter().map(|&index| &view.ledger.transactions[index as usize]);
+    let committed = |wanted: fn(&Transaction) -> Option<u32>| {
+        all().filter(move |transaction| transaction.committed() && wanted(transaction).is_some())
+    };
+    let writes: Vec<&Transaction> = committed(|transaction| transaction.write).take(2).collect();
+    if let [first, second] = writes[..] {
+        return Fate::Wrong(Verdict::violation(
+            format!("task {task} committed its events twice"),
+            entries([first, second].into_iter().flat_map(|t| [t.write, Some(t.last)]).flatten()),
+        ));
+    }
+    match &record.result {
+        Ok(_) if writes.len() == 1 => Fate::Succeeded,
+        Ok(_) => Fate::Wrong(lost_write(view, task, all().last())),
+        Err(error) => {
+            if !matches!(error, TaskError::CommitUnknown(_))
+                && let Some(left) = committed(|transaction| transaction.change).next()
+            {
+                let shown = [left.change, Some(left.last)].into_iter().flatten();
+                return Fate::Wrong(Verdict::violation(
+                    format!("task {task} failed ({error}), but what it did before was committed"),
+                    entries(shown),
+                ));
+            }
+            failure(view, record, error)
+        }
+    }
+}
+
+/// A task that says that it succeeded, and of which nothing is there.
+fn lost_write(view: &View<'_>, task: TaskId, last: Option<&Transaction>) -> Verdict {
+    let rolled_back = last.is_some_and(|transaction| {
+        let last = view.entry(transaction.last);
+        matches!((&last.op, last.outcome.ok()), (Op::Commit, Some(Reply::RolledBack)))
+    });
+    let why = match last {
+        _ if rolled_back => "its COMMIT was answered with ROLLBACK",
+        Some(transaction) if transaction.end == End::Unknown => "the answer to its COMMIT was lost",
+        Some(transaction) if transaction.committed() => "what it committed holds no write of events",
+        Some(_) => "it never committed",
+        None => "it sent no transaction",
+    };
+    Verdict::violation(
+        format!("task {task} reports success and is lost: {why}"),
+        entries(last.into_iter().flat_map(|t| [Some(t.begin), t.write, Some(t.last)]).flatten()),
+    )
+}
+
+/// Whether a failure is what the scenario put into the task.
+fn failure(view: &View<'_>, record: &TaskRecord, error: &TaskError) -> Fate {
+    let class = match error {
+        TaskError::CommitUnknown(_) => Some(ErrorClass::Lost),
+        TaskError::Database { error, .. } => Some(error.class),
+        _ => None,
+    };
+    match (class, record.fault) {
+        (Some(ErrorClass::Lost | ErrorClass::Injected), Some(_)) => Fate::FailedAsIntended,
+        (Some(ErrorClass::Lost), None) => Fate::Lost,
+        _ => {
+            let last = view.transactions_of(record.id).last().map(|&index| &view.ledger.transactions[index as usize]);
+            let refused = refused(view, record);
+            Fate::Wrong(Verdict::violation(
+                format!("task {} is lost: {error}", record.id),
+                entries(refused.into_iter().chain(last.map(|transaction| transaction.last))),
+            ))
+        }
+    }
+}
+
+/// The first refusal among the operations of a task's last attempt.
+fn refused(view: &View<'_>, record: &TaskRecord) -> Option<u32> {
+    let of_task = || view.entries_of(record.actor).iter().rev().filter(|&&i| view.entry(i).task == Some(record.id));
+    of_task().copied().find(|&index| view.entry(index).outcome.ok().is_none())
+}
+
+/// A run whose status is not what became of its tasks.
+fn wrong_status(view: &View<'_>) -> Option<Verdict> {
+    let mut successes: BTreeMap<&RunId, &TaskRecord> = BTreeMap::new();
+    for record in &view.history.tasks {
+        if let Ok(done) = &record.result {
+            successes.entry(&done.run).or_insert(record);
+        }
+    }
+    let last_entry = |task: TaskId| {
+        let last = view.transactions_of(task).last()?;
+        Some(view.ledger.transactions[*last as usize].last)
+    };
+    for run in &view.history.end.runs {
+        let sentence = match (successes.remove(&run.id), run.status) {
+            (Some(record), Status::Running | Status::Failed) => {
+                let sentence =
+                    format!("run {} is {} although task {} of it succeeded", run.id, run.status.as_str(), record.id);
+                return Some(Verdict::violation(sentence, entries(last_entry(record.id))));
+            }
+            (None, Status::Running) => format!("run {} was opened, committed and never closed", run.id),
+            _ => continue,
+        };
+        if let Some(opened) = opened(view, &run.id) {
+            return Some(Verdict::violation(sentence, entries([opened.begin, opened.last])));
+        }
+    }
+    let (run, record) = successes.pop_first()?;
+    let sentence = format!("task {} succeeded, but its run {run} is not there", record.id);
+    Some(Verdict::violation(sentence, entries(last_entry(record.id))))
+}
+
+/// The transaction that created a run, or may have.
+fn opened<'v>(view: &'v View<'_>, run: &RunId) -> Option<&'v Transaction> {
+    view.ledger.transactions.iter().filter(|transaction| transaction.maybe_committed()).find(|transaction| {
+        let change = transaction.change.map(|change| &view.entry(change).op);
+        matches!(change, Some(Op::OpenRun { id, .. }) if id == run)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use drift_engine::lock::LockStrategy;
+    use drift_engine::op::{Op, Reply};
+    use drift_engine::protocol::TaskError;
+    use drift_engine::run::Status;
+    use drift_engine::session::ErrorClass;
+
+    use crate::check::CheckName::Accounted;
+    use crate::check::twins::{assert_inconclusive, assert_pass, assert_violation, contended};
+    use crate::history::build::Build;
+    use crate::history::{Fault, History, TaskId};
+
+    #[test]
+    fn one_commit_a_task_passes() {
+        for strategy in LockStrategy::ALL {
+            assert_pass(Accounted, &contended(strategy).finish());
+        }
+    }
+
+    /// A task that is refused with this class, and rolls back.
+    fn refused(class: ErrorClass, fault: Option<Fault>) -> Build {
+        let mut b = contended(LockStrategy::RowNoKey);
+        let task = b.task(0, 1);
+        b.record(task).fault = fault;
+        b.enter(task);
+        let open = b.open(task);
+        let error = b.refuse(open, class);
+        if class != ErrorClass::Lost {
+            b.call(task, Op::Rollback, Reply::RolledBack);
+        }
+        b.fail(task, error);
+        b
+    }
+
+    #[test]
+    fn failures_that_were_asked_for_pass() {
+        assert_pass(Accounted, &refused(ErrorClass::Injected, Some(Fault::Fail)).finish());
+        assert_pass(Accounted, &refused(ErrorClass::Lost, Some(Fault::Terminate)).finish());
+    }
+
+    #[test]
+    fn any_other_failure_is_a_lost_task() {
+        assert_violation(Accounted, &refused(ErrorClass::Unique, None).finish(), "unique violation");
+        assert_violation(Accounted, &refused(ErrorClass::Aborted, Some(Fault::Fail)).finish(), "already aborted");
+        assert_inconclusive(Accounted, &refused(ErrorClass::Lost, None).finish(), "lost its connection");
+    }
+
+    #[test]
+    fn a_success_whose_commit_was_answered_with_rollback_is_lost() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.enter(task);
+        b.work(task);
+        b.call(task, Op::Commit, Reply::RolledBack);
+        b.succeed(task);
+        assert_violation(Accounted, &b.finish(), "answered with ROLLBACK");
+    }
+
+    #[test]
+    fn a_task_done_twice_is_a_violation() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.run(task);
+        b.run(task);
+        assert_violation(Accounted, &b.finish(), "twice");
+    }
+
+    #[test]
+    fn a_failed_task_that_left_something_is_a_violation() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.record(task).fault = Some(Fault::Fail);
+        b.enter(task);
+        b.open(task);
+        b.call(task, Op::Commit, Reply::Committed);
+        b.enter(task);
+        let read = b.read(task);
+        let error = b.refuse(read, ErrorClass::Injected);
+        b.call(task, Op::Rollback, Reply::RolledBack);
+        b.fail(task, error);
+        assert_violation(Accounted, &b.finish(), "what it did before was committed");
+    }
+
+    #[test]
+    fn a_commit_of_unknown_outcome_that_was_asked_for_passes() {
+        let mut b = contended(LockStrategy::RowNoKey);
+        let task = b.task(0, 1);
+        b.record(task).fault = Some(Fault::Terminate);
+        b.enter(task);
+        b.work(task);
+        let commit = b.send(task, Op::Commit);
+        let error = b.refuse(commit, ErrorClass::Lost);
+        b.record(task).result = Err(TaskError::CommitUnknown(error));
+        assert_pass(Accounted, &b.finish());
+    }
+
+    #[test]
+    fn a_task_without_a_record_is_a_violation() {
+        let mut history = contended(LockStrategy::RowNoKey).finish();
+        history.tasks.pop();
+        assert_violation(Accounted, &history, "nothing is recorded");
+        history.tasks.remove(0);
+        assert_violation(Accounted, &history, "where task 0 should");
+    }
+
+    /// A sound run whose first stored run has this status.
+    fn with_status(status: Status) -> History {
+        let mut history = contended(LockStrategy::RowNoKey).finish();
+        history.end.runs[0].status = status;
+        history
+    }
+
+    #[test]
+    fn a_run_must_say_what_became_of_its_tasks() {
+        assert_violation(Accounted, &with_status(Status::Failed), "is failed although");
+        assert_violation(Accounted, &with_status(Status::Running), "is running although");
+        let mut gone = contended(LockStrategy::RowNoKey).finish();
+        gone.end.runs.clear();
+        assert_violation(Accounted, &gone, "is not there");
+        assert_eq!(gone.tasks[0].id, TaskId(0));
+    }
+
+    #[test]
+    fn a_run_that_was_committed_too_early_is_a_violation() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.record(task).fault = Some(Fault::Terminate);
+        b.enter(task);
+        b.open(task);
+        b.publish(task);
+        let commit = b.send(task, Op::Commit);
+        let error = b.refuse(commit, ErrorClass::Lost);
+        b.fail(task, error);
+        let mut history = b.finish();
+        history.end.runs[0].status = Status::Running;
+        assert_violation(Accounted, &history, "never closed");
+    }
+
+    #[test]
+    fn no_task_is_inconclusive() {
+        assert_inconclusive(Accounted, &Build::new(LockStrategy::RowNoKey, 1, 0).finish(), "no task");
+    }
+}
