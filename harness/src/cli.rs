@@ -1,9 +1,9 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
 pub mod common;
-
 pub mod mutate;
-
+pub mod postgres;
+pub mod recompute;
 pub mod report;
 pub mod verify;
 
@@ -34,6 +34,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
     Mutate(mutate::Args),
+    /// Recomputes the drift of a file's customers, and prints it.
+    Recompute(recompute::Args),
     /// Prints the report of an earlier run again.
     Report(report::Args),
 }
@@ -47,6 +49,7 @@ impl Cli {
         match self.command {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
+            Command::Recompute(args) => recompute::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
         }
     }

@@ -7,10 +7,14 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use driftlock::cli::{Cli, Context};
 use driftlock::exit::Exit;
+use miette::MietteHandlerOpts;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    // A broken line would part a place in a file ("claims.csv:3:4") from its message.
+    let unwrapped = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
+    unwrapped.expect("nothing has been reported yet");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

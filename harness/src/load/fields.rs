@@ -26,6 +26,9 @@ pub struct Place {
     pub column: u64,
 }
 
+/// The beginning of a file.
+pub const START: Place = Place { line: 1, column: 1 };
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
@@ -60,11 +63,12 @@ pub struct Record {
     bytes: Vec<u8>,
     fields: Vec<(Range<usize>, Place, Option<Flaw>)>,
     count: usize,
+    end: Place,
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { bytes: Vec::new(), fields: Vec::with_capacity(8), count: 0 }
+        Self { bytes: Vec::new(), fields: Vec::with_capacity(8), count: 0, end: START }
     }
 }
 
@@ -72,6 +76,11 @@ impl Record {
     /// The number of fields in the file.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Where the last field ends.
+    pub fn end(&self) -> Place {
+        self.end
     }
 
     /// The fields, in order: the first 64 of them, if there are more.
@@ -105,7 +114,7 @@ impl<R: BufRead> Records<R> {
     /// # Errors
     /// The input cannot be read.
     pub fn new(input: R) -> io::Result<Self> {
-        let mut records = Self { input, place: Place { line: 1, column: 1 }, after_cr: false };
+        let mut records = Self { input, place: START, after_cr: false };
         for byte in BOM {
             if records.peek()? != Some(byte) {
                 break;
@@ -113,11 +122,6 @@ impl<R: BufRead> Records<R> {
             records.input.consume(1);
         }
         Ok(records)
-    }
-
-    /// Where the next byte is.
-    pub fn place(&self) -> Place {
-        self.place
     }
 
     /// Reads the next record; false at the end of the file. Empty lines are skipped.
@@ -142,11 +146,12 @@ impl<R: BufRead> Records<R> {
         let place = self.place;
         let start = record.bytes.len();
         let mut flaw = None;
+        let (bytes, is_kept) = (&mut record.bytes, record.count < FIELDS_KEPT_MAX);
         let mut keep = |byte, flaw: &mut Option<Flaw>| {
-            if record.bytes.len() - start == FIELD_BYTES_MAX {
+            if bytes.len() - start == FIELD_BYTES_MAX {
                 flaw.get_or_insert(Flaw::TooLong);
-            } else if record.count < FIELDS_KEPT_MAX {
-                record.bytes.push(byte);
+            } else if is_kept {
+                bytes.push(byte);
             }
         };
         let quoted = self.peek()? == Some(b'"');
@@ -168,6 +173,7 @@ impl<R: BufRead> Records<R> {
             }
         }
         let end = loop {
+            record.end = self.place;
             match self.next()? {
                 Some(b',') => break End::Comma,
                 Some(b'\n') => break End::Line,
@@ -186,7 +192,7 @@ impl<R: BufRead> Records<R> {
                 None => break End::File,
             }
         };
-        if record.count < FIELDS_KEPT_MAX {
+        if is_kept {
             record.fields.push((start..record.bytes.len(), place, flaw));
         }
         record.count += 1;

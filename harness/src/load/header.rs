@@ -1,12 +1,12 @@
 //! The first line of the file: it must name exactly the columns, in order.
 
-use super::fields::{Place, Record};
+use super::fields::{Place, Record, START};
 use super::row::{COLUMNS, Mistake, Problem};
 
 /// What is wrong with a file that has no first line.
 pub fn empty() -> Vec<Problem> {
     let what = format!("the file is empty; its first line must be the header {}", COLUMNS.join(","));
-    vec![Problem { place: Place { line: 1, column: 1 }, mistake: Mistake::Header(what) }]
+    vec![Problem { place: START, mistake: Mistake::Header(what) }]
 }
 
 /// Compares a header with what it must be; everything that differs is named.
@@ -16,8 +16,7 @@ pub fn check(header: &Record) -> Vec<Problem> {
     if header.count() == COLUMNS.len() && names.iter().map(|(name, _)| name.as_str()).eq(COLUMNS) {
         return Vec::new();
     }
-    let start = Place { line: 1, column: 1 };
-    let whole = |what: String| vec![Problem { place: start, mistake: Mistake::Header(what) }];
+    let whole = |what: String| vec![Problem { place: START, mistake: Mistake::Header(what) }];
     let expected = COLUMNS.join(",");
     if let [(only, _), ..] = &names[..] {
         if only.contains('\0') || header.fields().next().is_some_and(|f| f.bytes.starts_with(b"\xff\xfe")) {
@@ -47,11 +46,11 @@ pub fn check(header: &Record) -> Vec<Problem> {
     let missing: Vec<_> =
         COLUMNS.into_iter().filter(|column| !names.iter().any(|(name, _)| meant(name) == Some(*column))).collect();
     for column in &missing {
-        wrong(start, format!("the column {column} is missing"));
+        wrong(START, format!("the column {column} is missing"));
     }
     if problems.is_empty() {
         let differs = names.iter().zip(COLUMNS).find(|((name, _), column)| name != column);
-        let place = differs.map_or(start, |((_, place), _)| *place);
+        let place = differs.map_or(START, |((_, place), _)| *place);
         wrong_order(&mut problems, place, &expected);
     }
     problems

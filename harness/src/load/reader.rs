@@ -220,7 +220,7 @@ impl<R: BufRead> Reader<R> {
             if !found {
                 break;
             }
-            let Some(row) = row::parse(&self.record, self.records.place(), &mut self.problems) else {
+            let Some(row) = row::parse(&self.record, &mut self.problems) else {
                 rows.clear();
                 continue;
             };
@@ -243,7 +243,7 @@ impl<R: BufRead> Reader<R> {
         if Outcome::parse(text).is_some() || Outcome::parse(&text.trim().to_ascii_uppercase()).is_none() {
             return;
         }
-        let place = self.record.fields().nth(3).map_or(self.records.place(), |field| field.place);
+        let place = self.record.fields().nth(3).map_or(self.record.end(), |field| field.place);
         self.summary.lookalike.get_or_insert_with(|| (text.to_string(), place, 0)).2 += 1;
     }
 }

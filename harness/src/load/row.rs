@@ -107,9 +107,7 @@ pub enum Mistake {
 }
 
 /// Parses a row; pushes what is wrong with it.
-///
-/// `end` is where the record ends: the place of a field that is not there.
-pub fn parse(record: &Record, end: Place, problems: &mut Vec<Problem>) -> Option<Row> {
+pub fn parse(record: &Record, problems: &mut Vec<Problem>) -> Option<Row> {
     let before = problems.len();
     if record.count() != COLUMNS.len() {
         let unclosed = record.fields().find(|field| field.flaw == Some(Flaw::Unclosed));
@@ -119,7 +117,7 @@ pub fn parse(record: &Record, end: Place, problems: &mut Vec<Problem>) -> Option
                 Problem { place: field.place, mistake: Mistake::Unclosed { column: column_of(record, &field) } }
             }
             None => Problem {
-                place: record.fields().nth(COLUMNS.len()).map_or(end, |extra| extra.place),
+                place: record.fields().nth(COLUMNS.len()).map_or(record.end(), |extra| extra.place),
                 mistake: Mistake::FieldCount { found: record.count() },
             },
         });
@@ -244,7 +242,7 @@ mod tests {
         let mut record = Record::default();
         assert!(records.read(&mut record).expect("readable"));
         let mut problems = Vec::new();
-        let row = parse(&record, records.place(), &mut problems);
+        let row = parse(&record, &mut problems);
         row.ok_or_else(|| problems.iter().map(Problem::to_string).collect())
     }
 
