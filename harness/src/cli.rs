@@ -1,5 +1,8 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod doctor;
+pub mod provisioning;
+
 use std::io::Write;
 
 use tokio_util::sync::CancellationToken;

@@ -91,8 +91,7 @@ pub fn binary_directories(pg_bin: Option<&Path>) -> (Vec<Binaries>, Vec<Provisio
 }
 
 fn candidates() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let mut found: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let asked = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).stderr(Stdio::null()).output();
     if let Ok(output) = asked {
         found.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));

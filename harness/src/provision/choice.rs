@@ -111,6 +111,19 @@ impl GivenUrl {
         }
     }
 
+    /// The same server with another database, and with its password.
+    pub(super) fn with_database(&self, database: &str) -> Url {
+        let mut url = self.0.clone();
+        let kept: Vec<(String, String)> =
+            self.0.query_pairs().into_owned().filter(|(key, _)| key != "dbname").collect();
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
+        url.set_path(database);
+        url
+    }
+
     /// Host and port, or the socket, for messages.
     pub(super) fn place(options: &PgConnectOptions) -> String {
         match options.get_socket() {

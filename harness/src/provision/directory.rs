@@ -30,6 +30,11 @@ pub(super) fn parents() -> Vec<PathBuf> {
     all
 }
 
+/// The temporary directory for what makes no demands on its place.
+pub(super) fn parent() -> PathBuf {
+    parents().into_iter().find(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
+}
+
 /// What a directory holds, and therefore what must be stopped before it is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Contents {

@@ -41,6 +41,11 @@ pub enum ProvisionError {
         reasons: Vec<(Way, String)>,
     },
 
+    /// This machine has no PostgreSQL server programs.
+    #[error("no PostgreSQL server programs (initdb and postgres) found")]
+    #[diagnostic(help("install them, or point --pg-bin at the directory that holds them"))]
+    NoBinaries,
+
     /// Nothing answers there.
     #[error("cannot reach PostgreSQL at {at}: {why}")]
     #[diagnostic(help("is the server running, and does the URL name its host and port?"))]

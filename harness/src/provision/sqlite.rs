@@ -72,9 +72,7 @@ impl SqliteFiles {
     /// No temporary directory can be written to.
     pub async fn create(journal: Journal) -> Result<Self, ProvisionError> {
         let swept = sweep().await;
-        let parents = directory::parents();
-        let parent = parents.iter().find(|path| path.is_dir()).unwrap_or(&parents[0]);
-        let directory = OwnedDirectory::create(parent, 0o700, &Contents::Sqlite)?;
+        let directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
         Ok(Self { directory, journal, swept })
     }
 
