@@ -52,11 +52,8 @@ impl Given {
         let mut owner = admin.connect().await?;
         let locked = async {
             // A lock that its owner's idleness ends would be no proof of life.
-            sqlx::query(
-                "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'statement_timeout')",
-            )
-            .execute(&mut owner)
-            .await?;
+            let stay = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+            sqlx::query(stay).execute(&mut owner).await?;
             sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(run.lock_key()).fetch_one(&mut owner).await
         };
         if !bounded("take the run's advisory lock", locked).await? {

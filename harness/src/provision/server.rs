@@ -325,6 +325,16 @@ impl Server {
         finished(removal.await)
     }
 
+    /// Asks whether it still answers: after a lost connection, whether it was the server that was lost.
+    ///
+    /// Cancellation: nothing happens.
+    ///
+    /// # Errors
+    /// It does not answer, within 10 s, or not sensibly.
+    pub async fn check(&self) -> Result<(), ProvisionError> {
+        self.admin.about().await.map(drop)
+    }
+
     /// Ends it: a throw-away server with everything in it, on a given one the run's databases.
     ///
     /// Cancellation: the end goes on, on a thread of its own.

@@ -10,6 +10,9 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::directory::{self, Contents, OwnedDirectory};
 use super::{ProvisionError, Swept, sweep};
 
+/// How long a template's writer may take to finish.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// How a file keeps what a transaction has not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,7 +152,8 @@ impl SqliteFiles {
             return Ok(());
         }
         let settle = async {
-            let mut connection: SqliteConnection = self.connect_options(template).connect().await?;
+            let options = self.connect_options(template).busy_timeout(SETTLE);
+            let mut connection: SqliteConnection = options.connect().await?;
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
             let busy: i64 = row.try_get(0)?;
             connection.close().await?;
