@@ -147,7 +147,7 @@ impl Tried {
     }
 
     fn failed(error: &ProvisionError) -> Self {
-        Self { usable: false, version: None, start_ms: None, why: Some(error.to_string()) }
+        Self { usable: false, version: None, start_ms: None, why: Some(error.in_full()) }
     }
 }
 
@@ -167,7 +167,7 @@ fn text(findings: &Findings) -> String {
         let mark = if access.usable { "yes" } else { "no " };
         line(&mut text, &format!("  {mark}  {:<9}  ", access.way.to_string()), &access.detail);
         if let Some(needs) = &access.needs {
-            line(&mut text, "                  ", &format!("needs: {needs}"));
+            line(&mut text, "                  ", &format!("help: {needs}"));
         }
     }
     let tried = &findings.postgres.tried;

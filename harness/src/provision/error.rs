@@ -171,6 +171,14 @@ impl ProvisionError {
         matches!(self, Self::BadUrl { .. } | Self::BadName { .. })
     }
 
+    /// What went wrong with what caused it, in one text.
+    pub fn in_full(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+
     pub(super) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }

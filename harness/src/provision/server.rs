@@ -162,11 +162,11 @@ impl Server {
                     Ok(server) => return Ok(server),
                     // What is wrong here is wrong for a container too.
                     Err(error @ ProvisionError::Environment { .. }) => return Err(error),
-                    Err(error) => reasons.push((Way::Local, error.to_string())),
+                    Err(error) => reasons.push((Way::Local, error.in_full())),
                 }
                 match Self::container(options, run, swept).await {
                     Ok(server) => return Ok(server),
-                    Err(error) => reasons.push((Way::Container, error.to_string())),
+                    Err(error) => reasons.push((Way::Container, error.in_full())),
                 }
                 Err(ProvisionError::NoPostgres { reasons })
             }

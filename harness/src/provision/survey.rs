@@ -32,7 +32,7 @@ impl Access {
 
     fn shut(way: Way, error: &ProvisionError) -> Self {
         let needs = error.help().map(|help| help.to_string());
-        Self { way, usable: false, must_pull: false, detail: error.to_string(), needs }
+        Self { way, usable: false, must_pull: false, detail: error.in_full(), needs }
     }
 }
 
@@ -86,7 +86,11 @@ async fn local(pg_bin: Option<PathBuf>) -> Vec<Access> {
     let open = usable
         .iter()
         .map(|b| Access::open(Way::Local, format!("PostgreSQL {} in {}", b.version, b.directory.display())));
-    open.chain(unusable.iter().map(|error| Access::shut(Way::Local, error))).collect()
+    let shut = unusable.iter().map(|error| Access {
+        needs: error.help().or_else(|| ProvisionError::NoBinaries.help()).map(|help| help.to_string()),
+        ..Access::shut(Way::Local, error)
+    });
+    open.chain(shut).collect()
 }
 
 async fn container() -> Access {

@@ -44,7 +44,7 @@ async fn without_a_postgres_the_doctor_says_what_is_needed_and_exits_with_4() {
     let directory = empty.path().to_str().unwrap();
     let (exit, text) = doctor(&["--postgres", "local", "--pg-bin", directory]).await;
     assert_eq!(exit, Exit::Environment);
-    assert!(text.contains("nothing that works") && text.contains("needs: "), "{text}");
+    assert!(text.contains("nothing that works") && text.contains("help: install them"), "{text}");
 
     let (exit, json) = doctor(&["--format", "json", "--postgres", "postgres://u:hunter2@127.0.0.1:1/d"]).await;
     assert_eq!(exit, Exit::Environment);
