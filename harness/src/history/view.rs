@@ -2,16 +2,17 @@
 //! each actor's entries, the distinct claim counts that were read.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::lock::Backend;
 use drift_engine::op::{Op, Reply};
+use drift_engine::session::Operation;
 
 use super::arrivals::Arrivals;
 use super::transactions::{Hold, Key, Ledger, Transaction};
-use super::{ActorId, Entry, History, Outcome, Role, TaskId, TaskRecord, Tick};
+use super::{ActorId, Entry, History, Outcome, Role, Seen, TaskId, TaskRecord, Tick};
 
 /// A history with what follows from it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct View<'h> {
     /// Its transactions and holds.
     pub ledger: Ledger,
     by_actor: Groups<ActorId>,
+    /// The entries that were held at the gate after they had been invoked, and until when.
+    held: BTreeMap<u32, Tick>,
     by_task: Groups<TaskId>,
     arrivals: OnceCell<Arrivals<'h>>,
     reads: OnceCell<Reads<'h>>,
@@ -29,15 +32,23 @@ pub struct View<'h> {
 impl<'h> View<'h> {
     /// Derives everything that is not derived on demand.
     pub fn of(history: &'h History) -> Self {
-        let ledger = Ledger::of(history, |task| record(history, task).map(|record| record.identity.customer));
         let by_actor = Groups::by(&history.entries, |entry| Some(entry.actor));
+        let held = held(history, &by_actor);
+        let customer_of = |task| record(history, task).map(|record| record.identity.customer);
+        let ledger = Ledger::of(history, customer_of, |index| sent_at(history, &held, index));
         let by_task = Groups::by(&ledger.transactions, |transaction| transaction.task);
-        Self { history, ledger, by_actor, by_task, arrivals: OnceCell::new(), reads: OnceCell::new() }
+        Self { history, ledger, by_actor, held, by_task, arrivals: OnceCell::new(), reads: OnceCell::new() }
     }
 
     /// One entry.
     pub fn entry(&self, index: u32) -> &'h Entry {
         &self.history.entries[index as usize]
+    }
+
+    /// The earliest time at which an entry can have been sent: its invocation, or the end of its
+    /// hold at the gate.
+    pub fn sent_at(&self, index: u32) -> Tick {
+        sent_at(self.history, &self.held, index)
     }
 
     /// What became of a task, if it has a record.
@@ -152,6 +163,27 @@ pub fn grants_lock(reply: &Reply) -> bool {
 /// Whether an operation belongs into a task's critical section.
 pub fn is_critical(op: &Op) -> bool {
     matches!(op, Op::OpenRun { .. } | Op::ReadClaims { .. } | Op::WriteEvents { .. } | Op::CloseRun { .. })
+}
+
+fn sent_at(history: &History, held: &BTreeMap<u32, Tick>, index: u32) -> Tick {
+    let invoked = history.entries[index as usize].invoked;
+    held.get(&index).map_or(invoked, |&until| invoked.max(until))
+}
+
+/// Finds the operation that each hold at the gate kept back, if it had been invoked before.
+fn held(history: &History, by_actor: &Groups<ActorId>) -> BTreeMap<u32, Tick> {
+    let mut held = BTreeMap::new();
+    for seen in &history.seen {
+        let Seen::Hold { actor, before, from, until, .. } = *seen else { continue };
+        let entries = by_actor.of(&actor);
+        let next = entries.partition_point(|&index| history.entries[index as usize].invoked <= from);
+        let Some(&index) = next.checked_sub(1).and_then(|last| entries.get(last)) else { continue };
+        let entry = &history.entries[index as usize];
+        if entry.op.kind() == before && until <= entry.returned {
+            held.insert(index, until);
+        }
+    }
+    held
 }
 
 /// Finds a task's record; records are ordered by id, and usually without a gap.

@@ -1,9 +1,13 @@
 //! A long and sound history, to measure the checks with.
 
+use std::time::Duration;
+
 use drift_engine::lock::LockStrategy;
+use drift_engine::op::{Op, Reply};
+use drift_engine::session::ErrorClass;
 
 use super::Build;
-use crate::history::{History, TaskId, Tick};
+use crate::history::{ActorId, History, Seen, TaskId, Tick};
 
 /// The number of customers.
 const CUSTOMERS: u32 = 50;
@@ -12,7 +16,7 @@ const WORKERS: u32 = 2;
 
 /// Makes a sound history of at least `entries` operations: for each of many customers tasks that
 /// always wait for one another, and claims that arrive meanwhile, so that almost no two reads show
-/// the same.
+/// the same. The strategy is one of PostgreSQL's: SQLite's lock has one holder, whatever the customer.
 pub fn busy(strategy: LockStrategy, entries: usize) -> History {
     let mut build = Build::new(strategy, CUSTOMERS * WORKERS, CUSTOMERS);
     let mut waiting: Vec<(TaskId, Option<usize>)> = (0..CUSTOMERS)
@@ -33,6 +37,9 @@ pub fn busy(strategy: LockStrategy, entries: usize) -> History {
                 continue;
             }
             let next = build.task(customer * WORKERS + turn % WORKERS, i64::from(customer));
+            if turn == 2 {
+                refused_once(&mut build, next);
+            }
             let asked = build.ask(next);
             build.open(task);
             build.insert(customer, i64::from(customer));
@@ -43,6 +50,9 @@ pub fn busy(strategy: LockStrategy, entries: usize) -> History {
             let (holder, waiter) = (build.record(task).actor.0, build.record(next).actor.0);
             if turn == 1 {
                 build.see_waits(&[(waiter, &[holder])]);
+                let (asked, answered) = (build.tick(), build.tick());
+                let (key, holder) = (build.customer(task), ActorId(holder));
+                build.see(Seen::Probe { from: asked, until: answered, key, holder, held: true });
                 build.see_hold(task, from);
             }
             build.commit(task);
@@ -62,4 +72,13 @@ pub fn busy(strategy: LockStrategy, entries: usize) -> History {
         debug_assert_eq!(build.customer(task).0, i64::from(customer));
     }
     build.finish()
+}
+
+/// Lets a task's first attempt fail, for a reason that a retry mends.
+fn refused_once(build: &mut Build, task: TaskId) {
+    if let Some(asked) = build.ask(task) {
+        build.refuse(asked, ErrorClass::Deadlock);
+        build.call(task, Op::Rollback, Reply::RolledBack);
+        build.call(task, Op::Pause(Duration::from_millis(1)), Reply::Done);
+    }
 }
