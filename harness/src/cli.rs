@@ -1,8 +1,9 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
 pub mod common;
+pub mod doctor;
 pub mod mutate;
-pub mod postgres;
+pub mod provisioning;
 pub mod recompute;
 pub mod report;
 pub mod verify;
@@ -36,6 +37,8 @@ pub enum Command {
     Mutate(mutate::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
+    /// Shows which databases can be used here, and what each missing way would need.
+    Doctor(doctor::Args),
     /// Prints the report of an earlier run again.
     Report(report::Args),
 }
@@ -50,6 +53,7 @@ impl Cli {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Recompute(args) => recompute::run(args, context).await,
+            Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
         }
     }

@@ -72,8 +72,8 @@ pub struct Data {
     pub source: Source,
     /// The root of everything random in the scenario's data; parts are forked from it by name ([`data::fork`]).
     pub seed: u64,
-    /// Whether every customer is recomputed once before the tasks, so that the run and its events exist.
-    pub recomputed: bool,
+    /// What has become of each customer's run before the tasks.
+    pub before: Before,
     /// The exclusive end of the current window, 1970 to 2100.
     pub as_of: Date,
     /// The lengths of the windows and the minimum volume.
@@ -88,6 +88,17 @@ impl Data {
     pub fn windows(&self) -> Result<Windows, PolicyError> {
         self.policy.windows(self.as_of)
     }
+}
+
+/// What has become of a run before the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Before {
+    /// There is none.
+    Nothing,
+    /// A task has failed: the run exists, and has no events.
+    Failed,
+    /// A task has succeeded: the run and its events exist.
+    Recomputed,
 }
 
 /// Where the claims come from.

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::history::History;
@@ -70,12 +71,9 @@ pub struct SuiteArgs {
     /// The root of everything random: a number, or `random`. Default: each scenario's own.
     #[arg(long, value_name = "N|random")]
     pub seed: Option<SeedChoice>,
-    /// Where PostgreSQL comes from: auto, local, docker, or a URL (`postgres://…`).
-    #[arg(long, default_value = "auto", value_name = "auto|local|docker|URL")]
-    pub postgres: PostgresChoice,
-    /// The directory of the PostgreSQL server binaries.
-    #[arg(long, value_name = "DIR")]
-    pub pg_bin: Option<PathBuf>,
+    /// Where PostgreSQL comes from.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
     /// How the result is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
@@ -121,10 +119,10 @@ impl SuiteArgs {
     /// The options that a replay of one case must repeat.
     fn repeated(&self) -> String {
         let mut words = String::new();
-        if self.postgres != PostgresChoice::Auto {
-            words.push_str(&format!(" --postgres '{}'", self.postgres));
+        if self.postgres.postgres != PostgresChoice::Auto {
+            words.push_str(&format!(" --postgres '{}'", self.postgres.postgres));
         }
-        if let Some(directory) = &self.pg_bin {
+        if let Some(directory) = &self.postgres.pg_bin {
             words.push_str(&format!(" --pg-bin '{}'", directory.display()));
         }
         words
@@ -259,8 +257,8 @@ async fn start(
     match backend {
         Backend::Postgres => {
             let options = StartOptions {
-                choice: args.postgres.clone(),
-                pg_bin: args.pg_bin.clone(),
+                choice: args.postgres.postgres.clone(),
+                pg_bin: args.postgres.pg_bin.clone(),
                 profile: Profile::Fast,
                 tcp: false,
             };

@@ -24,14 +24,14 @@ use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Format, parse_backend};
-use super::postgres::PostgresArg;
+use super::provisioning::PostgresArgs;
 use super::verify::parse_strategy;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::load::reader::Rows;
 use crate::load::row::parse_date;
 use crate::load::{self, LoadError, Loaded};
-use crate::provision::{Journal, PostgresChoice, Profile, ProvisionError, RunName, Server, SqliteFiles, StartOptions};
+use crate::provision::{Journal, Profile, ProvisionError, RunName, Server, SqliteFiles, StartOptions};
 use output::Outcome;
 
 /// The arguments of `recompute`.
@@ -64,12 +64,8 @@ pub struct Args {
     /// How one customer's tasks are kept apart [default: the backend's]
     #[arg(long, value_parser = parse_strategy)]
     strategy: Option<LockStrategy>,
-    /// Where PostgreSQL comes from: auto, local, docker or a URL
-    #[arg(long, value_name = "auto|local|docker|URL", default_value = "auto")]
-    postgres: PostgresArg,
-    /// The directory of the PostgreSQL server binaries
-    #[arg(long, value_name = "DIR")]
-    pg_bin: Option<PathBuf>,
+    #[command(flatten)]
+    postgres: PostgresArgs,
     /// How the runs are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -109,8 +105,7 @@ struct Job {
     windows: Windows,
     run: RunChoice,
     strategy: LockStrategy,
-    postgres: PostgresChoice,
-    pg_bin: Option<PathBuf>,
+    postgres: PostgresArgs,
     format: Format,
 }
 
@@ -146,8 +141,7 @@ impl Job {
             windows,
             run: args.run_id.map_or(RunChoice::Shared, RunChoice::Named),
             strategy,
-            postgres: args.postgres.choice()?,
-            pg_bin: args.pg_bin,
+            postgres: args.postgres,
             format: args.format,
         })
     }
@@ -171,8 +165,8 @@ impl Job {
     ) -> Result<Done, Failure> {
         progress.say("starting PostgreSQL".to_owned());
         let options = StartOptions {
-            choice: self.postgres.clone(),
-            pg_bin: self.pg_bin.clone(),
+            choice: self.postgres.postgres.clone(),
+            pg_bin: self.postgres.pg_bin.clone(),
             profile: Profile::Fast,
             tcp: false,
         };

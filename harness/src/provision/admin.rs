@@ -31,6 +31,7 @@ pub(super) struct About {
 pub(super) struct Admin {
     options: PgConnectOptions,
     place: String,
+    given: Option<GivenUrl>,
     connection: Mutex<Option<PgConnection>>,
 }
 
@@ -43,7 +44,12 @@ impl fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { place: GivenUrl::place(&options), options, connection: Mutex::new(None) }
+        Self { place: GivenUrl::place(&options), options, given: None, connection: Mutex::new(None) }
+    }
+
+    /// For a server that is not ours.
+    pub(super) fn given(url: &GivenUrl) -> Result<Self, ProvisionError> {
+        Ok(Self { given: Some(url.clone()), ..Self::new(url.options()?) })
     }
 
     pub(super) fn options(&self) -> &PgConnectOptions {
@@ -58,18 +64,17 @@ impl Admin {
     /// Opens a connection of its own, with a bound.
     pub(super) async fn connect(&self) -> Result<PgConnection, ProvisionError> {
         let at = self.place.clone();
+        // No message known to us repeats a password; one from another server may.
+        let scrub = |text: String| self.given.as_ref().map_or(text.clone(), |given| given.scrub(&text));
         match tokio::time::timeout(CONNECT, self.options.connect()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(sqlx::Error::Database(error))) => {
                 let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
-                Err(ProvisionError::Refused { at, why: format!("{}{code}", error.message()) })
+                Err(ProvisionError::Refused { at, why: scrub(format!("{}{code}", error.message())) })
             }
             Ok(Err(sqlx::Error::Io(error))) => Err(ProvisionError::Unreachable { at, why: error.to_string() }),
-            Ok(Err(error)) => Err(ProvisionError::Unreachable { at, why: error.to_string() }),
-            Err(_) => {
-                let why = format!("no answer within {} s", CONNECT.as_secs());
-                Err(ProvisionError::Unreachable { at, why })
-            }
+            Ok(Err(error)) => Err(ProvisionError::Unreachable { at, why: scrub(error.to_string()) }),
+            Err(_) => Err(ProvisionError::Unreachable { at, why: format!("no answer within {} s", CONNECT.as_secs()) }),
         }
     }
 
@@ -124,6 +129,11 @@ impl Admin {
         held.run(&format!("create the database {name}"), statement).await
     }
 
+    /// Runs one statement that returns nothing of interest.
+    pub(super) async fn run(&self, what: &str, statement: String) -> Result<(), ProvisionError> {
+        self.held().await?.run(what, statement).await
+    }
+
     /// Drops a database, with the sessions in it; one that is not there is dropped already.
     pub(super) async fn remove(&self, name: &str) -> Result<(), ProvisionError> {
         let mut held = self.held().await?;
@@ -171,7 +181,7 @@ impl Held<'_> {
     }
 
     /// Runs one statement that returns nothing, and gives the connection back.
-    pub(super) async fn run(mut self, what: &str, statement: String) -> Result<(), ProvisionError> {
+    async fn run(mut self, what: &str, statement: String) -> Result<(), ProvisionError> {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
         bounded(what, self.connection().execute(statement)).await?;
         self.done();

@@ -103,12 +103,28 @@ impl GivenUrl {
         let options = PgConnectOptions::from_str(self.0.as_str()).map_err(|e| bad(self.scrub(&e.to_string())))?;
         // Without TLS compiled in, sqlx would fail late and in its own words. PGSSLMODE counts too.
         match options.get_ssl_mode() {
-            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => Ok(options),
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => Ok(match options.get_application_name() {
+                Some(_) => options,
+                None => options.application_name("driftlock"),
+            }),
             demanded => Err(bad(format!(
                 "sslmode {demanded:?} (of the URL or PGSSLMODE) demands an encrypted connection, and driftlock is \
                  built without TLS: use a server on a trusted network with sslmode=disable, or a tunnel"
             ))),
         }
+    }
+
+    /// The same server with another database, and with its password.
+    pub(super) fn with_database(&self, database: &str) -> Url {
+        let mut url = self.0.clone();
+        let kept: Vec<(String, String)> =
+            self.0.query_pairs().into_owned().filter(|(key, _)| key != "dbname").collect();
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
+        url.set_path(database);
+        url
     }
 
     /// Host and port, or the socket, for messages.

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use nix::unistd::User;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 
+use super::admin::bounded;
 use super::binaries::Binaries;
 use super::directory::{self, Contents, OwnedDirectory};
 use super::{Profile, ProvisionError, name, process};
@@ -81,8 +82,6 @@ impl Cluster {
                 Ok(connection) => {
                     if tcp {
                         cluster.password = Some(set_password(connection).await?);
-                    } else {
-                        let _ = connection.close().await;
                     }
                     return Ok(cluster);
                 }
@@ -117,12 +116,16 @@ impl Cluster {
         let options = self.options("postgres").disable_statement_logging();
         let log = self.directory.path().join(LOG);
         let server = self.server.as_mut().expect("the server was started just before");
+        let pid_file = self.directory.path().join(DATA).join("postmaster.pid");
         let poll = async {
             loop {
                 if let Ok(Some(status)) = server.try_wait() {
                     return Err(failed("postgres", status, &log));
                 }
-                if let Ok(connection) = options.connect().await {
+                // Until then it would start a process for each attempt only to turn us away.
+                let ready =
+                    fs::read_to_string(&pid_file).is_ok_and(|text| text.lines().any(|line| line.trim() == "ready"));
+                if ready && let Ok(connection) = options.connect().await {
                     return Ok(connection);
                 }
                 tokio::time::sleep(POLL).await;
@@ -181,13 +184,12 @@ impl Programs<'_> {
         command.arg("-D").arg(self.directory.join(DATA)).args(["--username", SUPERUSER, "--encoding", "UTF8"]);
         command.args(["--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]);
         let path = self.binaries.program("initdb");
-        let mut initdb = Killed(command.spawn().map_err(ProvisionError::file("run", path))?);
+        let mut initdb = Killed(Some(command.spawn().map_err(ProvisionError::file("run", path))?));
         let wait = async {
             loop {
-                match initdb.0.try_wait() {
-                    Ok(Some(status)) => return Ok(status),
-                    Ok(None) => tokio::time::sleep(POLL).await,
-                    Err(error) => return Err(error),
+                match initdb.0.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                    Some(status) => return Ok(status),
+                    None => tokio::time::sleep(POLL).await,
                 }
             }
         };
@@ -208,13 +210,11 @@ impl Programs<'_> {
 }
 
 /// A child that does not outlive this value.
-struct Killed(Child);
+struct Killed(Option<Child>);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            process::kill_group(&mut self.0);
-        }
+        self.0.take().map(process::kill_group).unwrap_or_default();
     }
 }
 
@@ -279,9 +279,7 @@ fn free_port() -> Result<u16, ProvisionError> {
 async fn set_password(mut connection: PgConnection) -> Result<String, ProvisionError> {
     let password = name::random_password()?;
     let statement = format!("ALTER ROLE {SUPERUSER} PASSWORD '{password}'");
-    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await;
-    done.map_err(ProvisionError::statement("set a password"))?;
-    let _ = connection.close().await;
+    bounded("set a password", connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)))).await?;
     Ok(password)
 }
 

@@ -6,8 +6,8 @@
 //! makes another one.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::ProvisionError;
@@ -28,6 +28,11 @@ pub(super) fn parents() -> Vec<PathBuf> {
     let mut all = vec![std::env::temp_dir(), PathBuf::from("/tmp")];
     all.dedup();
     all
+}
+
+/// The temporary directory for what makes no demands on its place.
+pub(super) fn parent() -> PathBuf {
+    parents().into_iter().find(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
 }
 
 /// What a directory holds, and therefore what must be stopped before it is removed.
@@ -80,7 +85,10 @@ impl OwnedDirectory {
             let locked = lock(&path).map_err(ProvisionError::file("lock", &path))?;
             let Some(file) = locked else { continue };
             let owned = Self { path, lock: Some(file) };
-            fs::write(owned.path.join(MARKER), format!("{MAGIC}{}", contents.line()))
+            // For its owner alone, whatever the umask: it decides what a sweep does.
+            let marker = File::options().write(true).create_new(true).mode(0o600).open(owned.path.join(MARKER));
+            marker
+                .and_then(|mut marker| marker.write_all(format!("{MAGIC}{}", contents.line()).as_bytes()))
                 .map_err(ProvisionError::file("write a file in", &owned.path))?;
             return Ok(owned);
         }

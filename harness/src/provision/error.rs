@@ -41,6 +41,11 @@ pub enum ProvisionError {
         reasons: Vec<(Way, String)>,
     },
 
+    /// This machine has no PostgreSQL server programs.
+    #[error("no PostgreSQL server programs (initdb and postgres) found")]
+    #[diagnostic(help("install them, or point --pg-bin at the directory that holds them"))]
+    NoBinaries,
+
     /// Nothing answers there.
     #[error("cannot reach PostgreSQL at {at}: {why}")]
     #[diagnostic(help("is the server running, and does the URL name its host and port?"))]
@@ -164,6 +169,14 @@ impl ProvisionError {
     /// Whether what was asked for makes no sense, wherever it is run.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::BadUrl { .. } | Self::BadName { .. })
+    }
+
+    /// What went wrong with what caused it, in one text.
+    pub fn in_full(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
     }
 
     pub(super) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

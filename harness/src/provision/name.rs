@@ -72,11 +72,6 @@ impl RunName {
     pub(super) fn lock_key(&self) -> i64 {
         KEY_SPACE | i64::from_str_radix(&self.token, 16).expect("a token is 12 hexadecimal digits")
     }
-
-    /// What distinguishes this run from every other.
-    pub(super) fn token(&self) -> &str {
-        &self.token
-    }
 }
 
 impl fmt::Display for RunName {

@@ -28,21 +28,31 @@ pub(super) fn end_child(mut child: Child) -> bool {
     let pid = pid(child.id());
     // Not yet waited for, so the number still means this process.
     let _ = kill(pid, Signal::SIGQUIT);
-    let (gone, wait) = mpsc::channel();
+    let gone = wait(child);
+    gone.recv_timeout(ORDERLY).is_ok() || {
+        let _ = killpg(pid, Signal::SIGKILL);
+        gone.recv_timeout(AT_ONCE).is_ok()
+    }
+}
+
+/// Ends a program that is our child at once, with whatever it started in its process group. Blocks
+/// for at most [`AT_ONCE`].
+pub(super) fn kill_group(mut child: Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
+    let _ = killpg(pid(child.id()), Signal::SIGKILL);
+    let _ = wait(child).recv_timeout(AT_ONCE);
+}
+
+/// Tells when a child has ended: waiting itself knows no bound.
+fn wait(mut child: Child) -> mpsc::Receiver<()> {
+    let (gone, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let _ = child.wait();
         let _ = gone.send(());
     });
-    wait.recv_timeout(ORDERLY).is_ok() || {
-        let _ = killpg(pid, Signal::SIGKILL);
-        wait.recv_timeout(AT_ONCE).is_ok()
-    }
-}
-
-/// Ends a program that is our child, with whatever it started in its process group, and waits.
-pub(super) fn kill_group(child: &mut Child) {
-    let _ = killpg(pid(child.id()), Signal::SIGKILL);
-    let _ = child.wait();
+    receiver
 }
 
 /// Ends the processes that serve the cluster in `data`, whose owner is dead. Returns whether there
@@ -98,4 +108,39 @@ fn names(pid: i32, data: &Path) -> bool {
 
 fn pid(id: u32) -> Pid {
     Pid::from_raw(i32::try_from(id).expect("process ids are positive and fit into pid_t"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(argument: Option<&Path>) -> Child {
+        // A shell, so that there is a place for an argument that it does not look at.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec sleep 300 & trap 'kill $!; exit' QUIT; wait"]).args(argument);
+        command.stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_process_that_only_has_the_number_in_the_pid_file_is_not_touched() {
+        let data = tempfile::tempdir().unwrap();
+        let mut stranger = sleeper(None);
+        fs::write(data.path().join("postmaster.pid"), format!("{}\n", stranger.id())).unwrap();
+        assert!(end_strangers(data.path()));
+        assert!(stranger.try_wait().unwrap().is_none());
+        assert!(end_child(stranger));
+        for number in ["0", "1", "-1", "nonsense", ""] {
+            fs::write(data.path().join("postmaster.pid"), number).unwrap();
+            assert!(end_strangers(data.path()), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_serves_the_directory_is_ended() {
+        let data = tempfile::tempdir().unwrap();
+        let mut server = sleeper(Some(data.path()));
+        let gone = std::thread::spawn(move || server.wait());
+        assert!(end_strangers(data.path()));
+        gone.join().unwrap().unwrap();
+    }
 }

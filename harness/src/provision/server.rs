@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{About, Admin};
 use super::binaries::binary_directories;
-use super::cluster::Cluster;
-use super::{PostgresChoice, Profile, ProvisionError, RunName, Settings, Swept, sweep};
+use super::cluster::{Cluster, SUPERUSER};
+use super::container::Container;
+use super::given::{Databases, Given};
+use super::{GivenUrl, PostgresChoice, Profile, ProvisionError, RunName, Settings, Swept, sweep};
 
 /// What a server is wanted for.
 #[derive(Clone, Debug)]
@@ -76,10 +78,26 @@ impl Database {
     }
 }
 
+/// A connection URL with its password. It is shown only on purpose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessUrl(String);
+
+impl AccessUrl {
+    /// The URL, password and all.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AccessUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessUrl(***)")
+    }
+}
+
 /// A PostgreSQL server to work on. Dropping it, in a panic too, removes everything that was made for
 /// it before the drop returns (bounded); [`Server::stop`] does so without blocking and says what
 /// went wrong.
-#[derive(Debug)]
 pub struct Server {
     admin: Arc<Admin>,
     run: RunName,
@@ -88,9 +106,24 @@ pub struct Server {
     host: Host,
 }
 
-#[derive(Debug)]
 enum Host {
     Cluster(Cluster),
+    Given(Given),
+    Container(Box<Container>),
+}
+
+/// Where a server comes from by default.
+pub(super) const URL_VARIABLE: &str = "DRIFTLOCK_POSTGRES_URL";
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Named one by one: sqlx's options, inside, would show a password.
+        f.debug_struct("Server")
+            .field("way", &self.way())
+            .field("version", &self.about.version)
+            .field("run", &self.run)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -116,24 +149,65 @@ impl Server {
 
     async fn provide(options: &StartOptions, run: &RunName) -> Result<Self, ProvisionError> {
         let swept = sweep().await;
-        let (usable, unusable) = binary_directories(options.pg_bin.as_deref());
-        let Some(binaries) = usable.into_iter().next() else {
-            let why = unusable.first().map_or_else(|| "no server binaries found".to_owned(), ToString::to_string);
-            return Err(ProvisionError::NoPostgres { reasons: vec![(Way::Local, why)] });
-        };
-        if std::env::var_os("PGOPTIONS").is_some() {
-            return Err(ProvisionError::Environment { variable: "PGOPTIONS" });
+        match &options.choice {
+            PostgresChoice::Url(url) => Self::given(url, run, swept).await,
+            PostgresChoice::Local => Self::local(options, run, swept).await,
+            PostgresChoice::Docker => Self::container(options, run, swept).await,
+            PostgresChoice::Auto => {
+                if let Some(url) = given_url()? {
+                    return Self::given(&url, run, swept).await;
+                }
+                let mut reasons = vec![(Way::Given, format!("{URL_VARIABLE} is not set"))];
+                match Self::local(options, run, swept.clone()).await {
+                    Ok(server) => return Ok(server),
+                    // What is wrong here is wrong for a container too.
+                    Err(error @ ProvisionError::Environment { .. }) => return Err(error),
+                    Err(error) => reasons.push((Way::Local, error.in_full())),
+                }
+                match Self::container(options, run, swept).await {
+                    Ok(server) => return Ok(server),
+                    Err(error) => reasons.push((Way::Container, error.in_full())),
+                }
+                Err(ProvisionError::NoPostgres { reasons })
+            }
         }
+    }
+
+    async fn given(url: &GivenUrl, run: &RunName, swept: Swept) -> Result<Self, ProvisionError> {
+        let (given, admin, about, there) = Given::start(url, run).await?;
+        there.tell();
+        Ok(Self { admin, run: run.clone(), about, swept: swept.and(there), host: Host::Given(given) })
+    }
+
+    async fn local(options: &StartOptions, run: &RunName, swept: Swept) -> Result<Self, ProvisionError> {
+        refuse_session_options()?;
+        let pg_bin = options.pg_bin.clone();
+        let found = tokio::task::spawn_blocking(move || binary_directories(pg_bin.as_deref())).await;
+        let (usable, mut unusable) = found.unwrap_or_default();
+        let Some(binaries) = usable.into_iter().next() else {
+            let none = ProvisionError::NoBinaries;
+            return Err(if unusable.is_empty() { none } else { unusable.swap_remove(0) });
+        };
         let cluster = Cluster::start(&binaries, options.profile, options.tcp).await?;
-        let admin = Admin::new(cluster.options("postgres"));
+        let admin = Arc::new(Admin::new(cluster.options("postgres")));
         let about = admin.about().await?;
-        Ok(Self { admin: Arc::new(admin), run: run.clone(), about, swept, host: Host::Cluster(cluster) })
+        Ok(Self { admin, run: run.clone(), about, swept, host: Host::Cluster(cluster) })
+    }
+
+    async fn container(options: &StartOptions, run: &RunName, swept: Swept) -> Result<Self, ProvisionError> {
+        refuse_session_options()?;
+        let container = Container::start(options.profile).await?;
+        let admin = Arc::new(Admin::new(container.options().clone()));
+        let about = admin.about().await?;
+        Ok(Self { admin, run: run.clone(), about, swept, host: Host::Container(Box::new(container)) })
     }
 
     /// How it was provided.
     pub fn way(&self) -> Way {
         match self.host {
             Host::Cluster(_) => Way::Local,
+            Host::Given(_) => Way::Given,
+            Host::Container(_) => Way::Container,
         }
     }
 
@@ -179,6 +253,38 @@ impl Server {
         self.admin.options().clone().database(&database.name)
     }
 
+    /// How a process other than this one connects to one of the run's databases, password included:
+    /// for its environment, and for nothing else. A throw-away cluster has it only when it was
+    /// started with [`StartOptions::tcp`].
+    pub fn access(&self, database: &Database) -> Option<AccessUrl> {
+        let url = |host: &str, port: u16, password: &str| {
+            format!("postgres://{SUPERUSER}:{password}@{host}:{port}/{}", database.name)
+        };
+        match &self.host {
+            Host::Cluster(cluster) => cluster.tcp().map(|(port, password)| url("127.0.0.1", port, password)),
+            Host::Container(container) => {
+                let (host, port, password) = container.access();
+                Some(url(host, port, password))
+            }
+            Host::Given(given) => Some(given.url().with_database(&database.name).to_string()),
+        }
+        .map(AccessUrl)
+    }
+
+    /// How to connect to the maintenance database, as a superuser; only where the whole server is
+    /// thrown away afterwards.
+    pub fn admin_options(&self) -> Option<PgConnectOptions> {
+        (self.way() != Way::Given).then(|| self.admin.options().clone())
+    }
+
+    /// The process id of the server, where it is a child of this process.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.host {
+            Host::Cluster(cluster) => cluster.pid(),
+            Host::Given(_) | Host::Container(_) => None,
+        }
+    }
+
     /// Creates a database: an empty one (UTF8, C locale), or a copy of another one of this run, in
     /// which no session may be any more.
     ///
@@ -191,7 +297,13 @@ impl Server {
         let database = Database { name: self.run.database(suffix)? };
         let (admin, name) = (self.admin.clone(), database.name.clone());
         let template = template.map(|t| t.name.clone());
-        let creation = tokio::spawn(async move { admin.create(&name, template.as_deref(), "").await });
+        let given = self.databases();
+        let creation = tokio::spawn(async move {
+            match given {
+                Some(given) => given.create(&name, template.as_deref()).await,
+                None => admin.create(&name, template.as_deref(), "").await,
+            }
+        });
         finished(creation.await)?;
         Ok(database)
     }
@@ -203,20 +315,62 @@ impl Server {
     /// # Errors
     /// The server refuses. The server's end tries again.
     pub async fn drop_database(&self, database: Database) -> Result<(), ProvisionError> {
-        let admin = self.admin.clone();
-        finished(tokio::spawn(async move { admin.remove(&database.name).await }).await)
+        let (admin, given) = (self.admin.clone(), self.databases());
+        let removal = tokio::spawn(async move {
+            match given {
+                Some(given) => given.remove(&database.name).await,
+                None => admin.remove(&database.name).await,
+            }
+        });
+        finished(removal.await)
+    }
+
+    /// Asks whether it still answers: after a lost connection, whether it was the server that was lost.
+    ///
+    /// Cancellation: nothing happens.
+    ///
+    /// # Errors
+    /// It does not answer, within 10 s, or not sensibly.
+    pub async fn check(&self) -> Result<(), ProvisionError> {
+        self.admin.about().await.map(drop)
     }
 
     /// Ends it: a throw-away server with everything in it, on a given one the run's databases.
     ///
-    /// Cancellation: the end goes on on a thread of its own.
+    /// Cancellation: the end goes on, on a thread of its own.
     ///
     /// # Errors
-    /// Something could not be removed; the next start's sweep tries again.
+    /// A database on a given server could not be dropped; the next start's sweep tries again.
     pub async fn stop(self) -> Result<(), ProvisionError> {
+        let dropped = match self.databases() {
+            Some(given) => given.remove_all().await,
+            None => Ok(()),
+        };
         self.admin.close().await;
         let ended = tokio::task::spawn_blocking(move || drop(self)).await;
-        ended.map_err(|e| ProvisionError::Statement { what: "stop the server".into(), why: e.to_string() })
+        ended.map_err(|e| ProvisionError::Statement { what: "stop the server".into(), why: e.to_string() })?;
+        dropped
+    }
+
+    /// What is kept of databases on a server that is not ours.
+    fn databases(&self) -> Option<Arc<Databases>> {
+        match &self.host {
+            Host::Given(given) => Some(given.databases().clone()),
+            Host::Cluster(_) | Host::Container(_) => None,
+        }
+    }
+}
+
+/// The server that the environment names.
+pub(super) fn given_url() -> Result<Option<GivenUrl>, ProvisionError> {
+    std::env::var(URL_VARIABLE).ok().filter(|text| !text.is_empty()).map(|text| text.parse()).transpose()
+}
+
+/// sqlx gives PGOPTIONS to every session, and there is no way to tell it not to.
+fn refuse_session_options() -> Result<(), ProvisionError> {
+    match std::env::var_os("PGOPTIONS") {
+        Some(_) => Err(ProvisionError::Environment { variable: "PGOPTIONS" }),
+        None => Ok(()),
     }
 }
 

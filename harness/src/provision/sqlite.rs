@@ -10,6 +10,9 @@ use sqlx::{ConnectOptions, Connection, Row};
 use super::directory::{self, Contents, OwnedDirectory};
 use super::{ProvisionError, Swept, sweep};
 
+/// How long a template's writer may take to finish.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// How a file keeps what a transaction has not finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,9 +75,7 @@ impl SqliteFiles {
     /// No temporary directory can be written to.
     pub async fn create(journal: Journal) -> Result<Self, ProvisionError> {
         let swept = sweep().await;
-        let parents = directory::parents();
-        let parent = parents.iter().find(|path| path.is_dir()).unwrap_or(&parents[0]);
-        let directory = OwnedDirectory::create(parent, 0o700, &Contents::Sqlite)?;
+        let directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
         Ok(Self { directory, journal, swept })
     }
 
@@ -151,7 +152,8 @@ impl SqliteFiles {
             return Ok(());
         }
         let settle = async {
-            let mut connection: SqliteConnection = self.connect_options(template).connect().await?;
+            let options = self.connect_options(template).busy_timeout(SETTLE);
+            let mut connection: SqliteConnection = options.connect().await?;
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
             let busy: i64 = row.try_get(0)?;
             connection.close().await?;

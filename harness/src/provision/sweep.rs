@@ -1,9 +1,7 @@
 //! What dead harnesses left on this machine is stopped and removed, once it is proved to be ours.
 
-use std::path::PathBuf;
-
 use super::directory::{self, Contents, OwnedDirectory};
-use super::{cluster, process};
+use super::{cluster, container, process};
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -34,20 +32,38 @@ pub async fn sweep() -> Swept {
             Err(why) => swept.kept.push(format!("{}: {why}", path.display())),
         }
     }
-    if !swept.removed.is_empty() || !swept.kept.is_empty() {
-        tracing::info!(removed = ?swept.removed, kept = ?swept.kept, "swept what dead harnesses left behind");
-    }
+    swept.tell();
     swept
 }
 
-async fn remove(directory: OwnedDirectory, contents: Contents) -> Result<(), String> {
-    let data: PathBuf = directory.path().join(cluster::DATA);
-    let blocking = move |mut directory: OwnedDirectory| {
-        if contents == Contents::Cluster && !process::end_strangers(&data) {
+impl Swept {
+    pub(super) fn tell(&self) {
+        if !self.removed.is_empty() || !self.kept.is_empty() {
+            tracing::info!(removed = ?self.removed, kept = ?self.kept, "swept what dead harnesses left behind");
+        }
+    }
+
+    /// Adds what another sweep found.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.removed.extend(other.removed);
+        self.kept.extend(other.kept);
+        self
+    }
+}
+
+async fn remove(mut directory: OwnedDirectory, contents: Contents) -> Result<(), String> {
+    if let Contents::Container { token } = &contents
+        && let Err(error) = container::remove_all(token).await
+    {
+        directory.abandon();
+        return Err(error.to_string());
+    }
+    let remove = move || {
+        if contents == Contents::Cluster && !process::end_strangers(&directory.path().join(cluster::DATA)) {
             directory.abandon();
             return Err("its server does not end".to_owned());
         }
         directory.remove().map_err(|e| e.to_string())
     };
-    tokio::task::spawn_blocking(move || blocking(directory)).await.unwrap_or_else(|e| Err(e.to_string()))
+    tokio::task::spawn_blocking(remove).await.unwrap_or_else(|e| Err(e.to_string()))
 }

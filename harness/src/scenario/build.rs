@@ -83,7 +83,7 @@ impl DataDraft {
             customers: value(&self.customers)?,
             source,
             seed: value(&self.seed)?,
-            recomputed: value(&self.recomputed)?,
+            before: value(&self.before)?,
             as_of: value(&self.as_of)?,
             policy: policy.expect("each of its numbers was read within the policy's own bounds"),
         })

@@ -15,7 +15,7 @@ use toml::de::DeValue;
 use super::data::CLAIMS_MAX;
 use super::read::{Field, Read, Section};
 use super::value::{self, Wrong};
-use super::{Arrival, Journal, Keys, RunPlan, Until};
+use super::{Arrival, Before, Journal, Keys, RunPlan, Until};
 use crate::check::CheckName;
 use crate::history::Fault;
 
@@ -54,7 +54,7 @@ pub(super) struct DataDraft {
     pub claims_per_customer: Field<u32>,
     pub csv: Field<PathBuf>,
     pub seed: Read<u64>,
-    pub recomputed: Read<bool>,
+    pub before: Read<Before>,
     pub as_of: Read<Date>,
     pub baseline_days: Read<u32>,
     pub current_days: Read<u32>,
@@ -172,7 +172,11 @@ fn data(section: &mut Section<'_>, directory: &Path) -> DataDraft {
         csv: section.optional("csv", |value| path(value, directory)),
         // TOML's whole numbers are signed.
         seed: section.or("seed", 1, value::integer(0..=i64::MAX.unsigned_abs())),
-        recomputed: section.or("recomputed", false, value::boolean),
+        before: section.or(
+            "before",
+            Before::Nothing,
+            value::word([("nothing", Before::Nothing), ("failed", Before::Failed), ("recomputed", Before::Recomputed)]),
+        ),
         as_of: section.or("as-of", jiff::civil::date(2026, 4, 15), value::day),
         baseline_days: section.or("baseline-days", default.baseline_days(), value::number(1..=WINDOW_DAYS_MAX)),
         current_days: section.or("current-days", default.current_days(), value::number(1..=WINDOW_DAYS_MAX)),

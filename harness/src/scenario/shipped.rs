@@ -26,12 +26,13 @@ macro_rules! shipped {
 }
 
 /// Every scenario file of the program's own, in the order in which they are run and listed.
-pub const SHIPPED: [Shipped; 10] = shipped![
+pub const SHIPPED: [Shipped; 11] = shipped![
     "same-run",
     "same-window",
     "many-customers",
     "arrivals",
     "waiting-room",
+    "failed-run",
     "failing-task",
     "terminated-task",
     "lock-timeouts",

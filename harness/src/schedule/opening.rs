@@ -30,6 +30,8 @@ pub enum HoldPoint {
     AfterLock,
     /// Before its first write after a read: it has read, and has written no event.
     BeforeWriting,
+    /// Before whatever follows its first write after a read: its events are written, its run is not closed.
+    AfterWriting,
     /// Before its COMMIT.
     BeforeCommit,
 }
@@ -80,6 +82,7 @@ struct ActorState {
     calling: Option<u64>,
     calls: u64,
     has_read: bool,
+    has_written: bool,
     timeouts: u32,
     writes: u32,
     finished: bool,
@@ -91,6 +94,9 @@ enum Stage {
     Holder,
     /// The holder is held; these roles run.
     Held { workers: bool, bystanders: bool },
+    /// The holder is let go. No worker begins a transaction before each bystander has got a claim in,
+    /// so that claims do arrive while tasks run, also where whoever waits is not woken in turn (SQLite).
+    Landing,
     /// Everybody runs.
     Free,
 }
@@ -169,12 +175,34 @@ impl Opening {
             Err(_) => Some(self.missing()),
         };
         let released = self.release(&mut seen);
+        let landed = self.until(|state| self.all_landed(state));
+        let (landed, sampled) = tokio::join!(
+            async {
+                let landed = tokio::time::timeout(HOLD_MAX, landed).await;
+                self.update(|state| state.stage = Stage::Free);
+                landed
+            },
+            self.sample_to_the_end(watch, &mut seen)
+        );
+        sampled?;
+        let late = || format!("not every bystander got a claim in within {} s of the release", HOLD_MAX.as_secs());
+        let gave_up = gave_up.or_else(|| landed.is_err().then(late));
+        Ok(Conducted { seen, released, gave_up })
+    }
+
+    /// Samples who waits until every actor has finished.
+    async fn sample_to_the_end<W: Watch>(&self, watch: &mut W, seen: &mut Vec<Seen>) -> Result<(), DbError> {
         while !self.read(State::all_finished) {
             let deadline = tokio::time::sleep(SAMPLE_EVERY);
-            self.sample(watch, &mut seen).await?;
+            self.sample(watch, seen).await?;
             deadline.await;
         }
-        Ok(Conducted { seen, released, gave_up })
+        Ok(())
+    }
+
+    fn all_landed(&self, state: &State) -> bool {
+        let bystanders = self.roles.iter().filter(|(_, role)| **role == Role::Bystander);
+        bystanders.map(|(actor, _)| state.actor(*actor)).all(|one| one.writes > 0 || one.finished)
     }
 
     async fn open<W: Watch>(&self, watch: &mut W, seen: &mut Vec<Seen>) -> Result<(), DbError> {
@@ -256,7 +284,7 @@ impl Opening {
     fn release(&self, seen: &mut Vec<Seen>) -> Tick {
         let until = self.clock.now();
         self.update(|state| {
-            state.stage = Stage::Free;
+            state.stage = Stage::Landing;
             if let Some((key, before, from)) = state.held {
                 seen.push(Seen::Hold { actor: self.holder, key, before, from, until });
             }
@@ -300,6 +328,7 @@ impl Opening {
             None => false,
             Some(HoldPoint::AfterLock) => !matches!(kind, Kind::Begin | Kind::Lock),
             Some(HoldPoint::BeforeWriting) => kind == Kind::Write && one.has_read,
+            Some(HoldPoint::AfterWriting) => one.has_written,
             Some(HoldPoint::BeforeCommit) => kind == Kind::Commit,
         }
     }
@@ -310,6 +339,7 @@ impl Opening {
         let (writes, stands) = (one.writes, self.is_hold_point(one, arrival.kind));
         match state.stage {
             Stage::Free => true,
+            Stage::Landing => arrival.kind != Kind::Begin || self.roles.get(&arrival.actor) != Some(&Role::Worker),
             _ if arrival.actor == self.holder => {
                 if stands && state.held.is_none() {
                     state.held = Some((arrival.key, arrival.kind, self.clock.now()));
@@ -374,9 +404,12 @@ impl Gatekeeper for Opening {
         one.calling = None;
         match (error.map(|e| e.class), arrival.kind) {
             (Some(ErrorClass::LockTimeout | ErrorClass::Busy), _) => one.timeouts += 1,
-            (None, Kind::Begin) => one.has_read = false,
+            (None, Kind::Begin) => (one.has_read, one.has_written) = (false, false),
             (None, Kind::Read) => one.has_read = true,
-            (None, Kind::Write) => one.writes += 1,
+            (None, Kind::Write) => {
+                one.writes += 1;
+                one.has_written = one.has_read;
+            }
             _ => {}
         }
         let free = state.stage == Stage::Free;

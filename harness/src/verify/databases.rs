@@ -8,9 +8,10 @@ use drift_engine::claim::CustomerId;
 use drift_engine::drift::{Cell, aggregate};
 use drift_engine::lock::Backend;
 use drift_engine::migrate::{self, Limits, MigrateError};
+use drift_engine::op::Op;
 use drift_engine::protocol::{Retry, Task, TaskError, recompute};
 use drift_engine::run::{Identity, RunChoice};
-use drift_engine::session::{Connect, DbError};
+use drift_engine::session::{Connect, DbError, Session};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteJournalMode;
 
@@ -21,7 +22,7 @@ use crate::load::reader::{ReadError, Rows, Step};
 use crate::load::row::Row;
 use crate::load::{self, LoadError};
 use crate::provision::{self, ProvisionError, Server, SqliteFiles};
-use crate::scenario::{Journal, RunPlan, Scenario, Source, data};
+use crate::scenario::{Before, Journal, RunPlan, Scenario, Source, data};
 
 /// Why a database could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -261,7 +262,7 @@ async fn count(scenario: &Scenario, seed: u64) -> Result<Vec<(CustomerId, Vec<Ce
 
 /// Brings each customer's run into the state in which the scenario finds it.
 async fn prepare_runs(scenario: &Scenario, database: &Database) -> Result<(), PrepareError> {
-    if !scenario.data.recomputed {
+    if scenario.data.before == Before::Nothing {
         return Ok(());
     }
     let mut session = database.connect().await?;
@@ -272,8 +273,13 @@ async fn prepare_runs(scenario: &Scenario, database: &Database) -> Result<(), Pr
             RunPlan::Named(id) => RunChoice::Named(id.clone()),
             RunPlan::ByWindow | RunPlan::Fresh => RunChoice::Shared,
         };
-        let strategy = backend_of(database).default_strategy();
-        recompute(&mut session, &Task { identity, run, strategy, retry: Retry::default() }).await?;
+        if scenario.data.before == Before::Failed {
+            let (id, fresh) = (run.id_for(&identity), run.is_fresh());
+            session.call(Op::FailRun { identity, id, fresh, reason: "an earlier task failed".into() }).await?;
+        } else {
+            let strategy = backend_of(database).default_strategy();
+            recompute(&mut session, &Task { identity, run, strategy, retry: Retry::default() }).await?;
+        }
     }
     Ok(())
 }

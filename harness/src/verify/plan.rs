@@ -50,13 +50,15 @@ impl Case<'_> {
 
     /// How the run begins.
     ///
-    /// Without a lock there is no critical section to wait for: a task that has read is held until
-    /// others, who began after claims had arrived, have committed.
+    /// Without a lock there is no critical section to wait for. While claims arrive, a task that has
+    /// read is held until others, who began after that, have committed; else one that has written,
+    /// until the others meet it in the unique index.
     pub fn opening(&self) -> Plan {
         let exclusion = self.strategy.promises().exclusion;
         let hold = self.scenario.opening.map(|opening| match opening.before {
             _ if self.scenario.antagonist => HoldPoint::AfterLock,
             _ if !exclusion && self.scenario.arrivals.is_some() => HoldPoint::BeforeWriting,
+            _ if !exclusion => HoldPoint::AfterWriting,
             Kind::Write => HoldPoint::BeforeWriting,
             _ => HoldPoint::BeforeCommit,
         });

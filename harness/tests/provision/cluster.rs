@@ -1,0 +1,183 @@
+use driftlock::provision::{PostgresChoice, Profile, ProvisionError, StartOptions, Way};
+use nix::unistd::User;
+use sqlx::Connection;
+
+use crate::child::{Child, contents, temporary};
+use crate::{answer, connect, eventually, options, process_is_alive, run, start};
+
+#[tokio::test]
+async fn a_cluster_starts_is_copied_from_and_leaves_nothing() {
+    let server = start(&options(PostgresChoice::Local)).await;
+    assert_eq!(server.way(), Way::Local);
+    assert!(server.role().superuser);
+    assert!(server.confines_foreign_code());
+    let template = server.create_database("template", None).await.unwrap();
+    let mut inside = connect(&server, &template).await;
+    run(&mut inside, "CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g").await;
+    inside.close().await.unwrap();
+
+    let copy = server.create_database("copy", Some(&template)).await.unwrap();
+    assert!(copy.name().starts_with("driftlock_test_") && copy.name().ends_with("_copy"), "{}", copy.name());
+    let mut inside = connect(&server, &copy).await;
+    assert_eq!(answer(&mut inside, "SELECT count(*) FROM t").await, "1000");
+    assert_eq!(answer(&mut inside, "SELECT current_setting('server_encoding')").await, "UTF8");
+    // A session inside does not keep a database from being dropped.
+    server.drop_database(copy).await.unwrap();
+    assert!(inside.ping().await.is_err());
+
+    let socket = server.connect_options(&template).get_socket().unwrap().clone();
+    let directory = socket.parent().unwrap().to_owned();
+    let pid = server.pid().unwrap().try_into().unwrap();
+    assert!(process_is_alive(pid) && directory.exists());
+    server.stop().await.unwrap();
+    assert!(!process_is_alive(pid) && !directory.exists());
+}
+
+#[tokio::test]
+async fn the_settings_are_those_of_the_profile() {
+    let queries = ["max_prepared_transactions", "max_connections", "listen_addresses", "deadlock_timeout", "TimeZone"];
+    for (profile, flushes, deadlock_timeout) in [(Profile::Fast, "off", "100ms"), (Profile::Durable, "on", "1s")] {
+        let server = start(&StartOptions { profile, ..options(PostgresChoice::Local) }).await;
+        let settings = server.settings();
+        assert_eq!([&settings.fsync, &settings.synchronous_commit, &settings.full_page_writes], [flushes; 3]);
+        assert_eq!(settings.profile(), profile);
+        let database = server.create_database("settings", None).await.unwrap();
+        let mut inside = connect(&server, &database).await;
+        let mut shown = Vec::new();
+        for name in queries {
+            shown.push(answer(&mut inside, &format!("SELECT current_setting('{name}')")).await);
+        }
+        assert_eq!(shown, ["10", "200", "", deadlock_timeout, "UTC"]);
+        let locale = "SELECT datcollate || ' ' || datctype FROM pg_database WHERE datname = current_database()";
+        assert_eq!(answer(&mut inside, locale).await, "C C");
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn other_processes_are_let_in_over_tcp_only_when_asked_for_and_only_with_the_password() {
+    let closed = start(&options(PostgresChoice::Local)).await;
+    let database = closed.create_database("mine", None).await.unwrap();
+    assert_eq!(closed.access(&database), None);
+    closed.stop().await.unwrap();
+
+    let server = start(&StartOptions { tcp: true, ..options(PostgresChoice::Local) }).await;
+    let database = server.create_database("shared", None).await.unwrap();
+    let access = server.access(&database).unwrap();
+    let mut inside = sqlx::PgConnection::connect(access.expose()).await.unwrap();
+    assert_eq!(answer(&mut inside, "SELECT current_database()").await, database.name());
+    inside.close().await.unwrap();
+    let password = url::Url::parse(access.expose()).unwrap().password().unwrap().to_owned();
+    assert!(!format!("{access:?} {server:?}").contains(&password));
+    let error = sqlx::PgConnection::connect(&access.expose().replace(&password, "guess")).await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().unwrap(), "28P01");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_template_in_use_is_reported_with_its_user() {
+    let server = start(&options(PostgresChoice::Local)).await;
+    let template = server.create_database("template", None).await.unwrap();
+    let inside = connect(&server, &template).await;
+    let error = server.create_database("copy", Some(&template)).await.unwrap_err();
+    assert!(matches!(&error, ProvisionError::TemplateInUse { by, .. } if by.contains("driftlock")), "{error}");
+    inside.close().await.unwrap();
+    server.create_database("copy", Some(&template)).await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_callers_at_once_each_get_their_copy() {
+    let server = start(&options(PostgresChoice::Local)).await;
+    let template = server.create_database("template", None).await.unwrap();
+    let copies = (0..8).map(|n| {
+        let (server, template) = (&server, &template);
+        async move { server.create_database(&format!("copy_{n}"), Some(template)).await.unwrap() }
+    });
+    let copies = futures_util::future::join_all(copies).await;
+    for copy in &copies {
+        connect(&server, copy).await.close().await.unwrap();
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_server_runs_without_privileges_whoever_starts_it() {
+    let server = start(&options(PostgresChoice::Local)).await;
+    let pid = server.pid().unwrap();
+    if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
+        let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+        assert!(!uid.split_whitespace().any(|id| id == "0"), "{uid}");
+    }
+    server.stop().await.unwrap();
+    // As root, also that a harness that is not root can do it.
+    if nix::unistd::geteuid().is_root() {
+        let nobody = User::from_name("nobody").unwrap().unwrap();
+        let temporary = temporary();
+        nix::unistd::chown(temporary.path(), Some(nobody.uid), Some(nobody.gid)).unwrap();
+        let mut child = Child::start_as(Some(&nobody), "use", temporary.path(), "local", &[]);
+        assert!(child.end().await.success(), "{}", child.log());
+        assert_eq!(contents(temporary.path()), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn binaries_that_fail_are_quoted() {
+    let broken = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(broken.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (name, script) in [
+        ("postgres", "#!/bin/sh\necho 'postgres (PostgreSQL) 16.1'\n"),
+        ("initdb", "#!/bin/sh\necho 'initdb: error: something is missing' >&2\nexit 3\n"),
+    ] {
+        let path = broken.path().join(name);
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let temporary = temporary();
+    let bin = broken.path().to_str().unwrap();
+    let mut child = Child::start("error", temporary.path(), "local", &[("DRIFTLOCK_TEST_PG_BIN", bin)]);
+    let said = child.answer().await;
+    assert!(said.contains("initdb failed: exit status: 3") && said.contains("something is missing"), "{said}");
+    child.end().await;
+    assert_eq!(contents(temporary.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn when_nothing_is_there_all_three_ways_are_explained() {
+    let (temporary, empty) = (temporary(), tempfile::tempdir().unwrap());
+    let mut child = Child::start(
+        "error",
+        temporary.path(),
+        "auto",
+        &[
+            ("DRIFTLOCK_TEST_PG_BIN", empty.path().to_str().unwrap()),
+            ("DOCKER_HOST", "unix:///nonexistent/docker.sock"),
+            ("DRIFTLOCK_POSTGRES_URL", ""),
+        ],
+    );
+    let said = child.answer().await;
+    assert!(said.starts_with("no PostgreSQL can be had"), "{said}");
+    for way in ["given URL: DRIFTLOCK_POSTGRES_URL is not set", "local: cannot find", "container: cannot"] {
+        assert!(said.contains(way), "{way}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn session_options_of_the_environment_are_refused() {
+    let temporary = temporary();
+    let mut child = Child::start("error", temporary.path(), "local", &[("PGOPTIONS", "-c lock_timeout=1")]);
+    assert!(child.answer().await.contains("PGOPTIONS is set"));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
+    let server = start(&options(PostgresChoice::Local)).await;
+    let database = server.create_database("mine", None).await.unwrap();
+    let socket = server.connect_options(&database).get_socket().unwrap().clone();
+    let pid: i32 = server.pid().unwrap().try_into().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    eventually("the server is gone", || (!process_is_alive(pid)).then_some(())).await;
+    assert!(server.create_database("other", None).await.is_err());
+    server.stop().await.unwrap();
+    assert!(!socket.parent().unwrap().exists());
+}
