@@ -74,6 +74,13 @@ impl Sections {
         (best.customer == customer && best.until >= until).then_some(best)
     }
 
+    /// A section of any customer that covers the interval.
+    pub(super) fn covering_any(&self, from: Tick, until: Tick) -> Option<&Section> {
+        let begun = self.all.partition_point(|section| section.from <= from);
+        let (best, _) = *self.longest.get(begun.checked_sub(1)?)?;
+        Some(&self.all[best as usize]).filter(|section| section.until >= until)
+    }
+
     /// A section of another customer that covers the interval.
     pub(super) fn covering_of_another(&self, customer: CustomerId, from: Tick, until: Tick) -> Option<&Section> {
         let begun = self.all.partition_point(|section| section.from <= from);

@@ -268,7 +268,7 @@ async fn start(
                 version: server.version().to_owned(),
                 provisioned: server.way().to_string(),
             };
-            Ok((used, Databases::new(Host::Postgres(server)).await?))
+            Ok((used, Databases::new(Host::Postgres(Box::new(server))).await?))
         }
         Backend::Sqlite => {
             let used =

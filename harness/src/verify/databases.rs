@@ -92,7 +92,7 @@ pub struct Copy {
 #[derive(Debug)]
 pub enum Host {
     /// On a PostgreSQL server.
-    Postgres(Server),
+    Postgres(Box<Server>),
     /// In a directory of SQLite files.
     Sqlite(SqliteFiles),
 }
