@@ -37,9 +37,10 @@ pub enum MigrateError {
         #[source]
         source: sqlx::Error,
     },
-    /// Another migration did not give the lock back in time.
+    /// Another session did not give the lock back in time: on PostgreSQL another migration, on SQLite a writer of
+    /// the file, or a reader that held up the commit.
     #[error(
-        "another migration holds the lock{}: refused {polls} times, every {} ms",
+        "another session holds the lock that migrating needs{}: refused {polls} times, every {} ms",
         holder.map(|pid| format!(" (backend {pid})")).unwrap_or_default(), poll_every.as_millis()
     )]
     Locked {
