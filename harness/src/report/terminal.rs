@@ -116,6 +116,7 @@ fn wording(row: &ResultRow) -> String {
     match (row.met, row.verdict, row.mutant.is_some()) {
         (true, Word::Violation, true) => "killed".to_owned(),
         (false, Word::Pass, true) => "survived".to_owned(),
+        (false, Word::Violation, true) => format!("not {}", violated(row.expected.check)),
         (true, Word::Violation, false) => format!("{}, as expected", violated(row.expected.check)),
         (false, Word::Pass, false) => format!("no {}", violated(row.expected.check)),
         (false, Word::Violation, _) => violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase(),
