@@ -170,6 +170,13 @@ pub const ALL: &[Mutant] = &[
         sqlite: immediate("failing-task", CheckName::Accounted),
     },
     Mutant {
+        name: "forget-failure",
+        summary: "a task's failure is not recorded in its run",
+        rewrite: Rewrite::ForgetFailure,
+        postgres: locked("failure-recorded", CheckName::Accounted),
+        sqlite: immediate("failure-recorded", CheckName::Accounted),
+    },
+    Mutant {
         name: "fresh-run",
         summary: "each task opens a run of its own, and the unique constraint sees nothing",
         rewrite: Rewrite::FreshRun,

@@ -19,23 +19,21 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
     if let Some(violation) = unrecorded(view) {
         return violation;
     }
-    let (mut succeeded, mut failed, mut lost) = (0, 0, None);
+    let (mut succeeded, mut failed, mut open) = (0, 0, None);
     for record in &view.history.tasks {
         match judge(view, record) {
             Fate::Succeeded => succeeded += 1,
             Fate::FailedAsIntended => failed += 1,
-            Fate::Lost => lost = Some(record.id),
+            Fate::Open(why) => open = Some(why),
             Fate::Wrong(violation) => return violation,
         }
     }
-    if let Some(violation) = wrong_status(view) {
+    if let Some(violation) = wrong_status(view).or_else(|| failure_not_recorded(view)) {
         return violation;
     }
-    match lost {
+    match open {
         _ if view.history.tasks.is_empty() => Verdict::inconclusive("there was no task"),
-        Some(task) => Verdict::inconclusive(format!(
-            "task {task} lost its connection, which the scenario did not ask for: that says nothing of the protocol"
-        )),
+        Some(why) => Verdict::inconclusive(why),
         None => Verdict::pass(format!(
             "of {} {succeeded} succeeded with one committed write each, and {failed} failed as the scenario made them and left nothing",
             count(view.history.tasks.len(), "task")
@@ -62,8 +60,8 @@ fn unrecorded(view: &View<'_>) -> Option<Verdict> {
 enum Fate {
     Succeeded,
     FailedAsIntended,
-    /// The connection was lost, for no reason that the scenario gave.
-    Lost,
+    /// Nothing of the protocol follows from what became of it.
+    Open(String),
     Wrong(Verdict),
 }
 
@@ -81,6 +79,9 @@ fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
         ));
     }
     match &record.result {
+        Ok(_) if record.fault.is_some() && writes.len() == 1 => {
+            Fate::Open(format!("task {task} succeeded: the failure that was to be put into it never happened"))
+        }
         Ok(_) if writes.len() == 1 => Fate::Succeeded,
         Ok(_) => Fate::Wrong(lost_write(view, task, all().last())),
         Err(error) => {
@@ -133,7 +134,14 @@ fn failure(view: &View<'_>, record: &TaskRecord, error: &TaskError) -> Fate {
     };
     match (class, record.fault) {
         (Some(ErrorClass::Lost | ErrorClass::Injected), Some(_)) => Fate::FailedAsIntended,
-        (Some(ErrorClass::Lost), None) => Fate::Lost,
+        (Some(ErrorClass::Lost), None) => Fate::Open(format!(
+            "task {} lost its connection, which the scenario did not ask for: that says nothing of the protocol",
+            record.id
+        )),
+        // A failure for a classified reason, after everything that was allowed: reported, not lost.
+        (Some(class), None) if class.is_retryable() && used_up(view, error) => {
+            Fate::Open(format!("task {} used up its tries: {error}", record.id))
+        }
         _ => {
             let last = view.transactions_of(record.id).last().map(|&index| &view.ledger.transactions[index as usize]);
             let refused = refused(view, record);
@@ -143,6 +151,11 @@ fn failure(view: &View<'_>, record: &TaskRecord, error: &TaskError) -> Fate {
             ))
         }
     }
+}
+
+/// Whether a task gave up only after as many tries as it may make.
+fn used_up(view: &View<'_>, error: &TaskError) -> bool {
+    matches!(error, TaskError::Database { attempts, .. } if *attempts >= view.history.meta.max_attempts)
 }
 
 /// The first refusal among the operations of a task's last attempt.
@@ -182,6 +195,24 @@ fn wrong_status(view: &View<'_>) -> Option<Verdict> {
     Some(Verdict::violation(sentence, entries(last_entry(record.id))))
 }
 
+/// A task that was made to fail, whose run, of which no task succeeded, does not say so.
+fn failure_not_recorded(view: &View<'_>) -> Option<Verdict> {
+    let records = || view.history.tasks.iter();
+    let record = records().find(|record| {
+        let failed =
+            matches!(&record.result, Err(TaskError::Database { error, .. }) if error.class == ErrorClass::Injected);
+        let succeeded = |other: &TaskRecord| other.identity == record.identity && other.result.is_ok();
+        let said =
+            view.history.end.runs.iter().any(|run| run.identity == record.identity && run.status == Status::Failed);
+        // What succeeded before the tasks is not in the record.
+        let before = view.history.end.events.iter().any(|event| event.customer == record.identity.customer);
+        failed && !records().any(succeeded) && !said && !before
+    })?;
+    let last = view.transactions_of(record.id).last().map(|&index| view.ledger.transactions[index as usize].last);
+    let sentence = format!("task {} failed, no task of its run succeeded, and no run says failed", record.id);
+    Some(Verdict::violation(sentence, entries(last)))
+}
+
 /// The transaction that created a run, or may have.
 fn opened<'v>(view: &'v View<'_>, run: &RunId) -> Option<&'v Transaction> {
     view.ledger.transactions.iter().filter(|transaction| transaction.maybe_committed()).find(|transaction| {
@@ -201,7 +232,7 @@ mod tests {
     use crate::check::CheckName::Accounted;
     use crate::check::twins::{assert_inconclusive, assert_pass, assert_violation, contended};
     use crate::history::build::Build;
-    use crate::history::{Fault, History, TaskId};
+    use crate::history::{Fault, History, StoredRun, TaskId};
 
     #[test]
     fn one_commit_a_task_passes() {
@@ -236,6 +267,49 @@ mod tests {
         assert_violation(Accounted, &refused(ErrorClass::Unique, None).finish(), "unique violation");
         assert_violation(Accounted, &refused(ErrorClass::Aborted, Some(Fault::Fail)).finish(), "already aborted");
         assert_inconclusive(Accounted, &refused(ErrorClass::Lost, None).finish(), "lost its connection");
+    }
+
+    #[test]
+    fn a_task_that_used_up_its_tries_says_nothing_of_the_protocol() {
+        let mut history = refused(ErrorClass::LockTimeout, None).finish();
+        assert_violation(Accounted, &history, "is lost: lock timeout");
+        let last = history.tasks.last_mut().unwrap();
+        if let Err(TaskError::Database { attempts, .. }) = &mut last.result {
+            *attempts = history.meta.max_attempts;
+        }
+        assert_inconclusive(Accounted, &history, "used up its tries");
+    }
+
+    #[test]
+    fn a_fault_that_never_fired_is_inconclusive() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.run(task);
+        b.record(task).fault = Some(Fault::Fail);
+        assert_inconclusive(Accounted, &b.finish(), "never happened");
+    }
+
+    #[test]
+    fn a_failure_that_no_run_says_is_a_violation() {
+        let alone = |status: Option<Status>| {
+            let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+            let task = b.task(0, 1);
+            b.enter(task);
+            let commit = b.send(task, Op::Commit);
+            let error = b.refuse(commit, ErrorClass::Injected);
+            b.call(task, Op::Rollback, Reply::RolledBack);
+            b.record(task).fault = Some(Fault::Fail);
+            b.fail(task, error);
+            let mut history = b.finish();
+            history.end.events.clear();
+            let identity = history.tasks[0].identity;
+            let id = identity.default_run_id();
+            history.end.runs =
+                status.map(|status| StoredRun { id, identity, fresh: false, status }).into_iter().collect();
+            history
+        };
+        assert_violation(Accounted, &alone(None), "no run says failed");
+        assert_pass(Accounted, &alone(Some(Status::Failed)));
     }
 
     #[test]

@@ -151,6 +151,8 @@ pub async fn run(
     let run = run_name(&report.command);
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let mut report = report;
+    report.planned = cases.len();
     let mut progress = Progress { bar: bar(cases.len() as u64), args, replay, directory: &directory, report };
     let mut databases = BTreeMap::new();
     let ended = run_cases(args, &run, cases, &mut databases, &mut progress, context).await;
@@ -161,9 +163,13 @@ pub async fn run(
         }
     }
     let mut report = progress.report;
-    let exit = ended?;
     report.conclude();
+    if report.is_partial() && report.not_verified.is_empty() {
+        let run = report.results.len();
+        report.not_verified.push(format!("the run ended after {run} of {} cases", report.planned));
+    }
     directory.report(&report).map_err(unwritable)?;
+    let exit = ended?;
     match args.format {
         Format::Text => terminal::write(&report, context.out)?,
         Format::Json => {
@@ -311,6 +317,11 @@ impl Progress<'_> {
     fn replay(&self, case: &Case<'_>, row: &ResultRow) -> String {
         let Replay { command, with_strategy } = self.replay;
         let strategy = if *with_strategy { format!(" --strategy {}", case.strategy) } else { String::new() };
+        // `mutate` selects by mutant; the protocol as it ships is a matter of `verify`.
+        let (command, strategy) = match case.mutant {
+            None => (if *command == "mutate" { "verify" } else { *command }, format!(" --strategy {}", case.strategy)),
+            Some(_) => (*command, strategy),
+        };
         format!(
             "driftlock {command} --filter {} --backend {}{strategy} --seed {}{}",
             row.name,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Report, ResultRow, junit};
+use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
 /// A directory for the outputs of one run.
@@ -23,6 +23,43 @@ pub struct WriteError {
     /// Why.
     #[source]
     pub source: io::Error,
+}
+
+/// Why a report could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be read.
+    #[error("failed to read {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no report.
+    #[error("{} is no report of driftlock: {source}", path.display())]
+    Format {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It was written by another version.
+    #[error("{} has format version {found}; this program reads version {SCHEMA_VERSION}", path.display())]
+    Version {
+        /// Where.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+}
+
+/// What every version of a report has.
+#[derive(serde::Deserialize)]
+struct Header {
+    schema_version: u32,
 }
 
 impl RunDirectory {
@@ -65,12 +102,15 @@ impl RunDirectory {
     /// Reads a report that was written before.
     ///
     /// # Errors
-    /// There is none, or it is of another version.
-    pub fn read(path: &Path) -> Result<Report, WriteError> {
-        let file = path.join("report.json");
-        let fail = |source| WriteError { path: file.clone(), source };
-        let text = fs::read(&file).map_err(fail)?;
-        serde_json::from_slice(&text).map_err(|error| fail(error.into()))
+    /// See [`ReadError`].
+    pub fn read(directory: &Path) -> Result<Report, ReadError> {
+        let path = directory.join("report.json");
+        let text = fs::read(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let format = |source| ReadError::Format { path: path.clone(), source };
+        match serde_json::from_slice(&text).map_err(format)? {
+            Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
+            Header { schema_version: found } => Err(ReadError::Version { path, found }),
+        }
     }
 
     fn write(
