@@ -10,7 +10,7 @@ use drift_engine::session::ErrorClass;
 
 use crate::history::transactions::{End, Transaction};
 use crate::history::view::View;
-use crate::history::{TaskId, TaskRecord};
+use crate::history::{Outcome, TaskId, TaskRecord};
 use crate::verdict::Verdict;
 
 use super::wording::{count, entries};
@@ -113,8 +113,15 @@ fn lost_write(view: &View<'_>, task: TaskId, last: Option<&Transaction>) -> Verd
     };
     Verdict::violation(
         format!("task {task} reports success and is lost: {why}"),
-        entries(last.into_iter().flat_map(|t| [Some(t.begin), t.write, Some(t.last)]).flatten()),
+        entries(last.into_iter().flat_map(|t| [t.write, first_refusal(view, t), Some(t.last)]).flatten()),
     )
+}
+
+/// The first operation of a transaction that the database refused: on PostgreSQL, what aborted it.
+fn first_refusal(view: &View<'_>, transaction: &Transaction) -> Option<u32> {
+    let all = view.entries_of(transaction.actor);
+    let within = all.iter().filter(|&&index| (transaction.begin..=transaction.last).contains(&index));
+    within.copied().find(|&index| matches!(view.entry(index).outcome, Outcome::Failed(_)))
 }
 
 /// Whether a failure is what the scenario put into the task.

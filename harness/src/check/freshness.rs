@@ -195,12 +195,15 @@ fn fewer_than_a_predecessor(view: &View<'_>, memo: &Memo, reads: &[Read<'_>]) ->
                 }
             }
         }
-        let fewer = most.iter().zip(&memo[&read.shown]).find(|(most, found)| most.0 > **found);
-        if let Some((&(before, Some(earlier)), found)) = fewer {
+        let fewer = most.iter().zip(&memo[&read.shown]).enumerate().find(|(_, (most, found))| most.0 > **found);
+        if let Some((cell, (&(before, Some(earlier)), found))) = fewer {
+            let claims = view.arrivals().of_customer(read.shown.0);
+            let place = claims.and_then(|claims| claims.cells.get(cell)).map(|cell| name(cell.place));
             return Some(Verdict::violation(
                 format!(
-                    "{} showed {found} claims where {}, whose task committed before, had shown {before}",
+                    "{} showed {found} claims in {}, where {}, whose task committed before, had shown {before}",
                     sent(view, read.read),
+                    place.as_deref().unwrap_or("a cell"),
                     sent(view, earlier.read)
                 ),
                 entries([earlier.read, earlier.transaction.last, read.read, read.transaction.last]),

@@ -1,8 +1,9 @@
 //! What several checks derive from a history, derived once: tasks by id, transactions and holds,
 //! each actor's entries, the distinct claim counts that were read.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
@@ -25,8 +26,8 @@ pub struct View<'h> {
     /// The entries that were held at the gate after they had been invoked, and until when.
     held: BTreeMap<u32, Tick>,
     by_task: Groups<TaskId>,
-    arrivals: OnceCell<Arrivals<'h>>,
-    reads: OnceCell<Reads<'h>>,
+    arrivals: OnceLock<Arrivals<'h>>,
+    reads: OnceLock<Reads<'h>>,
 }
 
 impl<'h> View<'h> {
@@ -37,7 +38,7 @@ impl<'h> View<'h> {
         let customer_of = |task| record(history, task).map(|record| record.identity.customer);
         let ledger = Ledger::of(history, customer_of, |index| sent_at(history, &held, index));
         let by_task = Groups::by(&ledger.transactions, |transaction| transaction.task);
-        Self { history, ledger, by_actor, held, by_task, arrivals: OnceCell::new(), reads: OnceCell::new() }
+        Self { history, ledger, by_actor, held, by_task, arrivals: OnceLock::new(), reads: OnceLock::new() }
     }
 
     /// One entry.
@@ -224,7 +225,7 @@ impl<K: Ord + Copy> Groups<K> {
     }
 }
 
-/// Every answered read of claims; equal answers share a number.
+/// Every answered read of claims; equal answers about one customer share a number.
 #[derive(Debug)]
 struct Reads<'h> {
     /// Entry and number, ordered by entry.
@@ -234,11 +235,11 @@ struct Reads<'h> {
 
 impl<'h> Reads<'h> {
     fn of(history: &'h History) -> Self {
-        let mut numbers: HashMap<&[Cell], u32> = HashMap::new();
+        let mut numbers: HashMap<ByCounts<'_>, u32> = HashMap::new();
         let mut reads = Self { at: Vec::new(), distinct: Vec::new() };
         for (index, entry) in history.entries.iter().enumerate() {
-            if let (Op::ReadClaims { .. }, Some(Reply::Claims(cells))) = (&entry.op, entry.outcome.ok()) {
-                let number = *numbers.entry(cells).or_insert_with(|| {
+            if let (Op::ReadClaims { customer, .. }, Some(Reply::Claims(cells))) = (&entry.op, entry.outcome.ok()) {
+                let number = *numbers.entry(ByCounts(*customer, cells)).or_insert_with(|| {
                     reads.distinct.push(cells);
                     reads.distinct.len() as u32 - 1
                 });
@@ -246,5 +247,19 @@ impl<'h> Reads<'h> {
             }
         }
         reads
+    }
+}
+
+/// What a read showed of a customer, as a key. Only the counts are hashed: the names are long, and
+/// seldom tell two reads of one customer apart.
+#[derive(PartialEq, Eq)]
+struct ByCounts<'h>(CustomerId, &'h [Cell]);
+
+impl Hash for ByCounts<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        // Knuth's multiplicative hashing (TAOCP 3, 6.4) mixes them; the map's own hasher sees one word.
+        let mix = |mixed: u64, cell: &Cell| (mixed ^ cell.count).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        state.write_u64(self.1.iter().fold(self.1.len() as u64, mix));
     }
 }

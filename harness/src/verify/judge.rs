@@ -7,6 +7,7 @@ use super::execute::Executed;
 use super::plan::Case;
 use crate::check::{self, Answer, CheckName};
 use crate::history::{History, Seen};
+use crate::mutant::{Mutant, Stance};
 use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
 use crate::scenario::Expected;
 use crate::verdict::Verdict;
@@ -23,7 +24,7 @@ pub struct Judged {
 /// Puts the scenario's checks to the history, and compares the answer with what is expected.
 pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     let expected = match case.mutant {
-        Some(_) => ExpectedRow { verdict: Word::Violation, check: None },
+        Some(mutant) => ExpectedRow { verdict: Word::Violation, check: must_notice(mutant, case) },
         None => match case.scenario.expectation(case.backend, case.strategy) {
             Expected::Pass => ExpectedRow { verdict: Word::Pass, check: None },
             Expected::Violation { check } => ExpectedRow { verdict: Word::Violation, check: Some(check) },
@@ -31,7 +32,9 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     };
     let history = &executed.history;
     let (mut checks, mut shown, mut not_applicable) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, answer) in check::judge(history, &case.scenario.checks, expected.check) {
+    // What is expected of a mutant is that a promise is broken; of a strategy, that it has not promised.
+    let unpromised = expected.check.filter(|_| case.mutant.is_none());
+    for (name, answer) in check::judge(history, &case.scenario.checks, unpromised) {
         match answer {
             Answer::NotApplicable { reason } => not_applicable.push(NotApplicable {
                 name: format!("{}/{name} ({})", case.scenario.name, case.strategy),
@@ -55,7 +58,7 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     };
     let violated: Vec<CheckName> = shown.iter().map(|one| one.check).collect();
     let met = match (case.mutant, expected.check) {
-        (Some(_), _) => verdict == Word::Violation,
+        (Some(_), check) => verdict == Word::Violation && check.is_none_or(|check| violated.contains(&check)),
         (None, Some(check)) => verdict == Word::Violation && violated == [check],
         (None, None) => verdict == Word::Pass,
     };
@@ -77,6 +80,14 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
         mutant: case.mutant.map(|_| MutantRow { killed_by: violated, executed: executed.altered }),
     };
     Judged { row, not_applicable }
+}
+
+/// The check that must notice a mutant.
+fn must_notice(mutant: &Mutant, case: &Case<'_>) -> Option<CheckName> {
+    match mutant.on(case.backend) {
+        Stance::Runs { by, .. } => Some(by),
+        Stance::NotApplicable { .. } => None,
+    }
 }
 
 fn word(verdict: &Verdict) -> Word {

@@ -14,11 +14,14 @@ const CUSTOMERS: u32 = 50;
 /// The number of workers of each customer: one in its critical section, one waiting.
 const WORKERS: u32 = 2;
 
+/// The number of payers, each with four cells of claims.
+const PAYERS: u32 = 6;
+
 /// Makes a sound history of at least `entries` operations: for each of many customers tasks that
 /// always wait for one another, and claims that arrive meanwhile, so that almost no two reads show
 /// the same. The strategy is one of PostgreSQL's: SQLite's lock has one holder, whatever the customer.
 pub fn busy(strategy: LockStrategy, entries: usize) -> History {
-    let mut build = Build::new(strategy, CUSTOMERS * WORKERS, CUSTOMERS);
+    let mut build = Build::new(strategy, CUSTOMERS * WORKERS, CUSTOMERS).payers(PAYERS);
     let mut tasks: Vec<(TaskId, Option<usize>)> = (0..CUSTOMERS)
         .map(|customer| {
             let task = build.task(customer * WORKERS, i64::from(customer));
