@@ -16,7 +16,7 @@ pub struct RunDirectory {
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write {}: {source}", path.display())]
+#[error("failed to write {}", path.display())]
 pub struct WriteError {
     /// Where.
     pub path: PathBuf,
@@ -25,13 +25,35 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
+/// Why an earlier run's report could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read {}", path.display())]
+pub struct ReadError {
+    /// Where it should have been.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
 impl RunDirectory {
-    /// Makes the directory, and the ones above it.
+    /// Makes the directory, and the ones above it. What an earlier run wrote there is removed: a run
+    /// that comes to nothing must not seem to have left it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or not be cleared.
     pub fn create(path: PathBuf) -> Result<Self, WriteError> {
-        fs::create_dir_all(&path).map_err(|source| WriteError { path: path.clone(), source })?;
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| WriteError { path, source }
+        };
+        fs::create_dir_all(&path).map_err(fail(&path))?;
+        for entry in fs::read_dir(&path).map_err(fail(&path))? {
+            let file = entry.map_err(fail(&path))?.path();
+            if is_output(&file) {
+                fs::remove_file(&file).map_err(fail(&file))?;
+            }
+        }
         Ok(Self { path })
     }
 
@@ -66,9 +88,9 @@ impl RunDirectory {
     ///
     /// # Errors
     /// There is none, or it is of another version.
-    pub fn read(path: &Path) -> Result<Report, WriteError> {
+    pub fn read(path: &Path) -> Result<Report, ReadError> {
         let file = path.join("report.json");
-        let fail = |source| WriteError { path: file.clone(), source };
+        let fail = |source| ReadError { path: file.clone(), source };
         let text = fs::read(&file).map_err(fail)?;
         serde_json::from_slice(&text).map_err(|error| fail(error.into()))
     }
@@ -85,6 +107,16 @@ impl RunDirectory {
         });
         written.map_err(|source| WriteError { path, source })
     }
+}
+
+/// Whether a run directory's file is one that [`RunDirectory`] writes.
+fn is_output(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
+    name == "report.json"
+        || name == "junit.xml"
+        || of_a_case("history-", ".jsonl")
+        || of_a_case("counterexample-", ".json")
 }
 
 fn slug(row: &ResultRow) -> String {
