@@ -156,7 +156,8 @@ pub async fn run(
     let run = run_name(&report.command);
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let mut progress = Progress { bar: bar(cases.len() as u64), args, replay, directory: &directory, report };
+    let bar = bar(cases.len() as u64);
+    let mut progress = Progress { bar, args, replay, directory: &directory, total: cases.len(), report };
     let mut databases = BTreeMap::new();
     let ended = run_cases(args, &run, cases, &mut databases, &mut progress, context).await;
     progress.bar.finish_and_clear();
@@ -320,6 +321,7 @@ struct Progress<'a> {
     args: &'a SuiteArgs,
     replay: &'a Replay<'a>,
     directory: &'a RunDirectory,
+    total: usize,
     report: Report,
 }
 
@@ -353,8 +355,12 @@ impl Observer for Progress<'_> {
         if case.mutant.is_none() && self.report.command == "verify" {
             self.report.not_applicable.extend(not_applicable);
         }
-        self.report.conclude();
-        self.directory.report(&self.report)?;
+        // Should nothing come after this, it must not read as a run that passed.
+        let mut so_far = self.report.clone();
+        let (ended, total) = (so_far.results.len(), self.total);
+        so_far.not_verified.push(format!("the run has not come to its end: {ended} of {total} cases have"));
+        so_far.conclude();
+        self.directory.report(&so_far)?;
         self.bar.inc(1);
         Ok(())
     }
