@@ -146,7 +146,9 @@ pub const ALL: &[Mutant] = &[
         summary: "no lock, and the unique violation is caught in a transaction that it has aborted",
         rewrite: Rewrite::CaughtViolation,
         postgres: unlocked("failed-run", None, CheckName::Accounted),
-        sqlite: not_here("harmless: a unique violation does not abort SQLite's transaction"),
+        sqlite: not_here(
+            "harmless: with one writer at a time nothing is violated, and SQLite's transaction would survive it",
+        ),
     },
     Mutant {
         name: "no-constraint",

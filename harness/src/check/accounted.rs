@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use drift_engine::drift::Signal;
 use drift_engine::op::{Op, Reply};
 use drift_engine::protocol::TaskError;
 use drift_engine::run::{RunId, Status};
@@ -10,7 +11,7 @@ use drift_engine::session::ErrorClass;
 
 use crate::history::transactions::{End, Transaction};
 use crate::history::view::View;
-use crate::history::{Outcome, TaskId, TaskRecord};
+use crate::history::{Entry, Outcome, TaskId, TaskRecord};
 use crate::verdict::Verdict;
 
 use super::wording::{count, entries};
@@ -19,10 +20,11 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
     if let Some(violation) = unrecorded(view) {
         return violation;
     }
-    let (mut succeeded, mut failed, mut open) = (0, 0, None);
+    let (mut succeeded, mut found, mut failed, mut open) = (0, 0, 0, None);
     for record in &view.history.tasks {
         match judge(view, record) {
             Fate::Succeeded => succeeded += 1,
+            Fate::FoundThere => found += 1,
             Fate::FailedAsIntended => failed += 1,
             Fate::Open(why) => open = Some(why),
             Fate::Wrong(violation) => return violation,
@@ -31,11 +33,12 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
     if let Some(violation) = wrong_status(view).or_else(|| failure_not_recorded(view)) {
         return violation;
     }
+    let elsewhere = if found > 0 { format!(", {found} found the same events there") } else { String::new() };
     match open {
         _ if view.history.tasks.is_empty() => Verdict::inconclusive("there was no task"),
         Some(why) => Verdict::inconclusive(why),
         None => Verdict::pass(format!(
-            "of {} {succeeded} succeeded with one committed write each, and {failed} failed as the scenario made them and left nothing",
+            "of {} {succeeded} succeeded with one committed write each{elsewhere}, and {failed} failed as the scenario made them and left nothing",
             count(view.history.tasks.len(), "task")
         )),
     }
@@ -59,6 +62,8 @@ fn unrecorded(view: &View<'_>) -> Option<Verdict> {
 
 enum Fate {
     Succeeded,
+    /// It succeeded without a write: the same events were there already.
+    FoundThere,
     FailedAsIntended,
     /// Nothing of the protocol follows from what became of it.
     Open(String),
@@ -83,6 +88,7 @@ fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
             Fate::Open(format!("task {task} succeeded: the failure that was to be put into it never happened"))
         }
         Ok(_) if writes.len() == 1 => Fate::Succeeded,
+        Ok(_) if all().any(|transaction| found_there(view, transaction)) => Fate::FoundThere,
         Ok(_) => Fate::Wrong(lost_write(view, task, all().last())),
         Err(error) => {
             if !matches!(error, TaskError::CommitUnknown(_))
@@ -97,6 +103,33 @@ fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
             failure(view, record, error)
         }
     }
+}
+
+/// Whether a transaction was committed whose write was refused because another task had written the
+/// same events before: a unique violation that a savepoint has undone. That a transaction goes on
+/// after one without a savepoint, on PostgreSQL, shows in the answer to its COMMIT.
+fn found_there(view: &View<'_>, transaction: &Transaction) -> bool {
+    let is_unique = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if error.class == ErrorClass::Unique);
+    let wanted = within(view, transaction).find_map(|index| match view.entry(index) {
+        Entry { op: Op::WriteEvents { run, signals, .. }, outcome, .. } if is_unique(outcome) => Some((run, signals)),
+        _ => None,
+    });
+    let Some((run, wanted)) = wanted.filter(|_| transaction.committed()) else { return false };
+    let same = |found: &[&Signal]| found.len() == wanted.len() && found.iter().all(|one| wanted.contains(one));
+    let by_another = |write: u32| match &view.entry(write).op {
+        Op::WriteEvents { run: other, signals, .. } => other == run && same(&signals.iter().collect::<Vec<_>>()),
+        _ => false,
+    };
+    let of_run = view.history.end.events.iter().filter(|event| event.run == *run);
+    view.ledger.transactions.iter().any(|other| other.committed() && other.write.is_some_and(by_another))
+        || same(&of_run.map(|event| &event.signal).collect::<Vec<_>>())
+}
+
+/// The operations of a transaction.
+fn within(view: &View<'_>, transaction: &Transaction) -> impl Iterator<Item = u32> {
+    let all = view.entries_of(transaction.actor).iter().copied();
+    let (begin, last) = (transaction.begin, transaction.last);
+    all.filter(move |index| (begin..=last).contains(index))
 }
 
 /// A task that says that it succeeded, and of which nothing is there.
@@ -120,9 +153,7 @@ fn lost_write(view: &View<'_>, task: TaskId, last: Option<&Transaction>) -> Verd
 
 /// The first operation of a transaction that the database refused: on PostgreSQL, what aborted it.
 fn first_refusal(view: &View<'_>, transaction: &Transaction) -> Option<u32> {
-    let all = view.entries_of(transaction.actor);
-    let within = all.iter().filter(|&&index| (transaction.begin..=transaction.last).contains(&index));
-    within.copied().find(|&index| matches!(view.entry(index).outcome, Outcome::Failed(_)))
+    within(view, transaction).find(|&index| matches!(view.entry(index).outcome, Outcome::Failed(_)))
 }
 
 /// Whether a failure is what the scenario put into the task.
@@ -321,6 +352,36 @@ mod tests {
         b.call(task, Op::Commit, Reply::RolledBack);
         b.succeed(task);
         assert_violation(Accounted, &b.finish(), "answered with ROLLBACK");
+    }
+
+    /// A task whose write is refused since another's events are there, and which commits without it.
+    fn caught(strategy: LockStrategy, by_savepoint: bool, same: bool) -> History {
+        let mut b = Build::new(strategy, 2, 0);
+        let [first, second] = [b.task(0, 1), b.task(1, 1)];
+        b.run(first);
+        b.enter(second);
+        b.open(second);
+        b.read(second);
+        if by_savepoint {
+            b.call(second, Op::Savepoint, Reply::Done);
+        }
+        let write = if same { b.write(second) } else { b.write_of(second, [].into()) };
+        b.refuse(write, ErrorClass::Unique);
+        if by_savepoint {
+            b.call(second, Op::RollbackTo, Reply::Done);
+        }
+        b.call(second, Op::Commit, if by_savepoint { Reply::Committed } else { Reply::RolledBack });
+        b.succeed(second);
+        b.finish()
+    }
+
+    #[test]
+    fn a_unique_violation_that_a_savepoint_undid_passes_where_the_events_are_the_same() {
+        for strategy in [LockStrategy::RowNoKey, LockStrategy::Constraint] {
+            assert_pass(Accounted, &caught(strategy, true, true));
+            assert_violation(Accounted, &caught(strategy, true, false), "holds no write of events");
+            assert_violation(Accounted, &caught(strategy, false, true), "answered with ROLLBACK");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct RunDirectory {
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write {}: {source}", path.display())]
+#[error("failed to write {}", path.display())]
 pub struct WriteError {
     /// Where.
     pub path: PathBuf,
@@ -63,12 +63,23 @@ struct Header {
 }
 
 impl RunDirectory {
-    /// Makes the directory, and the ones above it.
+    /// Makes the directory, and the ones above it. What an earlier run wrote there is removed: a run
+    /// that comes to nothing must not seem to have left it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or not be cleared.
     pub fn create(path: PathBuf) -> Result<Self, WriteError> {
-        fs::create_dir_all(&path).map_err(|source| WriteError { path: path.clone(), source })?;
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| WriteError { path, source }
+        };
+        fs::create_dir_all(&path).map_err(fail(&path))?;
+        for entry in fs::read_dir(&path).map_err(fail(&path))? {
+            let file = entry.map_err(fail(&path))?.path();
+            if is_output(&file) {
+                fs::remove_file(&file).map_err(fail(&file))?;
+            }
+        }
         Ok(Self { path })
     }
 
@@ -125,6 +136,16 @@ impl RunDirectory {
         });
         written.map_err(|source| WriteError { path, source })
     }
+}
+
+/// Whether a run directory's file is one that [`RunDirectory`] writes.
+fn is_output(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
+    name == "report.json"
+        || name == "junit.xml"
+        || of_a_case("history-", ".jsonl")
+        || of_a_case("counterexample-", ".json")
 }
 
 fn slug(row: &ResultRow) -> String {
