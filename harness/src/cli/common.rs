@@ -65,7 +65,7 @@ pub struct SuiteArgs {
     /// Print what would run, and stop.
     #[arg(long)]
     pub list: bool,
-    /// Begin no further case after this many seconds.
+    /// End after this many seconds: a case that has begun is left, and no further one begun.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub time_limit: Option<u64>,
     /// The root of everything random: a number, or `random`. Default: each scenario's own.
@@ -111,9 +111,14 @@ impl SuiteArgs {
     }
 
     /// Whether a case's name is asked for.
-    pub fn wants(&self, name: &str, backend: Backend) -> bool {
-        (self.filter.is_empty() || self.filter.iter().any(|text| name.contains(text.as_str())))
-            && self.backend.is_none_or(|wanted| wanted == backend)
+    ///
+    /// A filter that is one of `names` means that one only; any other one is looked for within them.
+    pub fn wants(&self, name: &str, backend: Backend, names: &[&str]) -> bool {
+        let means = |text: &String| match names.contains(&text.as_str()) {
+            true => name == text,
+            false => name.contains(text.as_str()),
+        };
+        (self.filter.is_empty() || self.filter.iter().any(means)) && self.backend.is_none_or(|wanted| wanted == backend)
     }
 
     /// The options that a replay of one case must repeat.
@@ -173,7 +178,10 @@ pub async fn run(
         let run = report.results.len();
         report.not_verified.push(format!("the run ended after {run} of {} cases", report.planned));
     }
-    directory.report(&report).map_err(unwritable)?;
+    // Where nothing could be run there is nothing to report.
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.report(&report).map_err(unwritable)?;
+    }
     let exit = ended?;
     let printed = match args.format {
         Format::Text => terminal::write(&report, context.out),
@@ -190,7 +198,8 @@ pub async fn run(
     Ok(exit.worst(verdict_exit(&report)))
 }
 
-fn verdict_exit(report: &Report) -> Exit {
+/// The exit code that a report's verdict comes to.
+pub fn verdict_exit(report: &Report) -> Exit {
     match report.verdict {
         Word::Pass => Exit::Met,
         Word::Violation => Exit::Violated,
@@ -242,7 +251,10 @@ async fn run_cases(
         Ok(0) => Ok(Exit::Met),
         Ok(left) => {
             let total = cases.len();
-            progress.report.not_verified.push(format!("{left} of {total} cases were not begun within the time limit"));
+            progress
+                .report
+                .not_verified
+                .push(format!("{left} of {total} cases have not come to an end within the time limit"));
             Ok(Exit::Met)
         }
         Err(SuiteError::Interrupted) => Err(Failure::interrupted()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::Format;
+use super::common::{Format, verdict_exit};
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::directory::RunDirectory;
@@ -19,7 +19,7 @@ pub struct Args {
     pub format: Format,
 }
 
-/// Runs the command; the exit code is 0 whatever the report says.
+/// Runs the command; the exit code is that of the report's verdict.
 ///
 /// # Errors
 /// There is no report, or it is of another version.
@@ -33,5 +33,5 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             writeln!(context.out)?;
         }
     }
-    Ok(Exit::Met)
+    Ok(verdict_exit(&report))
 }

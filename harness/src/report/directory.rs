@@ -116,7 +116,12 @@ impl RunDirectory {
     /// See [`ReadError`].
     pub fn read(directory: &Path) -> Result<Report, ReadError> {
         let path = directory.join("report.json");
-        let text = fs::read(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let unreadable = |source| ReadError::Io { path: path.clone(), source };
+        // A pipe would be waited for without end.
+        if !path.metadata().map_err(unreadable)?.is_file() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+        }
+        let text = fs::read(&path).map_err(unreadable)?;
         let format = |source| ReadError::Format { path: path.clone(), source };
         match serde_json::from_slice(&text).map_err(format)? {
             Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),

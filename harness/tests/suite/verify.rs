@@ -42,7 +42,7 @@ async fn a_run_on_both_backends_leaves_everything_that_is_said_about_it_in_its_d
 }
 
 fn the_report_is_whole(report: &Value) {
-    let of_a_report = "schema_version command verdict seed profile backends results not_applicable not_verified";
+    let of_a_report = "schema_version command verdict seed profile backends planned results not_applicable not_verified";
     assert_eq!(keys(report), of_a_report.split(' ').collect());
     assert_eq!((&report["schema_version"], &report["command"]), (&json!(1), &json!("verify")));
     assert_eq!(
@@ -222,9 +222,9 @@ async fn what_the_time_limit_leaves_out_is_not_verified() {
     let at = holding(&[("a.toml", &slow("first")), ("b.toml", &slow("second"))]);
     let arguments = ["verify", ".", "--backend", "sqlite", "--time-limit", "1", "--output", "run"];
     let called = call(at.path(), &arguments).await.ends_with(3);
-    let said = "not verified: 1 of 2 cases were not begun within the time limit\n";
+    let said = "not verified: 2 of 2 cases have not come to an end within the time limit\n";
     assert!(called.out.contains(said), "{}", called.out);
-    assert!(called.out.ends_with("inconclusive: 1 of 1 as expected\n"), "{}", called.out);
+    assert!(called.out.ends_with("inconclusive: 0 of 2 as expected\n"), "{}", called.out);
     let junit = std::fs::read_to_string(at.path().join("run/junit.xml")).unwrap();
     assert!(junit.contains(r#"errors="1""#), "{junit}");
 }
