@@ -202,12 +202,7 @@ impl Session {
                     }
                     Poll::Ready(end) => {
                         self.take_replies(cx);
-                        self.open = false;
-                        if let Some(Err(error)) = end
-                            && let Some(error) = error.as_db_error()
-                        {
-                            self.arrived.push_back(Arrival::Failed(Box::new(error.clone())));
-                        }
+                        self.close(end.and_then(Result::err));
                         moved = true;
                     }
                     Poll::Pending => moved |= self.take_replies(cx),
@@ -216,6 +211,18 @@ impl Session {
             if !moved {
                 return !self.arrived.is_empty();
             }
+        }
+    }
+
+    /// Notes that the connection has ended, with what the server said unasked. A message that was not
+    /// worked off never will be.
+    fn close(&mut self, error: Option<tokio_postgres::Error>) {
+        self.open = false;
+        if let Some(error) = error.as_ref().and_then(tokio_postgres::Error::as_db_error) {
+            self.arrived.push_back(Arrival::Failed(Box::new(error.clone())));
+        }
+        if self.reply.take().is_some() {
+            self.arrived.extend([Arrival::Lost(LOST.to_owned()), Arrival::Idle]);
         }
     }
 
