@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use tokio_postgres::error::DbError;
@@ -25,6 +26,9 @@ use super::transcript::{Merged, Transcript};
 const LOST: &str = "server closed the connection unexpectedly\n\
                     \tThis probably means the server terminated abnormally\n\
                     \tbefore or while processing the request.\n";
+
+/// How long the server may take to let a session in, or to take note of a cancellation.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// What became of one statement of a message.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Session {
     /// Opens a session; `audible` says whether its notices are told.
     pub async fn open(config: &Config, name: &str, audible: bool) -> Result<Self, RunError> {
         let connect = |source| RunError::Connect { session: name.to_owned(), source };
-        let (client, connection) = config.connect(NoTls).await.map_err(connect)?;
+        let (client, connection) = within(name, config.connect(NoTls)).await?.map_err(connect)?;
         let mut session = Self {
             name: name.to_owned(),
             pid: 0,
@@ -96,7 +100,9 @@ impl Session {
             working: false,
             audible,
         };
-        let asked = session.execute("SELECT pg_catalog.pg_backend_pid()", &mut Merged(io::sink())).await?;
+        let mut silent = Merged(io::sink());
+        let asked = session.execute("SELECT pg_catalog.pg_backend_pid()", &mut silent);
+        let asked = within(name, asked).await??;
         let answer = match &asked {
             Some(Outcome::Rows(table)) => table.rows.first().and_then(|row| row[0].as_deref()),
             _ => None,
@@ -180,8 +186,8 @@ impl Session {
     }
 
     /// Asks the server to cancel what the session does.
-    pub async fn cancel(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.cancel_token().cancel_query(NoTls).await
+    pub async fn cancel(&self) -> Result<Result<(), tokio_postgres::Error>, RunError> {
+        within(&self.name, self.client.cancel_token().cancel_query(NoTls)).await
     }
 
     /// Takes what there is from the socket. Whether there is anything to look at.
@@ -252,6 +258,12 @@ impl Session {
         }
         moved
     }
+}
+
+/// Bounds what the server does at once if it does it at all.
+async fn within<T>(session: &str, answer: impl Future<Output = T>) -> Result<T, RunError> {
+    let lost = |_| RunError::Lost { session: session.to_owned() };
+    tokio::time::timeout(ANSWER_MAX, answer).await.map_err(lost)
 }
 
 fn arrival(message: SimpleQueryMessage) -> Arrival {

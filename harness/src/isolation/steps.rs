@@ -186,7 +186,7 @@ impl<'r, 'a> Steps<'r, 'a> {
     }
 
     async fn cancel(&mut self, step: &Step, seconds: u64) -> Result<(), RunError> {
-        let text = match self.run.sessions[step.session].cancel().await {
+        let text = match self.run.sessions[step.session].cancel().await? {
             Ok(()) => format!("isolationtester: canceling step {} after {seconds} seconds\n", step.name),
             Err(error) => return Ok(self.run.transcript.err(&format!("cancelling failed: {error}\n"))?),
         };
