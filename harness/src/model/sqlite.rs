@@ -21,12 +21,16 @@ const BUSY: i32 = 5;
 const BUSY_SNAPSHOT: i32 = 517;
 const ERROR: i32 = 1;
 
+/// The id of an event, by which it is withdrawn.
+type EventId = u64;
+
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Tables {
     customers: BTreeSet<CustomerId>,
     runs: Vec<RunRow>,
-    events: Vec<EventRow>,
+    events: BTreeMap<EventId, EventRow>,
+    next_event: EventId,
     claims: Vec<(CustomerId, Arc<Claim>)>,
 }
 
@@ -321,7 +325,7 @@ impl SqliteModel {
 
     pub(super) fn committed(&self) -> Committed {
         let Tables { runs, events, claims, .. } = &*self.committed;
-        let (mut runs, mut events) = (runs.clone(), events.clone());
+        let (mut runs, mut events) = (runs.clone(), events.values().cloned().collect::<Vec<_>>());
         runs.sort_by(|a, b| a.id.cmp(&b.id));
         events.sort_by_key(|event| (event.run.clone(), event.signal.key()));
         let mut counts: BTreeMap<CustomerId, u64> = BTreeMap::new();
