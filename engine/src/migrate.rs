@@ -57,7 +57,7 @@ pub struct Report {
     pub versions: Vec<i64>,
     /// What had to be put right on the way.
     pub repairs: Vec<Repair>,
-    /// How often the lock was refused because another migration held it.
+    /// How often the lock was refused because another session held it.
     pub refusals: u32,
 }
 

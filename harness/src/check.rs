@@ -25,11 +25,16 @@ mod wording;
 
 pub use name::CheckName;
 
+use std::thread;
+
+use drift_engine::op::Op;
+
 use crate::history::History;
 use crate::history::view::View;
 use crate::verdict::Verdict;
 
-use drift_engine::op::Op;
+/// The length of a history, in operations, from which its checks run side by side.
+const PARALLEL_ENTRIES_MIN: usize = 50_000;
 
 /// What a check says to a history.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +183,14 @@ pub fn judge(
         };
         (name, answer)
     };
-    checks.iter().map(answer).collect()
+    if history.entries.len() < PARALLEL_ENTRIES_MIN {
+        return checks.iter().map(answer).collect();
+    }
+    thread::scope(|scope| {
+        let answers: Vec<_> = checks.iter().map(|name| scope.spawn(|| answer(name))).collect();
+        let joined = answers.into_iter().map(|answer| answer.join());
+        joined.map(|answer| answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 fn not_exclusive(history: &History) -> Option<&'static str> {
@@ -191,4 +203,38 @@ fn not_settling(history: &History) -> Option<&'static str> {
     let arrives = || history.entries.iter().any(|entry| matches!(entry.op, Op::InsertClaim { .. }));
     (!history.meta.strategy.promises().freshness && arrives())
         .then_some("the strategy does not promise fresh reads, and claims arrived")
+}
+
+#[cfg(test)]
+mod tests {
+    use drift_engine::lock::LockStrategy;
+
+    use super::*;
+
+    fn answer(strategy: LockStrategy, name: CheckName, expected: Option<CheckName>) -> Answer {
+        judge(&twins::contended(strategy).finish(), &[name], expected).remove(0).1
+    }
+
+    #[test]
+    fn every_name_has_its_check_in_the_order_of_reports() {
+        assert_eq!(CHECKS.map(|check| check.name), CheckName::ALL);
+        assert!(CHECKS.iter().all(|check| check.question.ends_with('?')));
+    }
+
+    #[test]
+    fn what_is_not_promised_does_not_apply_unless_its_violation_is_expected() {
+        let (strategy, name) = (LockStrategy::Row, CheckName::BystandersFree);
+        assert!(matches!(answer(strategy, name, None), Answer::NotApplicable { .. }));
+        assert!(matches!(answer(strategy, name, Some(name)), Answer::Judged(_)));
+        assert!(matches!(answer(strategy, CheckName::Exclusion, None), Answer::Judged(Verdict::Pass { .. })));
+    }
+
+    #[test]
+    fn a_constraint_alone_promises_the_last_tasks_events_only_while_no_claim_arrives() {
+        let name = CheckName::SerialOracle;
+        assert!(matches!(answer(LockStrategy::Constraint, name, None), Answer::NotApplicable { .. }));
+        let mut history = twins::contended(LockStrategy::Constraint).finish();
+        history.entries.retain(|entry| !matches!(entry.op, Op::InsertClaim { .. }));
+        assert!(matches!(judge(&history, &[name], None)[0].1, Answer::Judged(_)));
+    }
 }

@@ -91,7 +91,7 @@ impl Failure {
 
     /// Somebody stopped it.
     pub fn interrupted() -> Self {
-        Self { exit: Exit::Interrupted, report: miette::miette!("interrupted; everything was cleaned up") }
+        Self { exit: Exit::Interrupted, report: miette::miette!("interrupted") }
     }
 }
 

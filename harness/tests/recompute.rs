@@ -1,15 +1,14 @@
 //! `driftlock recompute` on both backends, from a file to what is printed.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
-use clap::Parser;
 use drift_engine::claim::Claim;
 use drift_engine::drift::{Signal, aggregate, signals};
 use drift_engine::policy::Policy;
-use driftlock::cli::recompute::{self, Args};
-use driftlock::cli::{Context, Failure};
-use driftlock::exit::Exit;
 use jiff::ToSpan;
 use jiff::civil::{Date, date};
 use rand::rngs::ChaCha8Rng;
@@ -17,56 +16,46 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 const HEADER: &str = "customer,payer,cpt_group,outcome,submitted_on,decided_on\n";
 const BACKENDS: [&str; 2] = ["postgres", "sqlite"];
 const AS_OF: Date = date(2026, 4, 15);
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
-
-/// What a call of the command came to.
+/// What a call of the program came to.
 struct Called {
-    result: Result<Exit, Failure>,
+    code: Option<i32>,
     out: String,
     err: String,
 }
 
 impl Called {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
     fn json(&self) -> Value {
-        assert!(matches!(self.result, Ok(Exit::Met)), "{:?}", self.result);
+        assert_eq!(self.code, Some(0), "{}", self.err);
         serde_json::from_str(&self.out).expect("JSON on standard output")
     }
 
     /// The message of a failure that is the caller's fault.
-    fn usage(&self) -> String {
+    fn usage(self) -> String {
+        assert_eq!(self.code, Some(2), "{}", self.err);
         assert_eq!(self.out, "", "no data beside a failure");
-        match &self.result {
-            Err(Failure { exit: Exit::Usage, report }) => match report.help() {
-                Some(help) => format!("{report}\n{help}"),
-                None => report.to_string(),
-            },
-            other => panic!("{other:?}"),
-        }
+        self.err
     }
 }
 
-async fn call(file: &Path, arguments: &[&str]) -> Called {
-    call_until(file, arguments, CancellationToken::new()).await
+fn command(file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
+    command.args(["recompute", "--claims"]).arg(file);
+    command
 }
 
-async fn call_until(file: &Path, arguments: &[&str], cancel: CancellationToken) -> Called {
-    let file = file.to_str().expect("a temporary path is UTF-8");
-    let fixed = ["recompute", "--claims", file, "--as-of", "2026-04-15"];
-    let cli = Cli::try_parse_from(fixed.iter().chain(arguments)).expect("arguments");
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let result = recompute::run(cli.args, &mut Context { out: &mut out, err: &mut err, cancel }).await;
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Called { result, out: text(out), err: text(err) }
+fn call(file: &Path, arguments: &[&str]) -> Called {
+    let mut command = command(file);
+    Called::of(command.args(["--as-of", "2026-04-15"]).args(arguments).output().expect("the program runs"))
 }
 
 fn written(bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
@@ -98,11 +87,11 @@ fn small_file() -> String {
     text
 }
 
-#[tokio::test]
-async fn a_small_file_gives_what_was_computed_by_hand_on_both_backends() {
+#[test]
+fn a_small_file_gives_what_was_computed_by_hand_on_both_backends() {
     let (_directory, path) = written(small_file());
     for backend in BACKENDS {
-        let called = call(&path, &["--backend", backend, "--format", "json", "--min-volume", "10"]).await;
+        let called = call(&path, &["--backend", backend, "--format", "json", "--min-volume", "10"]);
         let event = |drift_type, baseline: f64, current: f64, severity: f64| {
             json!({
                 "payer": "Aetna", "cpt_group": "mri", "drift_type": drift_type, "baseline_value": baseline,
@@ -132,19 +121,19 @@ async fn a_small_file_gives_what_was_computed_by_hand_on_both_backends() {
     }
 }
 
-#[tokio::test]
-async fn one_customer_and_a_name_for_its_run_can_be_chosen() {
+#[test]
+fn one_customer_and_a_name_for_its_run_can_be_chosen() {
     let (_directory, path) = written(small_file());
     for backend in BACKENDS {
         let arguments = ["--backend", backend, "--format", "json", "--customer", "acme", "--run-id", "nightly"];
-        let document = call(&path, &arguments).await.json();
+        let document = call(&path, &arguments).json();
         assert_eq!(document["runs"].as_array().map(Vec::len), Some(1));
         assert_eq!(
             (&document["runs"][0]["run_id"], &document["runs"][0]["customer"]),
             (&json!("nightly"), &json!("acme"))
         );
     }
-    let text = call(&path, &["--min-volume", "10"]).await.out;
+    let text = call(&path, &["--min-volume", "10"]).out;
     assert!(text.contains("Beta: no drift") && text.contains("acme: 2 drifts"), "{text}");
 }
 
@@ -183,13 +172,13 @@ fn csv_of(claims: &[(String, Claim)]) -> Vec<u8> {
     writer.into_inner().expect("a vector takes all")
 }
 
-#[tokio::test]
-async fn both_backends_print_the_same_to_the_last_bit_and_it_is_what_the_engine_computes() {
+#[test]
+fn both_backends_print_the_same_to_the_last_bit_and_it_is_what_the_engine_computes() {
     let claims = random_claims(7, 20_000);
     let (_directory, path) = written(csv_of(&claims));
     let arguments = |backend| ["--backend", backend, "--format", "json", "--min-volume", "5"];
-    let postgres = call(&path, &arguments("postgres")).await;
-    let sqlite = call(&path, &arguments("sqlite")).await;
+    let postgres = call(&path, &arguments("postgres"));
+    let sqlite = call(&path, &arguments("sqlite"));
     assert_eq!(postgres.out, sqlite.out);
 
     let policy = Policy::new(90, 14, 5).expect("a policy");
@@ -209,20 +198,20 @@ async fn both_backends_print_the_same_to_the_last_bit_and_it_is_what_the_engine_
     assert!(events > 100, "{events}");
 }
 
-#[tokio::test]
-async fn a_file_without_claims_has_no_runs() {
+#[test]
+fn a_file_without_claims_has_no_runs() {
     let (_directory, path) = written(HEADER);
     for backend in BACKENDS {
-        let called = call(&path, &["--backend", backend, "--format", "json"]).await;
+        let called = call(&path, &["--backend", backend, "--format", "json"]);
         assert_eq!(called.json(), json!({ "schema_version": 1, "runs": [] }));
     }
-    assert!(call(&path, &[]).await.out.ends_with("\nno customers: the file holds no claims\n"));
-    let unknown = call(&path, &["--customer", "acme"]).await.usage();
-    assert!(unknown.ends_with("\nthe file holds no claims"), "{unknown}");
+    assert!(call(&path, &[]).out.ends_with("\nno customers: the file holds no claims\n"));
+    let unknown = call(&path, &["--customer", "acme"]).usage();
+    assert!(unknown.contains("help: the file holds no claims"), "{unknown}");
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_file_is_said_with_line_and_column() {
+#[test]
+fn what_is_wrong_with_a_file_is_said_with_line_and_column() {
     let cases: [(&[u8], &str); 8] = [
         (b"", ":1:1: the file is empty; its first line must be the header customer,payer,"),
         (b"customer,payer,cpt_group,outcome,submitted_on\n", ":1:1: the column decided_on is missing"),
@@ -236,22 +225,22 @@ async fn what_is_wrong_with_a_file_is_said_with_line_and_column() {
     for (rows, expected) in cases {
         let header = if rows.is_empty() || rows.starts_with(b"customer") { "" } else { HEADER };
         let (_directory, path) = written([header.as_bytes(), rows].concat());
-        let message = call(&path, &["--format", "json"]).await.usage();
-        assert!(message.contains(&format!("\n{}{expected}", path.display())), "{message}");
+        let message = call(&path, &["--format", "json"]).usage();
+        assert!(message.contains(&format!(" {}{expected}", path.display())), "{message}");
     }
     let (directory, path) = written(HEADER.to_owned() + &"a,b,c,PAID,2026-01-02,\n".repeat(20_000) + "a,b,c,PAID,?,\n");
     for backend in BACKENDS {
-        let message = call(&path, &["--backend", backend]).await.usage();
+        let message = call(&path, &["--backend", backend]).usage();
         assert!(message.contains(":20002:12: submitted_on must be a date written YYYY-MM-DD"), "{message}");
     }
     for path in [directory.path(), &directory.path().join("none.csv")] {
-        let message = call(path, &[]).await.usage();
-        assert!(message.starts_with(&format!("failed to read {}: ", path.display())), "{message}");
+        let message = call(path, &[]).usage();
+        assert!(message.contains(&format!("failed to read {}: ", path.display())), "{message}");
     }
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_the_arguments_is_said() {
+#[test]
+fn what_is_wrong_with_the_arguments_is_said() {
     let (_directory, path) = written(small_file());
     let cases: [(&[&str], &str); 8] = [
         (&["--customer", "Acme"], "did you mean \"acme\"?"),
@@ -264,46 +253,38 @@ async fn what_is_wrong_with_the_arguments_is_said() {
         (&["--postgres", "postgres://u:hunter2@h"], "the PostgreSQL URL cannot be used"),
     ];
     for (arguments, expected) in cases {
-        let message = call(&path, arguments).await.usage();
+        let message = call(&path, arguments).usage();
         assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
     }
-    for arguments in [&["--as-of", "0001-02-01"][..], &["--as-of", "2026-02-29"], &["--run-id", ""]] {
-        let fixed = ["recompute", "--claims", "f"];
-        let as_of: &[&str] = if arguments[0] == "--as-of" { &[] } else { &["--as-of", "2026-04-15"] };
-        match Cli::try_parse_from(fixed.iter().chain(as_of).chain(arguments)) {
-            Err(error) => assert_eq!(error.exit_code(), 2),
-            Ok(cli) => {
-                let (mut out, mut err) = (Vec::new(), Vec::new());
-                let cancel = CancellationToken::new();
-                let result = recompute::run(cli.args, &mut Context { out: &mut out, err: &mut err, cancel }).await;
-                assert_eq!(result.expect_err("before year 1").exit, Exit::Usage);
-            }
-        }
+    for (as_of, expected) in [("2026-02-29", "there is no day 2026-02-29"), ("0001-02-01", "beyond the calendar")] {
+        let called = Called::of(command(&path).args(["--as-of", as_of]).output().expect("the program runs"));
+        let message = called.usage();
+        assert!(message.contains(expected), "{message}");
     }
 }
 
-#[tokio::test]
-async fn an_interrupt_ends_it_while_it_reads_and_while_it_loads() {
+#[test]
+fn an_interrupt_ends_it_while_it_reads_and_while_it_loads_and_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (backend, rows) in [("sqlite", 0), ("sqlite", 100_000), ("postgres", 100_000)] {
-        // A pipe that never ends; when so many rows fit into it, most of them have been taken out again.
-        let pipe = directory.path().join(format!("{backend}-{rows}.csv"));
+        let (pipe, own) =
+            (directory.path().join(format!("{backend}-{rows}.csv")), tempfile::tempdir().expect("another"));
+        // The server may run as another user.
+        std::fs::set_permissions(own.path(), PermissionsExt::from_mode(0o755)).expect("its owner");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        let cancel = CancellationToken::new();
-        let (path, cancelled) = (pipe.clone(), cancel.clone());
-        let writer = std::thread::spawn(move || {
-            use std::io::Write as _;
-            let mut end = std::fs::OpenOptions::new().write(true).open(path).expect("the other end");
-            let text = HEADER.to_owned() + &"acme,Aetna,mri,PAID,2026-04-01,2026-04-03\n".repeat(rows);
-            end.write_all(text.as_bytes()).expect("somebody reads");
-            cancelled.cancel();
-            end
-        });
-        let arguments = ["--backend", backend];
-        let called = call_until(&pipe, &arguments, cancel);
-        let called = tokio::time::timeout(std::time::Duration::from_secs(60), called).await.expect("an end");
-        assert!(matches!(called.result, Ok(Exit::Interrupted)), "{:?}", called.result);
-        assert_eq!(called.out, "");
-        drop(writer.join().expect("the writer ends"));
+        let mut program = command(&pipe);
+        program.args(["--as-of", "2026-04-15", "--backend", backend]).env("TMPDIR", own.path());
+        let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+        // The pipe never ends. So many rows fit neither into it nor into the batches that are read
+        // ahead: when all are written, most of them have been loaded.
+        let mut end = std::fs::OpenOptions::new().write(true).open(&pipe).expect("the other end");
+        let text = HEADER.to_owned() + &"acme,Aetna,mri,PAID,2026-04-01,2026-04-03\n".repeat(rows);
+        end.write_all(text.as_bytes()).expect("somebody reads");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is ours");
+        let called = Called::of(child.wait_with_output().expect("it ends"));
+        assert_eq!((called.code, &*called.out), (Some(130), ""), "{}", called.err);
+        let left: Vec<_> = std::fs::read_dir(own.path()).expect("it is ours").collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }

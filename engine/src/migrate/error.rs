@@ -37,10 +37,11 @@ pub enum MigrateError {
         #[source]
         source: sqlx::Error,
     },
-    /// Another migration did not give the lock back in time.
+    /// Another session did not give the lock back in time: on PostgreSQL another migration, on SQLite a writer of
+    /// the file, or a reader that held up the commit.
     #[error(
-        "another migration holds the lock{}: refused {polls} times, every {} ms",
-        holder.map(|pid| format!(" (backend {pid})")).unwrap_or_default(), poll_every.as_millis()
+        "another session holds the lock that migrating needs{}: refused {polls} times, every {} ms",
+        naming(holder), poll_every.as_millis()
     )]
     Locked {
         /// The backend that held it last, on PostgreSQL.
@@ -52,16 +53,16 @@ pub enum MigrateError {
     },
     /// Another backend's index build did not end in time. It was left alone.
     #[error(
-        "backend {pid} is building an index on {table}, where {index} is to be built: looked {polls} times, every {} ms",
-        poll_every.as_millis()
+        "another session{} is building an index on {table}, where {index} is to be built: looked {polls} times, every {} ms",
+        naming(pid), poll_every.as_millis()
     )]
     BeingBuilt {
         /// The index that this call is about.
         index: &'static str,
         /// Its table.
         table: &'static str,
-        /// The backend that builds.
-        pid: i32,
+        /// The backend that builds; `None` if the index changed between every two looks.
+        pid: Option<i32>,
         /// How often it was looked at.
         polls: u32,
         /// The pause between two looks.
@@ -170,4 +171,8 @@ fn classify(backend: Backend, code: Option<&str>, source: &sqlx::Error) -> Error
 
 fn in_brackets(code: &Option<String>) -> String {
     code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default()
+}
+
+fn naming(pid: &Option<i32>) -> String {
+    pid.map(|pid| format!(" (backend {pid})")).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::{Connection, Executor, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection, Executor, SqliteConnection};
 
 use super::{Limits, MigrateError, Repair, Report, SIGNAL, Step, files};
 use crate::lock::Backend;
@@ -17,8 +17,8 @@ const BACKEND: Backend = Backend::Sqlite;
 
 /// Applies every pending migration, or those up to and including `target`, all of them or none.
 ///
-/// The connection must be outside a transaction. Its `busy_timeout` counts as part of a poll: the wait for
-/// the write lock is bounded by [`Limits::wait_max`], or by one `busy_timeout` if that is longer.
+/// The connection must be outside a transaction. Its `busy_timeout` counts as part of a poll: waiting for
+/// other writers is bounded by [`Limits::wait_max`], or by one `busy_timeout` if that is longer.
 ///
 /// Cancellation: dropping the future rolls everything back.
 ///
@@ -66,19 +66,17 @@ enum Way {
     Down,
 }
 
-/// Begins with the write lock in hand. A deferred transaction would read first, and then be refused the lock
-/// at once, without the busy timeout, when another replica has written meanwhile.
+/// Tries until the file's locks are granted, within the limits. A try that is refused them, be it as late as
+/// its commit, which in rollback-journal mode waits for readers, has changed nothing and can be repeated.
 async fn migrate(conn: &mut SqliteConnection, way: Way, target: i64, limits: &Limits) -> Result<Report, MigrateError> {
     let target = super::check_target(BACKEND, target)?;
-    let failed = |error| MigrateError::database(BACKEND, "begin a migration")(error);
+    let failed = MigrateError::database(BACKEND, "ask for the busy timeout");
     let busy_timeout_ms: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(&mut *conn).await.map_err(failed)?;
     let polls = limits.polls_max(Duration::from_millis(busy_timeout_ms.unsigned_abs()));
-    let mut report = Report::default();
     for poll in 1..=polls {
-        match conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed) {
-            Ok(transaction) => return migrate_within(transaction, way, target, report).await,
-            Err(error) if error.class() != ErrorClass::Busy => return Err(error),
-            Err(_) => report.refusals += 1,
+        match attempt(conn, way, target).await {
+            Err(error) if error.class() == ErrorClass::Busy => {}
+            done => return done.map(|report| Report { refusals: poll - 1, ..report }),
         }
         if poll < polls {
             tokio::time::sleep(limits.poll_every).await;
@@ -87,12 +85,12 @@ async fn migrate(conn: &mut SqliteConnection, way: Way, target: i64, limits: &Li
     Err(MigrateError::Locked { holder: None, polls, poll_every: limits.poll_every })
 }
 
-async fn migrate_within(
-    mut transaction: Transaction<'_, Sqlite>,
-    way: Way,
-    target: i64,
-    mut report: Report,
-) -> Result<Report, MigrateError> {
+/// Begins with the write lock in hand. A deferred transaction would read first, and then be refused the lock
+/// at once, without the busy timeout, when another replica has written meanwhile.
+async fn attempt(conn: &mut SqliteConnection, way: Way, target: i64) -> Result<Report, MigrateError> {
+    let failed = MigrateError::database(BACKEND, "begin a migration");
+    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut report = Report::default();
     let result = match way {
         Way::Up => up(&mut transaction, target, &mut report).await,
         Way::Down => down(&mut transaction, target, &mut report).await,

@@ -60,6 +60,11 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     panic!("waited in vain until {what}");
 }
 
+/// What a call with [`HASTY`] limits answers, unless it has no bound after all.
+async fn within_reason<T>(call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), call).await.expect("the limits bound the call")
+}
+
 #[test]
 fn the_list_of_steps_says_what_there_is() {
     for backend in Backend::ALL {

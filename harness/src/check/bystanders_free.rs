@@ -2,8 +2,11 @@
 //! section.
 //!
 //! An insert takes `FOR KEY SHARE` on the customer's row, which `FOR UPDATE` blocks and
-//! `FOR NO KEY UPDATE` does not (PostgreSQL manual, 13.3.2, table 13.3).
+//! `FOR NO KEY UPDATE` does not (PostgreSQL manual, 13.3.2, table 13.3). SQLite names no blocker; but
+//! its one write lock has one holder (sqlite.org/lockingv3.html), so whoever waits while a task
+//! certainly has it, waits for that task.
 
+use drift_engine::lock::Backend;
 use drift_engine::op::Op;
 use drift_engine::session::ErrorClass;
 
@@ -11,19 +14,19 @@ use crate::history::view::View;
 use crate::history::{Entry, Outcome, Role};
 use crate::verdict::Verdict;
 
-use super::sections::Sections;
+use super::sections::{Section, Sections};
 use super::waits::{Sample, latest, samples};
 use super::wording::{count, entries, performer};
 
 pub(super) fn check(view: &View<'_>) -> Verdict {
+    let sections = Sections::of(view);
     let mut taken = 0;
     for sample in samples(view) {
-        if let Some(violation) = blocked(view, &sample) {
+        if let Some(violation) = blocked(view, &sections, &sample) {
             return violation;
         }
         taken += 1;
     }
-    let sections = Sections::of(view);
     let antagonists = view.history.meta.actors.values().any(|role| *role == Role::Antagonist);
     let mut free = 0;
     for (index, entry) in view.history.entries.iter().enumerate() {
@@ -57,11 +60,23 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
 }
 
 /// A bystander that waits for a worker.
-fn blocked(view: &View<'_>, sample: &Sample<'_>) -> Option<Verdict> {
+fn blocked(view: &View<'_>, sections: &Sections, sample: &Sample<'_>) -> Option<Verdict> {
+    let one_writer = view.history.meta.backend == Backend::Sqlite;
     for (waiter, blockers) in sample.waits.iter().filter(|(waiter, _)| view.role(*waiter) == Some(Role::Bystander)) {
+        let waiting = latest(view, *waiter, sample.until);
+        // An insert that was answered before the section ended had been done before it began.
+        let outlasted = |section: &&Section| waiting.is_some_and(|entry| view.entry(entry).returned >= section.until);
+        if one_writer && let Some(section) = sections.covering_any(sample.from, sample.until).filter(outlasted) {
+            return Some(Verdict::violation(
+                format!(
+                    "bystander {waiter} waited, by SQLite's own word, while task {} held the write lock",
+                    section.task
+                ),
+                entries(section.entries.into_iter().chain(waiting)),
+            ));
+        }
         let through = sample.waited_for(view, *waiter);
         if let Some(&worker) = blockers.iter().chain(&through).find(|actor| view.is_worker(**actor)) {
-            let waiting = latest(view, *waiter, sample.until);
             let blocking = latest(view, worker, sample.from);
             let task = blocking.and_then(|entry| view.entry(entry).task);
             return Some(Verdict::violation(
@@ -99,6 +114,17 @@ mod tests {
         });
         b.answer(claim, Reply::Done);
         assert_violation(BystandersFree, &b.finish(), "bystander 4 waited for task 0");
+    }
+
+    #[test]
+    fn a_bystander_that_waits_for_sqlites_one_writer_is_a_violation() {
+        let mut claim = 0;
+        let mut b = opening(LockStrategy::Immediate, |b, _| {
+            claim = b.send_claim(0, 1);
+            b.see_waits(&[(1, &[]), (4, &[])]);
+        });
+        b.answer(claim, Reply::Done);
+        assert_violation(BystandersFree, &b.finish(), "while task 0 held the write lock");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
         shared += usize::from(of_key.len() > 1);
         // In disjoint sections, whoever waited for anybody also waited for its predecessor.
         let waited = |pair: &&[&Hold]| {
-            session(view, pair[0]) != session(view, pair[1]) && view.entry(pair[1].grant).invoked < pair[0].until
+            session(view, pair[0]) != session(view, pair[1]) && view.sent_at(pair[1].grant) < pair[0].until
         };
         contended += of_key.windows(2).filter(waited).count();
     }
@@ -124,6 +124,21 @@ mod tests {
         for lock in [None, Some(Op::Lock(share))] {
             assert_violation(Exclusion, &both_inside(lock).finish(), "both were in their critical sections");
         }
+    }
+
+    #[test]
+    fn a_section_lasts_while_its_commit_is_held_at_the_gate() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 2, 0);
+        let (first, second) = (b.task(0, 1), b.task(1, 1));
+        b.enter(first);
+        b.work(first);
+        let commit = b.send(first, Op::Commit);
+        let from = b.tick();
+        b.enter(second);
+        b.open(second);
+        b.see_hold(first, from);
+        b.answer(commit, Reply::Committed);
+        assert_violation(Exclusion, &b.finish(), "both were in their critical sections");
     }
 
     #[test]

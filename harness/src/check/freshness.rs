@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use drift_engine::claim::CustomerId;
 use drift_engine::lock::Backend;
-use drift_engine::op::{Isolation, Op};
+use drift_engine::op::{Isolation, Op, Reply};
 use drift_engine::run::RunId;
 
 use crate::history::Tick;
@@ -38,7 +38,8 @@ struct Read<'v> {
     bound: Tick,
     /// When its COMMIT was answered.
     committed: Tick,
-    /// Whoever committed before this is a predecessor.
+    /// Whoever committed before this is a predecessor: normally its COMMIT. Where nothing excludes
+    /// others, a task that changed nothing may stand anywhere after its snapshot in a serial order.
     follows: Tick,
 }
 
@@ -108,7 +109,9 @@ fn judge<'v>(view: &'v View<'_>, memo: &mut Memo, transaction: &'v Transaction) 
         return Err(violation);
     }
     let commit = view.entry(transaction.last);
-    let follows = if view.history.meta.strategy.promises().exclusion { commit.invoked } else { bound };
+    let changed = matches!(view.entry(write).outcome.ok(), Some(Reply::Written(changes)) if !changes.is_none());
+    let ordered = changed || view.history.meta.strategy.promises().exclusion;
+    let follows = if ordered { commit.invoked } else { bound };
     Ok(Some(Read { transaction, read, run, shown, bound, committed: commit.returned, follows }))
 }
 
@@ -192,12 +195,15 @@ fn fewer_than_a_predecessor(view: &View<'_>, memo: &Memo, reads: &[Read<'_>]) ->
                 }
             }
         }
-        let fewer = most.iter().zip(&memo[&read.shown]).find(|(most, found)| most.0 > **found);
-        if let Some((&(before, Some(earlier)), found)) = fewer {
+        let fewer = most.iter().zip(&memo[&read.shown]).enumerate().find(|(_, (most, found))| most.0 > **found);
+        if let Some((cell, (&(before, Some(earlier)), found))) = fewer {
+            let claims = view.arrivals().of_customer(read.shown.0);
+            let place = claims.and_then(|claims| claims.cells.get(cell)).map(|cell| name(cell.place));
             return Some(Verdict::violation(
                 format!(
-                    "{} showed {found} claims where {}, whose task committed before, had shown {before}",
+                    "{} showed {found} claims in {}, where {}, whose task committed before, had shown {before}",
                     sent(view, read.read),
+                    place.as_deref().unwrap_or("a cell"),
                     sent(view, earlier.read)
                 ),
                 entries([earlier.read, earlier.transaction.last, read.read, read.transaction.last]),

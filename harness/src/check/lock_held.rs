@@ -35,7 +35,7 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
         if transaction.change.is_none_or(|change| from < view.entry(change).returned) {
             continue;
         }
-        if !held && transaction.maybe_committed() && until <= view.entry(transaction.last).invoked {
+        if !held && transaction.maybe_committed() && until <= view.sent_at(transaction.last) {
             return Verdict::violation(
                 format!(
                     "{} had not yet committed when another connection could take the lock of customer {key}",
@@ -252,6 +252,24 @@ mod tests {
             b.see(Seen::Probe { from, until, key: CustomerId(1), holder: ActorId(0), held: false });
         });
         assert_violation(LockHeld, &history.finish(), "another connection could take the lock");
+    }
+
+    #[test]
+    fn a_commit_that_is_held_at_the_gate_has_not_been_sent() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.enter(task);
+        b.work(task);
+        let commit = b.send(task, Op::Commit);
+        let gated = b.tick();
+        let (from, until) = (b.tick(), b.tick());
+        b.see(Seen::Probe { from, until, key: CustomerId(1), holder: ActorId(0), held: false });
+        let mut open = b.clone();
+        open.answer(commit, Reply::Committed);
+        assert_inconclusive(LockHeld, &open.finish(), "nobody tried to take it");
+        b.see_hold(task, gated);
+        b.answer(commit, Reply::Committed);
+        assert_violation(LockHeld, &b.finish(), "another connection could take the lock");
     }
 
     #[test]

@@ -73,7 +73,8 @@ struct Attempt {
     records: bool,
     /// The refusal that ended it, or lost its answer.
     failure: Option<(u32, ErrorClass)>,
-    committed: bool,
+    /// Whether it ended with ROLLBACK, asked for or not.
+    rolled_back: bool,
 }
 
 impl Attempts {
@@ -81,25 +82,26 @@ impl Attempts {
         match (&entry.op, &entry.outcome) {
             (Op::Pause(_), _) => self.paused = true,
             (Op::Begin { .. }, _) => {
-                // After a COMMIT the task only goes on, in another transaction.
-                let goes_on = self.tries.last().is_some_and(|attempt| attempt.committed);
+                // Unless something went wrong the task only goes on, in another transaction.
+                let goes_on =
+                    self.tries.last().is_some_and(|attempt| attempt.failure.is_none() && !attempt.rolled_back);
                 if !goes_on {
                     let transaction = view.ledger.transaction_of(index as usize);
                     let records = transaction.is_some_and(|at| view.ledger.transactions[at].records_failure);
                     let (begin, paused) = (index, mem::take(&mut self.paused));
-                    self.tries.push(Attempt { begin, paused, records, failure: None, committed: false });
+                    self.tries.push(Attempt { begin, paused, records, failure: None, rolled_back: false });
                 }
             }
             _ => {}
         }
         let Some(attempt) = self.tries.last_mut() else { return };
         match (&entry.op, &entry.outcome) {
-            (Op::Rollback | Op::Pause(_), _) => {}
+            (Op::Pause(_), _) => {}
+            (Op::Rollback, _) => attempt.rolled_back = true,
             (_, Outcome::Failed(error) | Outcome::Unknown(error)) => {
                 attempt.failure.get_or_insert((index, error.class));
-                attempt.committed = false;
             }
-            (Op::Commit, Outcome::Ok(reply)) => attempt.committed = matches!(reply, Reply::Committed),
+            (Op::Commit, Outcome::Ok(Reply::RolledBack)) => attempt.rolled_back = true,
             // Whatever had failed was dealt with, and the transaction went on.
             (_, Outcome::Ok(_)) => attempt.failure = None,
         }

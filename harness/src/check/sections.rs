@@ -1,9 +1,11 @@
 //! Intervals in which a task was certainly inside its critical section, and how to ask which of
-//! them cover something: the certain holds of its lock, and, also where there is no lock, the time
-//! for which it was held at the gate inside a transaction that had changed its run.
+//! them cover something: the certain holds of its lock, where there is no lock the time from the
+//! first change to its run until COMMIT was sent, and the time for which it was held at the gate
+//! between the two.
 
 use drift_engine::claim::CustomerId;
 
+use crate::history::transactions::Transaction;
 use crate::history::view::View;
 use crate::history::{ActorId, Seen, TaskId, Tick};
 
@@ -35,7 +37,7 @@ pub(super) struct Sections {
 
 impl Sections {
     pub(super) fn of(view: &View<'_>) -> Self {
-        let mut all: Vec<Section> = holds(view).chain(gated(view)).collect();
+        let mut all: Vec<Section> = holds(view).chain(unlocked(view)).chain(gated(view)).collect();
         all.sort_by_key(|section| section.from);
         let mut longest: Vec<(u32, Option<u32>)> = Vec::with_capacity(all.len());
         for (index, section) in all.iter().enumerate() {
@@ -74,6 +76,13 @@ impl Sections {
         (best.customer == customer && best.until >= until).then_some(best)
     }
 
+    /// A section of any customer that covers the interval.
+    pub(super) fn covering_any(&self, from: Tick, until: Tick) -> Option<&Section> {
+        let begun = self.all.partition_point(|section| section.from <= from);
+        let (best, _) = *self.longest.get(begun.checked_sub(1)?)?;
+        Some(&self.all[best as usize]).filter(|section| section.until >= until)
+    }
+
     /// A section of another customer that covers the interval.
     pub(super) fn covering_of_another(&self, customer: CustomerId, from: Tick, until: Tick) -> Option<&Section> {
         let begun = self.all.partition_point(|section| section.from <= from);
@@ -92,6 +101,17 @@ fn holds(view: &View<'_>) -> impl Iterator<Item = Section> {
         let customer = view.record(task)?.identity.customer;
         let entries = [hold.grant, hold.last];
         Some(Section { customer, actor: hold.actor, task, from: hold.from, until: hold.until, entries })
+    })
+}
+
+/// The committed transactions of tasks that took no lock.
+fn unlocked(view: &View<'_>) -> impl Iterator<Item = Section> {
+    let took_none = |t: &&Transaction| t.committed() && !t.implicit && view.hold_at(t.last).is_none();
+    view.ledger.transactions.iter().filter(took_none).filter_map(|transaction| {
+        let (task, change) = (transaction.task?, transaction.change?);
+        let customer = view.record(task)?.identity.customer;
+        let (from, until) = (view.entry(change).returned, view.sent_at(transaction.last));
+        Some(Section { customer, actor: transaction.actor, task, from, until, entries: [change, transaction.last] })
     })
 }
 

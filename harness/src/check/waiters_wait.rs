@@ -60,7 +60,10 @@ fn contenders<'v>(view: &'v View<'_>, hold: &'v Section, sample: &'v Sample<'_>)
     others(view, hold.actor).filter(move |&actor| {
         view.in_flight_throughout(actor, sample.from, sample.until).is_some_and(|index| {
             let op = &view.entry(index).op;
-            asks_for_lock(op, view.history.meta.backend) && locks_own_key(view, index) && same_key(view, hold, index)
+            let sent = view.sent_at(index) <= sample.from;
+            sent && asks_for_lock(op, view.history.meta.backend)
+                && locks_own_key(view, index)
+                && same_key(view, hold, index)
         })
     })
 }

@@ -6,7 +6,7 @@ use super::common::Format;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::directory::RunDirectory;
-use crate::report::{SCHEMA_VERSION, terminal};
+use crate::report::terminal;
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,12 +26,6 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let report =
         RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
-    if report.schema_version != SCHEMA_VERSION {
-        let found = report.schema_version;
-        return Err(Failure::usage(miette::miette!(
-            "the report has format version {found}; this program reads version {SCHEMA_VERSION}"
-        )));
-    }
     match args.format {
         Format::Text => terminal::write(&report, context.out)?,
         Format::Json => {

@@ -70,7 +70,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         }
         return Ok(Exit::Met);
     }
-    let paths: String = args.paths.iter().map(|path| format!(" '{}'", path.display())).collect();
+    let paths: String =
+        args.paths.iter().map(|path| format!(" {}", common::quoted(&path.display().to_string()))).collect();
     let replay = Replay { command: &format!("verify{paths}"), with_strategy: true };
     common::run(&args.suite, &replay, &cases, Report::new("verify", seed, "none"), context).await
 }

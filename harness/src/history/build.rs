@@ -35,6 +35,7 @@ pub struct Build {
     history: History,
     now: u64,
     workers: u32,
+    base: Vec<Cell>,
     claims: BTreeMap<CustomerId, Vec<Cell>>,
     /// What each task has in its hands.
     work: Vec<Work>,
@@ -67,7 +68,13 @@ impl Build {
         };
         let history =
             History { meta, entries: Vec::new(), seen: Vec::new(), tasks: Vec::new(), end: FinalState::default() };
-        Self { history, now: 0, workers, claims: BTreeMap::new(), work: Vec::new() }
+        Self { history, now: 0, workers, base: base(1), claims: BTreeMap::new(), work: Vec::new() }
+    }
+
+    /// Gives every customer claims of so many payers, four cells each.
+    pub fn payers(mut self, payers: u32) -> Self {
+        self.base = base(payers);
+        self
     }
 
     /// The next point in time.
@@ -90,9 +97,8 @@ impl Build {
     pub fn claims(&mut self, customer: i64) -> Arc<[Cell]> {
         let customer = CustomerId(customer);
         let claims = self.claims.entry(customer).or_insert_with(|| {
-            let claims = base();
-            self.history.meta.base.push((customer, claims.clone()));
-            claims
+            self.history.meta.base.push((customer, self.base.clone()));
+            self.base.clone()
         });
         claims.as_slice().into()
     }
@@ -365,22 +371,26 @@ impl Build {
     }
 }
 
-/// The claims that every customer has at the start: one group that drifts, one that does not.
-fn base() -> Vec<Cell> {
-    let cell = |cpt_group: &str, window, outcome| Cell {
-        payer: "acme".into(),
+/// The claims that every customer has at the start: for each payer one group that drifts, and one
+/// that does not.
+fn base(payers: u32) -> Vec<Cell> {
+    let cell = |payer: u32, cpt_group: &str, window, outcome| Cell {
+        payer: format!("acme-{payer:02}").into(),
         cpt_group: cpt_group.into(),
         window,
         outcome,
         decision_days: Some(5),
         count: 40,
     };
-    vec![
-        cell("lab", Window::Baseline, ClaimOutcome::Paid),
-        cell("lab", Window::Current, ClaimOutcome::Paid),
-        cell("mri", Window::Baseline, ClaimOutcome::Paid),
-        cell("mri", Window::Current, ClaimOutcome::Denied),
-    ]
+    let of_payer = |payer| {
+        [
+            cell(payer, "lab", Window::Baseline, ClaimOutcome::Paid),
+            cell(payer, "lab", Window::Current, ClaimOutcome::Paid),
+            cell(payer, "mri", Window::Baseline, ClaimOutcome::Paid),
+            cell(payer, "mri", Window::Current, ClaimOutcome::Denied),
+        ]
+    };
+    (0..payers).flat_map(of_payer).collect()
 }
 
 /// Where a bystander's claims are counted: in a cell of its own.

@@ -6,7 +6,7 @@
 //! - A lock was granted when its reply said so: a row came back ([`Reply::Locked`]), or on SQLite,
 //!   which has no row locks, `BEGIN IMMEDIATE` succeeded (sqlite.org/lang_transaction.html).
 //! - It was certainly held from that reply's return to the invocation of the last operation that
-//!   the same transaction carried out successfully.
+//!   the same transaction carried out successfully, or until the gate let that operation go.
 //! - On PostgreSQL an error ends what the innermost savepoint, or else the transaction, has locked
 //!   since; so does ROLLBACK TO (manual, 13.3.2 "Row-Level Locks" and 13.3.5 "Advisory Locks").
 //!   A session-level advisory lock lives until it is given back as often as it was taken.
@@ -147,12 +147,17 @@ fn some(index: u32) -> Option<usize> {
 }
 
 impl Ledger {
-    /// Follows a history's sessions; `customer_of` names the customer of a task.
+    /// Follows a history's sessions; `customer_of` names the customer of a task, `sent_at` says when
+    /// an entry was really sent, which is later than invoked if it was held at the gate.
     ///
     /// # Panics
     /// The history has more than four thousand million entries.
-    pub fn of(history: &History, customer_of: impl Fn(TaskId) -> Option<CustomerId>) -> Self {
-        follow::follow(history, customer_of)
+    pub fn of(
+        history: &History,
+        customer_of: impl Fn(TaskId) -> Option<CustomerId>,
+        sent_at: impl Fn(u32) -> Tick,
+    ) -> Self {
+        follow::follow(history, customer_of, sent_at)
     }
 
     /// The transaction that an entry belongs to, if any, as an index.
@@ -166,3 +171,6 @@ impl Ledger {
         some(self.hold_at[entry])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,19 @@
 //! What several checks derive from a history, derived once: tasks by id, transactions and holds,
 //! each actor's entries, the distinct claim counts that were read.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::lock::Backend;
 use drift_engine::op::{Op, Reply};
+use drift_engine::session::Operation;
 
 use super::arrivals::Arrivals;
 use super::transactions::{Hold, Key, Ledger, Transaction};
-use super::{ActorId, Entry, History, Outcome, Role, TaskId, TaskRecord, Tick};
+use super::{ActorId, Entry, History, Outcome, Role, Seen, TaskId, TaskRecord, Tick};
 
 /// A history with what follows from it.
 #[derive(Debug)]
@@ -21,23 +23,33 @@ pub struct View<'h> {
     /// Its transactions and holds.
     pub ledger: Ledger,
     by_actor: Groups<ActorId>,
+    /// The entries that were held at the gate after they had been invoked, and until when.
+    held: BTreeMap<u32, Tick>,
     by_task: Groups<TaskId>,
-    arrivals: OnceCell<Arrivals<'h>>,
-    reads: OnceCell<Reads<'h>>,
+    arrivals: OnceLock<Arrivals<'h>>,
+    reads: OnceLock<Reads<'h>>,
 }
 
 impl<'h> View<'h> {
     /// Derives everything that is not derived on demand.
     pub fn of(history: &'h History) -> Self {
-        let ledger = Ledger::of(history, |task| record(history, task).map(|record| record.identity.customer));
         let by_actor = Groups::by(&history.entries, |entry| Some(entry.actor));
+        let held = held(history, &by_actor);
+        let customer_of = |task| record(history, task).map(|record| record.identity.customer);
+        let ledger = Ledger::of(history, customer_of, |index| sent_at(history, &held, index));
         let by_task = Groups::by(&ledger.transactions, |transaction| transaction.task);
-        Self { history, ledger, by_actor, by_task, arrivals: OnceCell::new(), reads: OnceCell::new() }
+        Self { history, ledger, by_actor, held, by_task, arrivals: OnceLock::new(), reads: OnceLock::new() }
     }
 
     /// One entry.
     pub fn entry(&self, index: u32) -> &'h Entry {
         &self.history.entries[index as usize]
+    }
+
+    /// The earliest time at which an entry can have been sent: its invocation, or the end of its
+    /// hold at the gate.
+    pub fn sent_at(&self, index: u32) -> Tick {
+        sent_at(self.history, &self.held, index)
     }
 
     /// What became of a task, if it has a record.
@@ -154,6 +166,27 @@ pub fn is_critical(op: &Op) -> bool {
     matches!(op, Op::OpenRun { .. } | Op::ReadClaims { .. } | Op::WriteEvents { .. } | Op::CloseRun { .. })
 }
 
+fn sent_at(history: &History, held: &BTreeMap<u32, Tick>, index: u32) -> Tick {
+    let invoked = history.entries[index as usize].invoked;
+    held.get(&index).map_or(invoked, |&until| invoked.max(until))
+}
+
+/// Finds the operation that each hold at the gate kept back, if it had been invoked before.
+fn held(history: &History, by_actor: &Groups<ActorId>) -> BTreeMap<u32, Tick> {
+    let mut held = BTreeMap::new();
+    for seen in &history.seen {
+        let Seen::Hold { actor, before, from, until, .. } = *seen else { continue };
+        let entries = by_actor.of(&actor);
+        let next = entries.partition_point(|&index| history.entries[index as usize].invoked <= from);
+        let Some(&index) = next.checked_sub(1).and_then(|last| entries.get(last)) else { continue };
+        let entry = &history.entries[index as usize];
+        if entry.op.kind() == before && until <= entry.returned {
+            held.insert(index, until);
+        }
+    }
+    held
+}
+
 /// Finds a task's record; records are ordered by id, and usually without a gap.
 fn record(history: &History, task: TaskId) -> Option<&TaskRecord> {
     let tasks = &history.tasks;
@@ -192,7 +225,7 @@ impl<K: Ord + Copy> Groups<K> {
     }
 }
 
-/// Every answered read of claims; equal answers share a number.
+/// Every answered read of claims; equal answers about one customer share a number.
 #[derive(Debug)]
 struct Reads<'h> {
     /// Entry and number, ordered by entry.
@@ -202,11 +235,11 @@ struct Reads<'h> {
 
 impl<'h> Reads<'h> {
     fn of(history: &'h History) -> Self {
-        let mut numbers: HashMap<&[Cell], u32> = HashMap::new();
+        let mut numbers: HashMap<ByCounts<'_>, u32> = HashMap::new();
         let mut reads = Self { at: Vec::new(), distinct: Vec::new() };
         for (index, entry) in history.entries.iter().enumerate() {
-            if let (Op::ReadClaims { .. }, Some(Reply::Claims(cells))) = (&entry.op, entry.outcome.ok()) {
-                let number = *numbers.entry(cells).or_insert_with(|| {
+            if let (Op::ReadClaims { customer, .. }, Some(Reply::Claims(cells))) = (&entry.op, entry.outcome.ok()) {
+                let number = *numbers.entry(ByCounts(*customer, cells)).or_insert_with(|| {
                     reads.distinct.push(cells);
                     reads.distinct.len() as u32 - 1
                 });
@@ -214,5 +247,19 @@ impl<'h> Reads<'h> {
             }
         }
         reads
+    }
+}
+
+/// What a read showed of a customer, as a key. Only the counts are hashed: the names are long, and
+/// seldom tell two reads of one customer apart.
+#[derive(PartialEq, Eq)]
+struct ByCounts<'h>(CustomerId, &'h [Cell]);
+
+impl Hash for ByCounts<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        // Knuth's multiplicative hashing (TAOCP 3, 6.4) mixes them; the map's own hasher sees one word.
+        let mix = |mixed: u64, cell: &Cell| (mixed ^ cell.count).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        state.write_u64(self.1.iter().fold(self.1.len() as u64, mix));
     }
 }

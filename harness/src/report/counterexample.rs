@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
 use super::{Shown, Step};
 use crate::history::{Entry, History, Outcome, Role};
@@ -64,13 +64,15 @@ pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
     if !shown.steps.is_empty() {
         let actors: BTreeSet<&str> = shown.steps.iter().map(|step| step.actor.as_str()).collect();
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table
+            .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+            .set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);
         table.set_header(std::iter::once("ms").chain(actors.iter().copied()));
         for step in &shown.steps {
             let time = format!("{:.2} – {:.2}", step.invoked as f64 / 1e6, step.returned as f64 / 1e6);
             let cell = |actor: &&str| match *actor == step.actor {
-                true => format!("{}\n→ {}", step.operation, step.outcome),
+                true => format!("{} → {}", step.operation, step.outcome),
                 false => String::new(),
             };
             table.add_row(std::iter::once(time).chain(actors.iter().map(cell)));

@@ -7,6 +7,9 @@ use owo_colors::OwoColorize;
 
 use super::{Report, ResultRow, Word, counterexample};
 
+/// Up to how many rows a kill matrix is followed by the counterexamples.
+const SHOWN_MAX: usize = 6;
+
 /// How wide counterexamples are, in columns.
 const WIDTH: u16 = 110;
 
@@ -21,9 +24,9 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{}", cases(report))?;
     }
     for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
-        // Of a killed mutant, and of an expected violation, one is enough.
+        // Of a killed mutant, and of an expected violation, one is enough; of many mutants none.
         let shown = if row.met { 1 } else { row.counterexamples.len() };
-        if row.met && report.command == "mutate" {
+        if row.met && report.command == "mutate" && report.results.len() > SHOWN_MAX {
             continue;
         }
         writeln!(to, "\n{} on {} with {}: {}", row.name, row.backend, row.strategy, wording(row))?;
@@ -113,6 +116,7 @@ fn wording(row: &ResultRow) -> String {
     match (row.met, row.verdict, row.mutant.is_some()) {
         (true, Word::Violation, true) => "killed".to_owned(),
         (false, Word::Pass, true) => "survived".to_owned(),
+        (false, Word::Violation, true) => format!("not {}", violated(row.expected.check)),
         (true, Word::Violation, false) => format!("{}, as expected", violated(row.expected.check)),
         (false, Word::Pass, false) => format!("no {}", violated(row.expected.check)),
         (false, Word::Violation, _) => violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase(),

@@ -7,6 +7,7 @@ use super::execute::Executed;
 use super::plan::Case;
 use crate::check::{self, Answer, CheckName};
 use crate::history::{History, Seen};
+use crate::mutant::{Mutant, Stance};
 use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
 use crate::scenario::Expected;
 use crate::verdict::Verdict;
@@ -23,7 +24,7 @@ pub struct Judged {
 /// Puts the scenario's checks to the history, and compares the answer with what is expected.
 pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     let expected = match case.mutant {
-        Some(_) => ExpectedRow { verdict: Word::Violation, check: None },
+        Some(mutant) => ExpectedRow { verdict: Word::Violation, check: must_notice(mutant, case) },
         None => match case.scenario.expectation(case.backend, case.strategy) {
             Expected::Pass => ExpectedRow { verdict: Word::Pass, check: None },
             Expected::Violation { check } => ExpectedRow { verdict: Word::Violation, check: Some(check) },
@@ -31,7 +32,9 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     };
     let history = &executed.history;
     let (mut checks, mut shown, mut not_applicable) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, answer) in check::judge(history, &case.scenario.checks, expected.check) {
+    // What is expected of a mutant is that a promise is broken; of a strategy, that it has not promised.
+    let unpromised = expected.check.filter(|_| case.mutant.is_none());
+    for (name, answer) in check::judge(history, &case.scenario.checks, unpromised) {
         match answer {
             Answer::NotApplicable { reason } => not_applicable.push(NotApplicable {
                 name: format!("{}/{name} ({})", case.scenario.name, case.strategy),
@@ -50,12 +53,14 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     // The violation that was expected is the one to be shown first.
     shown.sort_by_key(|one| Some(one.check) != expected.check);
     let (verdict, evidence) = match case.mutant {
-        Some(_) if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
-        _ => conclude(&checks, expected.check, executed),
+        None => conclude(&checks, expected.check, executed),
+        Some(_) => conclude_mutant(&checks, expected.check, executed),
     };
     let violated: Vec<CheckName> = shown.iter().map(|one| one.check).collect();
     let met = match (case.mutant, expected.check) {
-        (Some(_), _) => verdict == Word::Violation,
+        (Some(_), check) => {
+            verdict == Word::Violation && executed.altered > 0 && check.is_none_or(|check| violated.contains(&check))
+        }
         (None, Some(check)) => verdict == Word::Violation && violated == [check],
         (None, None) => verdict == Word::Pass,
     };
@@ -79,6 +84,14 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     Judged { row, not_applicable }
 }
 
+/// The check that must notice a mutant.
+fn must_notice(mutant: &Mutant, case: &Case<'_>) -> Option<CheckName> {
+    match mutant.on(case.backend) {
+        Stance::Runs { by, .. } => Some(by),
+        Stance::NotApplicable { .. } => None,
+    }
+}
+
 fn word(verdict: &Verdict) -> Word {
     match verdict {
         Verdict::Pass { .. } => Word::Pass,
@@ -95,20 +108,35 @@ fn conclude(checks: &[CheckRow], expected: Option<CheckName>, executed: &Execute
     if let Some(row) = find(Word::Violation).find(|row| Some(row.name) != expected) {
         return (Word::Violation, sentence(row));
     }
-    if let Some(row) = find(Word::Violation).next() {
-        return (Word::Violation, sentence(row));
-    }
+    // An expected violation does not excuse what else was not put to the test.
     if let Some(why) = &executed.gave_up {
         return (Word::Inconclusive, format!("the arranged contention did not come about: {why}"));
     }
     if let Some(row) = find(Word::Inconclusive).next() {
         return (Word::Inconclusive, sentence(row));
     }
+    if let Some(row) = find(Word::Violation).next() {
+        return (Word::Violation, sentence(row));
+    }
     if checks.is_empty() {
         return (Word::Inconclusive, "no check of the scenario applies here".to_owned());
     }
     let all: Vec<String> = checks.iter().map(sentence).collect();
     (Word::Pass, all.join("; "))
+}
+
+/// The verdict on a mutant: any violation shows that it was noticed, the one that is expected best.
+fn conclude_mutant(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (Word, String) {
+    let mut violated: Vec<&CheckRow> = checks.iter().filter(|row| row.verdict == Word::Violation).collect();
+    violated.sort_by_key(|row| Some(row.name) != expected);
+    match violated.first() {
+        Some(row) if executed.altered == 0 => {
+            (Word::Violation, format!("its altered operation never ran, and yet {}: {}", row.name, row.why))
+        }
+        Some(row) => (Word::Violation, format!("{}: {}", row.name, row.why)),
+        None if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
+        None => conclude(checks, None, executed),
+    }
 }
 
 /// How many actors the server was seen to keep waiting.

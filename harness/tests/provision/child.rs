@@ -133,6 +133,7 @@ async fn forever() {
 #[tokio::test]
 async fn another_harness() {
     let Ok(task) = std::env::var(TASK) else { return };
+    tracing::subscriber::set_global_default(Everything).unwrap();
     let mut options = options(std::env::var(CHOICE).unwrap().parse::<PostgresChoice>().unwrap());
     options.pg_bin = std::env::var_os(PG_BIN).map(PathBuf::from);
     match task.as_str() {
@@ -195,4 +196,37 @@ async fn cancelled(options: driftlock::provision::StartOptions) {
         assert_eq!(contents(&temporary), Vec::<String>::new(), "after {polls} polls");
     }
     tell(&given_up.to_string());
+}
+
+/// Logs every event and span with all of their fields.
+struct Everything;
+
+impl tracing::Subscriber for Everything {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        log(span);
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        log(values);
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        log(event);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[expect(clippy::print_stderr, reason = "a child's standard error is its log")]
+fn log(what: &dyn std::fmt::Debug) {
+    eprintln!("{what:?}");
 }

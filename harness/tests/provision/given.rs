@@ -1,5 +1,3 @@
-use std::sync::{Arc, Mutex, PoisonError};
-
 use driftlock::provision::{Database, PostgresChoice, ProvisionError, RunName, Server, StartOptions, Way};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
@@ -180,69 +178,38 @@ async fn a_panic_drops_the_databases_and_so_does_dropping_the_server() {
 #[tokio::test]
 async fn what_is_wrong_with_a_given_server_is_said_without_the_password() {
     let theirs = Theirs::start().await;
-    let port = theirs.port;
-    let log = Arc::new(Mutex::new(String::new()));
-    let captured = tracing::subscriber::set_default(Capture(log.clone()));
-    let errors = [
-        (theirs.error(&theirs.url("postgres").replace("hunter2", "hunter3")).await, "password authentication failed"),
-        (theirs.error(&theirs.url("nowhere")).await, "\"nowhere\" does not exist"),
+    let (temporary, port, good) = (temporary(), theirs.port, theirs.url("postgres"));
+    let bad = [
+        (good.replace("hunter2", "hunter3"), "password authentication failed".to_owned()),
+        (theirs.url("nowhere"), "\"nowhere\" does not exist".to_owned()),
+        (good.replace(&port.to_string(), "1"), "cannot reach PostgreSQL at 127.0.0.1:1:".to_owned()),
         (
-            theirs.error(&theirs.url("postgres").replace(&port.to_string(), "1")).await,
-            "cannot reach PostgreSQL at 127.0.0.1:1:",
-        ),
-        (
-            theirs.error(&format!("postgres://guest:guest-password@127.0.0.1:{port}/postgres")).await,
-            &*format!("the role \"guest\" at 127.0.0.1:{port} may not create databases"),
+            format!("postgres://guest:guest-password@127.0.0.1:{port}/postgres"),
+            format!("the role \"guest\" at 127.0.0.1:{port} may not create databases"),
         ),
     ];
-    // A run that works logs more than one that does not.
-    let server = start(&theirs.options("postgres")).await;
-    server.create_database("mine", None).await.unwrap();
-    let shown = format!("{server:?} {server:#?}");
-    server.stop().await.unwrap();
-    drop(captured);
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    assert!(log.contains("CREATE DATABASE"), "the log was not captured: {log}");
-    for (error, expected) in errors {
-        let all = format!("{error} {error:?} {error:#?}");
-        assert!(all.contains(expected), "{all}");
-        for secret in ["hunter2", "hunter3", "guest-password"] {
-            assert!(![&all, &log, &shown].iter().any(|text| text.contains(secret)), "{secret}");
-        }
+    for (url, expected) in bad {
+        let error = theirs.error(&url).await;
+        let mut child = Child::start("error", temporary.path(), &url, &[]);
+        let said = child.answer().await;
+        assert!(said.contains(&expected), "{said}");
+        assert!(child.end().await.success());
+        no_secret(&format!("{error} {error:?} {error:#?} {said} {}", child.log()));
     }
+    // What goes well is logged in more detail.
+    let mut child = Child::start("use", temporary.path(), &good, &[]);
+    assert!(child.end().await.success(), "{}", child.log());
+    assert!(child.log().contains("CREATE DATABASE"), "nothing was logged: {}", child.log());
+    no_secret(&child.log());
+    let server = start(&theirs.options("postgres")).await;
+    let database = server.create_database("mine", None).await.unwrap();
+    no_secret(&format!("{server:?} {server:#?} {:?}", server.access(&database)));
+    server.stop().await.unwrap();
     theirs.end().await;
 }
 
-/// Writes every event with all of its fields into a string.
-struct Capture(Arc<Mutex<String>>);
-
-impl tracing::Subscriber for Capture {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        self.write(format!("{span:?}\n"));
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
-        self.write(format!("{values:?}\n"));
-    }
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        self.write(format!("{event:?}\n"));
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-impl Capture {
-    fn write(&self, text: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+fn no_secret(text: &str) {
+    for secret in ["hunter2", "hunter3", "guest-password"] {
+        assert!(!text.contains(secret), "{text}");
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn settle(
     report: &mut Report,
 ) -> Result<bool, MigrateError> {
     let polls = limits.polls_max(Duration::ZERO);
-    let mut last_pid = 0;
+    let mut last_pid = None;
     for poll in 1..=polls {
         let before = find(conn, index).await?;
         if let Some(found) = before.as_ref().filter(|found| found.valid) {
@@ -35,7 +35,7 @@ pub(super) async fn settle(
             return if found.expected { Ok(true) } else { Err(not_ours) };
         }
         if let Some(pid) = builder(conn, index, before.as_ref()).await? {
-            last_pid = pid;
+            last_pid = Some(pid);
             if poll < polls {
                 tokio::time::sleep(limits.poll_every).await;
             }

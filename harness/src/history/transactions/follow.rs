@@ -8,9 +8,13 @@ use drift_engine::op::{Isolation, Lock, Op, Reply, Scope, Strength};
 use drift_engine::session::{DbError, ErrorClass, SessionId};
 
 use super::{End, Hold, Key, Ledger, NONE, Transaction};
-use crate::history::{ActorId, Entry, History, Outcome, TaskId};
+use crate::history::{ActorId, Entry, History, Outcome, TaskId, Tick};
 
-pub(super) fn follow(history: &History, customer_of: impl Fn(TaskId) -> Option<CustomerId>) -> Ledger {
+pub(super) fn follow(
+    history: &History,
+    customer_of: impl Fn(TaskId) -> Option<CustomerId>,
+    sent_at: impl Fn(u32) -> Tick,
+) -> Ledger {
     let count = history.entries.len();
     assert!(u32::try_from(count).is_ok_and(|count| count < NONE), "a history of {count} entries is too long");
     let ledger = Ledger {
@@ -28,7 +32,8 @@ pub(super) fn follow(history: &History, customer_of: impl Fn(TaskId) -> Option<C
             state.read = None;
         }
         let key = entry.task.and_then(&customer_of).map(Key::Customer);
-        follower.step(state, Step { index: index as u32, entry, key });
+        let index = index as u32;
+        follower.step(state, Step { index, entry, key, sent: sent_at(index) });
     }
     for state in sessions.values_mut() {
         follower.close(state, End::Open);
@@ -43,6 +48,8 @@ struct Step<'h> {
     entry: &'h Entry,
     /// The key of its task.
     key: Option<Key>,
+    /// When it was really sent.
+    sent: Tick,
 }
 
 /// A session between two operations.
@@ -88,7 +95,7 @@ struct Follower {
 
 impl Follower {
     fn step(&mut self, state: &mut State, step: Step<'_>) {
-        let Step { index, entry, key } = step;
+        let Step { index, entry, key, .. } = step;
         self.ledger.hold_at[index as usize] = key.and_then(|key| self.strongest(state, key)).unwrap_or(NONE);
         if let Some(open) = state.transaction {
             self.ledger.transaction_of[index as usize] = open as u32;
@@ -182,7 +189,7 @@ impl Follower {
                 continue;
             }
             let hold = &mut self.ledger.holds[active.hold];
-            hold.until = hold.until.max(step.entry.invoked);
+            hold.until = hold.until.max(step.sent);
             hold.last = step.index;
         }
     }
