@@ -9,6 +9,7 @@ pub mod history;
 pub mod isolation;
 pub mod lens;
 pub mod load;
+pub mod model;
 pub mod mutant;
 pub mod oracle;
 pub mod provision;
