@@ -42,13 +42,15 @@ async fn a_run_on_both_backends_leaves_everything_that_is_said_about_it_in_its_d
 }
 
 fn the_report_is_whole(report: &Value) {
-    let of_a_report = "schema_version command verdict seed profile backends results not_applicable not_verified";
+    let of_a_report =
+        "schema_version command verdict seed profile backends planned results not_applicable not_verified";
     assert_eq!(keys(report), of_a_report.split(' ').collect());
     assert_eq!((&report["schema_version"], &report["command"]), (&json!(1), &json!("verify")));
     assert_eq!(
         (&report["verdict"], &report["seed"], &report["profile"]),
         (&json!("pass"), &json!(null), &json!("fast"))
     );
+    assert_eq!(report["planned"], 3);
     let backends = report["backends"].as_array().unwrap();
     let named: Vec<&Value> = backends.iter().map(|backend| &backend["name"]).collect();
     assert_eq!(named, ["postgres", "sqlite"]);
