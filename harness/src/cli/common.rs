@@ -77,7 +77,7 @@ pub struct SuiteArgs {
     /// How the result is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
-    /// The directory for the report and the histories. Default: target/driftlock/<run>.
+    /// The directory for the report and the histories. Default: one of its own in target/driftlock.
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }

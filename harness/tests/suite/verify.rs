@@ -50,6 +50,7 @@ fn the_report_is_whole(report: &Value) {
         (&report["verdict"], &report["seed"], &report["profile"]),
         (&json!("pass"), &json!(null), &json!("fast"))
     );
+    assert_eq!(report["planned"], 3);
     let backends = report["backends"].as_array().unwrap();
     let named: Vec<&Value> = backends.iter().map(|backend| &backend["name"]).collect();
     assert_eq!(named, ["postgres", "sqlite"]);
