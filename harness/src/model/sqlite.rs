@@ -147,6 +147,11 @@ impl SqliteModel {
             return Ok(Step::Done(Ok(running.answer())));
         };
         if !statement.writes() {
+            let is_taken = self.writer.is_some_and(|writer| writer != session);
+            if is_taken && !self.rules.holds(Rule::ReadersDoNotWait) {
+                running.statements.push_front(statement);
+                return Ok(Step::Waits);
+            }
             let tables = self.read(session);
             statement.read(&tables, running);
             return Ok(self.more(running));
@@ -173,10 +178,10 @@ impl SqliteModel {
             }
             Op::Begin { .. } if is_open => return Err(rescode(ERROR, kind)),
             Op::Begin { immediate, .. } => {
-                if *immediate && rules.holds(Rule::ImmediateWritesAtOnce) || !rules.holds(Rule::DeferredTakesNothing) {
-                    if let Writing::Waits = self.write(session, kind)? {
-                        return Ok(Some(Step::Waits));
-                    }
+                let writes =
+                    *immediate && rules.holds(Rule::ImmediateWritesAtOnce) || !rules.holds(Rule::DeferredTakesNothing);
+                if writes && let Writing::Waits = self.write(session, kind)? {
+                    return Ok(Some(Step::Waits));
                 }
                 let view = (self.writer == Some(session)).then(|| self.fresh_view());
                 self.state(session).transaction = Some(Transaction { view, savepoints: Vec::new() });

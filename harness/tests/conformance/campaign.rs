@@ -20,6 +20,9 @@ use crate::real::Address;
 /// How many databases are worked on at once.
 pub const LANES: u64 = 2;
 
+/// How many smaller programs are tried once one is found that shows a disagreement.
+const SHRINK_STEPS_MAX: u32 = 400;
+
 /// Where the databases are: dropping it removes them.
 type Host = Box<dyn std::any::Any>;
 
@@ -87,7 +90,7 @@ fn run_lane(
     let config = Config {
         cases: u32::try_from(programs_max).unwrap_or(u32::MAX),
         failure_persistence: None,
-        max_shrink_iters: 3_000,
+        max_shrink_iters: SHRINK_STEPS_MAX,
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use drift_engine::lock::Backend;
-use drift_engine::op::Scope;
+use drift_engine::op::{Op, Scope};
 use drift_engine::session::SessionId;
 use driftlock::model::Model;
 use driftlock::model::rule::Rules;
@@ -69,28 +69,23 @@ impl Lane {
     /// # Errors
     /// How the two disagree, for people.
     pub async fn run(&mut self, program: &Program) -> Result<(), String> {
-        let mut real = match self.real.take() {
-            Some(real) => real,
-            None => {
-                let real = Real::connect(&self.address).await;
-                self.next = self.next.max(real.first_number());
-                real
-            }
-        };
+        if self.real.is_none() {
+            let real = Real::connect(&self.address).await;
+            self.next = real.first_number();
+            self.real = Some(real);
+        }
+        let real = self.real.as_mut().expect("it is connected");
         let keys = Keys { number: self.next };
         self.next += 1;
         real.prepare(keys).await;
         let model = Model::new(self.backend, self.rules, keys.customers());
         let ids = (0..program.sessions.len()).map(|session| real.id(session)).collect();
-        let mut course =
-            Course { real: &mut real, keys, ids, models: vec![model], waiting: BTreeSet::new(), lines: Vec::new() };
+        let mut course = Course { real, keys, ids, models: vec![model], waiting: BTreeSet::new(), lines: Vec::new() };
         let result = course.run(program).await;
-        self.tally += tally(&course.lines);
-        match result {
-            Ok(()) => self.real = Some(real),
-            // Sessions may be left anywhere: the next program gets new ones.
-            Err(_) => real.close().await,
+        if result.is_err() {
+            course.clear(program).await;
         }
+        self.tally += tally(&course.lines);
         result
     }
 
@@ -108,19 +103,18 @@ impl Course<'_> {
             self.step(0, act).await?;
         }
         let mut steps = program.steps();
-        // Everybody ends what is open and gives back what is kept. Whoever waits gets its turn when
-        // those that it waits for have had theirs.
-        for (session, acts) in program.sessions.iter().enumerate() {
-            steps.push((session, Act::Rollback));
-            steps.extend(acts.iter().filter_map(|act| match act {
-                Act::LockAdvisory { customer, scope: Scope::Session } => {
-                    Some((session, Act::Unlock { customer: *customer }))
-                }
-                _ => None,
-            }));
-        }
+        steps.extend(epilogue(program));
         self.take_turns(steps).await?;
         self.compare_what_is_left().await
+    }
+
+    /// Ends what a program that went another way has left open, without asking the model.
+    async fn clear(&mut self, program: &Program) {
+        let mut steps = epilogue(program);
+        while let Some(at) = steps.iter().position(|(session, _)| !self.waiting.contains(session)) {
+            let (session, act) = steps.remove(at);
+            self.send(session, self.keys.op(act)).await;
+        }
     }
 
     /// Sends the operations in order; those of a session that waits are held back.
@@ -133,13 +127,18 @@ impl Course<'_> {
         Ok(())
     }
 
+    async fn send(&mut self, session: usize, op: Op) -> Ended {
+        let ended = self.real.step(session, op).await;
+        self.waiting.insert(session);
+        self.waiting.retain(|session| !ended.contains_key(&self.ids[*session]));
+        ended
+    }
+
     async fn step(&mut self, session: usize, act: Act) -> Result<(), String> {
         let op = self.keys.op(act);
         let under_way: BTreeSet<SessionId> = self.waiting.iter().map(|session| self.ids[*session]).collect();
         let possible = possible(&self.models, self.ids[session], &op, &under_way);
-        let ended = self.real.step(session, op.clone()).await;
-        self.waiting.insert(session);
-        self.waiting.retain(|session| !ended.contains_key(&self.ids[*session]));
+        let ended = self.send(session, op.clone()).await;
         self.lines.push(Line { session, act, op, ended: ended.clone() });
         let (agreeing, others): (Vec<Possible>, Vec<Possible>) =
             possible.into_iter().partition(|possible| agree(&possible.ended, &ended));
@@ -174,6 +173,22 @@ impl Course<'_> {
             table(&self.lines, &self.ids),
         ))
     }
+}
+
+/// Everybody ends what is open and gives back what is kept. Whoever waits gets its turn when those
+/// that it waits for have had theirs.
+fn epilogue(program: &Program) -> Vec<(usize, Act)> {
+    let mut steps = Vec::new();
+    for (session, acts) in program.sessions.iter().enumerate() {
+        steps.push((session, Act::Rollback));
+        steps.extend(acts.iter().filter_map(|act| match act {
+            Act::LockAdvisory { customer, scope: Scope::Session } => {
+                Some((session, Act::Unlock { customer: *customer }))
+            }
+            _ => None,
+        }));
+    }
+    steps
 }
 
 /// What is left in the model, as [`Real::left`] has it.

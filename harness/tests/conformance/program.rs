@@ -245,7 +245,7 @@ pub fn programs(backend: Backend) -> impl Strategy<Value = Program> {
         acts
     });
     let session = prop_oneof![5 => begins, 1 => session];
-    (0..5_u8, vec(session, 2..=3), vec(any::<u8>(), 3 * OPS_MAX)).prop_map(|(there, sessions, turns)| Program {
+    (0..5_u8, vec(session, 2..=3), vec(0..6_u8, 0..=3 * OPS_MAX)).prop_map(|(there, sessions, turns)| Program {
         there,
         sessions,
         turns,
