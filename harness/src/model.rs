@@ -198,6 +198,12 @@ fn failure(class: ErrorClass, code: &str, during: Kind) -> DbError {
     DbError { class, code: Some(code.into()), message: format!("the model refuses with code {code}"), during }
 }
 
+/// What the engine's session refuses by itself: nothing is sent.
+fn refused(during: Kind) -> DbError {
+    let message = "the session does not send this to its database".into();
+    DbError { class: ErrorClass::Other, code: None, message, during }
+}
+
 fn sqlstate(code: &str, during: Kind) -> DbError {
     failure(ErrorClass::of_sqlstate(code), code, during)
 }

@@ -19,7 +19,7 @@ use self::statement::Running;
 use self::store::{Chain, RowId, Store, VersionId};
 use self::transaction::{Commits, Fate, Level, PgState};
 use super::rule::{Rule, Rules};
-use super::{Committed, NOT_MODELLED, Scan, Step, sqlstate};
+use super::{Committed, NOT_MODELLED, Scan, Step, refused, sqlstate};
 
 /// One PostgreSQL database, and the sessions on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +86,10 @@ impl PgModel {
                 step
             }
             Err(error) => {
-                self.fail(session);
+                // What was not sent leaves the transaction as it is.
+                if error.code.as_deref().is_some_and(|code| code != NOT_MODELLED) {
+                    self.fail(session);
+                }
                 Step::Done(Err(error))
             }
         }
@@ -128,6 +131,9 @@ impl PgModel {
         let state = self.state(session);
         let is_open = !state.levels.is_empty();
         let is_end = matches!(op, Op::Commit | Op::Rollback | Op::RollbackTo | Op::Pause(_));
+        if matches!(op, Op::Begin { immediate: true, .. }) {
+            return Err(refused(kind));
+        }
         if state.is_aborted && !is_end {
             return Err(sqlstate("25P02", kind));
         }

@@ -15,7 +15,7 @@ use drift_engine::session::{DbError, ErrorClass, Kind, Operation, SessionId};
 use self::statement::Statement;
 use super::data::{EventRow, RunRow};
 use super::rule::{Rule, Rules};
-use super::{Committed, NOT_MODELLED, Step, failure, rescode};
+use super::{Committed, NOT_MODELLED, Step, failure, refused, rescode};
 
 const BUSY: i32 = 5;
 const BUSY_SNAPSHOT: i32 = 517;
@@ -31,6 +31,8 @@ struct Tables {
     runs: Vec<RunRow>,
     events: BTreeMap<EventId, EventRow>,
     next_event: EventId,
+    /// How often a row was written: with the same values too, which changes a page all the same.
+    rewritten: u64,
     claims: Vec<(CustomerId, Arc<Claim>)>,
 }
 
@@ -211,9 +213,7 @@ impl SqliteModel {
                 self.roll_back_to(session, kind)?;
                 Reply::Done
             }
-            Op::Lock(drift_engine::op::Lock::Advisory { .. }) | Op::Unlock { .. } => {
-                return Err(failure(ErrorClass::Other, NOT_MODELLED, kind));
-            }
+            Op::Lock(_) | Op::Unlock { .. } => return Err(refused(kind)),
             Op::Pause(_) => Reply::Done,
             _ => return Ok(None),
         };

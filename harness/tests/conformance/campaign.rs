@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::lockstep::{Lane, Tally};
-use crate::program::programs;
+use crate::program::{Program, programs};
 use crate::real::Address;
 
 /// How many databases are worked on at once.
@@ -38,8 +38,8 @@ pub struct Databases {
 pub struct Campaign {
     pub tally: Tally,
     pub took: Duration,
-    /// The first disagreement that was found, shrunk.
-    pub disagreement: Option<String>,
+    /// The first disagreement that was found, shrunk, and the program that shows it.
+    pub disagreement: Option<(String, Option<Program>)>,
 }
 
 impl Databases {
@@ -58,7 +58,7 @@ impl Databases {
         let start = Instant::now();
         let share = |lane: u64| programs_max / LANES + u64::from(lane < programs_max % LANES);
         let is_over = AtomicBool::new(false);
-        let ends: Vec<(Tally, Option<String>)> = std::thread::scope(|scope| {
+        let ends: Vec<(Tally, Option<(String, Option<Program>)>)> = std::thread::scope(|scope| {
             let lanes: Vec<_> = (0..LANES)
                 .zip(&self.addresses)
                 .map(|(number, address)| {
@@ -74,6 +74,20 @@ impl Databases {
         let disagreement = ends.into_iter().find_map(|(_, disagreement)| disagreement);
         Campaign { tally, took: start.elapsed(), disagreement }
     }
+
+    /// Runs one program with every rule in place.
+    ///
+    /// # Errors
+    /// How the two disagree, for people.
+    pub fn try_one(&self, program: &Program) -> Result<(), String> {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut lane = Lane::new(self.addresses[0].clone(), Rules::default());
+        runtime.block_on(async {
+            let result = lane.run(program).await;
+            lane.close().await;
+            result
+        })
+    }
 }
 
 fn run_lane(
@@ -82,7 +96,7 @@ fn run_lane(
     [seed, number]: [u64; 2],
     programs_max: u64,
     is_over: &AtomicBool,
-) -> (Tally, Option<String>) {
+) -> (Tally, Option<(String, Option<Program>)>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -110,8 +124,8 @@ fn run_lane(
     runtime.block_on(lane.close());
     let disagreement = match ended {
         Ok(()) => None,
-        Err(TestError::Fail(reason, program)) => Some(format!("{reason}\nprogram:  {program:?}\n")),
-        Err(TestError::Abort(reason)) => Some(format!("the programs could not be run: {reason}")),
+        Err(TestError::Fail(reason, program)) => Some((format!("{reason}\nprogram:  {program:?}\n"), Some(program))),
+        Err(TestError::Abort(reason)) => Some((format!("the programs could not be run: {reason}"), None)),
     };
     (tally, disagreement)
 }

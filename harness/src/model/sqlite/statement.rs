@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drift_engine::claim::{Claim, CustomerId};
 use drift_engine::drift::{self, Signal};
-use drift_engine::op::{Changes, Lock, OnConflict, Op, Reply};
+use drift_engine::op::{Changes, OnConflict, Op, Reply};
 use drift_engine::policy::Windows;
 use drift_engine::run::{RunId, Status};
 
@@ -19,7 +19,6 @@ const CONSTRAINT_FOREIGN_KEY: i32 = 787;
 /// One statement of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Statement {
-    ReadCustomer(CustomerId),
     ReadClaims(CustomerId, Windows),
     ReadEvents(RunId),
     CreateRun(RunRow),
@@ -30,7 +29,9 @@ pub(super) enum Statement {
     /// Compares with what is there, and decides what is to be written.
     Compare(Vec<EventRow>, RunId, OnConflict),
     Withdraw(Vec<EventId>),
-    Upsert(Vec<EventRow>, OnConflict),
+    Insert(Vec<EventRow>, OnConflict),
+    /// Brings events up to date, by their ids.
+    Update(Vec<(EventId, Signal)>),
 }
 
 /// The statements of an operation.
@@ -43,7 +44,6 @@ pub(super) fn of(op: &Op) -> VecDeque<Statement> {
         failure,
     };
     match op {
-        Op::Lock(Lock::Row { customer, .. }) => [Statement::ReadCustomer(*customer)].into(),
         Op::OpenRun { identity, id, fresh } => {
             let run = run(identity, id, *fresh, Status::Running, None);
             [Statement::CreateRun(run.clone()), Statement::FindRun(run)].into()
@@ -67,23 +67,19 @@ pub(super) fn of(op: &Op) -> VecDeque<Statement> {
 impl Statement {
     pub fn writes(&self) -> bool {
         match self {
-            Self::ReadCustomer(_)
-            | Self::ReadClaims(..)
-            | Self::ReadEvents(_)
-            | Self::FindRun(_)
-            | Self::Compare(..) => false,
+            Self::ReadClaims(..) | Self::ReadEvents(_) | Self::FindRun(_) | Self::Compare(..) => false,
             Self::CreateRun(_)
             | Self::CloseRun(_)
             | Self::FailRun(_)
             | Self::InsertClaim(..)
             | Self::Withdraw(_)
-            | Self::Upsert(..) => true,
+            | Self::Insert(..)
+            | Self::Update(_) => true,
         }
     }
 
     pub fn read(self, tables: &Tables, running: &mut Running) {
         running.reply = match self {
-            Self::ReadCustomer(customer) => Reply::Locked(tables.customers.contains(&customer)),
             Self::ReadClaims(customer, windows) => {
                 let claims = tables.claims.iter().filter(|(owner, _)| *owner == customer);
                 Reply::Claims(drift::aggregate(claims.map(|(_, claim)| &**claim), &windows).into())
@@ -122,6 +118,7 @@ impl Statement {
             Self::FailRun(failed) => {
                 for run in tables.runs.iter_mut().filter(|run| run.takes_failure_of(failed)) {
                     (run.status, run.failure) = (Status::Failed, failed.failure.clone());
+                    tables.rewritten += 1;
                 }
             }
             Self::InsertClaim(customer, claim) => {
@@ -135,7 +132,7 @@ impl Statement {
                 tables.events.retain(|id, _| !stale.contains(id));
                 running.changes.withdrawn += (before - tables.events.len()) as u64;
             }
-            Self::Upsert(events, on_conflict) => {
+            Self::Insert(events, on_conflict) => {
                 let lacks_parent = |event: &EventRow| {
                     !tables.customers.contains(&event.customer) || !tables.runs.iter().any(|run| run.id == event.run)
                 };
@@ -146,10 +143,18 @@ impl Statement {
                     return Err(CONSTRAINT_FOREIGN_KEY);
                 }
                 for event in events {
-                    upsert(tables, event, *on_conflict, rules)?;
+                    insert(tables, event, *on_conflict, rules)?;
                 }
                 if is_refused {
                     return Err(CONSTRAINT_FOREIGN_KEY);
+                }
+            }
+            Self::Update(changed) => {
+                for (id, signal) in changed {
+                    if let Some(event) = tables.events.get_mut(id) {
+                        event.signal = signal.clone();
+                        tables.rewritten += 1;
+                    }
                 }
             }
             _ => unreachable!("it does not write"),
@@ -169,26 +174,27 @@ fn compare(
     let stored = tables.events.iter().filter(|(_, event)| event.run == *run);
     let is_stale = |(_, old): &(&EventId, &EventRow)| !incoming.iter().any(|new| new.same_key(old));
     let stale: Vec<EventId> = stored.clone().filter(is_stale).map(|(id, _)| *id).collect();
-    let mut upserts = Vec::new();
+    let (mut inserts, mut updates) = (Vec::new(), Vec::new());
     for event in incoming {
-        match stored.clone().map(|(_, old)| old).find(|old| old.same_key(&event)) {
-            None => changes.inserted += 1,
-            Some(old) if *old != event && on_conflict != OnConflict::Nothing => changes.updated += 1,
-            Some(_) => continue,
+        match stored.clone().find(|(_, old)| old.same_key(&event)) {
+            None => inserts.push(event),
+            Some((id, old)) if *old != event && on_conflict != OnConflict::Nothing => updates.push((*id, event.signal)),
+            Some(_) => {}
         }
-        upserts.push(event);
     }
+    (changes.inserted, changes.updated) = (inserts.len() as u64, updates.len() as u64);
     let withdraw = (!stale.is_empty()).then_some(Statement::Withdraw(stale));
-    let upsert = (!upserts.is_empty()).then_some(Statement::Upsert(upserts, on_conflict));
-    withdraw.into_iter().chain(upsert).collect()
+    let insert = (!inserts.is_empty()).then_some(Statement::Insert(inserts, on_conflict));
+    let update = (!updates.is_empty()).then_some(Statement::Update(updates));
+    withdraw.into_iter().chain(insert).chain(update).collect()
 }
 
-fn upsert(tables: &mut Tables, event: &EventRow, on_conflict: OnConflict, rules: Rules) -> Result<(), i32> {
+fn insert(tables: &mut Tables, event: &EventRow, on_conflict: OnConflict, rules: Rules) -> Result<(), i32> {
     let same = tables.events.values_mut().find(|old| old.same_key(event));
     match (same, on_conflict) {
         (Some(_), OnConflict::Error) if rules.holds(Rule::DuplicateFails) => return Err(CONSTRAINT_UNIQUE),
         (Some(_), OnConflict::Nothing) => {}
-        (Some(old), OnConflict::Update) => *old = event.clone(),
+        (Some(old), OnConflict::Update) => old.signal = event.signal.clone(),
         (Some(_) | None, _) => drop(tables.events.insert(tables.next_event, event.clone())),
     }
     // An id is used up also where the row turns out to be there already (AUTOINCREMENT).
