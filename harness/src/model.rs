@@ -246,6 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_first_is_served_first_unless_that_rule_is_broken() {
+        for (rules, is_first) in [(Rules::default(), true), (Rules::without(rule::Rule::RowsAreQueuedFor), false)] {
+            let mut model = Model::new(Backend::Postgres, rules, CUSTOMERS);
+            let sessions = [ONE, TWO, SessionId(3)];
+            for session in sessions {
+                model.submit(session, &begin(false));
+            }
+            for session in sessions {
+                model.submit(session, &lock(CUSTOMERS[0]));
+            }
+            model.submit(ONE, &Op::Commit);
+            assert_eq!(is_done(&model.poll(TWO)), is_first);
+            assert_eq!(is_done(&model.poll(SessionId(3))), !is_first);
+        }
+    }
+
+    #[test]
     fn a_deadlock_has_a_circle_and_its_victim_frees_the_others() {
         let mut model = Model::new(Backend::Postgres, Rules::default(), CUSTOMERS);
         for (session, customer) in [ONE, TWO].into_iter().zip(CUSTOMERS) {

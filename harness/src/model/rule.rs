@@ -43,6 +43,8 @@ rules! {
     NoKeyUpdateExcludesItself: Postgres, "PostgreSQL, explicit-locking, table 13.3";
     /// Who waits for a row first has it first: later requests that conflict with a waiter's queue behind it.
     RowsAreQueuedFor: Postgres, "PostgreSQL, src/backend/access/heap/README.tuplock, \"Locking tuples\"";
+    /// A request that those who hold the row allow is granted at once, past those who wait.
+    AllowedRequestsPassTheQueue: Postgres, "PostgreSQL, src/backend/access/heap/README.tuplock, \"Locking tuples\"";
     /// `NOWAIT` fails where it would wait (55P03).
     NoWaitFails: Postgres, "PostgreSQL, sql-select, \"The Locking Clause\"";
     /// `SKIP LOCKED` returns no row where it would wait.

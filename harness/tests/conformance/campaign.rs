@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use drift_engine::lock::Backend;
 use drift_engine::migrate::{self, Limits};
-use driftlock::model::rule::Rules;
+use driftlock::model::rule::{Rule, Rules};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use sqlx::{ConnectOptions, Connection};
@@ -21,7 +21,7 @@ use crate::real::Address;
 pub const LANES: u64 = 2;
 
 /// How many smaller programs are tried once one is found that shows a disagreement.
-const SHRINK_STEPS_MAX: u32 = 400;
+const SHRINK_STEPS_MAX: u32 = 1_000;
 
 /// Where the databases are: dropping it removes them.
 type Host = Box<dyn std::any::Any>;
@@ -40,7 +40,11 @@ pub struct Campaign {
     pub took: Duration,
     /// The first disagreement that was found, shrunk, and the program that shows it.
     pub disagreement: Option<(String, Option<Program>)>,
+    /// The rules that could be broken without any program showing it.
+    pub unnoticed: Vec<Rule>,
 }
+
+type End = (Lane, Option<(String, Option<Program>)>);
 
 impl Databases {
     pub fn new(backend: Backend) -> Self {
@@ -52,17 +56,19 @@ impl Databases {
         Self { backend, addresses, _host: host, _runtime: runtime }
     }
 
-    /// Runs `programs_max` programs drawn from `seed`, or fewer if the two disagree.
-    pub fn run(&self, rules: Rules, seed: u64, programs_max: u64) -> Campaign {
+    /// Runs `programs_max` programs drawn from `seed`, or fewer if the two disagree; looks out for
+    /// programs that show what breaking each of `broken` does.
+    pub fn run(&self, rules: Rules, broken: &[Rule], seed: u64, programs_max: u64) -> Campaign {
         #[expect(clippy::disallowed_methods, reason = "how fast it goes is reported, and decides nothing")]
         let start = Instant::now();
         let share = |lane: u64| programs_max / LANES + u64::from(lane < programs_max % LANES);
         let is_over = AtomicBool::new(false);
-        let ends: Vec<(Tally, Option<(String, Option<Program>)>)> = std::thread::scope(|scope| {
+        let ends: Vec<End> = std::thread::scope(|scope| {
             let lanes: Vec<_> = (0..LANES)
                 .zip(&self.addresses)
                 .map(|(number, address)| {
-                    let lane = Lane::new(address.clone(), rules);
+                    let mut lane = Lane::new(address.clone(), rules);
+                    lane.unnoticed = broken.to_vec();
                     let (backend, is_over) = (self.backend, &is_over);
                     scope.spawn(move || run_lane(backend, lane, [seed, number], share(number), is_over))
                 })
@@ -70,9 +76,11 @@ impl Databases {
             lanes.into_iter().map(|lane| lane.join().expect("a lane does not panic")).collect()
         });
         let mut tally = Tally::default();
-        ends.iter().for_each(|(lane, _)| tally += *lane);
+        ends.iter().for_each(|(lane, _)| tally += lane.tally);
+        let is_unnoticed = |rule: &Rule| ends.iter().all(|(lane, _)| lane.unnoticed.contains(rule));
+        let unnoticed = broken.iter().copied().filter(is_unnoticed).collect();
         let disagreement = ends.into_iter().find_map(|(_, disagreement)| disagreement);
-        Campaign { tally, took: start.elapsed(), disagreement }
+        Campaign { tally, took: start.elapsed(), disagreement, unnoticed }
     }
 
     /// Runs one program with every rule in place.
@@ -90,13 +98,7 @@ impl Databases {
     }
 }
 
-fn run_lane(
-    backend: Backend,
-    lane: Lane,
-    [seed, number]: [u64; 2],
-    programs_max: u64,
-    is_over: &AtomicBool,
-) -> (Tally, Option<(String, Option<Program>)>) {
+fn run_lane(backend: Backend, lane: Lane, [seed, number]: [u64; 2], programs_max: u64, is_over: &AtomicBool) -> End {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -119,15 +121,14 @@ fn run_lane(
             TestCaseError::fail(disagreement)
         })
     });
-    let lane = lane.into_inner();
-    let tally = lane.tally;
+    let mut lane = lane.into_inner();
     runtime.block_on(lane.close());
     let disagreement = match ended {
         Ok(()) => None,
         Err(TestError::Fail(reason, program)) => Some((format!("{reason}\nprogram:  {program:?}\n"), Some(program))),
         Err(TestError::Abort(reason)) => Some((format!("the programs could not be run: {reason}"), None)),
     };
-    (tally, disagreement)
+    (lane, disagreement)
 }
 
 async fn postgres() -> (Vec<Address>, Host) {

@@ -6,7 +6,7 @@ use drift_engine::lock::Backend;
 use drift_engine::op::{Op, Scope};
 use drift_engine::session::SessionId;
 use driftlock::model::Model;
-use driftlock::model::rule::Rules;
+use driftlock::model::rule::{Rule, Rules};
 
 use crate::explore::{Ended, Possible, agree, possible};
 use crate::program::{Act, Keys, Program};
@@ -20,6 +20,8 @@ pub struct Lane {
     rules: Rules,
     real: Option<Real>,
     next: i64,
+    /// Rules of which no program has yet shown what breaking them does.
+    pub unnoticed: Vec<Rule>,
     /// What the programs so far have come to.
     pub tally: Tally,
 }
@@ -51,6 +53,8 @@ struct Course<'a> {
     ids: Vec<SessionId>,
     /// The states that the model may be in, by what the database has answered so far.
     models: Vec<Model>,
+    /// The same with one rule broken, as long as that makes no difference.
+    broken: Vec<(Rule, Vec<Model>)>,
     waiting: BTreeSet<usize>,
     lines: Vec<Line>,
 }
@@ -61,7 +65,7 @@ impl Lane {
             Address::Postgres(_) => Backend::Postgres,
             Address::Sqlite(_) => Backend::Sqlite,
         };
-        Self { address, backend, rules, real: None, next: 0, tally: Tally::default() }
+        Self { address, backend, rules, real: None, next: 0, unnoticed: Vec::new(), tally: Tally::default() }
     }
 
     /// Runs a program.
@@ -80,8 +84,12 @@ impl Lane {
         real.prepare(keys).await;
         let model = Model::new(self.backend, self.rules, keys.customers());
         let ids = (0..program.sessions.len()).map(|session| real.id(session)).collect();
-        let mut course = Course { real, keys, ids, models: vec![model], waiting: BTreeSet::new(), lines: Vec::new() };
+        let without = |rule: &Rule| (*rule, vec![Model::new(self.backend, Rules::without(*rule), keys.customers())]);
+        let broken = self.unnoticed.iter().map(without).collect();
+        let (models, waiting, lines) = (vec![model], BTreeSet::new(), Vec::new());
+        let mut course = Course { real, keys, ids, models, broken, waiting, lines };
         let result = course.run(program).await;
+        self.unnoticed = course.broken.iter().map(|(rule, _)| *rule).collect();
         if result.is_err() {
             course.clear(program).await;
         }
@@ -90,8 +98,8 @@ impl Lane {
     }
 
     /// Ends the sessions.
-    pub async fn close(self) {
-        if let Some(real) = self.real {
+    pub async fn close(&mut self) {
+        if let Some(real) = self.real.take() {
             real.close().await;
         }
     }
@@ -137,16 +145,23 @@ impl Course<'_> {
     async fn step(&mut self, session: usize, act: Act) -> Result<(), String> {
         let op = self.keys.op(act);
         let under_way: BTreeSet<SessionId> = self.waiting.iter().map(|session| self.ids[*session]).collect();
-        let possible = possible(&self.models, self.ids[session], &op, &under_way);
         let ended = self.send(session, op.clone()).await;
-        self.lines.push(Line { session, act, op, ended: ended.clone() });
-        let (agreeing, others): (Vec<Possible>, Vec<Possible>) =
-            possible.into_iter().partition(|possible| agree(&possible.ended, &ended));
+        self.lines.push(Line { session, act, op: op.clone(), ended: ended.clone() });
+        let id = self.ids[session];
+        let after = |models: &[Model]| -> (Vec<Possible>, Vec<Possible>) {
+            let possible = possible(models, id, &op, &under_way);
+            possible.into_iter().partition(|possible| agree(&possible.ended, &ended))
+        };
+        let only_models = |agreeing: Vec<Possible>| agreeing.into_iter().map(|possible| possible.model).collect();
+        let (agreeing, others) = after(&self.models);
         if agreeing.is_empty() {
             return Err(self.disagreement(&ended, &others));
         }
-        self.models = agreeing.into_iter().map(|possible| possible.model).collect();
-        self.models.dedup();
+        self.models = only_models(agreeing);
+        for (_, models) in &mut self.broken {
+            *models = only_models(after(models).0);
+        }
+        self.broken.retain(|(_, models)| !models.is_empty());
         Ok(())
     }
 
@@ -164,6 +179,7 @@ impl Course<'_> {
 
     async fn compare_what_is_left(&mut self) -> Result<(), String> {
         let left = self.real.left(self.keys).await;
+        self.broken.retain(|(_, models)| models.iter().any(|model| lines_of(model) == left));
         let modelled: BTreeSet<Vec<String>> = self.models.iter().map(lines_of).collect();
         if modelled.contains(&left) {
             return Ok(());

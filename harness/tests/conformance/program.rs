@@ -237,19 +237,32 @@ fn signals(values: [u8; 2]) -> Vec<Signal> {
     both.filter(|(_, value)| *value > 0).map(|(payer, value)| signal(payer, value)).collect()
 }
 
+/// What a program is mostly about, so that its sessions meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Focus {
+    Anything,
+    Locks,
+    Runs,
+    Events,
+}
+
 /// Draws programs for a backend.
 pub fn programs(backend: Backend) -> impl Strategy<Value = Program> {
-    let session = vec(act(backend), 1..=OPS_MAX);
-    let begins = (begin(backend), vec(act(backend), 1..OPS_MAX)).prop_map(|(begin, mut acts)| {
-        acts.insert(0, begin);
-        acts
-    });
-    let session = prop_oneof![5 => begins, 1 => session];
-    (0..5_u8, vec(session, 2..=3), vec(0..6_u8, 0..=3 * OPS_MAX)).prop_map(|(there, sessions, turns)| Program {
-        there,
-        sessions,
-        turns,
-    })
+    let about = |focus| {
+        let begins = (begin(backend), vec(act(backend, focus), 1..OPS_MAX)).prop_map(|(begin, mut acts)| {
+            acts.insert(0, begin);
+            acts
+        });
+        let session = prop_oneof![3 => begins, 1 => vec(act(backend, focus), 1..=OPS_MAX)];
+        let there = prop_oneof![3 => Just(0_u8), 4 => 1..5_u8];
+        let sessions = prop_oneof![1 => vec(session.clone(), 2), 2 => vec(session, 3)];
+        (there, sessions, vec(0..6_u8, 0..=3 * OPS_MAX)).prop_map(|(there, sessions, turns)| Program {
+            there,
+            sessions,
+            turns,
+        })
+    };
+    prop_oneof![about(Focus::Anything), about(Focus::Locks), about(Focus::Runs), about(Focus::Events)]
 }
 
 fn begin(backend: Backend) -> BoxedStrategy<Act> {
@@ -268,7 +281,9 @@ fn mostly<T: Copy + std::fmt::Debug + 'static>(first: T, second: T, third: T) ->
     prop_oneof![24 => Just(first), 4 => Just(second), 1 => Just(third)]
 }
 
-fn act(backend: Backend) -> BoxedStrategy<Act> {
+fn act(backend: Backend, focus: Focus) -> BoxedStrategy<Act> {
+    let weigh = |about: Focus, weight: u32| if focus == about { 4 * weight } else { weight };
+    let (runs, events) = (weigh(Focus::Runs, 1), weigh(Focus::Events, 1));
     let customer = mostly(0_i64, 1, CUSTOMERS - 1);
     let run = mostly(0_u8, 1, 2);
     let identity = prop_oneof![12 => Just(0_u8), 2 => Just(1), 2 => Just(2), 1 => Just(3)];
@@ -294,7 +309,7 @@ fn act(backend: Backend) -> BoxedStrategy<Act> {
     });
     // SQLite's session refuses it.
     let lock_row = if backend == Backend::Sqlite { Just(Act::Commit).boxed() } else { lock_row.boxed() };
-    let locks = if backend == Backend::Sqlite { 1 } else { 48 };
+    let locks = if backend == Backend::Sqlite { 1 } else { weigh(Focus::Locks, 48) };
     let shared = prop_oneof![
         24 => begin(backend),
         16 => Just(Act::Commit),
@@ -303,10 +318,10 @@ fn act(backend: Backend) -> BoxedStrategy<Act> {
         20 => Just(Act::RollbackTo),
         1 => Just(Act::RollbackToAnyway),
         locks => lock_row,
-        24 => open,
-        16 => fail,
-        24 => run.clone().prop_map(|run| Act::CloseRun { run }),
-        64 => write,
+        24 * runs => open,
+        16 * runs => fail,
+        24 * runs => run.clone().prop_map(|run| Act::CloseRun { run }),
+        64 * events => write,
         8 => run.prop_map(|run| Act::ReadEvents { run }),
         8 => customer.clone().prop_map(|customer| Act::ReadClaims { customer }),
         24 => customer.clone().prop_map(|customer| Act::InsertClaim { customer }),
@@ -317,5 +332,6 @@ fn act(backend: Backend) -> BoxedStrategy<Act> {
     let scope = prop_oneof![Just(Scope::Transaction), Just(Scope::Session)];
     let advisory = (customer.clone(), scope).prop_map(|(customer, scope)| Act::LockAdvisory { customer, scope });
     let unlock = customer.prop_map(|customer| Act::Unlock { customer });
-    prop_oneof![34 => shared, 4 => advisory, 1 => unlock].boxed()
+    let locks = weigh(Focus::Locks, 1);
+    prop_oneof![34 => shared, 4 * locks => advisory, locks => unlock].boxed()
 }

@@ -37,6 +37,14 @@ pub(super) struct Queue {
     waiting: VecDeque<(SessionId, Strength)>,
 }
 
+impl Queue {
+    /// Whether nobody in it stands in the way of a session that is not.
+    fn admits(&self, rules: Rules, session: SessionId, strength: Strength) -> bool {
+        let mut ahead = self.first.iter().chain(&self.waiting);
+        ahead.all(|(other, theirs)| *other == session || !exclude(rules, *theirs, strength))
+    }
+}
+
 /// An advisory lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Advisory {
@@ -101,7 +109,9 @@ impl PgModel {
         if mine.any(|(_, held)| *held >= strength) {
             return Asked::Granted;
         }
-        if self.must_wait(session, at, strength) {
+        let passes = self.rules.holds(Rule::AllowedRequestsPassTheQueue)
+            || self.queues.get(&(at, version)).is_none_or(|queue| queue.admits(self.rules, session, strength));
+        if self.must_wait(session, at, strength) || !passes {
             let mut others = chain
                 .lockers
                 .iter()
@@ -145,7 +155,7 @@ impl PgModel {
     /// Takes a place in the queue, then waits for `blocker`, if there is one.
     fn stand_and_wait(&mut self, session: SessionId, request: Request, blocker: Option<Xid>, is_member: bool) -> Asked {
         let place = (request.at, request.version);
-        let queues = request.queues && !is_member && self.rules.holds(Rule::RowsAreQueuedFor);
+        let queues = request.queues && !is_member;
         if queues && !self.take_turn(session, place, request.strength) {
             return self.or_refuse(session, place, request.wait, Waiting::InQueue(place));
         }
@@ -182,8 +192,17 @@ impl PgModel {
         let is_free = ahead.clone().all(|(_, theirs)| !exclude(rules, *theirs, strength));
         if is_free {
             queue.first.push((session, strength));
-        } else {
+        } else if rules.holds(Rule::RowsAreQueuedFor) {
             queue.waiting.push_back((session, strength));
+        } else {
+            let displaced = std::mem::replace(&mut queue.first, vec![(session, strength)]);
+            queue.waiting.extend(displaced.iter().copied());
+            for (other, _) in displaced {
+                if let Some(running) = &mut self.state(other).running {
+                    running.waiting = Some(Waiting::InQueue(place));
+                }
+            }
+            return true;
         }
         is_free
     }
