@@ -8,6 +8,7 @@ pub mod exit;
 pub mod history;
 pub mod lens;
 pub mod load;
+pub mod model;
 pub mod mutant;
 pub mod oracle;
 pub mod provision;

@@ -1,0 +1,193 @@
+//! The statements of the engine's SQLite session, and what each does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use drift_engine::claim::{Claim, CustomerId};
+use drift_engine::drift::{self, Signal};
+use drift_engine::op::{Changes, Lock, OnConflict, Op, Reply};
+use drift_engine::policy::Windows;
+use drift_engine::run::{RunId, Status};
+
+use super::{Running, Tables};
+use crate::model::data::{EventRow, RunRow, found, sorted};
+use crate::model::rule::{Rule, Rules};
+
+const CONSTRAINT_UNIQUE: i32 = 2067;
+const CONSTRAINT_FOREIGN_KEY: i32 = 787;
+
+/// One statement of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Statement {
+    ReadCustomer(CustomerId),
+    ReadClaims(CustomerId, Windows),
+    ReadEvents(RunId),
+    CreateRun(RunRow),
+    FindRun(RunRow),
+    CloseRun(RunId),
+    FailRun(RunRow),
+    InsertClaim(CustomerId, Arc<Claim>),
+    /// Compares with what is there, and decides what is to be written.
+    Compare(Vec<EventRow>, RunId, OnConflict),
+    Withdraw(Vec<EventRow>),
+    Upsert(Vec<EventRow>, OnConflict),
+}
+
+/// The statements of an operation.
+pub(super) fn of(op: &Op) -> VecDeque<Statement> {
+    let run = |identity: &drift_engine::run::Identity, id: &RunId, fresh: bool, status, failure| RunRow {
+        id: id.clone(),
+        identity: *identity,
+        fresh,
+        status,
+        failure,
+    };
+    match op {
+        Op::Lock(Lock::Row { customer, .. }) => [Statement::ReadCustomer(*customer)].into(),
+        Op::OpenRun { identity, id, fresh } => {
+            let run = run(identity, id, *fresh, Status::Running, None);
+            [Statement::CreateRun(run.clone()), Statement::FindRun(run)].into()
+        }
+        Op::FailRun { identity, id, fresh, reason } => {
+            let run = run(identity, id, *fresh, Status::Failed, Some(reason.clone()));
+            [Statement::CreateRun(run.clone()), Statement::FailRun(run)].into()
+        }
+        Op::ReadClaims { customer, windows } => [Statement::ReadClaims(*customer, *windows)].into(),
+        Op::ReadEvents { run } => [Statement::ReadEvents(run.clone())].into(),
+        Op::CloseRun { run } => [Statement::CloseRun(run.clone())].into(),
+        Op::InsertClaim { customer, claim } => [Statement::InsertClaim(*customer, claim.clone())].into(),
+        Op::WriteEvents { customer, run, signals, on_conflict, .. } => {
+            let event = |signal: &Signal| EventRow { customer: *customer, run: run.clone(), signal: signal.clone() };
+            [Statement::Compare(signals.iter().map(event).collect(), run.clone(), *on_conflict)].into()
+        }
+        _ => unreachable!("a command is no statement"),
+    }
+}
+
+impl Statement {
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::ReadCustomer(_)
+            | Self::ReadClaims(..)
+            | Self::ReadEvents(_)
+            | Self::FindRun(_)
+            | Self::Compare(..) => false,
+            Self::CreateRun(_)
+            | Self::CloseRun(_)
+            | Self::FailRun(_)
+            | Self::InsertClaim(..)
+            | Self::Withdraw(_)
+            | Self::Upsert(..) => true,
+        }
+    }
+
+    pub fn read(self, tables: &Tables, running: &mut Running) {
+        running.reply = match self {
+            Self::ReadCustomer(customer) => Reply::Locked(tables.customers.contains(&customer)),
+            Self::ReadClaims(customer, windows) => {
+                let claims = tables.claims.iter().filter(|(owner, _)| *owner == customer);
+                Reply::Claims(drift::aggregate(claims.map(|(_, claim)| &**claim), &windows).into())
+            }
+            Self::ReadEvents(run) => {
+                let events = tables.events.iter().filter(|event| event.run == run);
+                Reply::Events(sorted(events.map(|event| event.signal.clone()).collect()))
+            }
+            Self::FindRun(run) => Reply::Opened(found(tables.runs.iter(), &run)),
+            Self::Compare(incoming, run, on_conflict) => {
+                running.statements.extend(compare(incoming, &run, on_conflict, tables, &mut running.changes));
+                Reply::Written(running.changes)
+            }
+            _ => unreachable!("it does not read"),
+        };
+    }
+
+    /// Changes the tables, or says with which code it is refused.
+    pub fn write(&self, tables: &mut Tables, running: &mut Running, rules: Rules) -> Result<(), i32> {
+        let needs_parent = rules.holds(Rule::ChildNeedsParent);
+        match self {
+            Self::CreateRun(run) => {
+                if tables.runs.iter().any(|other| other.id == run.id || other.shares_identity(run)) {
+                    return Ok(());
+                }
+                tables.runs.push(run.clone());
+                // Checked at the statement's end, when the row is there already.
+                if needs_parent && !tables.customers.contains(&run.identity.customer) {
+                    return Err(CONSTRAINT_FOREIGN_KEY);
+                }
+            }
+            Self::CloseRun(id) => {
+                for run in tables.runs.iter_mut().filter(|run| run.id == *id && run.status != Status::Succeeded) {
+                    (run.status, run.failure) = (Status::Succeeded, None);
+                }
+            }
+            Self::FailRun(failed) => {
+                for run in tables.runs.iter_mut().filter(|run| run.takes_failure_of(failed)) {
+                    (run.status, run.failure) = (Status::Failed, failed.failure.clone());
+                }
+            }
+            Self::InsertClaim(customer, claim) => {
+                tables.claims.push((*customer, claim.clone()));
+                if needs_parent && !tables.customers.contains(customer) {
+                    return Err(CONSTRAINT_FOREIGN_KEY);
+                }
+            }
+            Self::Withdraw(stale) => {
+                let before = tables.events.len();
+                tables.events.retain(|event| !stale.iter().any(|old| old.same_key(event)));
+                running.changes.withdrawn += (before - tables.events.len()) as u64;
+            }
+            Self::Upsert(events, on_conflict) => {
+                for event in events {
+                    upsert(tables, event, *on_conflict, rules)?;
+                }
+            }
+            _ => unreachable!("it does not write"),
+        }
+        Ok(())
+    }
+}
+
+/// What differs between what comes in and what is there, as statements; counts it.
+fn compare(
+    incoming: Vec<EventRow>,
+    run: &RunId,
+    on_conflict: OnConflict,
+    tables: &Tables,
+    changes: &mut Changes,
+) -> Vec<Statement> {
+    let stored = tables.events.iter().filter(|event| event.run == *run);
+    let stale: Vec<EventRow> =
+        stored.clone().filter(|old| !incoming.iter().any(|new| new.same_key(old))).cloned().collect();
+    let mut upserts = Vec::new();
+    for event in incoming {
+        match stored.clone().find(|old| old.same_key(&event)) {
+            None => changes.inserted += 1,
+            Some(old) if *old != event && on_conflict != OnConflict::Nothing => changes.updated += 1,
+            Some(_) => continue,
+        }
+        upserts.push(event);
+    }
+    let withdraw = (!stale.is_empty()).then_some(Statement::Withdraw(stale));
+    let upsert = (!upserts.is_empty()).then_some(Statement::Upsert(upserts, on_conflict));
+    withdraw.into_iter().chain(upsert).collect()
+}
+
+fn upsert(tables: &mut Tables, event: &EventRow, on_conflict: OnConflict, rules: Rules) -> Result<(), i32> {
+    let same = tables.events.iter_mut().find(|old| old.same_key(event));
+    match (same, on_conflict) {
+        (Some(_), OnConflict::Error) if rules.holds(Rule::DuplicateFails) => return Err(CONSTRAINT_UNIQUE),
+        (Some(_), OnConflict::Nothing) => return Ok(()),
+        (Some(old), OnConflict::Update) => {
+            *old = event.clone();
+            return Ok(());
+        }
+        (Some(_) | None, _) => {}
+    }
+    tables.events.push(event.clone());
+    let has_customer = tables.customers.contains(&event.customer);
+    let has_run = tables.runs.iter().any(|run| run.id == event.run);
+    if rules.holds(Rule::ChildNeedsParent) && !(has_customer && has_run) {
+        return Err(CONSTRAINT_FOREIGN_KEY);
+    }
+    Ok(())
+}
