@@ -103,8 +103,9 @@ pub enum OnConflict {
     Update,
     /// Leave it as it is (`ON CONFLICT … DO NOTHING`).
     Nothing,
-    /// Insert what this statement's snapshot does not show, with no conflict clause: a concurrent
-    /// insert of the same key is a unique violation, or a duplicate where there is no constraint.
+    /// Insert what this statement's snapshot does not show, with no conflict clause, and update the
+    /// rest: a concurrent insert of the same key is a unique violation, or a duplicate where there is
+    /// no constraint.
     Error,
 }
 
@@ -112,14 +113,15 @@ pub enum OnConflict {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// Begins a transaction; `immediate` takes SQLite's write lock at once (PostgreSQL ignores it).
+    /// Begins a transaction; `immediate` takes SQLite's write lock at once (PostgreSQL refuses it: there
+    /// it would be a transaction without a lock).
     Begin {
         /// PostgreSQL's isolation level (SQLite ignores it).
         isolation: Isolation,
         /// `BEGIN IMMEDIATE` on SQLite.
         immediate: bool,
     },
-    /// Takes a lock. Answer: [`Reply::Locked`].
+    /// Takes a lock. Answer: [`Reply::Locked`]. SQLite refuses it: it has neither row locks nor advisory ones.
     Lock(Lock),
     /// Gives a session-level advisory lock back.
     Unlock {

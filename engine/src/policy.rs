@@ -13,15 +13,34 @@ pub const DENIAL_ABS: (i128, i128) = (5, 100);
 pub const RELATIVE: (i128, i128) = (1, 2);
 /// An absolute change of the median decision time from which it is a drift, in days.
 pub const DECISION_ABS_DAYS: i128 = 3;
+/// The largest minimum volume, in claims.
+pub const MIN_VOLUME_MAX: u32 = 1_000_000_000;
 /// The longest window, in days.
 pub const WINDOW_DAYS_MAX: u32 = 3_650;
 
 /// How a customer's claims are compared: lengths of the windows and the volume that a comparison needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Policy {
     baseline_days: u32,
     current_days: u32,
     min_volume: u32,
+}
+
+/// A policy as it was written, before it is checked.
+#[derive(Deserialize)]
+struct Unchecked {
+    baseline_days: u32,
+    current_days: u32,
+    min_volume: u32,
+}
+
+impl TryFrom<Unchecked> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(Unchecked { baseline_days, current_days, min_volume }: Unchecked) -> Result<Self, PolicyError> {
+        Self::new(baseline_days, current_days, min_volume)
+    }
 }
 
 impl Default for Policy {
@@ -42,9 +61,12 @@ pub enum PolicyError {
         /// What was asked for, in days.
         days: u32,
     },
-    /// The minimum volume is zero.
-    #[error("the minimum volume is 0; at least 1 claim a window is needed to compute a rate")]
-    MinVolume,
+    /// The minimum volume is zero, or more than any window can hold.
+    #[error("the minimum volume is {claims} claims; it must be 1 to {MIN_VOLUME_MAX}")]
+    MinVolume {
+        /// What was asked for.
+        claims: u32,
+    },
     /// The windows reach before the first day of the calendar.
     #[error("the windows before {as_of} reach beyond the calendar")]
     Calendar {
@@ -57,15 +79,16 @@ impl Policy {
     /// Checks and makes a policy; lengths in days, `min_volume` in claims for each window.
     ///
     /// # Errors
-    /// A window shorter than 1 or longer than [`WINDOW_DAYS_MAX`] days, or a minimum volume of 0.
+    /// A window shorter than 1 or longer than [`WINDOW_DAYS_MAX`] days, or a minimum volume of 0 or
+    /// more than [`MIN_VOLUME_MAX`].
     pub fn new(baseline_days: u32, current_days: u32, min_volume: u32) -> Result<Self, PolicyError> {
         for (which, days) in [("baseline", baseline_days), ("current", current_days)] {
             if days == 0 || days > WINDOW_DAYS_MAX {
                 return Err(PolicyError::WindowDays { which, days });
             }
         }
-        if min_volume == 0 {
-            return Err(PolicyError::MinVolume);
+        if min_volume == 0 || min_volume > MIN_VOLUME_MAX {
+            return Err(PolicyError::MinVolume { claims: min_volume });
         }
         Ok(Self { baseline_days, current_days, min_volume })
     }
@@ -155,6 +178,7 @@ mod tests {
         assert!(Policy::new(0, 14, 30).is_err());
         assert!(Policy::new(90, WINDOW_DAYS_MAX + 1, 30).is_err());
         assert!(Policy::new(90, 14, 0).is_err());
+        assert!(Policy::new(90, 14, MIN_VOLUME_MAX + 1).is_err());
         assert!(Policy::default().windows(date(-9999, 1, 1)).is_err());
     }
 }

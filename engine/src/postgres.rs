@@ -1,7 +1,7 @@
 //! The engine's session on PostgreSQL, over a connection that the caller opened.
 //!
-//! Every statement is prepared when the session is made, so that each operation is one round trip
-//! also the first time. PostgreSQL answers COMMIT of an aborted transaction with success and the tag
+//! The statements of a task are prepared when the session is made, so that each operation is one
+//! round trip also the first time. PostgreSQL answers COMMIT of an aborted transaction with success and the tag
 //! ROLLBACK, which the driver does not hand over: the session follows the errors itself.
 
 use sqlx::postgres::PgRow;
@@ -16,7 +16,12 @@ use crate::run::{Identity, RunId};
 use crate::session::{DbError, ErrorClass, Kind, Operation, Session, SessionId};
 
 /// Advisory locks of customers are this plus the customer's id: "drif" in ASCII, in the upper half.
-pub const ADVISORY_BASE: i64 = 0x6472_6966 << 32;
+const ADVISORY_BASE: i64 = 0x6472_6966 << 32;
+
+/// The key of the advisory lock that stands for a customer.
+pub fn advisory_key(customer: CustomerId) -> i64 {
+    ADVISORY_BASE.wrapping_add(customer.0)
+}
 
 const READ_CLAIMS: &str = "\
 SELECT payer, cpt_group, submitted_on >= $3::text::date AS is_current, outcome, \
@@ -192,6 +197,9 @@ impl PgSession {
     async fn carry_out(&mut self, op: Op) -> Result<Reply, sqlx::Error> {
         let connection = &mut self.connection;
         match op {
+            Op::Begin { immediate: true, .. } => {
+                return Err(sqlx::Error::Configuration("PostgreSQL has no BEGIN IMMEDIATE".into()));
+            }
             Op::Begin { isolation, .. } => {
                 let begin = match isolation {
                     Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -210,11 +218,11 @@ impl PgSession {
                     Scope::Transaction => LOCK_ADVISORY,
                     Scope::Session => LOCK_ADVISORY_SESSION,
                 };
-                sqlx::query(sql).bind(ADVISORY_BASE + customer.0).execute(connection).await?;
+                sqlx::query(sql).bind(advisory_key(customer)).execute(connection).await?;
                 return Ok(Reply::Locked(true));
             }
             Op::Unlock { customer } => {
-                sqlx::query(UNLOCK_ADVISORY).bind(ADVISORY_BASE + customer.0).execute(connection).await?;
+                sqlx::query(UNLOCK_ADVISORY).bind(advisory_key(customer)).execute(connection).await?;
             }
             Op::OpenRun { identity, id, fresh } => {
                 let query = bind_run(sqlx::query(OPEN_RUN), &identity, &id, fresh);
@@ -284,10 +292,11 @@ impl Session for PgSession {
     async fn call(&mut self, op: Op) -> Result<Reply, DbError> {
         let kind = op.kind();
         self.carry_out(op).await.map_err(|error| {
+            let refused = matches!(error, sqlx::Error::Database(_));
             if kind == Kind::Commit {
                 // A COMMIT that fails has ended the transaction.
                 self.transaction = Transaction::None;
-            } else if self.transaction == Transaction::Open {
+            } else if refused && self.transaction == Transaction::Open {
                 self.transaction = Transaction::Aborted;
             }
             classify(error, kind)
@@ -303,14 +312,14 @@ fn bind_run(query: PgQuery, identity: &Identity, id: &RunId, fresh: bool) -> PgQ
         .bind(id.as_str().to_owned())
         .bind(identity.customer.0)
         .bind(identity.as_of.to_string())
-        .bind(days(policy.baseline_days()))
-        .bind(days(policy.current_days()))
-        .bind(i32::try_from(policy.min_volume()).unwrap_or(i32::MAX))
+        .bind(int(policy.baseline_days()))
+        .bind(int(policy.current_days()))
+        .bind(int(policy.min_volume()))
         .bind(fresh)
 }
 
-fn days(days: u32) -> i32 {
-    i32::try_from(days).expect("a policy's windows are at most ten years")
+fn int(number: u32) -> i32 {
+    i32::try_from(number).expect("a policy's numbers are bounded")
 }
 
 async fn write_events(

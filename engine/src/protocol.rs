@@ -1,8 +1,8 @@
 //! The locking protocol: the one place where the order lock → read → compute → write → close →
 //! commit is written.
 //!
-//! On PostgreSQL, between the grant of the lock and COMMIT there are at most four statements,
-//! whatever the number of signals, and each is needed:
+//! On PostgreSQL, between the grant of the customer's lock and COMMIT there are at most four
+//! statements, whatever the number of signals, and each is needed:
 //!
 //! 1. open the run: names it, and finds out whether another task has; it must see what the
 //!    predecessor committed, so it cannot come before the lock;
@@ -10,9 +10,13 @@
 //! 3. write the events: one statement inserts, updates and withdraws all of them;
 //! 4. close the run: only the first successful task of a run sends it.
 //!
-//! BEGIN lies outside the lock. Without a lock (`serializable`, `constraint`) the same statements run.
+//! BEGIN lies outside the lock. Without a lock (`serializable`, `constraint`) the same statements run;
+//! there the first may have to be sent again, when another task's run was committed meanwhile.
 //!
-//! A task that fails rolls back, and records the failure in a transaction of its own. Failures that
+//! A task that the database fails rolls back, and records the failure in a transaction of its own,
+//! under the same lock: opening a run and recording a failure could otherwise wait for each other.
+//! A task that asked for something that cannot be ([`TaskError::RunConflict`] and its like) records
+//! nothing, since the run is not its own. Failures that
 //! a second try can mend (40001, 40P01, 55P03, SQLITE_BUSY) are tried again from BEGIN, a bounded
 //! number of times, after a jittered pause ([`Op::Pause`]: there is no timer here).
 
@@ -56,18 +60,17 @@ pub struct Retry {
     pub base: Duration,
     /// The longest pause at all.
     pub cap: Duration,
-    /// Where the jitter comes from: each pause is drawn evenly between zero and its longest
+    /// Where the jitter comes from, to be different for each task: each pause is drawn evenly between zero and its longest
     /// ("full jitter": Brooker, Exponential Backoff And Jitter, 2015).
     pub seed: u64,
 }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Self { max_attempts: 10, base: Duration::from_millis(5), cap: Duration::from_millis(500), seed: 0 }
-    }
-}
-
 impl Retry {
+    /// Ten tries, with pauses of at most 5 ms, 10 ms, and so on up to 500 ms.
+    pub fn seeded(seed: u64) -> Self {
+        Self { max_attempts: 10, base: Duration::from_millis(5), cap: Duration::from_millis(500), seed }
+    }
+
     /// The pauses between the tries: one fewer than there are tries.
     fn pauses(&self) -> impl Iterator<Item = Duration> + Send + use<> {
         let Self { max_attempts, base, cap, seed } = *self;
@@ -272,7 +275,7 @@ where
     };
     let mut pauses = task.retry.pauses();
     loop {
-        let error = match record(session, op.clone()).await {
+        let error = match record(session, task, op.clone()).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -286,11 +289,14 @@ where
     }
 }
 
-async fn record<S>(session: &mut S, op: Op) -> Result<(), DbError>
+async fn record<S>(session: &mut S, task: &Task, op: Op) -> Result<(), DbError>
 where
     S: Session<Op = Op, Reply = Reply>,
 {
-    session.call(Op::Begin { isolation: crate::op::Isolation::ReadCommitted, immediate: true }).await?;
+    session.call(task.strategy.begin()).await?;
+    if let Some(lock) = task.strategy.lock(task.identity.customer) {
+        session.call(lock).await?;
+    }
     session.call(op).await?;
     session.call(Op::Commit).await.map(drop)
 }

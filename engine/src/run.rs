@@ -17,7 +17,7 @@ pub const RUN_ID_BYTES_MAX: usize = 200;
 
 /// The name of a run, unique in the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "Arc<str>", try_from = "Arc<str>")]
 pub struct RunId(Arc<str>);
 
 /// A name that no run can have.
@@ -43,6 +43,20 @@ impl RunId {
     /// The text of the id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<Arc<str>> for RunId {
+    type Error = RunIdError;
+
+    fn try_from(text: Arc<str>) -> Result<Self, RunIdError> {
+        Self::new(&text)
+    }
+}
+
+impl From<RunId> for Arc<str> {
+    fn from(id: RunId) -> Self {
+        id.0
     }
 }
 

@@ -1,7 +1,7 @@
 //! The engine's session on SQLite, over a connection that the caller opened.
 //!
-//! SQLite has no row locks: [`Op::Lock`] on a row is a plain read, as it is in the many libraries
-//! where `FOR UPDATE` silently is nothing. The lock is `BEGIN IMMEDIATE`. There is no network, so one
+//! SQLite has no row locks: [`Op::Lock`] is refused, where many libraries let `FOR UPDATE` silently be
+//! nothing. The lock is `BEGIN IMMEDIATE`. There is no network, so one
 //! operation may take a few statements; whoever holds the write lock is alone with them.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::claim::{Claim, CustomerId};
 use crate::drift::{Signal, SignalKey};
-use crate::op::{Changes, Lock, OnConflict, Op, Reply};
+use crate::op::{Changes, OnConflict, Op, Reply};
 use crate::policy::Windows;
 use crate::rows::dates;
 use crate::run::{Identity, RunId};
@@ -80,12 +80,8 @@ impl SqliteSession {
                 sqlx::raw_sql(begin).execute(connection).await?;
                 self.in_transaction = true;
             }
-            Op::Lock(Lock::Row { customer, .. }) => {
-                let select = sqlx::query("SELECT id FROM customers WHERE id = $1").bind(customer.0);
-                return Ok(Reply::Locked(select.fetch_optional(connection).await?.is_some()));
-            }
-            Op::Lock(Lock::Advisory { .. }) | Op::Unlock { .. } => {
-                return Err(sqlx::Error::Configuration("SQLite has no advisory locks".into()));
+            Op::Lock(_) | Op::Unlock { .. } => {
+                return Err(sqlx::Error::Configuration("SQLite has no row locks and no advisory locks".into()));
             }
             Op::OpenRun { identity, id, fresh } => {
                 let create = bind_run(sqlx::query(CREATE_RUN), &identity, &id, fresh);
@@ -195,14 +191,19 @@ impl Write<'_> {
         for (id, signal) in read_events(connection, self.run).await? {
             stored.insert(signal.key(), (id, signal));
         }
-        let (mut changes, mut upserts) = (Changes::default(), Vec::new());
+        let (mut changes, mut inserts, mut updates) = (Changes::default(), Vec::new(), Vec::new());
         for signal in self.signals {
             match stored.remove(&signal.key()) {
-                None => changes.inserted += 1,
-                Some((_, old)) if old != *signal && self.on_conflict != OnConflict::Nothing => changes.updated += 1,
-                Some(_) => continue,
+                None => {
+                    changes.inserted += 1;
+                    inserts.push(signal);
+                }
+                Some((id, old)) if old != *signal && self.on_conflict != OnConflict::Nothing => {
+                    changes.updated += 1;
+                    updates.push((id, signal));
+                }
+                Some(_) => {}
             }
-            upserts.push(signal);
         }
         let stale: Vec<i64> = stored.into_values().map(|(id, _)| id).collect();
         for ids in stale.chunks(ROWS_MAX) {
@@ -213,13 +214,16 @@ impl Write<'_> {
             }
             changes.withdrawn += delete.push(")").build().execute(&mut *connection).await?.rows_affected();
         }
-        for signals in upserts.chunks(ROWS_MAX) {
-            self.upsert(connection, signals).await?;
+        for signals in inserts.chunks(ROWS_MAX) {
+            self.insert(connection, signals).await?;
+        }
+        for changed in updates.chunks(ROWS_MAX) {
+            update(connection, changed).await?;
         }
         Ok(changes)
     }
 
-    async fn upsert(&self, connection: &mut SqliteConnection, signals: &[&Signal]) -> Result<(), sqlx::Error> {
+    async fn insert(&self, connection: &mut SqliteConnection, signals: &[&Signal]) -> Result<(), sqlx::Error> {
         let [baseline_start, current_start, current_end] = dates(self.windows);
         let mut insert = QueryBuilder::new(
             "INSERT INTO drift_events (customer_id, run_id, payer, cpt_group, drift_type, baseline_value, \
@@ -252,6 +256,24 @@ impl Write<'_> {
         });
         insert.build().persistent(false).execute(connection).await.map(drop)
     }
+}
+
+/// Brings events that are there up to date, by their ids.
+async fn update(connection: &mut SqliteConnection, changed: &[(i64, &Signal)]) -> Result<(), sqlx::Error> {
+    let mut update = QueryBuilder::new(
+        "UPDATE drift_events SET baseline_value = v.column2, current_value = v.column3, delta = v.column4, \
+         severity = v.column5, confidence = v.column6 FROM (",
+    );
+    update.push_values(changed, |mut row, (id, signal)| {
+        row.push_bind(*id)
+            .push_bind(signal.baseline_value)
+            .push_bind(signal.current_value)
+            .push_bind(signal.delta)
+            .push_bind(signal.severity)
+            .push_bind(signal.confidence);
+    });
+    update.push(") AS v WHERE drift_events.id = v.column1");
+    update.build().persistent(false).execute(connection).await.map(drop)
 }
 
 async fn read_events(connection: &mut SqliteConnection, run: &RunId) -> Result<Vec<(i64, Signal)>, sqlx::Error> {

@@ -94,7 +94,7 @@ fn cells() -> Arc<[Cell]> {
 
 fn task(strategy: LockStrategy) -> Task {
     let identity = Identity { customer: CustomerId(7), as_of: date(2026, 4, 15), policy: Policy::default() };
-    Task { identity, run: RunChoice::Shared, strategy, retry: Retry { max_attempts: 4, ..Retry::default() } }
+    Task { identity, run: RunChoice::Shared, strategy, retry: Retry { max_attempts: 4, ..Retry::seeded(0) } }
 }
 
 #[tokio::test]
@@ -131,9 +131,9 @@ async fn tries_are_bounded_and_the_failure_is_recorded_in_a_transaction_of_its_o
     let error = recompute(&mut session, &task(LockStrategy::Row)).await.unwrap_err();
     let TaskError::Database { error, attempts: 4, unrecorded: None } = error else { panic!("{error:?}") };
     assert_eq!(error.class, ErrorClass::LockTimeout);
-    let last: Vec<&Op> = session.sent.iter().rev().take(4).collect();
+    let last: Vec<&Op> = session.sent.iter().rev().take(5).collect();
     assert!(
-        matches!(last[..], [Op::Commit, Op::FailRun { .. }, Op::Begin { .. }, Op::Rollback]),
+        matches!(last[..], [Op::Commit, Op::FailRun { .. }, Op::Lock(_), Op::Begin { .. }, Op::Rollback]),
         "the record follows the rollback: {last:?}"
     );
 }

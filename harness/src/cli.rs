@@ -2,6 +2,7 @@
 
 pub mod common;
 pub mod doctor;
+pub mod explore;
 pub mod mutate;
 pub mod provisioning;
 pub mod recompute;
@@ -35,6 +36,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
     Mutate(mutate::Args),
+    /// Runs interleavings of SQL sessions on PostgreSQL, as its isolation-test specifications list them.
+    Explore(explore::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
     /// Shows which databases can be used here, and what each missing way would need.
@@ -52,6 +55,7 @@ impl Cli {
         match self.command {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
+            Command::Explore(args) => explore::run(args, context).await,
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
@@ -91,7 +95,7 @@ impl Failure {
 
     /// Somebody stopped it.
     pub fn interrupted() -> Self {
-        Self { exit: Exit::Interrupted, report: miette::miette!("interrupted; everything was cleaned up") }
+        Self { exit: Exit::Interrupted, report: miette::miette!("interrupted") }
     }
 }
 

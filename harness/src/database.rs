@@ -2,6 +2,7 @@
 //!
 //! Where the database comes from is `provision`'s business; what runs on it is not this module's.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use drift_engine::drift::Signal;
 use drift_engine::lock::LockStrategy;
 use drift_engine::op::{Op, Reply};
 use drift_engine::postgres::PgSession;
-use drift_engine::session::{Connect, DbError, Session, SessionId};
+use drift_engine::session::{Connect, DbError, ErrorClass, Kind, Operation, Session, SessionId};
 use drift_engine::sqlite::SqliteSession;
 
 use crate::history::{StoredEvent, StoredRun};
@@ -49,9 +50,21 @@ fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::E
 pub mod postgres;
 pub mod sqlite;
 
-/// How long a connection may take to open, and a statement to end, where nothing shorter was asked
-/// for. No task, and so no case, can hang for longer.
+/// How long a connection may take to open, and a statement to end, where nothing shorter was asked for.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long an answer may take: longer than [`STATEMENT_MAX`], so that a server that lives speaks
+/// first. No operation, and so no case, can hang for longer.
+pub const ANSWER_MAX: Duration = Duration::from_secs(40);
+
+/// Waits for an answer, at the most [`ANSWER_MAX`].
+async fn bounded<T>(during: Kind, answer: impl Future<Output = Result<T, DbError>>) -> Result<T, DbError> {
+    let message = || format!("no answer within {} s", ANSWER_MAX.as_secs());
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(DbError { class: ErrorClass::Lost, code: None, message: message(), during }),
+    }
+}
 
 /// One database, of either kind.
 #[derive(Clone, Debug)]
@@ -92,7 +105,7 @@ impl Database {
     /// The database cannot be read.
     pub async fn stored(&self) -> Result<(Vec<StoredRun>, Vec<StoredEvent>), DbError> {
         let runs = match self {
-            Self::Postgres(database) => database.stored_runs().await?,
+            Self::Postgres(database) => bounded(Kind::Read, database.stored_runs()).await?,
             Self::Sqlite(database) => database.stored_runs().await?,
         };
         let (mut session, mut events) = (self.connect().await?, Vec::new());
@@ -136,7 +149,7 @@ impl Connect for Database {
 impl Terminate for Database {
     async fn terminate(&self, session: SessionId) -> Result<(), DbError> {
         match self {
-            Self::Postgres(database) => database.terminate(session).await,
+            Self::Postgres(database) => bounded(Kind::Begin, database.terminate(session)).await,
             // A scenario that asks for it does not run on SQLite, which has no server to ask.
             Self::Sqlite(_) => unreachable!("terminating a session of SQLite was refused when the scenario was read"),
         }
@@ -164,10 +177,11 @@ impl Session for Driver {
     }
 
     async fn call(&mut self, op: Op) -> Result<Reply, DbError> {
+        let during = op.kind();
         match self {
-            Self::Postgres(session) => session.call(op).await,
+            Self::Postgres(session) => bounded(during, session.call(op)).await,
             Self::Sqlite(session, busy) => {
-                let result = session.call(op).await;
+                let result = bounded(during, session.call(op)).await;
                 busy.ended();
                 result
             }
@@ -187,14 +201,14 @@ pub enum Watcher {
 impl Watch for Watcher {
     async fn waits(&mut self, sessions: &[SessionId]) -> Result<Vec<(SessionId, Vec<SessionId>)>, DbError> {
         match self {
-            Self::Postgres(watcher) => watcher.waits(sessions).await,
+            Self::Postgres(watcher) => bounded(Kind::Read, watcher.waits(sessions)).await,
             Self::Sqlite(watcher) => Ok(watcher.waits(sessions)),
         }
     }
 
     async fn is_locked(&mut self, key: CustomerId) -> Result<Option<bool>, DbError> {
         match self {
-            Self::Postgres(watcher) => watcher.is_locked(key).await,
+            Self::Postgres(watcher) => bounded(Kind::Lock, watcher.is_locked(key)).await,
             Self::Sqlite(watcher) => watcher.is_locked().await.map(Some),
         }
     }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod database;
 pub mod exit;
 pub mod history;
+pub mod isolation;
 pub mod lens;
 pub mod load;
 pub mod model;

@@ -54,16 +54,23 @@ async fn run(cli: Cli) -> Exit {
     exit
 }
 
-/// Cancels at the first request to stop; the second one ends the process as the system would.
+/// Cancels at the first request to stop; the second one ends the process, cleaned up or not.
 async fn listen(cancel: CancellationToken) {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
         return;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if cancel.is_cancelled() {
+            let _ = writeln!(anstream::stderr(), "not cleaned up; the next start will do it");
+            #[expect(clippy::disallowed_methods, reason = "the clean-up that hangs is what is being left")]
+            std::process::exit(i32::from(Exit::Interrupted as u8));
+        }
+        cancel.cancel();
     }
-    cancel.cancel();
 }

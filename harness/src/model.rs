@@ -205,3 +205,61 @@ fn sqlstate(code: &str, during: Kind) -> DbError {
 fn rescode(code: i32, during: Kind) -> DbError {
     failure(ErrorClass::of_sqlite(code), &code.to_string(), during)
 }
+
+#[cfg(test)]
+mod tests {
+    use drift_engine::op::{Isolation, Lock, Strength, Wait};
+
+    use super::*;
+
+    const ONE: SessionId = SessionId(1);
+    const TWO: SessionId = SessionId(2);
+    const CUSTOMERS: [CustomerId; 2] = [CustomerId(1), CustomerId(2)];
+
+    fn begin(immediate: bool) -> Op {
+        Op::Begin { isolation: Isolation::ReadCommitted, immediate }
+    }
+
+    fn lock(customer: CustomerId) -> Op {
+        Op::Lock(Lock::Row { customer, strength: Strength::Update, wait: Wait::Block })
+    }
+
+    fn is_done(progress: &Progress) -> bool {
+        matches!(progress, Progress::Done(Ok(_)))
+    }
+
+    #[test]
+    fn who_waits_for_a_row_has_it_after_the_commit() {
+        let mut model = Model::new(Backend::Postgres, Rules::default(), CUSTOMERS);
+        assert!(is_done(&model.submit(ONE, &begin(false))));
+        assert!(is_done(&model.submit(ONE, &lock(CUSTOMERS[0]))));
+        assert_eq!(model.submit(TWO, &lock(CUSTOMERS[0])), Progress::Waits);
+        assert!(!model.can_advance(TWO));
+        assert_eq!(model.submit(ONE, &Op::Commit), Progress::Done(Ok(Reply::Committed)));
+        assert_eq!(model.poll(TWO), Progress::Done(Ok(Reply::Locked(true))));
+    }
+
+    #[test]
+    fn a_deadlock_has_a_circle_and_its_victim_frees_the_others() {
+        let mut model = Model::new(Backend::Postgres, Rules::default(), CUSTOMERS);
+        for (session, customer) in [ONE, TWO].into_iter().zip(CUSTOMERS) {
+            model.submit(session, &begin(false));
+            assert!(is_done(&model.submit(session, &lock(customer))));
+        }
+        assert_eq!(model.submit(ONE, &lock(CUSTOMERS[1])), Progress::Waits);
+        assert_eq!(model.deadlock(), BTreeSet::new());
+        assert_eq!(model.submit(TWO, &lock(CUSTOMERS[0])), Progress::Waits);
+        assert_eq!(model.deadlock(), BTreeSet::from([ONE, TWO]));
+        assert_eq!(model.abort_victim(TWO).class, ErrorClass::Deadlock);
+        assert_eq!(model.poll(ONE), Progress::Done(Ok(Reply::Locked(true))));
+    }
+
+    #[test]
+    fn a_second_writer_of_sqlite_waits_for_the_first() {
+        let mut model = Model::new(Backend::Sqlite, Rules::default(), CUSTOMERS);
+        assert!(is_done(&model.submit(ONE, &begin(true))));
+        assert_eq!(model.submit(TWO, &begin(true)), Progress::Waits);
+        assert!(is_done(&model.submit(ONE, &Op::Rollback)));
+        assert!(is_done(&model.poll(TWO)));
+    }
+}

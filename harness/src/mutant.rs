@@ -148,7 +148,9 @@ pub const ALL: &[Mutant] = &[
         summary: "no lock, and the unique violation is caught in a transaction that it has aborted",
         rewrite: Rewrite::CaughtViolation,
         postgres: unlocked("failed-run", None, CheckName::Accounted),
-        sqlite: not_here("harmless: a unique violation does not abort SQLite's transaction"),
+        sqlite: not_here(
+            "harmless: with one writer at a time nothing is violated, and SQLite's transaction would survive it",
+        ),
     },
     Mutant {
         name: "no-constraint",
@@ -170,6 +172,13 @@ pub const ALL: &[Mutant] = &[
         rewrite: Rewrite::DeleteOnFailure,
         postgres: locked("failing-task", CheckName::Accounted),
         sqlite: immediate("failing-task", CheckName::Accounted),
+    },
+    Mutant {
+        name: "forget-failure",
+        summary: "a task's failure is not recorded in its run",
+        rewrite: Rewrite::ForgetFailure,
+        postgres: locked("failure-recorded", CheckName::Accounted),
+        sqlite: immediate("failure-recorded", CheckName::Accounted),
     },
     Mutant {
         name: "fresh-run",

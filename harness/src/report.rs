@@ -28,7 +28,9 @@ pub struct Report {
     pub profile: String,
     /// The databases that were used.
     pub backends: Vec<BackendUsed>,
-    /// The cases, in the order in which they ran.
+    /// How many cases were to be run.
+    pub planned: usize,
+    /// The cases that were run, in that order.
     pub results: Vec<ResultRow>,
     /// What was left out because it makes no sense there.
     pub not_applicable: Vec<NotApplicable>,
@@ -193,18 +195,24 @@ impl Report {
             seed,
             profile: profile.to_owned(),
             backends: Vec::new(),
+            planned: 0,
             results: Vec::new(),
             not_applicable: Vec::new(),
             not_verified: Vec::new(),
         }
     }
 
-    /// Derives the verdict from the results: nothing run is no pass.
+    /// Whether cases are missing.
+    pub fn is_partial(&self) -> bool {
+        self.results.is_empty() || self.results.len() < self.planned
+    }
+
+    /// Derives the verdict from the results: nothing run is no pass, and nor is a part of what was to be run.
     pub fn conclude(&mut self) {
         let unmet = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
         self.verdict = if unmet(Word::Violation) || unmet(Word::Pass) {
             Word::Violation
-        } else if unmet(Word::Inconclusive) || self.results.is_empty() || !self.not_verified.is_empty() {
+        } else if unmet(Word::Inconclusive) || self.is_partial() || !self.not_verified.is_empty() {
             Word::Inconclusive
         } else {
             Word::Pass

@@ -230,8 +230,6 @@ pub struct FaultPlan {
     pub before: Kind,
     /// How it fails; [`Fault::Terminate`] on PostgreSQL only.
     pub action: Fault,
-    /// In how many of the task's tries, 1 to its `max_attempts`.
-    pub times: u32,
 }
 
 /// What is expected of some cases.

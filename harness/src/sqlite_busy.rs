@@ -2,20 +2,60 @@
 //!
 //! SQLite calls the handler of a connection exactly while another connection holds the lock that it
 //! needs (sqlite.org/c3ref/busy_handler.html). The handler sleeps as long as SQLite's own one would
-//! (`sqliteDefaultBusyCallback`), so that contention is as unfair as it is in production.
+//! (`sqliteDefaultBusyCallback`), so that contention is as unfair as it is in production; or it parks
+//! the connection until it is told to try again ([`install_parked`]), so that nothing depends on time.
 #![expect(unsafe_code, reason = "SQLite's busy handler is a C callback")]
 
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
+use tokio::sync::watch;
+
+/// What a busy handler does before it lets SQLite try again.
+#[derive(Debug)]
+enum Patience {
+    /// Sleeps, ever longer, until so much time has gone by.
+    Sleeps { timeout_ms: u64 },
+    /// Stays until it is told.
+    Parks(Parking),
+}
+
+/// Where a connection is parked.
+#[derive(Debug, Default)]
+struct Parking {
+    told: Mutex<Told>,
+    changed: Condvar,
+    /// How often the connection has been parked.
+    parked: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// How many of its parkings are over.
+    over: u64,
+    gives_up: bool,
+}
+
+impl Parking {
+    /// Parks the connection; returns whether it is to try again.
+    fn park(&self) -> bool {
+        let mut told = self.told.lock().expect("nobody panics while telling");
+        self.parked.send_modify(|parked| *parked += 1);
+        let parked = *self.parked.borrow();
+        while told.over < parked && !told.gives_up {
+            told = self.changed.wait(told).expect("nobody panics while telling");
+        }
+        !told.gives_up
+    }
+}
 
 /// What a connection's busy handler has to tell.
 #[derive(Debug)]
 pub struct Busy {
-    timeout_ms: u64,
+    patience: Patience,
     waiting: AtomicBool,
     waits: AtomicU64,
 }
@@ -31,6 +71,32 @@ impl Busy {
         self.waiting.store(false, Ordering::SeqCst);
     }
 
+    /// Hears of each time that the connection is parked, by their number so far; never, if it sleeps.
+    pub fn parkings(&self) -> watch::Receiver<u64> {
+        match &self.patience {
+            Patience::Sleeps { .. } => watch::Sender::new(0).subscribe(),
+            Patience::Parks(parking) => parking.parked.subscribe(),
+        }
+    }
+
+    /// Lets a parked connection try again.
+    pub fn try_again(&self) {
+        self.tell(|told, parked| told.over = parked);
+    }
+
+    /// Lets a parked connection, and from now on this one at every wait, end with SQLITE_BUSY.
+    pub fn give_up(&self) {
+        self.tell(|told, _| told.gives_up = true);
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Told, u64)) {
+        if let Patience::Parks(parking) = &self.patience {
+            let mut told = parking.told.lock().expect("nobody panics while telling");
+            what(&mut told, *parking.parked.borrow());
+            parking.changed.notify_all();
+        }
+    }
+
     /// How often the connection began to wait.
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::SeqCst)
@@ -38,11 +104,22 @@ impl Busy {
 
     /// What SQLite asks: it has called `count` times before for this lock; whether to try again.
     fn ask(&self, count: usize) -> bool {
+        match &self.patience {
+            Patience::Sleeps { timeout_ms } => self.sleep(count, *timeout_ms),
+            Patience::Parks(parking) => {
+                self.waits.fetch_add(u64::from(count == 0), Ordering::SeqCst);
+                self.waiting.store(true, Ordering::SeqCst);
+                parking.park()
+            }
+        }
+    }
+
+    fn sleep(&self, count: usize, timeout_ms: u64) -> bool {
         const DELAYS_MS: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
         let last = DELAYS_MS.len() - 1;
         let before: u64 =
             DELAYS_MS.iter().take(count).sum::<u64>() + DELAYS_MS[last] * count.saturating_sub(DELAYS_MS.len()) as u64;
-        let delay = DELAYS_MS[count.min(last)].min(self.timeout_ms.saturating_sub(before));
+        let delay = DELAYS_MS[count.min(last)].min(timeout_ms.saturating_sub(before));
         if delay == 0 {
             return false;
         }
@@ -77,7 +154,20 @@ extern "C" fn forget(state: *mut c_void) {
 /// The connection is closed.
 pub async fn install(connection: &mut SqliteConnection, timeout: Duration) -> Result<Arc<Busy>, sqlx::Error> {
     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    let busy = Arc::new(Busy { timeout_ms, waiting: AtomicBool::new(false), waits: AtomicU64::new(0) });
+    install_with(connection, Patience::Sleeps { timeout_ms }).await
+}
+
+/// Replaces the connection's busy handler by one that parks it, whenever it has to wait, until
+/// [`Busy::try_again`] or [`Busy::give_up`]. Who drops the connection while it is parked must give up first.
+///
+/// # Errors
+/// The connection is closed.
+pub async fn install_parked(connection: &mut SqliteConnection) -> Result<Arc<Busy>, sqlx::Error> {
+    install_with(connection, Patience::Parks(Parking::default())).await
+}
+
+async fn install_with(connection: &mut SqliteConnection, patience: Patience) -> Result<Arc<Busy>, sqlx::Error> {
+    let busy = Arc::new(Busy { patience, waiting: AtomicBool::new(false), waits: AtomicU64::new(0) });
     let mut handle = connection.lock_handle().await?;
     let raw = handle.as_raw_handle().as_ptr();
     let state = Arc::into_raw(Arc::clone(&busy)).cast_mut().cast::<c_void>();

@@ -18,7 +18,7 @@ pub async fn interfere(stage: &Stage, actor: ActorId, mut driver: Driver, task: 
     let mut log = stage.log(actor);
     let traced = Trace::new(&mut driver, &mut log, None);
     let mut session = Gated::new(traced, &stage.opening, actor, None, task.identity.customer);
-    // What fails here, fails on the record; the checks then find no deadlock, and say so.
+    // What fails here, fails on the record; then nothing is tried again, and retries-bounded says so.
     let _ = deadlock(stage, &mut session, task).await;
     let _ = session.call(Op::Rollback).await;
     stage.opening.finished(actor);

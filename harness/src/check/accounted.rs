@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use drift_engine::drift::Signal;
 use drift_engine::op::{Op, Reply};
 use drift_engine::protocol::TaskError;
 use drift_engine::run::{RunId, Status};
@@ -10,7 +11,7 @@ use drift_engine::session::ErrorClass;
 
 use crate::history::transactions::{End, Transaction};
 use crate::history::view::View;
-use crate::history::{Outcome, TaskId, TaskRecord};
+use crate::history::{Entry, Outcome, TaskId, TaskRecord};
 use crate::verdict::Verdict;
 
 use super::wording::{count, entries};
@@ -19,25 +20,25 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
     if let Some(violation) = unrecorded(view) {
         return violation;
     }
-    let (mut succeeded, mut failed, mut lost) = (0, 0, None);
+    let (mut succeeded, mut found, mut failed, mut open) = (0, 0, 0, None);
     for record in &view.history.tasks {
         match judge(view, record) {
             Fate::Succeeded => succeeded += 1,
+            Fate::FoundThere => found += 1,
             Fate::FailedAsIntended => failed += 1,
-            Fate::Lost => lost = Some(record.id),
+            Fate::Open(why) => open = Some(why),
             Fate::Wrong(violation) => return violation,
         }
     }
-    if let Some(violation) = wrong_status(view) {
+    if let Some(violation) = wrong_status(view).or_else(|| failure_not_recorded(view)) {
         return violation;
     }
-    match lost {
+    let elsewhere = if found > 0 { format!(", {found} found the same events there") } else { String::new() };
+    match open {
         _ if view.history.tasks.is_empty() => Verdict::inconclusive("there was no task"),
-        Some(task) => Verdict::inconclusive(format!(
-            "task {task} lost its connection, which the scenario did not ask for: that says nothing of the protocol"
-        )),
+        Some(why) => Verdict::inconclusive(why),
         None => Verdict::pass(format!(
-            "of {} {succeeded} succeeded with one committed write each, and {failed} failed as the scenario made them and left nothing",
+            "of {} {succeeded} succeeded with one committed write each{elsewhere}, and {failed} failed as the scenario made them and left nothing",
             count(view.history.tasks.len(), "task")
         )),
     }
@@ -61,9 +62,11 @@ fn unrecorded(view: &View<'_>) -> Option<Verdict> {
 
 enum Fate {
     Succeeded,
+    /// It succeeded without a write: the same events were there already.
+    FoundThere,
     FailedAsIntended,
-    /// The connection was lost, for no reason that the scenario gave.
-    Lost,
+    /// Nothing of the protocol follows from what became of it.
+    Open(String),
     Wrong(Verdict),
 }
 
@@ -81,7 +84,11 @@ fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
         ));
     }
     match &record.result {
+        Ok(_) if record.fault.is_some() && writes.len() == 1 => {
+            Fate::Open(format!("task {task} succeeded: the failure that was to be put into it never happened"))
+        }
         Ok(_) if writes.len() == 1 => Fate::Succeeded,
+        Ok(_) if all().any(|transaction| found_there(view, transaction)) => Fate::FoundThere,
         Ok(_) => Fate::Wrong(lost_write(view, task, all().last())),
         Err(error) => {
             if !matches!(error, TaskError::CommitUnknown(_))
@@ -96,6 +103,33 @@ fn judge(view: &View<'_>, record: &TaskRecord) -> Fate {
             failure(view, record, error)
         }
     }
+}
+
+/// Whether a transaction was committed whose write was refused because another task had written the
+/// same events before: a unique violation that a savepoint has undone. That a transaction goes on
+/// after one without a savepoint, on PostgreSQL, shows in the answer to its COMMIT.
+fn found_there(view: &View<'_>, transaction: &Transaction) -> bool {
+    let is_unique = |outcome: &Outcome| matches!(outcome, Outcome::Failed(error) if error.class == ErrorClass::Unique);
+    let wanted = within(view, transaction).find_map(|index| match view.entry(index) {
+        Entry { op: Op::WriteEvents { run, signals, .. }, outcome, .. } if is_unique(outcome) => Some((run, signals)),
+        _ => None,
+    });
+    let Some((run, wanted)) = wanted.filter(|_| transaction.committed()) else { return false };
+    let same = |found: &[&Signal]| found.len() == wanted.len() && found.iter().all(|one| wanted.contains(one));
+    let by_another = |write: u32| match &view.entry(write).op {
+        Op::WriteEvents { run: other, signals, .. } => other == run && same(&signals.iter().collect::<Vec<_>>()),
+        _ => false,
+    };
+    let of_run = view.history.end.events.iter().filter(|event| event.run == *run);
+    view.ledger.transactions.iter().any(|other| other.committed() && other.write.is_some_and(by_another))
+        || same(&of_run.map(|event| &event.signal).collect::<Vec<_>>())
+}
+
+/// The operations of a transaction.
+fn within(view: &View<'_>, transaction: &Transaction) -> impl Iterator<Item = u32> {
+    let all = view.entries_of(transaction.actor).iter().copied();
+    let (begin, last) = (transaction.begin, transaction.last);
+    all.filter(move |index| (begin..=last).contains(index))
 }
 
 /// A task that says that it succeeded, and of which nothing is there.
@@ -119,9 +153,7 @@ fn lost_write(view: &View<'_>, task: TaskId, last: Option<&Transaction>) -> Verd
 
 /// The first operation of a transaction that the database refused: on PostgreSQL, what aborted it.
 fn first_refusal(view: &View<'_>, transaction: &Transaction) -> Option<u32> {
-    let all = view.entries_of(transaction.actor);
-    let within = all.iter().filter(|&&index| (transaction.begin..=transaction.last).contains(&index));
-    within.copied().find(|&index| matches!(view.entry(index).outcome, Outcome::Failed(_)))
+    within(view, transaction).find(|&index| matches!(view.entry(index).outcome, Outcome::Failed(_)))
 }
 
 /// Whether a failure is what the scenario put into the task.
@@ -133,7 +165,14 @@ fn failure(view: &View<'_>, record: &TaskRecord, error: &TaskError) -> Fate {
     };
     match (class, record.fault) {
         (Some(ErrorClass::Lost | ErrorClass::Injected), Some(_)) => Fate::FailedAsIntended,
-        (Some(ErrorClass::Lost), None) => Fate::Lost,
+        (Some(ErrorClass::Lost), None) => Fate::Open(format!(
+            "task {} lost its connection, which the scenario did not ask for: that says nothing of the protocol",
+            record.id
+        )),
+        // A failure for a classified reason, after everything that was allowed: reported, not lost.
+        (Some(class), None) if class.is_retryable() && used_up(view, error) => {
+            Fate::Open(format!("task {} used up its tries: {error}", record.id))
+        }
         _ => {
             let last = view.transactions_of(record.id).last().map(|&index| &view.ledger.transactions[index as usize]);
             let refused = refused(view, record);
@@ -143,6 +182,11 @@ fn failure(view: &View<'_>, record: &TaskRecord, error: &TaskError) -> Fate {
             ))
         }
     }
+}
+
+/// Whether a task gave up only after as many tries as it may make.
+fn used_up(view: &View<'_>, error: &TaskError) -> bool {
+    matches!(error, TaskError::Database { attempts, .. } if *attempts >= view.history.meta.max_attempts)
 }
 
 /// The first refusal among the operations of a task's last attempt.
@@ -182,6 +226,24 @@ fn wrong_status(view: &View<'_>) -> Option<Verdict> {
     Some(Verdict::violation(sentence, entries(last_entry(record.id))))
 }
 
+/// A task that was made to fail, whose run, of which no task succeeded, does not say so.
+fn failure_not_recorded(view: &View<'_>) -> Option<Verdict> {
+    let records = || view.history.tasks.iter();
+    let record = records().find(|record| {
+        let failed =
+            matches!(&record.result, Err(TaskError::Database { error, .. }) if error.class == ErrorClass::Injected);
+        let succeeded = |other: &TaskRecord| other.identity == record.identity && other.result.is_ok();
+        let said =
+            view.history.end.runs.iter().any(|run| run.identity == record.identity && run.status == Status::Failed);
+        // What succeeded before the tasks is not in the record.
+        let before = view.history.end.events.iter().any(|event| event.customer == record.identity.customer);
+        failed && !records().any(succeeded) && !said && !before
+    })?;
+    let last = view.transactions_of(record.id).last().map(|&index| view.ledger.transactions[index as usize].last);
+    let sentence = format!("task {} failed, no task of its run succeeded, and no run says failed", record.id);
+    Some(Verdict::violation(sentence, entries(last)))
+}
+
 /// The transaction that created a run, or may have.
 fn opened<'v>(view: &'v View<'_>, run: &RunId) -> Option<&'v Transaction> {
     view.ledger.transactions.iter().filter(|transaction| transaction.maybe_committed()).find(|transaction| {
@@ -201,7 +263,7 @@ mod tests {
     use crate::check::CheckName::Accounted;
     use crate::check::twins::{assert_inconclusive, assert_pass, assert_violation, contended};
     use crate::history::build::Build;
-    use crate::history::{Fault, History, TaskId};
+    use crate::history::{Fault, History, StoredRun, TaskId};
 
     #[test]
     fn one_commit_a_task_passes() {
@@ -239,6 +301,49 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_used_up_its_tries_says_nothing_of_the_protocol() {
+        let mut history = refused(ErrorClass::LockTimeout, None).finish();
+        assert_violation(Accounted, &history, "is lost: lock timeout");
+        let last = history.tasks.last_mut().unwrap();
+        if let Err(TaskError::Database { attempts, .. }) = &mut last.result {
+            *attempts = history.meta.max_attempts;
+        }
+        assert_inconclusive(Accounted, &history, "used up its tries");
+    }
+
+    #[test]
+    fn a_fault_that_never_fired_is_inconclusive() {
+        let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+        let task = b.task(0, 1);
+        b.run(task);
+        b.record(task).fault = Some(Fault::Fail);
+        assert_inconclusive(Accounted, &b.finish(), "never happened");
+    }
+
+    #[test]
+    fn a_failure_that_no_run_says_is_a_violation() {
+        let alone = |status: Option<Status>| {
+            let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
+            let task = b.task(0, 1);
+            b.enter(task);
+            let commit = b.send(task, Op::Commit);
+            let error = b.refuse(commit, ErrorClass::Injected);
+            b.call(task, Op::Rollback, Reply::RolledBack);
+            b.record(task).fault = Some(Fault::Fail);
+            b.fail(task, error);
+            let mut history = b.finish();
+            history.end.events.clear();
+            let identity = history.tasks[0].identity;
+            let id = identity.default_run_id();
+            history.end.runs =
+                status.map(|status| StoredRun { id, identity, fresh: false, status }).into_iter().collect();
+            history
+        };
+        assert_violation(Accounted, &alone(None), "no run says failed");
+        assert_pass(Accounted, &alone(Some(Status::Failed)));
+    }
+
+    #[test]
     fn a_success_whose_commit_was_answered_with_rollback_is_lost() {
         let mut b = Build::new(LockStrategy::RowNoKey, 1, 0);
         let task = b.task(0, 1);
@@ -247,6 +352,36 @@ mod tests {
         b.call(task, Op::Commit, Reply::RolledBack);
         b.succeed(task);
         assert_violation(Accounted, &b.finish(), "answered with ROLLBACK");
+    }
+
+    /// A task whose write is refused since another's events are there, and which commits without it.
+    fn caught(strategy: LockStrategy, by_savepoint: bool, same: bool) -> History {
+        let mut b = Build::new(strategy, 2, 0);
+        let [first, second] = [b.task(0, 1), b.task(1, 1)];
+        b.run(first);
+        b.enter(second);
+        b.open(second);
+        b.read(second);
+        if by_savepoint {
+            b.call(second, Op::Savepoint, Reply::Done);
+        }
+        let write = if same { b.write(second) } else { b.write_of(second, [].into()) };
+        b.refuse(write, ErrorClass::Unique);
+        if by_savepoint {
+            b.call(second, Op::RollbackTo, Reply::Done);
+        }
+        b.call(second, Op::Commit, if by_savepoint { Reply::Committed } else { Reply::RolledBack });
+        b.succeed(second);
+        b.finish()
+    }
+
+    #[test]
+    fn a_unique_violation_that_a_savepoint_undid_passes_where_the_events_are_the_same() {
+        for strategy in [LockStrategy::RowNoKey, LockStrategy::Constraint] {
+            assert_pass(Accounted, &caught(strategy, true, true));
+            assert_violation(Accounted, &caught(strategy, true, false), "holds no write of events");
+            assert_violation(Accounted, &caught(strategy, false, true), "answered with ROLLBACK");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::history::view::View;
 use crate::history::{Entry, Outcome, Role};
 use crate::verdict::Verdict;
 
-use super::sections::Sections;
+use super::sections::{Section, Sections};
 use super::waits::{Sample, latest, samples};
 use super::wording::{count, entries, performer};
 
@@ -63,8 +63,10 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
 fn blocked(view: &View<'_>, sections: &Sections, sample: &Sample<'_>) -> Option<Verdict> {
     let one_writer = view.history.meta.backend == Backend::Sqlite;
     for (waiter, blockers) in sample.waits.iter().filter(|(waiter, _)| view.role(*waiter) == Some(Role::Bystander)) {
-        if one_writer && let Some(section) = sections.covering_any(sample.from, sample.until) {
-            let waiting = latest(view, *waiter, sample.until);
+        let waiting = latest(view, *waiter, sample.until);
+        // An insert that was answered before the section ended had been done before it began.
+        let outlasted = |section: &&Section| waiting.is_some_and(|entry| view.entry(entry).returned >= section.until);
+        if one_writer && let Some(section) = sections.covering_any(sample.from, sample.until).filter(outlasted) {
             return Some(Verdict::violation(
                 format!(
                     "bystander {waiter} waited, by SQLite's own word, while task {} held the write lock",
@@ -75,7 +77,6 @@ fn blocked(view: &View<'_>, sections: &Sections, sample: &Sample<'_>) -> Option<
         }
         let through = sample.waited_for(view, *waiter);
         if let Some(&worker) = blockers.iter().chain(&through).find(|actor| view.is_worker(**actor)) {
-            let waiting = latest(view, *waiter, sample.until);
             let blocking = latest(view, worker, sample.from);
             let task = blocking.and_then(|entry| view.entry(entry).task);
             return Some(Verdict::violation(

@@ -11,7 +11,7 @@ use drift_engine::op::Op;
 use drift_engine::run::{Identity, RunId};
 
 use crate::history::view::View;
-use crate::history::{StoredEvent, StoredRun};
+use crate::history::{StoredEvent, StoredRun, TaskRecord};
 use crate::verdict::Verdict;
 
 use super::wording::{count, entries};
@@ -53,16 +53,19 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
             );
         }
     }
-    let mut successes: BTreeMap<Identity, usize> = BTreeMap::new();
+    let mut successes: BTreeMap<Identity, Vec<&TaskRecord>> = BTreeMap::new();
     for record in view.history.tasks.iter().filter(|record| record.result.is_ok()) {
-        *successes.entry(record.identity).or_default() += 1;
+        successes.entry(record.identity).or_default().push(record);
     }
-    let most = successes.values().copied().max().unwrap_or(0);
+    let most = successes.values().map(Vec::len).max().unwrap_or(0);
     if end.events.is_empty() {
         return Verdict::inconclusive("no event was left, so none could be there twice");
     }
     if most < 2 {
         return Verdict::inconclusive("no two tasks of the same customer, date and policy succeeded");
+    }
+    if !successes.into_values().any(overlapped) {
+        return Verdict::inconclusive("no two tasks of the same customer, date and policy ran at the same time");
     }
     Verdict::pass(format!(
         "{} of {} have different keys, after up to {} succeeded for the same customer, date and policy",
@@ -70,6 +73,12 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
         count(end.runs.len(), "run"),
         count(most, "task")
     ))
+}
+
+/// Whether two of these tasks ran at the same time.
+fn overlapped(mut tasks: Vec<&TaskRecord>) -> bool {
+    tasks.sort_by_key(|record| record.started);
+    tasks.windows(2).any(|pair| pair[1].started < pair[0].finished)
 }
 
 /// The first two answered writes of an event to one of these runs.

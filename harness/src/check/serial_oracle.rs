@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Signal;
-use drift_engine::op::Op;
+use drift_engine::op::{Op, Reply};
 use drift_engine::run::RunId;
 
 use crate::history::Tick;
@@ -17,6 +17,7 @@ use crate::history::view::View;
 use crate::oracle;
 use crate::verdict::Verdict;
 
+use super::freshness::promised_before;
 use super::wording::{count, entries, sent};
 
 /// What the oracle last said of each customer. Reads that show the same mostly follow each other,
@@ -139,11 +140,24 @@ pub(super) fn candidates<'v>(view: &'v View<'_>) -> BTreeMap<&'v RunId, Vec<&'v 
     }
     for transactions in runs.values_mut() {
         let certain = || transactions.iter().filter(|transaction| transaction.committed());
-        let last_sent = certain().map(|transaction| view.entry(transaction.last).invoked).max();
+        let last_sent = certain().map(|transaction| follows(view, transaction)).max();
         let last_granted = certain().filter_map(|transaction| lock_of(view, transaction)).map(|hold| hold.from).max();
         transactions.retain(|transaction| !before(view, transaction, last_sent, last_granted));
     }
     runs
+}
+
+/// Whoever committed before this came before the transaction: normally its COMMIT. Where nothing
+/// excludes others, one that changed nothing may stand anywhere after its snapshot in a serial order.
+fn follows(view: &View<'_>, transaction: &Transaction) -> Tick {
+    let written = transaction.write.and_then(|write| view.entry(write).outcome.ok());
+    let unchanged = matches!(written, Some(Reply::Written(changes)) if changes.is_none());
+    match transaction.basis {
+        Some(read) if unchanged && !view.history.meta.strategy.promises().exclusion => {
+            promised_before(view, transaction, read)
+        }
+        _ => view.entry(transaction.last).invoked,
+    }
 }
 
 /// The lock that excludes its like, under which a transaction sent its COMMIT.

@@ -1,7 +1,7 @@
 //! What `verify` and `mutate` share: their options, the start of the databases, progress, the report.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub struct SuiteArgs {
     /// Print what would run, and stop.
     #[arg(long)]
     pub list: bool,
-    /// Begin no further case after this many seconds.
+    /// End after this many seconds: a case that has begun is left, and no further one begun.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub time_limit: Option<u64>,
     /// The root of everything random: a number, or `random`. Default: each scenario's own.
@@ -77,7 +77,7 @@ pub struct SuiteArgs {
     /// How the result is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
-    /// The directory for the report and the histories. Default: target/driftlock/<run>.
+    /// The directory for the report and the histories. Default: one of its own in target/driftlock.
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -111,22 +111,32 @@ impl SuiteArgs {
     }
 
     /// Whether a case's name is asked for.
-    pub fn wants(&self, name: &str, backend: Backend) -> bool {
-        (self.filter.is_empty() || self.filter.iter().any(|text| name.contains(text.as_str())))
-            && self.backend.is_none_or(|wanted| wanted == backend)
+    ///
+    /// A filter that is one of `names` means that one only; any other one is looked for within them.
+    pub fn wants(&self, name: &str, backend: Backend, names: &[&str]) -> bool {
+        let means = |text: &String| match names.contains(&text.as_str()) {
+            true => name == text,
+            false => name.contains(text.as_str()),
+        };
+        (self.filter.is_empty() || self.filter.iter().any(means)) && self.backend.is_none_or(|wanted| wanted == backend)
     }
 
     /// The options that a replay of one case must repeat.
     fn repeated(&self) -> String {
         let mut words = String::new();
         if self.postgres.postgres != PostgresChoice::Auto {
-            words.push_str(&format!(" --postgres '{}'", self.postgres.postgres));
+            words.push_str(&format!(" --postgres {}", quoted(&self.postgres.postgres.to_string())));
         }
         if let Some(directory) = &self.postgres.pg_bin {
-            words.push_str(&format!(" --pg-bin '{}'", directory.display()));
+            words.push_str(&format!(" --pg-bin {}", quoted(&directory.display().to_string())));
         }
         words
     }
+}
+
+/// A word as a shell reads it back.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The words of a command that select one case.
@@ -151,6 +161,8 @@ pub async fn run(
     let run = run_name(&report.command);
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let mut report = report;
+    report.planned = cases.len();
     let mut progress = Progress { bar: bar(cases.len() as u64), args, replay, directory: &directory, report };
     let mut databases = BTreeMap::new();
     let ended = run_cases(args, &run, cases, &mut databases, &mut progress, context).await;
@@ -161,21 +173,33 @@ pub async fn run(
         }
     }
     let mut report = progress.report;
-    let exit = ended?;
     report.conclude();
-    directory.report(&report).map_err(unwritable)?;
-    match args.format {
-        Format::Text => terminal::write(&report, context.out)?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, &report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
-        }
+    if report.is_partial() && report.not_verified.is_empty() {
+        let run = report.results.len();
+        report.not_verified.push(format!("the run ended after {run} of {} cases", report.planned));
+    }
+    // Where nothing could be run there is nothing to report.
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.report(&report).map_err(unwritable)?;
+    }
+    let exit = ended?;
+    let printed = match args.format {
+        Format::Text => terminal::write(&report, context.out),
+        Format::Json => serde_json::to_writer_pretty(&mut *context.out, &report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(context.out)),
+    };
+    match printed.and_then(|()| context.out.flush()) {
+        // Whoever reads has seen enough; the answer stands.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        printed => printed?,
     }
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(&report)))
 }
 
-fn verdict_exit(report: &Report) -> Exit {
+/// The exit code that a report's verdict comes to.
+pub fn verdict_exit(report: &Report) -> Exit {
     match report.verdict {
         Word::Pass => Exit::Met,
         Word::Violation => Exit::Violated,
@@ -220,20 +244,23 @@ async fn run_cases(
         return Err(Failure::environment(miette::Report::from_err(error)));
     }
     for (backend, error) in missing {
-        progress.report.not_verified.push(format!("{backend}: {}", flat(&error.to_string())));
+        progress.report.not_verified.push(format!("{backend}: {}", flat(&error)));
     }
     let limit = args.time_limit.map(Duration::from_secs);
     match suite::run(cases, databases, limit, &context.cancel, progress).await.map_err(unwritable)? {
         Ok(0) => Ok(Exit::Met),
         Ok(left) => {
             let total = cases.len();
-            progress.report.not_verified.push(format!("{left} of {total} cases were not begun within the time limit"));
+            progress
+                .report
+                .not_verified
+                .push(format!("{left} of {total} cases have not come to an end within the time limit"));
             Ok(Exit::Met)
         }
         Err(SuiteError::Interrupted) => Err(Failure::interrupted()),
         Err(SuiteError::Prepare { source, .. }) if source.is_usage() => Err(Failure::usage(to_report(source))),
         Err(error) => {
-            progress.report.not_verified.push(flat(&error.to_string()));
+            progress.report.not_verified.push(flat(&error));
             Ok(Exit::Environment)
         }
     }
@@ -243,9 +270,16 @@ fn to_report(error: PrepareError) -> miette::Report {
     miette::Report::from_err(error)
 }
 
-/// One line of several.
-fn flat(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// An error with what caused it, in one line.
+fn flat(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string) {
+        // Many errors repeat their cause.
+        if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 async fn start(
@@ -311,6 +345,11 @@ impl Progress<'_> {
     fn replay(&self, case: &Case<'_>, row: &ResultRow) -> String {
         let Replay { command, with_strategy } = self.replay;
         let strategy = if *with_strategy { format!(" --strategy {}", case.strategy) } else { String::new() };
+        // `mutate` selects by mutant; the protocol as it ships is a matter of `verify`.
+        let (command, strategy) = match case.mutant {
+            None => (if *command == "mutate" { "verify" } else { *command }, format!(" --strategy {}", case.strategy)),
+            Some(_) => (*command, strategy),
+        };
         format!(
             "driftlock {command} --filter {} --backend {}{strategy} --seed {}{}",
             row.name,
@@ -337,8 +376,14 @@ impl Observer for Progress<'_> {
         if case.mutant.is_none() && self.report.command == "verify" {
             self.report.not_applicable.extend(not_applicable);
         }
-        self.report.conclude();
-        self.directory.report(&self.report)?;
+        // Should nothing come after this, it must not read as a run that passed.
+        let mut so_far = self.report.clone();
+        let (ended, total) = (so_far.results.len(), so_far.planned);
+        if so_far.is_partial() {
+            so_far.not_verified.push(format!("the run has not come to its end: {ended} of {total} cases have"));
+        }
+        so_far.conclude();
+        self.directory.report(&so_far)?;
         self.bar.inc(1);
         Ok(())
     }

@@ -57,8 +57,9 @@ fn cases<'a>(
     not_applicable: &mut Vec<NotApplicable>,
 ) -> Vec<Case<'a>> {
     let (mut sound, mut broken): (Vec<Case<'a>>, Vec<Case<'a>>) = (Vec::new(), Vec::new());
+    let names: Vec<&str> = mutant::ALL.iter().map(|mutant| mutant.name).collect();
     for backend in Backend::ALL {
-        for mutant in mutant::ALL.iter().filter(|mutant| args.wants(mutant.name, backend)) {
+        for mutant in mutant::ALL.iter().filter(|mutant| args.wants(mutant.name, backend, &names)) {
             match mutant.on(backend) {
                 Stance::NotApplicable { reason } => not_applicable.push(NotApplicable {
                     name: mutant.name.to_owned(),

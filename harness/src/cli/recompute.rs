@@ -228,7 +228,7 @@ impl Job {
         for (customer, id) in chosen {
             progress.say(format!("recomputing customer {} of {}", outcomes.len() + 1, loaded.customers.len()));
             let identity = Identity { customer: id, as_of: self.as_of, policy: self.policy };
-            let task = Task { identity, run: self.run.clone(), strategy: self.strategy, retry: Retry::default() };
+            let task = Task { identity, run: self.run.clone(), strategy: self.strategy, retry: Retry::seeded(0) };
             let recomputed = protocol::recompute(session, &task).await;
             let recomputed = recomputed.map_err(|error| refused(&format!("recompute {customer:?}"), &error))?;
             let read = session.call(Op::ReadEvents { run: recomputed.run.clone() }).await;

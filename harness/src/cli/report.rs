@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::common::Format;
+use super::common::{Format, verdict_exit};
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::directory::RunDirectory;
-use crate::report::{SCHEMA_VERSION, terminal};
+use crate::report::terminal;
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,19 +19,13 @@ pub struct Args {
     pub format: Format,
 }
 
-/// Runs the command; the exit code is 0 whatever the report says.
+/// Runs the command; the exit code is that of the report's verdict.
 ///
 /// # Errors
 /// There is no report, or it is of another version.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let report =
         RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
-    if report.schema_version != SCHEMA_VERSION {
-        let found = report.schema_version;
-        return Err(Failure::usage(miette::miette!(
-            "the report has format version {found}; this program reads version {SCHEMA_VERSION}"
-        )));
-    }
     match args.format {
         Format::Text => terminal::write(&report, context.out)?,
         Format::Json => {
@@ -39,5 +33,5 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             writeln!(context.out)?;
         }
     }
-    Ok(Exit::Met)
+    Ok(verdict_exit(&report))
 }

@@ -45,10 +45,11 @@ pub fn parse_strategy(text: &str) -> Result<LockStrategy, String> {
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let scenarios = scenarios(&args.paths)?;
     let seed = args.suite.seed(context)?;
+    let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     let cases: Vec<Case<'_>> = scenarios
         .iter()
         .flat_map(|scenario| scenario.cases().map(move |(backend, strategy)| (scenario, backend, strategy)))
-        .filter(|(scenario, backend, _)| args.suite.wants(&scenario.name, *backend))
+        .filter(|(scenario, backend, _)| args.suite.wants(&scenario.name, *backend, &names))
         .filter(|(.., strategy)| args.strategy.is_none_or(|wanted| wanted == *strategy))
         .map(|(scenario, backend, strategy)| Case {
             scenario,
@@ -70,7 +71,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         }
         return Ok(Exit::Met);
     }
-    let paths: String = args.paths.iter().map(|path| format!(" '{}'", path.display())).collect();
+    let paths: String =
+        args.paths.iter().map(|path| format!(" {}", common::quoted(&path.display().to_string()))).collect();
     let replay = Replay { command: &format!("verify{paths}"), with_strategy: true };
     common::run(&args.suite, &replay, &cases, Report::new("verify", seed, "none"), context).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::lock::LockStrategy;
-use drift_engine::postgres::{ADVISORY_BASE, PgSession, classify};
+use drift_engine::postgres::{PgSession, advisory_key, classify};
 use drift_engine::session::{DbError, ErrorClass, Kind, SessionId};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -126,12 +126,14 @@ pub struct PgWatcher {
 }
 
 impl PgWatcher {
-    /// `pg_blocking_pids` needs the lock manager to itself: it is called for waiters only.
+    /// `pg_blocking_pids` needs the lock manager to itself: it is called for waiters only. A wait for a
+    /// relation to be extended is a heavyweight lock too, and says nothing of whose rows it is about.
     pub(super) async fn waits(&mut self, sessions: &[SessionId]) -> Result<Vec<(SessionId, Vec<SessionId>)>, DbError> {
         let pids: Vec<i32> = sessions.iter().filter_map(|session| i32::try_from(session.0).ok()).collect();
         let rows: Vec<(i32, Vec<i32>)> = sqlx::query_as(
             "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity \
-             WHERE pid = ANY($1::int[]) AND wait_event_type = 'Lock'",
+             WHERE pid = ANY($1::int[]) AND wait_event_type = 'Lock' \
+               AND wait_event IN ('transactionid', 'tuple', 'advisory', 'spectoken')",
         )
         .bind(pids)
         .fetch_all(&mut self.connection)
@@ -150,7 +152,7 @@ impl PgWatcher {
             LockStrategy::RowNoKey => "SELECT id FROM customers WHERE id = $1::bigint FOR NO KEY UPDATE NOWAIT",
             LockStrategy::Advisory => {
                 let granted: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1::bigint)")
-                    .bind(ADVISORY_BASE + key.0)
+                    .bind(advisory_key(key))
                     .fetch_one(&mut self.connection)
                     .await
                     .map_err(|error| classify(error, Kind::Lock))?;

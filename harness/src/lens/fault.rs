@@ -18,12 +18,10 @@ pub trait Terminate: Send + Sync {
 /// Which failure, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Before the first operation of this kind that is not preceded by a read.
+    /// Before the first operation of this kind that follows a read in its transaction.
     pub before: Kind,
     /// What happens there.
     pub fault: Fault,
-    /// How many times, one an attempt.
-    pub times: u32,
 }
 
 /// A session in which the planned failure happens.
@@ -51,9 +49,8 @@ impl<S: Session, T: Terminate> Session for Faulty<'_, S, T> {
 
     async fn call(&mut self, op: S::Op) -> Result<S::Reply, DbError> {
         let kind = op.kind();
-        let due = self.plan.as_mut().filter(|plan| plan.times > 0 && plan.before == kind && self.has_read);
+        let due = self.plan.take_if(|plan| plan.before == kind && self.has_read);
         if let Some(plan) = due {
-            plan.times -= 1;
             match plan.fault {
                 Fault::Fail => {
                     return Err(DbError {

@@ -42,6 +42,8 @@ pub enum Rewrite {
     KeepStale,
     /// A failed task deletes the run's events.
     DeleteOnFailure,
+    /// A failure is not recorded in the run.
+    ForgetFailure,
     /// Each task opens a run of its own.
     FreshRun,
     /// `SKIP LOCKED`, and a skipped task reports success.
@@ -150,6 +152,10 @@ impl<S: Session<Op = Op, Reply = Reply>> Session for Mutated<'_, S> {
             (Rewrite::DeleteOnFailure, op @ Op::FailRun { .. }) => {
                 self.delete_events(&op).await?;
                 self.inner.call(op).await
+            }
+            (Rewrite::ForgetFailure, Op::FailRun { .. }) => {
+                self.altered();
+                Ok(Reply::Done)
             }
             (Rewrite::FreshRun, Op::OpenRun { identity, .. }) => {
                 self.altered();

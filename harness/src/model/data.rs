@@ -38,7 +38,8 @@ impl RunRow {
             && (!self.fresh || self.id == other.id)
     }
 
-    pub(super) fn stored(&self) -> StoredRun {
+    /// As a history records it.
+    pub fn stored(&self) -> StoredRun {
         StoredRun { id: self.id.clone(), identity: self.identity, fresh: self.fresh, status: self.status }
     }
 }
@@ -60,7 +61,8 @@ impl EventRow {
         self.customer == other.customer && self.run == other.run && self.signal.key() == other.signal.key()
     }
 
-    pub(super) fn stored(&self) -> StoredEvent {
+    /// As a history records it.
+    pub fn stored(&self) -> StoredEvent {
         StoredEvent { customer: self.customer, run: self.run.clone(), signal: self.signal.clone() }
     }
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL: row versions, row locks, advisory locks, and the engine's statements on them.
 
 mod action;
+mod event;
 mod locking;
 mod statement;
 mod store;

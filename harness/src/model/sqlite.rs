@@ -21,12 +21,16 @@ const BUSY: i32 = 5;
 const BUSY_SNAPSHOT: i32 = 517;
 const ERROR: i32 = 1;
 
+/// The id of an event, by which it is withdrawn.
+type EventId = u64;
+
 /// What the file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Tables {
     customers: BTreeSet<CustomerId>,
     runs: Vec<RunRow>,
-    events: Vec<EventRow>,
+    events: BTreeMap<EventId, EventRow>,
+    next_event: EventId,
     claims: Vec<(CustomerId, Arc<Claim>)>,
 }
 
@@ -143,6 +147,11 @@ impl SqliteModel {
             return Ok(Step::Done(Ok(running.answer())));
         };
         if !statement.writes() {
+            let is_taken = self.writer.is_some_and(|writer| writer != session);
+            if is_taken && !self.rules.holds(Rule::ReadersDoNotWait) {
+                running.statements.push_front(statement);
+                return Ok(Step::Waits);
+            }
             let tables = self.read(session);
             statement.read(&tables, running);
             return Ok(self.more(running));
@@ -169,10 +178,10 @@ impl SqliteModel {
             }
             Op::Begin { .. } if is_open => return Err(rescode(ERROR, kind)),
             Op::Begin { immediate, .. } => {
-                if *immediate && rules.holds(Rule::ImmediateWritesAtOnce) || !rules.holds(Rule::DeferredTakesNothing) {
-                    if let Writing::Waits = self.write(session, kind)? {
-                        return Ok(Some(Step::Waits));
-                    }
+                let writes =
+                    *immediate && rules.holds(Rule::ImmediateWritesAtOnce) || !rules.holds(Rule::DeferredTakesNothing);
+                if writes && let Writing::Waits = self.write(session, kind)? {
+                    return Ok(Some(Step::Waits));
                 }
                 let view = (self.writer == Some(session)).then(|| self.fresh_view());
                 self.state(session).transaction = Some(Transaction { view, savepoints: Vec::new() });
@@ -321,7 +330,7 @@ impl SqliteModel {
 
     pub(super) fn committed(&self) -> Committed {
         let Tables { runs, events, claims, .. } = &*self.committed;
-        let (mut runs, mut events) = (runs.clone(), events.clone());
+        let (mut runs, mut events) = (runs.clone(), events.values().cloned().collect::<Vec<_>>());
         runs.sort_by(|a, b| a.id.cmp(&b.id));
         events.sort_by_key(|event| (event.run.clone(), event.signal.key()));
         let mut counts: BTreeMap<CustomerId, u64> = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Report, ResultRow, junit};
+use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
 /// A directory for the outputs of one run.
@@ -16,7 +16,7 @@ pub struct RunDirectory {
 
 /// Why an output could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write {}: {source}", path.display())]
+#[error("failed to write {}", path.display())]
 pub struct WriteError {
     /// Where.
     pub path: PathBuf,
@@ -25,13 +25,61 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
+/// Why a report could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be read.
+    #[error("failed to read {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no report.
+    #[error("{} is no report of driftlock: {source}", path.display())]
+    Format {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It was written by another version.
+    #[error("{} has format version {found}; this program reads version {SCHEMA_VERSION}", path.display())]
+    Version {
+        /// Where.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+}
+
+/// What every version of a report has.
+#[derive(serde::Deserialize)]
+struct Header {
+    schema_version: u32,
+}
+
 impl RunDirectory {
-    /// Makes the directory, and the ones above it.
+    /// Makes the directory, and the ones above it. What an earlier run wrote there is removed: a run
+    /// that comes to nothing must not seem to have left it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be made, or not be cleared.
     pub fn create(path: PathBuf) -> Result<Self, WriteError> {
-        fs::create_dir_all(&path).map_err(|source| WriteError { path: path.clone(), source })?;
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| WriteError { path, source }
+        };
+        fs::create_dir_all(&path).map_err(fail(&path))?;
+        for entry in fs::read_dir(&path).map_err(fail(&path))? {
+            let file = entry.map_err(fail(&path))?.path();
+            if is_output(&file) {
+                fs::remove_file(&file).map_err(fail(&file))?;
+            }
+        }
         Ok(Self { path })
     }
 
@@ -65,12 +113,20 @@ impl RunDirectory {
     /// Reads a report that was written before.
     ///
     /// # Errors
-    /// There is none, or it is of another version.
-    pub fn read(path: &Path) -> Result<Report, WriteError> {
-        let file = path.join("report.json");
-        let fail = |source| WriteError { path: file.clone(), source };
-        let text = fs::read(&file).map_err(fail)?;
-        serde_json::from_slice(&text).map_err(|error| fail(error.into()))
+    /// See [`ReadError`].
+    pub fn read(directory: &Path) -> Result<Report, ReadError> {
+        let path = directory.join("report.json");
+        let unreadable = |source| ReadError::Io { path: path.clone(), source };
+        // A pipe would be waited for without end.
+        if !path.metadata().map_err(unreadable)?.is_file() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+        }
+        let text = fs::read(&path).map_err(unreadable)?;
+        let format = |source| ReadError::Format { path: path.clone(), source };
+        match serde_json::from_slice(&text).map_err(format)? {
+            Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
+            Header { schema_version: found } => Err(ReadError::Version { path, found }),
+        }
     }
 
     fn write(
@@ -85,6 +141,16 @@ impl RunDirectory {
         });
         written.map_err(|source| WriteError { path, source })
     }
+}
+
+/// Whether a run directory's file is one that [`RunDirectory`] writes.
+fn is_output(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
+    name == "report.json"
+        || name == "junit.xml"
+        || of_a_case("history-", ".jsonl")
+        || of_a_case("counterexample-", ".json")
 }
 
 fn slug(row: &ResultRow) -> String {

@@ -111,12 +111,7 @@ impl ArrivalsDraft {
 
 impl FaultDraft {
     fn build(&self) -> Option<FaultPlan> {
-        Some(FaultPlan {
-            task: value(&self.task)?,
-            before: value(&self.before)?,
-            action: value(&self.action)?,
-            times: value(&self.times)?,
-        })
+        Some(FaultPlan { task: value(&self.task)?, before: value(&self.before)?, action: value(&self.action)? })
     }
 }
 

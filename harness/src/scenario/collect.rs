@@ -17,7 +17,7 @@ pub enum CollectError {
     #[diagnostic(transparent)]
     File(#[from] LoadError),
     /// A directory cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Directory {
         /// Which one.
         path: PathBuf,

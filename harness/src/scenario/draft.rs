@@ -19,8 +19,8 @@ use super::{Arrival, Before, Journal, Keys, RunPlan, Until};
 use crate::check::CheckName;
 use crate::history::Fault;
 
-/// The longest time that a file may name, in milliseconds: 10 minutes.
-const MS_MAX: u64 = 600_000;
+/// The longest wait for a lock, in milliseconds: well below what bounds every statement.
+const WAIT_MS_MAX: u64 = 20_000;
 
 pub(super) struct Draft {
     pub name: Read<String>,
@@ -91,7 +91,6 @@ pub(super) struct FaultDraft {
     pub task: Read<u32>,
     pub before: Read<Kind>,
     pub action: Read<Fault>,
-    pub times: Read<u32>,
 }
 
 pub(super) struct ExpectDraft {
@@ -260,7 +259,7 @@ fn run(section: &mut Section<'_>) -> Read<RunPlan> {
 
 fn session(section: &mut Section<'_>) -> SessionDraft {
     let ms = |least| {
-        let read = value::integer(least..=MS_MAX);
+        let read = value::integer(least..=WAIT_MS_MAX);
         move |value: &DeValue<'_>| read(value).map(Duration::from_millis)
     };
     let journal = value::word([("wal", Journal::Wal), ("delete", Journal::Delete)]);
@@ -286,7 +285,6 @@ fn fault(section: &mut Section<'_>) -> FaultDraft {
             Fault::Fail,
             value::word([("fail", Fault::Fail), ("terminate", Fault::Terminate)]),
         ),
-        times: section.or("times", 1, value::number(1..=100)),
     }
 }
 

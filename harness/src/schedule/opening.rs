@@ -48,7 +48,7 @@ pub enum Release {
 /// How a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Where the first worker is held; `None` lets everybody run free from the start.
+    /// Where the first worker is held; `None`: nowhere.
     pub hold: Option<HoldPoint>,
     /// When it is let go.
     pub release: Release,

@@ -278,7 +278,7 @@ async fn prepare_runs(scenario: &Scenario, database: &Database) -> Result<(), Pr
             session.call(Op::FailRun { identity, id, fresh, reason: "an earlier task failed".into() }).await?;
         } else {
             let strategy = backend_of(database).default_strategy();
-            recompute(&mut session, &Task { identity, run, strategy, retry: Retry::default() }).await?;
+            recompute(&mut session, &Task { identity, run, strategy, retry: Retry::seeded(0) }).await?;
         }
     }
     Ok(())

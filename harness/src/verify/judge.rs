@@ -54,12 +54,14 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     // The violation that was expected is the one to be shown first.
     shown.sort_by_key(|one| Some(one.check) != expected.check);
     let (verdict, evidence) = match case.mutant {
-        Some(_) if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
-        _ => conclude(&checks, expected.check, executed),
+        None => conclude(&checks, expected.check, executed),
+        Some(_) => conclude_mutant(&checks, expected.check, executed),
     };
     let violated: Vec<CheckName> = shown.iter().map(|one| one.check).collect();
     let met = match (case.mutant, expected.check) {
-        (Some(_), check) => verdict == Word::Violation && check.is_none_or(|check| violated.contains(&check)),
+        (Some(_), check) => {
+            verdict == Word::Violation && executed.altered > 0 && check.is_none_or(|check| violated.contains(&check))
+        }
         (None, Some(check)) => verdict == Word::Violation && violated == [check],
         (None, None) => verdict == Word::Pass,
     };
@@ -111,20 +113,35 @@ fn conclude(checks: &[CheckRow], expected: Option<CheckName>, executed: &Execute
     if let Some(row) = find(Word::Violation).find(|row| Some(row.name) != expected) {
         return (Word::Violation, sentence(row));
     }
-    if let Some(row) = find(Word::Violation).next() {
-        return (Word::Violation, sentence(row));
-    }
+    // An expected violation does not excuse what else was not put to the test.
     if let Some(why) = &executed.gave_up {
         return (Word::Inconclusive, format!("the arranged contention did not come about: {why}"));
     }
     if let Some(row) = find(Word::Inconclusive).next() {
         return (Word::Inconclusive, sentence(row));
     }
+    if let Some(row) = find(Word::Violation).next() {
+        return (Word::Violation, sentence(row));
+    }
     if checks.is_empty() {
         return (Word::Inconclusive, "no check of the scenario applies here".to_owned());
     }
     let all: Vec<String> = checks.iter().map(sentence).collect();
     (Word::Pass, all.join("; "))
+}
+
+/// The verdict on a mutant: any violation shows that it was noticed, the one that is expected best.
+fn conclude_mutant(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (Word, String) {
+    let mut violated: Vec<&CheckRow> = checks.iter().filter(|row| row.verdict == Word::Violation).collect();
+    violated.sort_by_key(|row| Some(row.name) != expected);
+    match violated.first() {
+        Some(row) if executed.altered == 0 => {
+            (Word::Violation, format!("its altered operation never ran, and yet {}: {}", row.name, row.why))
+        }
+        Some(row) => (Word::Violation, format!("{}: {}", row.name, row.why)),
+        None if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
+        None => conclude(checks, None, executed),
+    }
 }
 
 /// How many actors the server was seen to keep waiting.

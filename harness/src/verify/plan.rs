@@ -80,11 +80,11 @@ impl Case<'_> {
                     id: TaskId(number),
                     task: self.task(number, customer),
                     intended: due,
-                    fault: self.scenario.fault.filter(|plan| plan.task == number).map(|plan| fault::Plan {
-                        before: plan.before,
-                        fault: plan.action,
-                        times: plan.times,
-                    }),
+                    fault: self
+                        .scenario
+                        .fault
+                        .filter(|plan| plan.task == number)
+                        .map(|plan| fault::Plan { before: plan.before, fault: plan.action }),
                 };
                 due += match self.scenario.tasks.arrival {
                     Arrival::Together => Duration::ZERO,
@@ -112,8 +112,7 @@ impl Case<'_> {
             strategy: self.strategy,
             retry: Retry {
                 max_attempts: self.scenario.tasks.max_attempts,
-                seed: fork(self.seed, &format!("retries of task {number}")),
-                ..Retry::default()
+                ..Retry::seeded(fork(self.seed, &format!("retries of task {number}")))
             },
         }
     }

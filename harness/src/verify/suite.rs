@@ -47,7 +47,7 @@ pub trait Observer {
     fn ended(&mut self, case: &Case<'_>, judged: Judged, history: &History) -> Result<(), Self::Error>;
 }
 
-/// Runs the cases in order, until `time_limit` has passed; returns how many were not begun.
+/// Runs the cases in order, until `time_limit` has passed; returns how many have not come to an end.
 ///
 /// # Errors
 /// The suite could not go on, or the observer could not.
@@ -66,9 +66,11 @@ pub async fn run<O: Observer>(
         }
         let Some(databases) = databases.get_mut(&case.backend) else { continue };
         observer.begins(case);
+        let left = time_limit.map_or(Duration::MAX, |limit| limit.saturating_sub(clock.elapsed()));
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(Err(SuiteError::Interrupted)),
+            () = tokio::time::sleep(left) => return Ok(Ok(cases.len() - index)),
             outcome = run_case(case, databases, &mut templates) => outcome,
         };
         match outcome {

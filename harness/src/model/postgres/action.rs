@@ -1,7 +1,7 @@
 //! The row actions: each is tried until it is done, and starts anew after a wait.
 
 use drift_engine::claim::CustomerId;
-use drift_engine::op::{Isolation, OnConflict, Scope, Strength, Wait};
+use drift_engine::op::{Isolation, Scope, Strength, Wait};
 use drift_engine::run::RunId;
 use drift_engine::session::{DbError, SessionId};
 
@@ -10,7 +10,7 @@ use super::locking::{Asked, Request, Waiting};
 use super::statement::{Action, Running, Target};
 use super::store::{At, Row, RowId, Version, VersionId};
 use super::transaction::Xid;
-use crate::model::data::{EventRow, RunRow};
+use crate::model::data::RunRow;
 use crate::model::rule::Rule;
 use crate::model::sqlstate;
 
@@ -24,7 +24,7 @@ pub(super) enum Acted {
 }
 
 /// What a unique index says of a key.
-enum Existing {
+pub(super) enum Existing {
     None,
     /// The row is being inserted, updated or deleted by somebody else.
     InFlight(Xid),
@@ -32,7 +32,7 @@ enum Existing {
 }
 
 /// What came of trying to change a row.
-enum Seized {
+pub(super) enum Seized {
     /// It is locked, and it is this version that is changed.
     Mine,
     Gone,
@@ -119,19 +119,19 @@ impl PgModel {
         }
     }
 
-    fn version(&mut self, session: SessionId, live: bool) -> Version {
+    pub(super) fn version(&mut self, session: SessionId, live: bool) -> Version {
         let made_by = self.xid(session);
         self.next_version += 1;
         Version { id: self.next_version, made_by, live }
     }
 
-    fn row(&mut self) -> RowId {
+    pub(super) fn row(&mut self) -> RowId {
         self.next_row += 1;
         self.next_row
     }
 
     /// What the newest version of one row means to an insert of the same key.
-    fn existing(&self, session: SessionId, at: At) -> Existing {
+    pub(super) fn existing(&self, session: SessionId, at: At) -> Existing {
         let chain = self.store.chain(at);
         let Some(newest) = chain.newest() else { return Existing::None };
         let rule = if chain.versions.len() > 1 { Rule::InsertWaitsForUpdate } else { Rule::InsertWaitsForInsert };
@@ -142,7 +142,7 @@ impl PgModel {
     }
 
     /// REPEATABLE READ may not step around what its snapshot does not show.
-    fn check_seen(&self, session: SessionId, running: &Running, made_by: Xid) -> Result<(), DbError> {
+    pub(super) fn check_seen(&self, session: SessionId, running: &Running, made_by: Xid) -> Result<(), DbError> {
         let is_hidden = !self.sees(session, running.snapshot, made_by);
         if is_hidden && self.is_repeatable(session) && self.rules.holds(Rule::UnseenConflictFails) {
             return Err(sqlstate("40001", running.kind));
@@ -150,7 +150,7 @@ impl PgModel {
         Ok(())
     }
 
-    fn is_repeatable(&self, session: SessionId) -> bool {
+    pub(super) fn is_repeatable(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(|state| state.isolation != Isolation::ReadCommitted)
     }
 
@@ -181,99 +181,13 @@ impl PgModel {
         Ok(Acted::Done)
     }
 
-    fn write_event(
-        &mut self,
-        session: SessionId,
-        running: &mut Running,
-        event: Box<EventRow>,
-        on_conflict: OnConflict,
-        locking: Option<VersionId>,
-    ) -> Result<Acted, DbError> {
-        let rows = self.store.events.iter().filter(|(_, row)| {
-            row.chain.versions.iter().any(|version| version.live && row.value(version.id).same_key(&event))
-        });
-        let rows: Vec<RowId> = rows.map(|(row, _)| *row).collect();
-        if let Some(version) = locking
-            && let Some(row) =
-                rows.iter().find(|row| self.store.events[row].chain.versions.iter().any(|v| v.id == version))
-        {
-            return self.update_conflicting(session, running, event, Target { row: *row, version, is_newer: false });
-        }
-        if on_conflict == OnConflict::Error {
-            self.xid(session);
-        }
-        for row in rows {
-            match (self.existing(session, At::Event(row)), on_conflict) {
-                (Existing::None, _) => {}
-                (Existing::InFlight(xid), _) => return Ok(Acted::Waits(Waiting::For(xid))),
-                (Existing::There(at, _), OnConflict::Nothing) => {
-                    let made_by = self.store.chain(at).newest().expect("it is there").made_by;
-                    self.check_seen(session, running, made_by)?;
-                    return Ok(Acted::Done);
-                }
-                (Existing::There(..), OnConflict::Error) if !self.rules.holds(Rule::UniqueViolationFails) => {}
-                (Existing::There(..), OnConflict::Error) => return Err(sqlstate("23505", running.kind)),
-                (Existing::There(_, version), OnConflict::Update) => {
-                    return Ok(Acted::Changed(Action::WriteEvent(event, on_conflict, Some(version))));
-                }
-            }
-        }
-        let (version, row) = (self.version(session, true), self.row());
-        need_parents(running, &event);
-        running.changes.inserted += 1;
-        self.store.events.insert(row, Row::new(version, *event));
-        Ok(Acted::Done)
-    }
-
-    /// `ON CONFLICT DO UPDATE`, from the lock on (`ExecOnConflictUpdate`).
-    fn update_conflicting(
-        &mut self,
-        session: SessionId,
-        running: &mut Running,
-        event: Box<EventRow>,
-        target: Target,
-    ) -> Result<Acted, DbError> {
-        let at = At::Event(target.row);
-        let old = self.store.events[&target.row].value(target.version).clone();
-        let is_equal = old == *event;
-        if is_equal && !self.rules.holds(Rule::ConflictLocksUnchangedRow) {
-            return Ok(Acted::Done);
-        }
-        let (strength, wait) = (Strength::NoKeyUpdate, Wait::Block);
-        match self.lock(session, Request { at, version: target.version, strength, wait, queues: true }) {
-            Asked::Granted => {}
-            Asked::Waits(waiting) => return Ok(Acted::Waits(waiting)),
-            Asked::Replaced => {
-                self.check_unchanged(session, running)?;
-                return Ok(Acted::Changed(Action::WriteEvent(event, OnConflict::Update, None)));
-            }
-            Asked::Refused => unreachable!("it may wait"),
-        }
-        let made_by = self.made_by(at, target.version);
-        self.check_seen(session, running, made_by)?;
-        if !is_equal {
-            self.replace_event(session, running, target, event);
-        }
-        Ok(Acted::Done)
-    }
-
-    fn made_by(&self, at: At, version: VersionId) -> Xid {
+    pub(super) fn made_by(&self, at: At, version: VersionId) -> Xid {
         let versions = &self.store.chain(at).versions;
         versions.iter().find(|it| it.id == version).expect("a version that is locked is there").made_by
     }
 
-    fn replace_event(&mut self, session: SessionId, running: &mut Running, target: Target, event: Box<EventRow>) {
-        let made_by = self.made_by(At::Event(target.row), target.version);
-        if self.is_mine(session, made_by) && self.rules.holds(Rule::OwnRowIsCheckedAgain) {
-            need_parents(running, &event);
-        }
-        let version = self.version(session, true);
-        running.changes.updated += 1;
-        self.store.events.get_mut(&target.row).expect("it is locked").push(version, Some(*event));
-    }
-
     /// REPEATABLE READ may not change what others have changed.
-    fn check_unchanged(&self, session: SessionId, running: &Running) -> Result<(), DbError> {
+    pub(super) fn check_unchanged(&self, session: SessionId, running: &Running) -> Result<(), DbError> {
         if self.is_repeatable(session) && self.rules.holds(Rule::ConcurrentUpdateFails) {
             return Err(sqlstate("40001", running.kind));
         }
@@ -281,7 +195,7 @@ impl PgModel {
     }
 
     /// Locks a row that the snapshot shows, or the newest version of it (EvalPlanQual).
-    fn seize(
+    pub(super) fn seize(
         &mut self,
         session: SessionId,
         running: &Running,
@@ -332,39 +246,6 @@ impl PgModel {
         Ok(Acted::Done)
     }
 
-    fn update_event(
-        &mut self,
-        session: SessionId,
-        running: &mut Running,
-        target: Target,
-        becomes: Box<EventRow>,
-    ) -> Result<Acted, DbError> {
-        match self.seize(session, running, At::Event(target.row), target, Strength::NoKeyUpdate)? {
-            Seized::Waits(waiting) => return Ok(Acted::Waits(waiting)),
-            Seized::Gone => return Ok(Acted::Done),
-            Seized::Newer(newer) => return Ok(Acted::Changed(Action::UpdateEvent(newer, becomes))),
-            Seized::Mine => {}
-        }
-        let is_equal = *self.store.events[&target.row].value(target.version) == *becomes;
-        if !(target.is_newer && is_equal && self.rules.holds(Rule::RecheckAfterWait)) {
-            self.replace_event(session, running, target, becomes);
-        }
-        Ok(Acted::Done)
-    }
-
-    fn delete_event(&mut self, session: SessionId, running: &mut Running, target: Target) -> Result<Acted, DbError> {
-        match self.seize(session, running, At::Event(target.row), target, Strength::Update)? {
-            Seized::Waits(waiting) => return Ok(Acted::Waits(waiting)),
-            Seized::Gone => return Ok(Acted::Done),
-            Seized::Newer(newer) => return Ok(Acted::Changed(Action::DeleteEvent(newer))),
-            Seized::Mine => {}
-        }
-        let version = self.version(session, false);
-        running.changes.withdrawn += 1;
-        self.store.events.get_mut(&target.row).expect("it is locked").push(version, None);
-        Ok(Acted::Done)
-    }
-
     fn need_customer(&mut self, session: SessionId, running: &Running, customer: CustomerId) -> Result<Acted, DbError> {
         if !self.store.customers.contains_key(&customer) {
             return self.no_parent(running);
@@ -400,9 +281,4 @@ impl PgModel {
         }
         Ok(Acted::Done)
     }
-}
-
-fn need_parents(running: &mut Running, event: &EventRow) {
-    running.parents.push(Action::NeedCustomer(event.customer));
-    running.parents.push(Action::NeedRun(event.run.clone()));
 }

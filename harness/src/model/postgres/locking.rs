@@ -84,6 +84,9 @@ impl PgModel {
     /// Asks for a lock on a version of a row.
     pub(super) fn lock(&mut self, session: SessionId, request: Request) -> Asked {
         let Request { at, version, strength, .. } = request;
+        let chain = self.store.chain(at);
+        // Who is in the list already does not queue: whoever is first there may be waiting for it.
+        let is_member = chain.is_list && chain.lockers.iter().any(|(xid, _)| self.is_mine(session, *xid));
         if let Some(next) = self.store.chain(at).successor(version)
             && (strength != Strength::KeyShare || !next.live)
         {
@@ -91,14 +94,13 @@ impl PgModel {
                 self.leave_queue(session, (at, version));
                 return Asked::Replaced;
             }
-            return self.stand_and_wait(session, request, Some(next.made_by), false);
+            return self.stand_and_wait(session, request, Some(next.made_by), is_member);
         }
         let chain = self.store.chain(at);
         let mut mine = chain.lockers.iter().filter(|(xid, _)| self.is_mine(session, *xid));
         if mine.any(|(_, held)| *held >= strength) {
             return Asked::Granted;
         }
-        let is_member = chain.is_list && chain.lockers.iter().any(|(xid, _)| self.is_mine(session, *xid));
         if self.must_wait(session, at, strength) {
             let mut others = chain
                 .lockers

@@ -117,16 +117,7 @@ impl PgModel {
             }
             Op::FailRun { identity, id, fresh, reason } => {
                 let (id, status, failure) = (id.clone(), Status::Failed, Some(reason.clone()));
-                let failed = RunRow { id, identity: *identity, fresh: *fresh, status, failure };
-                let runs = self.runs_seen(session, running.snapshot);
-                let mine = runs.into_iter().filter(|(_, run)| run.takes_failure_of(&failed));
-                running.actions.extend(mine.map(|(target, run)| {
-                    let becomes = RunRow { status, failure: failed.failure.clone(), ..run.clone() };
-                    Action::UpdateRun(target, becomes)
-                }));
-                // Nothing reads the insert, so it comes after the update that is the statement itself
-                // (queries-with, 7.8.4).
-                running.actions.push_back(Action::InsertRun(failed));
+                self.plan_failure(session, running, RunRow { id, identity: *identity, fresh: *fresh, status, failure });
             }
             Op::CloseRun { run: id } => {
                 let runs = self.runs_seen(session, running.snapshot);
@@ -176,6 +167,18 @@ impl PgModel {
         if !self.rules.holds(Rule::SnapshotBeforeWaiting) {
             running.actions.push_back(Action::FindRunAgain(run));
         }
+    }
+
+    fn plan_failure(&mut self, session: SessionId, running: &mut Running, failed: RunRow) {
+        let runs = self.runs_seen(session, running.snapshot);
+        let mine = runs.into_iter().filter(|(_, run)| run.takes_failure_of(&failed));
+        running.actions.extend(mine.map(|(target, run)| {
+            let becomes = RunRow { status: failed.status, failure: failed.failure.clone(), ..run.clone() };
+            Action::UpdateRun(target, becomes)
+        }));
+        // Nothing reads the insert, so it comes after the update that is the statement itself
+        // (queries-with, 7.8.4).
+        running.actions.push_back(Action::InsertRun(failed));
     }
 
     pub(super) fn find_run(&self, session: SessionId, snapshot: Commits, asked: &RunRow) -> Option<Opened> {

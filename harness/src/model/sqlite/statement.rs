@@ -9,7 +9,7 @@ use drift_engine::op::{Changes, Lock, OnConflict, Op, Reply};
 use drift_engine::policy::Windows;
 use drift_engine::run::{RunId, Status};
 
-use super::{Running, Tables};
+use super::{EventId, Running, Tables};
 use crate::model::data::{EventRow, RunRow, found, sorted};
 use crate::model::rule::{Rule, Rules};
 
@@ -29,7 +29,7 @@ pub(super) enum Statement {
     InsertClaim(CustomerId, Arc<Claim>),
     /// Compares with what is there, and decides what is to be written.
     Compare(Vec<EventRow>, RunId, OnConflict),
-    Withdraw(Vec<EventRow>),
+    Withdraw(Vec<EventId>),
     Upsert(Vec<EventRow>, OnConflict),
 }
 
@@ -89,7 +89,7 @@ impl Statement {
                 Reply::Claims(drift::aggregate(claims.map(|(_, claim)| &**claim), &windows).into())
             }
             Self::ReadEvents(run) => {
-                let events = tables.events.iter().filter(|event| event.run == run);
+                let events = tables.events.values().filter(|event| event.run == run);
                 Reply::Events(sorted(events.map(|event| event.signal.clone()).collect()))
             }
             Self::FindRun(run) => Reply::Opened(found(tables.runs.iter(), &run)),
@@ -109,11 +109,10 @@ impl Statement {
                 if tables.runs.iter().any(|other| other.id == run.id || other.shares_identity(run)) {
                     return Ok(());
                 }
-                tables.runs.push(run.clone());
-                // Checked at the statement's end, when the row is there already.
                 if needs_parent && !tables.customers.contains(&run.identity.customer) {
                     return Err(CONSTRAINT_FOREIGN_KEY);
                 }
+                tables.runs.push(run.clone());
             }
             Self::CloseRun(id) => {
                 for run in tables.runs.iter_mut().filter(|run| run.id == *id && run.status != Status::Succeeded) {
@@ -126,19 +125,31 @@ impl Statement {
                 }
             }
             Self::InsertClaim(customer, claim) => {
-                tables.claims.push((*customer, claim.clone()));
                 if needs_parent && !tables.customers.contains(customer) {
                     return Err(CONSTRAINT_FOREIGN_KEY);
                 }
+                tables.claims.push((*customer, claim.clone()));
             }
             Self::Withdraw(stale) => {
                 let before = tables.events.len();
-                tables.events.retain(|event| !stale.iter().any(|old| old.same_key(event)));
+                tables.events.retain(|id, _| !stale.contains(id));
                 running.changes.withdrawn += (before - tables.events.len()) as u64;
             }
             Self::Upsert(events, on_conflict) => {
+                let lacks_parent = |event: &EventRow| {
+                    !tables.customers.contains(&event.customer) || !tables.runs.iter().any(|run| run.id == event.run)
+                };
+                let is_refused = needs_parent && events.iter().any(lacks_parent);
+                // A single row is checked before it is written (fkey.c, fkLookupParent), several are
+                // checked in the end: the first leaves no trace in the log, the others do.
+                if is_refused && events.len() == 1 {
+                    return Err(CONSTRAINT_FOREIGN_KEY);
+                }
                 for event in events {
                     upsert(tables, event, *on_conflict, rules)?;
+                }
+                if is_refused {
+                    return Err(CONSTRAINT_FOREIGN_KEY);
                 }
             }
             _ => unreachable!("it does not write"),
@@ -155,12 +166,12 @@ fn compare(
     tables: &Tables,
     changes: &mut Changes,
 ) -> Vec<Statement> {
-    let stored = tables.events.iter().filter(|event| event.run == *run);
-    let stale: Vec<EventRow> =
-        stored.clone().filter(|old| !incoming.iter().any(|new| new.same_key(old))).cloned().collect();
+    let stored = tables.events.iter().filter(|(_, event)| event.run == *run);
+    let is_stale = |(_, old): &(&EventId, &EventRow)| !incoming.iter().any(|new| new.same_key(old));
+    let stale: Vec<EventId> = stored.clone().filter(is_stale).map(|(id, _)| *id).collect();
     let mut upserts = Vec::new();
     for event in incoming {
-        match stored.clone().find(|old| old.same_key(&event)) {
+        match stored.clone().map(|(_, old)| old).find(|old| old.same_key(&event)) {
             None => changes.inserted += 1,
             Some(old) if *old != event && on_conflict != OnConflict::Nothing => changes.updated += 1,
             Some(_) => continue,
@@ -173,21 +184,14 @@ fn compare(
 }
 
 fn upsert(tables: &mut Tables, event: &EventRow, on_conflict: OnConflict, rules: Rules) -> Result<(), i32> {
-    let same = tables.events.iter_mut().find(|old| old.same_key(event));
+    let same = tables.events.values_mut().find(|old| old.same_key(event));
     match (same, on_conflict) {
         (Some(_), OnConflict::Error) if rules.holds(Rule::DuplicateFails) => return Err(CONSTRAINT_UNIQUE),
-        (Some(_), OnConflict::Nothing) => return Ok(()),
-        (Some(old), OnConflict::Update) => {
-            *old = event.clone();
-            return Ok(());
-        }
-        (Some(_) | None, _) => {}
+        (Some(_), OnConflict::Nothing) => {}
+        (Some(old), OnConflict::Update) => *old = event.clone(),
+        (Some(_) | None, _) => drop(tables.events.insert(tables.next_event, event.clone())),
     }
-    tables.events.push(event.clone());
-    let has_customer = tables.customers.contains(&event.customer);
-    let has_run = tables.runs.iter().any(|run| run.id == event.run);
-    if rules.holds(Rule::ChildNeedsParent) && !(has_customer && has_run) {
-        return Err(CONSTRAINT_FOREIGN_KEY);
-    }
+    // An id is used up also where the row turns out to be there already (AUTOINCREMENT).
+    tables.next_event += 1;
     Ok(())
 }

@@ -6,8 +6,8 @@ use super::super::problem::Problem;
 use super::super::{Keys, RunPlan, build};
 use super::Rule;
 
-pub(super) const RULES: [Rule; 7] =
-    [few_workers, several_customers, one_named_run, fault_in_a_task, fault_in_a_try, bounded_claims, one_source];
+pub(super) const RULES: [Rule; 6] =
+    [few_workers, several_customers, one_named_run, fault_in_a_task, bounded_claims, one_source];
 
 fn few_workers(draft: &Draft, problems: &mut Vec<Problem>) {
     let (Some(workers), Some(count)) = (&draft.tasks.workers, &draft.tasks.count) else { return };
@@ -42,15 +42,6 @@ fn fault_in_a_task(draft: &Draft, problems: &mut Vec<Problem>) {
     if task.get_ref() >= count.get_ref() {
         let message = format!("there is no task {}: they are numbered from 0", task.get_ref());
         problems.push(Problem::new(task.span(), message).also(count.span(), "the tasks"));
-    }
-}
-
-fn fault_in_a_try(draft: &Draft, problems: &mut Vec<Problem>) {
-    let times = draft.fault.as_ref().and_then(|fault| fault.get_ref().times.as_ref());
-    let Some((times, tries)) = times.zip(draft.tasks.max_attempts.as_ref()) else { return };
-    if times.get_ref() > tries.get_ref() {
-        let problem = Problem::new(times.span(), "the task fails more often than it may try");
-        problems.push(problem.also(tries.span(), "the tries"));
     }
 }
 
@@ -118,17 +109,6 @@ mod tests {
     #[test]
     fn fault_in_a_task_err() {
         sound().with("[fault]", "task = 8").is_err("there is no task 8: they are numbered from 0");
-    }
-
-    #[test]
-    fn fault_in_a_try_ok() {
-        sound().with("[fault]", "task = 0").with("[fault]", "times = 10").is_ok();
-    }
-
-    #[test]
-    fn fault_in_a_try_err() {
-        let case = sound().with("[fault]", "task = 0").with("[fault]", "times = 2").with("[tasks]", "max-attempts = 1");
-        case.is_err("the task fails more often than it may try");
     }
 
     #[test]

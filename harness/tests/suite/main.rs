@@ -1,0 +1,98 @@
+//! `verify`, `mutate` and `report` as the program that ships: what they print, write and exit with.
+#![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
+
+mod coverage;
+mod harmless;
+mod interrupted;
+mod mutate;
+mod refused;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// A few tasks for one customer, with a lock and without: a case on SQLite, and two on PostgreSQL.
+const SMALL: &str = r#"
+name = "small"
+summary = "A few tasks, locked and not."
+strategies = ["row-no-key", "constraint", "immediate"]
+checks = ["no-duplicates", "settled", "exclusion", "accounted"]
+[tasks]
+count = 6
+workers = 3
+"#;
+
+/// What a call of the program came to.
+struct Called {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Called {
+    #[track_caller]
+    fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+/// A directory with these files, for calls that are made there.
+fn holding(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+/// The program, about to be called in a directory.
+fn program(at: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
+    command.args(arguments).current_dir(at);
+    command
+}
+
+/// Calls a command, for at most five minutes.
+async fn end_of(mut command: Command) -> Called {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(300), child.wait_with_output()).await;
+    let output = ended.expect("the program ends in time").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Called { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+async fn call(at: &Path, arguments: &[&str]) -> Called {
+    end_of(program(at, arguments)).await
+}
+
+/// What is written in a file of JSON.
+fn json_in(file: impl AsRef<Path>) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// The names in a directory.
+fn names_in(directory: impl AsRef<Path>) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// The rows of a report.
+fn rows(report: &Value) -> &[Value] {
+    report["results"].as_array().unwrap()
+}
