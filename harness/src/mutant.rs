@@ -4,6 +4,8 @@
 //! fires, so the mutant that catches one runs without a lock. Each names the scenario in which it
 //! must be killed; that the unmutated protocol passes the same scenario is shown in the same run.
 
+pub mod recorded;
+
 use std::fmt::Write as _;
 
 use drift_engine::lock::{Backend, LockStrategy};
@@ -224,16 +226,26 @@ pub const SOUND: Mutant = Mutant {
     sqlite: not_here("the same as caught-violation"),
 };
 
-/// The mutants as a Markdown table: what is wrong with each, and which check must notice it where.
+/// The mutants as a Markdown table: what is wrong with each, which check must notice it where, and what
+/// was recorded under loom.
 pub fn table() -> String {
-    let mut table = "| mutant | what is wrong | PostgreSQL | SQLite |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| mutant | what is wrong | PostgreSQL | SQLite | loom |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for mutant in ALL {
         let cell = |backend| match mutant.on(backend) {
             Stance::Runs { scenario, by, .. } => format!("killed by `{by}` in `{scenario}`"),
             Stance::NotApplicable { reason } => reason.to_owned(),
         };
         let (postgres, sqlite) = (cell(Backend::Postgres), cell(Backend::Sqlite));
-        let _ = writeln!(table, "| `{}` | {} | {postgres} | {sqlite} |", mutant.name, mutant.summary);
+        let _ =
+            writeln!(table, "| `{}` | {} | {postgres} | {sqlite} | {} |", mutant.name, mutant.summary, loom(mutant));
     }
     table
+}
+
+/// What was recorded of a mutant under loom, on the model of each database.
+fn loom(mutant: &Mutant) -> String {
+    let on = |(backend, name)| Some(format!("{name}: {}", recorded::of(mutant.name, backend)?.cell()));
+    let backends = [(Backend::Postgres, "PostgreSQL"), (Backend::Sqlite, "SQLite")];
+    backends.into_iter().filter_map(on).collect::<Vec<_>>().join("; ")
 }

@@ -64,8 +64,8 @@ impl Word {
 /// A database that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendUsed {
-    /// `postgres` or `sqlite`.
-    pub name: Backend,
+    /// `postgres`, `sqlite`, or `loom` for what was recorded of it.
+    pub name: String,
     /// As the database names it.
     pub version: String,
     /// Where it came from.
@@ -126,6 +126,18 @@ pub struct MutantRow {
     pub killed_by: Vec<CheckName>,
     /// How often its altered operation ran.
     pub executed: u64,
+    /// What was recorded of it under loom, if the model of the database can express it.
+    #[serde(default)]
+    pub loom: Option<LoomRow>,
+}
+
+/// What was recorded of a mutant under loom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoomRow {
+    /// Violation: it was killed.
+    pub verdict: Word,
+    /// How many executions were tried.
+    pub executions: u64,
 }
 
 /// One case.

@@ -298,15 +298,15 @@ async fn start(
             };
             let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
             let used = BackendUsed {
-                name: backend,
+                name: backend.to_string(),
                 version: server.version().to_owned(),
                 provisioned: server.way().to_string(),
             };
             Ok((used, Databases::new(Host::Postgres(Box::new(server))).await?))
         }
         Backend::Sqlite => {
-            let used =
-                BackendUsed { name: backend, version: sqlite_version().await?, provisioned: "built in".to_owned() };
+            let (name, version) = (backend.to_string(), sqlite_version().await?);
+            let used = BackendUsed { name, version, provisioned: "built in".to_owned() };
             let files = SqliteFiles::create(crate::provision::Journal::Wal).await?;
             Ok((used, Databases::new(Host::Sqlite(files)).await?))
         }

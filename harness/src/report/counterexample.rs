@@ -61,6 +61,20 @@ fn outcome(outcome: &Outcome) -> String {
 /// # Errors
 /// The writer's.
 pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
+    let time = |step: &Step| format!("{:.2} – {:.2}", step.invoked as f64 / 1e6, step.returned as f64 / 1e6);
+    write(shown, width, "ms", &time, to)
+}
+
+/// Writes a counterexample whose times are not nanoseconds but the steps of a schedule.
+///
+/// # Errors
+/// The writer's.
+pub fn render_steps(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
+    let time = |step: &Step| format!("{} – {}", step.invoked, step.returned);
+    write(shown, width, "step", &time, to)
+}
+
+fn write(shown: &Shown, width: u16, unit: &str, time: &dyn Fn(&Step) -> String, to: &mut dyn Write) -> io::Result<()> {
     if !shown.steps.is_empty() {
         let actors: BTreeSet<&str> = shown.steps.iter().map(|step| step.actor.as_str()).collect();
         let mut table = Table::new();
@@ -68,14 +82,13 @@ pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
             .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
             .set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);
-        table.set_header(std::iter::once("ms").chain(actors.iter().copied()));
+        table.set_header(std::iter::once(unit).chain(actors.iter().copied()));
         for step in &shown.steps {
-            let time = format!("{:.2} – {:.2}", step.invoked as f64 / 1e6, step.returned as f64 / 1e6);
             let cell = |actor: &&str| match *actor == step.actor {
                 true => format!("{} → {}", step.operation, step.outcome),
                 false => String::new(),
             };
-            table.add_row(std::iter::once(time).chain(actors.iter().map(cell)));
+            table.add_row(std::iter::once(time(step)).chain(actors.iter().map(cell)));
         }
         for line in table.to_string().lines() {
             writeln!(to, "  {}", line.trim_end())?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use owo_colors::OwoColorize;
 
-use super::{Report, ResultRow, Word, counterexample};
+use super::{LoomRow, Report, ResultRow, Word, counterexample};
 
 /// Up to how many rows a kill matrix is followed by the counterexamples.
 const SHOWN_MAX: usize = 6;
@@ -88,23 +88,33 @@ fn cases(report: &Report) -> Table {
 
 fn mutants(report: &Report) -> Table {
     let mut table = table();
-    table.set_header(["mutant", "backend", "strategy", "altered", "verdict", "killed by"]);
+    table.set_header(["mutant", "backend", "strategy", "altered", "verdict", "loom", "killed by"]);
     for row in &report.results {
-        let (executed, killed_by) = match &row.mutant {
+        let (executed, loom, killed_by) = match &row.mutant {
             Some(mutant) => {
                 let names: Vec<&str> = mutant.killed_by.iter().map(|check| check.as_str()).collect();
-                (mutant.executed.to_string(), names.join(", "))
+                (mutant.executed.to_string(), recorded(mutant.loom.as_ref()), names.join(", "))
             }
-            None => ("-".to_owned(), String::new()),
+            None => ("-".to_owned(), String::new(), String::new()),
         };
         let (backend, strategy) = (row.backend.to_string(), row.strategy.to_string());
-        table.add_row([row.name.clone(), backend, strategy, executed, wording(row), killed_by]);
+        table.add_row([row.name.clone(), backend, strategy, executed, wording(row), loom, killed_by]);
     }
     for one in &report.not_applicable {
-        let (name, backend) = (one.name.clone(), one.backend.to_string());
-        table.add_row([name, backend, String::new(), String::new(), "not applicable".to_owned(), one.reason.clone()]);
+        let (name, backend, verdict) = (one.name.clone(), one.backend.to_string(), "not applicable".to_owned());
+        table.add_row([name, backend, String::new(), String::new(), verdict, String::new(), one.reason.clone()]);
     }
     table
+}
+
+/// What loom says of a mutant, by the record.
+fn recorded(loom: Option<&LoomRow>) -> String {
+    match loom {
+        None => "not expressible".to_owned(),
+        Some(LoomRow { verdict: Word::Violation, executions: 1 }) => "killed in the first".to_owned(),
+        Some(LoomRow { verdict: Word::Violation, executions }) => format!("killed in {executions}"),
+        Some(LoomRow { executions, .. }) => format!("survived {executions}"),
+    }
 }
 
 /// The verdict in relation to what was expected.

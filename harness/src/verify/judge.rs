@@ -7,6 +7,7 @@ use super::execute::Executed;
 use super::plan::Case;
 use crate::check::{self, Answer, CheckName};
 use crate::history::{History, Seen};
+use crate::mutant::recorded::{self, Fate};
 use crate::mutant::{Mutant, Stance};
 use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
 use crate::scenario::Expected;
@@ -79,7 +80,11 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
         tasks: case.scenario.tasks.count,
         waiters: waiters(history),
         counterexamples: shown,
-        mutant: case.mutant.map(|_| MutantRow { killed_by: violated, executed: executed.altered }),
+        mutant: case.mutant.map(|mutant| MutantRow {
+            killed_by: violated,
+            executed: executed.altered,
+            loom: recorded::of(mutant.name, case.backend).and_then(Fate::row),
+        }),
     };
     Judged { row, not_applicable }
 }

@@ -1,0 +1,146 @@
+//! The database that the tasks find: few claims, a policy that few claims satisfy, and a model of the
+//! database that holds them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use drift_engine::claim::{Claim, CustomerId};
+use drift_engine::drift::Cell;
+use drift_engine::lock::LockStrategy;
+use drift_engine::op::{Op, Reply};
+use drift_engine::policy::{Policy, Windows};
+use drift_engine::protocol::{Retry, Task, recompute};
+use drift_engine::run::{Identity, RunChoice};
+use drift_engine::session::{DbError, Session, SessionId};
+use driftlock::model::rule::{Rule, Rules};
+use driftlock::model::{Model, Progress};
+use driftlock::oracle;
+use driftlock::scenario::Before;
+use futures_util::FutureExt;
+use jiff::civil::date;
+
+use super::setting::{ATTEMPTS_MAX, Setting};
+
+/// Whoever works while nobody else does.
+const ALONE: SessionId = SessionId(1_000);
+
+/// A database before the tasks, and what is known of it.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub model: Model,
+    /// The claims of each customer, counted by the oracle.
+    pub base: Vec<(CustomerId, Vec<Cell>)>,
+}
+
+impl World {
+    pub fn of(setting: &Setting) -> Self {
+        let rules = if setting.constrained { Rules::default() } else { Rules::without(Rule::UniqueViolationFails) };
+        let customers: BTreeSet<CustomerId> = setting.customers.iter().copied().map(CustomerId).collect();
+        let model = Model::new(setting.strategy.backend(), rules, customers.clone());
+        let mut alone = Alone { model };
+        let mut base = Vec::new();
+        for customer in customers {
+            for claim in claims() {
+                alone.must(Op::InsertClaim { customer, claim: Arc::new(claim) });
+            }
+            base.push((customer, oracle::cells(&claims(), &identity(customer))));
+            let task = task(customer, default_strategy(setting));
+            let (id, fresh) = (task.run.id_for(&task.identity), task.run.is_fresh());
+            match setting.before {
+                Before::Nothing => {}
+                Before::Failed => {
+                    let reason = "an earlier task failed".into();
+                    alone.must(Op::FailRun { identity: task.identity, id, fresh, reason });
+                }
+                Before::Recomputed => {
+                    let done = alone.recompute(&task).0;
+                    done.expect("nobody is in the way");
+                }
+            }
+        }
+        Self { model: alone.model, base }
+    }
+}
+
+fn default_strategy(setting: &Setting) -> LockStrategy {
+    setting.strategy.backend().default_strategy()
+}
+
+/// What a customer's tasks compute.
+pub fn identity(customer: CustomerId) -> Identity {
+    let policy = Policy::new(90, 14, 1).expect("a policy that makes sense");
+    Identity { customer, as_of: date(2026, 4, 15), policy }
+}
+
+pub fn windows() -> Windows {
+    identity(CustomerId(1)).windows().expect("in the calendar")
+}
+
+/// A customer's task. Its pauses are empty: there is no time in the model.
+pub fn task(customer: CustomerId, strategy: LockStrategy) -> Task {
+    let none = std::time::Duration::ZERO;
+    let retry = Retry { max_attempts: ATTEMPTS_MAX, base: none, cap: none, seed: 0 };
+    Task { identity: identity(customer), run: RunChoice::Shared, strategy, retry }
+}
+
+/// Two groups of which half of the current claims are denied, and none of the earlier ones.
+fn claims() -> Vec<Claim> {
+    let claim = |payer: &str, cpt_group: &str, outcome: &str, month| Claim {
+        payer: payer.into(),
+        cpt_group: cpt_group.into(),
+        outcome: outcome.into(),
+        submitted_on: date(2026, month, 10),
+        decided_on: Some(date(2026, month, 20)),
+    };
+    let of_group = |(payer, cpt_group)| {
+        [("PAID", 2), ("PAID", 4), ("DENIED", 4)].map(|(outcome, month)| claim(payer, cpt_group, outcome, month))
+    };
+    [("acme", "imaging"), ("northwind", "surgery")].into_iter().flat_map(of_group).collect()
+}
+
+/// The only session of a model.
+pub struct Alone {
+    pub model: Model,
+}
+
+impl Alone {
+    fn must(&mut self, op: Op) {
+        let ended = self.model.submit(ALONE, &op);
+        assert!(matches!(ended, Progress::Done(Ok(_))), "{op} alone: {ended:?}");
+    }
+
+    /// Runs a task, and returns what it read too.
+    pub fn recompute(
+        &mut self,
+        task: &Task,
+    ) -> (Result<drift_engine::protocol::Recomputed, drift_engine::protocol::TaskError>, Vec<Cell>) {
+        let mut reader = Reader { alone: self, cells: Vec::new() };
+        let result = recompute(&mut reader, task).now_or_never().expect("the model answers at once");
+        (result, reader.cells)
+    }
+}
+
+/// Notes what is read.
+struct Reader<'a> {
+    alone: &'a mut Alone,
+    cells: Vec<Cell>,
+}
+
+impl Session for Reader<'_> {
+    type Op = Op;
+    type Reply = Reply;
+
+    fn id(&self) -> SessionId {
+        ALONE
+    }
+
+    async fn call(&mut self, op: Op) -> Result<Reply, DbError> {
+        let Progress::Done(result) = self.alone.model.submit(ALONE, &op) else {
+            panic!("{op} waits although everybody else has ended: somebody left a lock behind");
+        };
+        if let Ok(Reply::Claims(cells)) = &result {
+            self.cells = cells.to_vec();
+        }
+        result
+    }
+}
