@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::ProvisionError;
 
@@ -18,6 +19,8 @@ const MARKER: &str = "owner";
 const MAGIC: &str = "driftlock throw-away directory, safe to delete when no driftlock runs\n";
 const MARKER_BYTES_MAX: u64 = 1024;
 const ATTEMPTS_MAX: usize = 16;
+/// How long to rest before a directory that was not empty is removed again.
+const REMOVE_AGAIN: Duration = Duration::from_millis(50);
 
 /// A name as long as every other one of a directory.
 pub(super) const EXAMPLE: &str = "driftlock-0123456789";
@@ -138,11 +141,18 @@ impl OwnedDirectory {
     pub(super) fn remove(&mut self) -> io::Result<()> {
         let Some(_lock) = self.lock.take() else { return Ok(()) };
         let mut result = fs::remove_dir_all(&self.path);
-        // A process that is just dying may put one last file where we have already been.
+        // Processes that are just dying may put a last file where we have already been, or take one away.
         for _ in 0..ATTEMPTS_MAX {
             match &result {
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => result = fs::remove_dir_all(&self.path),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !self.path.exists() => return Ok(()),
+                Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "lets dying processes go, bounded, also while dropping"
+                    )]
+                    std::thread::sleep(REMOVE_AGAIN);
+                    result = fs::remove_dir_all(&self.path);
+                }
                 _ => break,
             }
         }

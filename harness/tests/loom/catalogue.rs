@@ -39,6 +39,7 @@ fn provoking(scenario: &str, strategy: LockStrategy) -> Vec<Setting> {
         "many-customers" => vec![Setting::two_customers(strategy)],
         "failed-run" => vec![Setting::failed_run(strategy)],
         "failing-task" => vec![Setting::failing_task(strategy)],
+        "failure-recorded" => vec![Setting::only_failing_task(strategy), Setting::failing_task(strategy)],
         // A lock timeout is not in the model, a deadlock is: both are for a second try to mend.
         "lock-timeouts" => vec![Setting::deadlocks(strategy, 1), Setting::deadlocks(strategy, 2)],
         other => panic!("nothing stands for the scenario {other} under loom"),

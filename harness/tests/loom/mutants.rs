@@ -48,12 +48,14 @@ fn fate(plan: Plan) -> Fate {
     Fate::Killed(Box::new(Killed { setting, strategy, killed_by, executions, preemptions, shown, damage }))
 }
 
-/// These settings, and after them, one in which a claim arrives: it makes stale reads show.
+/// These settings, and after the first, one in which a claim arrives: it makes stale reads show.
 fn worse(settings: &[Setting]) -> Vec<Setting> {
-    let first = &settings[0];
-    let arrives = Setting { rewrite: first.rewrite, ..Setting::arrivals(first.strategy) };
-    let has_arrivals = settings.iter().any(|setting| setting.claims > 0);
-    settings.iter().cloned().chain((!has_arrivals).then_some(arrives)).collect()
+    let mut worse = settings.to_vec();
+    if settings.iter().all(|setting| setting.claims == 0) {
+        let first = &settings[0];
+        worse.insert(1, Setting { rewrite: first.rewrite, ..Setting::arrivals(first.strategy) });
+    }
+    worse
 }
 
 /// The list of one check.

@@ -68,6 +68,11 @@ impl Setting {
         Self { fails: Some(0), ..Self::new("2 tasks, one fails", strategy, &[1, 1]) }
     }
 
+    /// One task, which fails.
+    pub fn only_failing_task(strategy: LockStrategy) -> Self {
+        Self { fails: Some(0), ..Self::new("1 task, which fails", strategy, &[1]) }
+    }
+
     /// Two tasks of a run that failed before.
     pub fn failed_run(strategy: LockStrategy) -> Self {
         Self { before: Before::Failed, ..Self::new("2 tasks of a failed run", strategy, &[1, 1]) }

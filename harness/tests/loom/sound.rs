@@ -18,10 +18,11 @@ fn settings(strategy: LockStrategy) -> Vec<(Setting, Option<usize>)> {
     let mut settings = vec![
         (Setting::same_run(strategy, 2), None),
         (Setting::failed_run(strategy), None),
-        (Setting::failing_task(strategy), Some(5)),
+        (Setting::only_failing_task(strategy), None),
+        (Setting::failing_task(strategy), None),
         (Setting::arrivals(strategy), Some(4)),
-        (Setting::two_customers(strategy), Some(3)),
-        (Setting::same_run(strategy, 3), Some(3)),
+        (Setting::two_customers(strategy), Some(4)),
+        (Setting::same_run(strategy, 3), Some(4)),
     ];
     // With the others nothing that a task has is wanted by somebody who has what the task wants.
     if matches!(strategy, LockStrategy::RowNoKey | LockStrategy::Advisory) {

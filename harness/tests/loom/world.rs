@@ -36,7 +36,10 @@ impl World {
     pub fn of(setting: &Setting) -> Self {
         let rules = if setting.constrained { Rules::default() } else { Rules::without(Rule::UniqueViolationFails) };
         let customers: BTreeSet<CustomerId> = setting.customers.iter().copied().map(CustomerId).collect();
-        let model = Model::new(setting.strategy.backend(), rules, customers.clone());
+        // A mutant may lock the row of a customer who has no tasks.
+        let rows = [1, 2].map(CustomerId);
+        assert!(customers.iter().all(|customer| rows.contains(customer)), "there are two customers");
+        let model = Model::new(setting.strategy.backend(), rules, rows);
         let mut alone = Alone { model };
         let mut base = Vec::new();
         for customer in customers {
