@@ -178,10 +178,7 @@ pub async fn run(
         let run = report.results.len();
         report.not_verified.push(format!("the run ended after {run} of {} cases", report.planned));
     }
-    // Where nothing could be run there is nothing to report.
-    if ended.is_ok() || !report.results.is_empty() {
-        directory.report(&report).map_err(unwritable)?;
-    }
+    directory.report(&report).map_err(unwritable)?;
     let exit = ended?;
     let printed = match args.format {
         Format::Text => terminal::write(&report, context.out),
