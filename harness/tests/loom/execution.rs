@@ -64,7 +64,7 @@ fn work(shared: Arc<Shared>, setting: &Setting, actor: ActorId) -> Ended {
     let customer = CustomerId(setting.customers[actor.0 as usize]);
     let task = world::task(customer, setting.strategy);
     let seat = Seat { actor, task: Some(id), customer };
-    let plan = Plan { before: Kind::Commit, fault: Fault::Fail, times: 1 };
+    let plan = Plan { before: Kind::Commit, fault: Fault::Fail };
     let executed = AtomicU64::new(0);
     let faulty =
         Faulty::new(Driver::new(shared.clone(), seat), Some(plan).filter(|_| setting.fails == Some(id.0)), &Nobody);
