@@ -178,7 +178,10 @@ pub async fn run(
         let run = report.results.len();
         report.not_verified.push(format!("the run ended after {run} of {} cases", report.planned));
     }
-    directory.report(&report).map_err(unwritable)?;
+    // Where nothing could be run there is nothing to report.
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.report(&report).map_err(unwritable)?;
+    }
     let exit = ended?;
     let printed = match args.format {
         Format::Text => terminal::write(&report, context.out),

@@ -98,9 +98,7 @@ async fn when_no_wanted_backend_can_be_had_it_is_the_environments_fault() {
     let called = end_of(without_postgres(program(at.path(), &arguments))).await.ends_with(4);
     the_three_ways_are_named(&called.err);
     assert_eq!(called.out, "");
-    let report = json_in(at.path().join("run/report.json"));
-    assert_eq!((&report["verdict"], &report["planned"]), (&json!("inconclusive"), &json!(2)));
-    assert!(rows(&report).is_empty() && !report["not_verified"].as_array().unwrap().is_empty(), "{report}");
+    assert!(!at.path().join("run/report.json").exists(), "no report of nothing");
 }
 
 #[tokio::test]
