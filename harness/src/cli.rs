@@ -3,9 +3,11 @@
 pub mod common;
 pub mod doctor;
 pub mod explore;
+pub mod init;
 pub mod mutate;
 pub mod provisioning;
 pub mod recompute;
+pub mod replay;
 pub mod report;
 pub mod verify;
 
@@ -36,8 +38,12 @@ pub enum Command {
     Verify(verify::Args),
     /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
     Mutate(mutate::Args),
-    /// Runs interleavings of SQL sessions on PostgreSQL, as its isolation-test specifications list them.
+    /// Visits every interleaving that matters of SQL sessions, on real databases.
     Explore(explore::Args),
+    /// Runs an order of steps again that `explore` found.
+    Replay(replay::Args),
+    /// Writes a commented script for `explore` to begin with.
+    Init(init::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
     /// Shows which databases can be used here, and what each missing way would need.
@@ -56,6 +62,8 @@ impl Cli {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
+            Command::Replay(args) => replay::run(args, context).await,
+            Command::Init(args) => init::run(&args, context),
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),

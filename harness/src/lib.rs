@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod database;
 pub mod exit;
+pub mod explore;
 pub mod history;
 pub mod isolation;
 pub mod lens;

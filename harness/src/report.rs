@@ -2,6 +2,7 @@
 
 pub mod counterexample;
 pub mod directory;
+pub mod explored;
 pub mod junit;
 pub mod terminal;
 

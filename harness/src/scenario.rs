@@ -13,6 +13,7 @@ pub mod problem;
 pub mod promised;
 mod read;
 mod rules;
+pub mod script;
 pub mod shipped;
 mod value;
 

@@ -318,7 +318,7 @@ fn unwritable(error: WriteError) -> Failure {
 }
 
 /// What this run is called: its command, when it began, and its process.
-fn run_name(command: &str) -> String {
+pub fn run_name(command: &str) -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
     format!("{command}-{now}-{}", std::process::id())
 }

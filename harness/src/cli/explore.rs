@@ -1,35 +1,41 @@
 //! `driftlock explore`: interleavings on a real database, step by step.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+pub mod isolationtester;
+pub mod scripts;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
+use drift_engine::lock::Backend;
+
+use super::common::Format;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::isolation::{
-    self, Merged, Mistake, RunError, STEP_MAX, Spec, Split, Target, TargetError, Transcript, parse,
-};
+use crate::explore::search::Strategy;
+use crate::isolation::TargetError;
 use crate::provision::{Profile, RunName, Server, StartOptions};
 
-/// The environment variable that isolationtester takes the bound of a step from.
-const TIMEOUT_VARIABLE: &str = "PGISOLATIONTIMEOUT";
-
-/// Runs interleavings of SQL sessions on PostgreSQL, one step at a time
+/// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
 ///
-/// It runs the permutations that PostgreSQL's isolation-test specifications list, and prints what
-/// isolationtester prints: --as-isolationtester must be given. It does not search for interleavings
-/// by itself.
+/// Scripts (*.toml) say what the sessions do and what must be true at the end; `driftlock init` writes
+/// a commented one. Without files, the scripts that are built in: the classic anomalies, each expected
+/// where the isolation level allows it. Of PostgreSQL's isolation-test specifications (*.spec) all
+/// orders are visited, whatever permutations they list, and the different outcomes are listed; with
+/// --as-isolationtester the listed permutations are run, and what isolationtester prints is printed.
 ///
-/// PGISOLATIONTIMEOUT is the number of seconds after which a step is cancelled (300).
+/// A violation is made smaller, run again, shown as a table, and written as a schedule that
+/// `driftlock replay` runs.
 ///
-/// Exit codes: 0 every specification was run to its end, whatever it printed; 2 one cannot be read or
-/// its set-up fails; 3 one was given up half-way; 4 no database; 130 interrupted.
+/// PGISOLATIONTIMEOUT is, with --as-isolationtester, the number of seconds after which a step is
+/// cancelled (300).
+///
+/// Exit codes: 0 everything came out as expected; 1 a violation, or an expected one that did not
+/// appear; 2 a file cannot be read or its set-up fails; 3 no answer; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Specifications (*.spec); all run on one server, one after the other
-    #[arg(value_name = "FILE", required = true)]
+    /// Scripts (*.toml) or specifications (*.spec)
+    #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
     /// Run the permutations that the files list (all of them, if none is listed) and print what
@@ -37,7 +43,41 @@ pub struct Args {
     #[arg(long)]
     pub as_isolationtester: bool,
 
-    /// Write each file's output, results and diagnostics together, to DIR/NAME.out instead
+    /// Which orders to visit: exhaustive (each class of orders once), brute-force (each order),
+    /// preemptions=N (at most N changes of a session that could go on), random=N, pct=N,DEPTH
+    #[arg(long, value_name = "STRATEGY", default_value = "exhaustive", value_parser = parse_strategy)]
+    pub strategy: Strategy,
+
+    /// Stop a case after this many executions (a number) or this long (30s, 5m)
+    #[arg(long, value_name = "N|TIME", value_parser = parse_budget)]
+    pub budget: Option<Limit>,
+
+    /// Go on after a violation, and list every outcome
+    #[arg(long)]
+    pub all: bool,
+
+    /// Only the cases whose name (SCRIPT/CASE) has this in it
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+
+    /// List the cases, and run none
+    #[arg(long)]
+    pub list: bool,
+
+    /// Only this database
+    #[arg(long, value_parser = parse_backend)]
+    pub backend: Option<Backend>,
+
+    /// The seed of random orders
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How to print the result
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+
+    /// Where to write: with --as-isolationtester each file's output, results and diagnostics together
+    /// (DIR/NAME.out); else the report and the schedules of violations
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 
@@ -46,10 +86,13 @@ pub struct Args {
     pub postgres: PostgresArgs,
 }
 
-/// A file that was read.
-struct Read {
-    name: String,
-    spec: Spec,
+/// A bound of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many executions.
+    Executions(u64),
+    /// So long.
+    Time(Duration),
 }
 
 /// Runs the command.
@@ -58,77 +101,68 @@ struct Read {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if !args.as_isolationtester {
+        return scripts::run(&args, context).await;
+    }
+    if args.files.is_empty() {
         return Err(Failure::usage(miette::miette!(
             help = "driftlock explore --as-isolationtester FILE.spec",
-            "explore runs listed permutations only: --as-isolationtester must be given"
+            "--as-isolationtester runs files, and none is given"
         )));
     }
-    let step_max = step_max(std::env::var(TIMEOUT_VARIABLE).ok())?;
-    let specs = read_all(&args.files)?;
-    if let Some(directory) = &args.output {
-        fs::create_dir_all(directory)?;
-    }
+    isolationtester::run(&args, context).await
+}
+
+/// Starts the server that the arguments ask for.
+async fn start(args: &Args, context: &Context<'_>) -> Result<Server, Failure> {
+    start_server(&args.postgres, context).await
+}
+
+/// Starts the server that these arguments ask for.
+pub(super) async fn start_server(postgres: &PostgresArgs, context: &Context<'_>) -> Result<Server, Failure> {
     let options = StartOptions {
-        choice: args.postgres.postgres.clone(),
-        pg_bin: args.postgres.pg_bin.clone(),
+        choice: postgres.postgres.clone(),
+        pg_bin: postgres.pg_bin.clone(),
         profile: Profile::Fast,
         tcp: false,
     };
-    let server = Server::start(&options, &RunName::new("explore")?, &context.cancel).await?;
-    let cancel = context.cancel.clone();
-    let ended = tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Failure::interrupted()),
-        ended = run_all(&specs, &server, step_max, args.output.as_deref(), context) => ended,
-    };
-    if let Err(error) = server.stop().await {
-        writeln!(context.err, "warning: {error}")?;
-    }
-    ended
+    Ok(Server::start(&options, &RunName::new("explore")?, &context.cancel).await?)
 }
 
-async fn run_all(
-    specs: &[Read],
-    server: &Server,
-    step_max: Duration,
-    output: Option<&Path>,
-    context: &mut Context<'_>,
-) -> Result<Exit, Failure> {
-    let mut target = Target::make(server, 0).await?;
-    let mut exit = Exit::Met;
-    for (number, Read { name, spec }) in specs.iter().enumerate() {
-        let ended = match output {
-            Some(directory) => {
-                let file = File::create(directory.join(format!("{name}.out")))?;
-                let mut merged = Merged(BufWriter::new(file));
-                let ended = isolation::run(spec, name, &target, step_max, &mut merged).await;
-                std::io::Write::flush(&mut merged.0)?;
-                ended
-            }
-            None => {
-                let transcript: &mut dyn Transcript = &mut Split { out: &mut *context.out, err: &mut *context.err };
-                isolation::run(spec, name, &target, step_max, transcript).await
-            }
-        };
-        let Err(error) = ended else { continue };
-        let last = match error {
-            RunError::Output(error) => return Err(error.into()),
-            RunError::Setup { .. } => Exit::Usage,
-            RunError::Endless { .. } | RunError::MutuallyBlocked => Exit::Inconclusive,
-            RunError::Connect { .. } | RunError::Lost { .. } => Exit::Environment,
-        };
-        exit = exit.worst(last);
-        writeln!(context.err, "{name} was given up: {}", chain(&error))?;
-        // A server that is lost is lost for the others too.
-        server.check().await?;
-        if number + 1 < specs.len() {
-            target.renew(server).await?;
+fn parse_backend(text: &str) -> Result<Backend, String> {
+    let found = Backend::ALL.into_iter().find(|backend| backend.as_str() == text);
+    found.ok_or_else(|| "the backends are postgres, sqlite".to_owned())
+}
+
+fn parse_strategy(text: &str) -> Result<Strategy, String> {
+    let number = |text: &str| text.parse::<u64>().ok().filter(|number| (1..=1_000_000_000).contains(number));
+    let wrong = || "a strategy is exhaustive, brute-force, preemptions=N, random=N or pct=N,DEPTH".to_owned();
+    match text.split_once('=') {
+        None if text == "exhaustive" => Ok(Strategy::Exhaustive),
+        None if text == "brute-force" => Ok(Strategy::BruteForce),
+        Some(("preemptions", most)) => most.parse().map(Strategy::Preemptions).map_err(|_| wrong()),
+        Some(("random", executions)) => number(executions).map(Strategy::Random).ok_or_else(wrong),
+        Some(("pct", both)) => {
+            let (executions, depth) = both.split_once(',').ok_or_else(wrong)?;
+            let depth = number(depth).and_then(|depth| u32::try_from(depth).ok()).filter(|depth| *depth <= 100);
+            let (executions, depth) = number(executions).zip(depth).ok_or_else(wrong)?;
+            Ok(Strategy::Pct { executions, depth })
         }
+        _ => Err(wrong()),
     }
-    Ok(exit)
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+fn parse_budget(text: &str) -> Result<Limit, String> {
+    let wrong = || "a budget is a number of executions, or a time as in 30s or 5m".to_owned();
+    let positive = |text: &str| text.parse::<u64>().ok().filter(|number| (1..=1_000_000_000).contains(number));
+    let seconds = match (text.strip_suffix('s'), text.strip_suffix('m')) {
+        (Some(seconds), _) => positive(seconds),
+        (_, Some(minutes)) => positive(minutes).map(|minutes| minutes * 60),
+        _ => return positive(text).map(Limit::Executions).ok_or_else(wrong),
+    };
+    seconds.filter(|seconds| *seconds <= 86_400).map(|s| Limit::Time(Duration::from_secs(s))).ok_or_else(wrong)
+}
+
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -136,45 +170,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text.trim_end().to_owned()
-}
-
-/// How long a step may take: whole seconds.
-fn step_max(variable: Option<String>) -> Result<Duration, Failure> {
-    let Some(text) = variable else { return Ok(STEP_MAX) };
-    match text.trim().parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err(Failure::usage(miette::miette!("{TIMEOUT_VARIABLE} is a number of seconds from 1 to 86400"))),
-    }
-}
-
-/// Reads all files; what is wrong with any of them is reported at once.
-fn read_all(files: &[PathBuf]) -> Result<Vec<Read>, Failure> {
-    let (mut specs, mut problems) = (Vec::new(), Vec::new());
-    for file in files {
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                problems.push(format!("{}: {error}", file.display()));
-                continue;
-            }
-        };
-        match parse(&text) {
-            Ok(spec) => {
-                let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                specs.push(Read { name, spec });
-            }
-            Err(mistakes) => problems.extend(mistakes.iter().map(|mistake| located(file, &text, mistake))),
-        }
-    }
-    if problems.is_empty() { Ok(specs) } else { Err(Failure::usage(miette::miette!("{}", problems.join("\n")))) }
-}
-
-/// A mistake with its line and column, both from 1; columns count characters.
-fn located(file: &Path, text: &str, mistake: &Mistake) -> String {
-    let before = &text[..text.floor_char_boundary(mistake.at.start)];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("{}:{line}:{column}: {mistake}", file.display())
 }
 
 impl From<TargetError> for Failure {
@@ -186,6 +181,25 @@ impl From<TargetError> for Failure {
                 "{error}"
             )),
             TargetError::Make(_) | TargetError::Address => Self::environment(miette::miette!("{}", chain(&error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strategies_and_budgets_are_read_and_mistakes_named() {
+        assert_eq!(parse_strategy("pct=100,3"), Ok(Strategy::Pct { executions: 100, depth: 3 }));
+        assert_eq!(parse_strategy("preemptions=2"), Ok(Strategy::Preemptions(2)));
+        for wrong in ["", "random", "random=0", "random=-1", "pct=1", "pct=1,101", "dfs", "preemptions="] {
+            assert!(parse_strategy(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_budget("90s"), Ok(Limit::Time(Duration::from_secs(90))));
+        assert_eq!(parse_budget("100"), Ok(Limit::Executions(100)));
+        for wrong in ["", "0", "0s", "s", "1h", "-1", "99999999999999999999", "1e3", "2000m"] {
+            assert!(parse_budget(wrong).is_err(), "{wrong}");
         }
     }
 }

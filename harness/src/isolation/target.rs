@@ -95,7 +95,11 @@ async fn admin(server: &Server, config: &Config) -> Result<tokio_postgres::Clien
     Ok(client)
 }
 
-fn config(server: &Server, database: &Database) -> Result<Config, TargetError> {
+/// How a session of ours connects to one of a server's databases.
+///
+/// # Errors
+/// The server has no address that sessions can use.
+pub fn config(server: &Server, database: &Database) -> Result<Config, TargetError> {
     if let Some(url) = server.access(database) {
         return url.expose().parse().map_err(TargetError::Make);
     }

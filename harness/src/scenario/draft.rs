@@ -135,7 +135,7 @@ fn file_start() -> std::ops::Range<usize> {
 }
 
 /// Lower-case words and digits joined by single hyphens: the name is part of commands and file names.
-fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
+pub(super) fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value::text(value)?;
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if text.len() <= 64 && text.split('-').all(is_word) {

@@ -36,15 +36,7 @@ impl Scenario {
     /// # Errors
     /// The file cannot be read, or makes no sense.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        // A pipe would be waited for without end.
-        if !path.metadata().map_err(unreadable)?.is_file() {
-            return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")));
-        }
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        Self::parse(path, &bytes).map_err(LoadError::Wrong)
+        Self::parse(path, &content(path)?).map_err(LoadError::Wrong)
     }
 
     /// Reads the content of a scenario file that is, or could be, at `path`.
@@ -52,23 +44,48 @@ impl Scenario {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Box<Problems>> {
-        let file = path.display().to_string();
-        let refused = |text: &str, problems| Box::new(Problems::new(&file, text, problems));
-        if bytes.len() > FILE_BYTES_MAX {
-            let message = format!("a scenario file has at most {FILE_BYTES_MAX} bytes");
-            return Err(refused("", vec![Problem::new(0..0, message)]));
-        }
-        let text = match str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let at = error.valid_up_to();
-                let problem = Problem::new(at..at, "this is not UTF-8 text");
-                return Err(refused(&String::from_utf8_lossy(bytes), vec![problem]));
-            }
-        };
-        let directory = path.parent().unwrap_or(Path::new(""));
-        read(text, directory).map_err(|problems| refused(text, problems))
+        parse_with(path, bytes, read)
     }
+}
+
+/// The bytes of a file, a few more at the most than one may have.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn content(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    // A pipe would be waited for without end.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Makes text of bytes, and what `read` makes of it.
+pub(super) fn parse_with<T>(
+    path: &Path,
+    bytes: &[u8],
+    read: impl FnOnce(&str, &Path) -> Result<T, Vec<Problem>>,
+) -> Result<T, Box<Problems>> {
+    let file = path.display().to_string();
+    let refused = |text: &str, problems| Box::new(Problems::new(&file, text, problems));
+    if bytes.len() > FILE_BYTES_MAX {
+        let message = format!("a scenario file has at most {FILE_BYTES_MAX} bytes");
+        return Err(refused("", vec![Problem::new(0..0, message)]));
+    }
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let at = error.valid_up_to();
+            let problem = Problem::new(at..at, "this is not UTF-8 text");
+            return Err(refused(&String::from_utf8_lossy(bytes), vec![problem]));
+        }
+    };
+    let directory = path.parent().unwrap_or(Path::new(""));
+    read(text, directory).map_err(|problems| refused(text, problems))
 }
 
 fn read(text: &str, directory: &Path) -> Result<Scenario, Vec<Problem>> {
@@ -89,7 +106,7 @@ fn read(text: &str, directory: &Path) -> Result<Scenario, Vec<Problem>> {
 
 /// Adds what else is certainly wrong to the syntax errors: not what is wrong on their lines, missing,
 /// or out of place, which may be their consequence.
-fn with_syntax(text: &str, errors: &[toml::de::Error], problems: Vec<Problem>) -> Vec<Problem> {
+pub(super) fn with_syntax(text: &str, errors: &[toml::de::Error], problems: Vec<Problem>) -> Vec<Problem> {
     let ends: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line = |at: usize| ends.partition_point(|end| *end < at);
     let syntax = errors.iter().take(PROBLEMS_MAX).map(|error| {

@@ -15,13 +15,6 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn without_the_word_for_it_the_command_says_what_it_needs() {
-    let (code, out, err) = said(&explore(&["some.spec"]));
-    assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(err.contains("--as-isolationtester must be given"), "{err}");
-}
-
-#[test]
 fn mistakes_are_told_with_their_places_before_anything_runs() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.spec");

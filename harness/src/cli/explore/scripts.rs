@@ -1,0 +1,367 @@
+//! Explores scripts, and specifications as scripts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use drift_engine::lock::Backend;
+
+use super::{Args, Limit};
+use crate::cli::common::{Format, quoted, run_name};
+use crate::cli::{Context, Failure};
+use crate::exit::Exit;
+use crate::explore::case::{Explored, Options, explore};
+use crate::explore::postgres::PgWorld;
+use crate::explore::schedule::Schedule;
+use crate::explore::search::Strategy;
+use crate::explore::shipped::SHIPPED;
+use crate::explore::specification::{export, script_of};
+use crate::explore::sqlite::SqliteWorld;
+use crate::explore::world::Lost;
+use crate::isolation::{TargetError, config};
+use crate::provision::sqlite_version;
+use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
+use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
+use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
+use crate::scenario::script::{Script, ScriptCase};
+
+/// A script, and the name of its file.
+pub(crate) struct Source {
+    pub file: String,
+    pub script: Arc<Script>,
+}
+
+/// Where cases are run.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    pub server: Option<Server>,
+    pub files: Option<SqliteFiles>,
+    made: u32,
+}
+
+/// Runs the command.
+pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let sources = sources(&args.files)?;
+    let cases: Vec<(&Source, &ScriptCase)> = sources
+        .iter()
+        .flat_map(|source| source.script.cases.iter().map(move |case| (source, case)))
+        .filter(|(_, case)| args.backend.is_none_or(|backend| backend == case.backend))
+        .filter(|(source, case)| args.filter.as_ref().is_none_or(|text| name_of(&source.script, case).contains(text)))
+        .collect();
+    if cases.is_empty() {
+        return Err(Failure::usage(miette::miette!(
+            help = "driftlock explore --list shows what there is",
+            "no case is left: the filters exclude them all"
+        )));
+    }
+    if args.list {
+        for (source, case) in &cases {
+            writeln!(context.out, "{} {}", name_of(&source.script, case), case.backend)?;
+        }
+        return Ok(Exit::Met);
+    }
+    let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("explore")));
+    fs::create_dir_all(&directory)?;
+    let mut report = ExploreReport {
+        schema_version: SCHEMA_VERSION,
+        command: "explore",
+        verdict: Word::Inconclusive,
+        seed: args.seed,
+        profile: "none".to_owned(),
+        backends: Vec::new(),
+        results: Vec::new(),
+        not_applicable: Vec::new(),
+        not_verified: Vec::new(),
+    };
+    let mut hosts = Hosts::default();
+    let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
+    if let Some(server) = hosts.server
+        && let Err(error) = server.stop().await
+    {
+        writeln!(context.err, "warning: {error}")?;
+    }
+    let exit = ended?;
+    report.conclude();
+    let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+    fs::write(directory.join("report.json"), &json)?;
+    match args.format {
+        Format::Text => explored::write(&report, args.all, context.out)?,
+        Format::Json => writeln!(context.out, "{json}")?,
+    }
+    writeln!(context.err, "written to {}", directory.display())?;
+    let verdict = match report.verdict {
+        Word::Pass => Exit::Met,
+        Word::Violation => Exit::Violated,
+        Word::Inconclusive => Exit::Inconclusive,
+    };
+    Ok(exit.worst(verdict))
+}
+
+fn name_of(script: &Script, case: &ScriptCase) -> String {
+    format!("{}/{}", script.name, case.name)
+}
+
+/// Reads the files, or takes the built-in scripts.
+fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+    if files.is_empty() {
+        let source = |shipped: &crate::explore::shipped::Shipped| Source {
+            file: shipped.path.to_owned(),
+            script: Arc::new(shipped.script()),
+        };
+        return Ok(SHIPPED.iter().map(source).collect());
+    }
+    let mut sources = Vec::new();
+    let (specs, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        files.iter().partition(|file| file.extension().is_some_and(|extension| extension == "spec"));
+    for file in scripts {
+        sources.push(load(file)?);
+    }
+    let specs: Vec<PathBuf> = specs.into_iter().cloned().collect();
+    for (file, read) in specs.iter().zip(super::isolationtester::read_all(&specs)?) {
+        sources.push(Source { file: file.display().to_string(), script: Arc::new(script_of(&read.name, &read.spec)) });
+    }
+    Ok(sources)
+}
+
+/// Reads one file; a built-in script may be named by its path in the checkout, wherever that is.
+pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
+    let shipped = SHIPPED.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
+    let script = match shipped {
+        Some(shipped) => shipped.script(),
+        None if file.extension().is_some_and(|extension| extension == "spec") => {
+            let read = super::isolationtester::read_all(&[file.to_owned()])?.remove(0);
+            script_of(&read.name, &read.spec)
+        }
+        None => Script::load(file).map_err(Failure::usage)?,
+    };
+    Ok(Source { file: file.display().to_string(), script: Arc::new(script) })
+}
+
+async fn run_cases(
+    args: &Args,
+    cases: &[(&Source, &ScriptCase)],
+    directory: &Path,
+    hosts: &mut Hosts,
+    report: &mut ExploreReport,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
+    let options = Options {
+        strategy: args.strategy,
+        seed: args.seed,
+        executions_max: if let Some(Limit::Executions(most)) = args.budget { Some(most) } else { None },
+        time_max: if let Some(Limit::Time(most)) = args.budget { Some(most) } else { None },
+        all: args.all,
+    };
+    let mut missing = Vec::new();
+    for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|(_, case)| case.backend == *backend)) {
+        match hosts.start(backend, &args.postgres, context).await {
+            Ok(used) => report.backends.push(used),
+            Err(failure) if failure.exit != Exit::Environment => return Err(failure),
+            Err(failure) => missing.push((backend, failure)),
+        }
+    }
+    if let Some(server) = &hosts.server {
+        report.profile = server.settings().profile().as_str().to_owned();
+    }
+    if report.backends.is_empty()
+        && let Some((_, failure)) = missing.pop()
+    {
+        return Err(failure);
+    }
+    for (backend, failure) in &missing {
+        report.not_verified.push(format!("{backend}: {}", failure.report));
+    }
+    let cancel = context.cancel.clone();
+    for (source, case) in cases.iter().filter(|(_, case)| missing.iter().all(|(backend, _)| *backend != case.backend)) {
+        let explored = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Failure::interrupted()),
+            explored = hosts.explore(source.script.clone(), case, &options) => explored,
+        };
+        let explored = match explored {
+            Ok(explored) => explored,
+            Err(failure) => return Err(failure.about(source, case)),
+        };
+        let row = row(args, source, case, &explored, directory, context)?;
+        report.results.push(row);
+    }
+    Ok(Exit::Met)
+}
+
+/// Why a case could not be explored.
+pub(crate) enum CaseFailure {
+    Lost(Lost),
+    Provision(ProvisionError),
+    Target(TargetError),
+}
+
+impl CaseFailure {
+    pub(crate) fn about(self, source: &Source, case: &ScriptCase) -> Failure {
+        let lost = match self {
+            Self::Provision(error) => return error.into(),
+            Self::Target(error) => return error.into(),
+            Self::Lost(lost) => lost,
+        };
+        let report = miette::miette!("{}, case {} on {}: {lost}", source.file, case.name, case.backend);
+        if lost.by_script { Failure::usage(report) } else { Failure::environment(report) }
+    }
+}
+
+impl Hosts {
+    /// Makes a backend ready.
+    pub(crate) async fn start(
+        &mut self,
+        backend: Backend,
+        postgres: &crate::cli::provisioning::PostgresArgs,
+        context: &Context<'_>,
+    ) -> Result<BackendUsed, Failure> {
+        let name = backend.to_string();
+        match backend {
+            Backend::Postgres => {
+                let server = super::start_server(postgres, context).await?;
+                if !server.confines_foreign_code() {
+                    let role = server.role().name.clone();
+                    let stopped = server.stop().await;
+                    return Err(stopped.map_or_else(Failure::from, |()| TargetError::Powerful { role }.into()));
+                }
+                let (version, provisioned) = (server.version().to_owned(), server.way().to_string());
+                self.server = Some(server);
+                Ok(BackendUsed { name, version, provisioned })
+            }
+            Backend::Sqlite => {
+                self.files = Some(SqliteFiles::create(Journal::Wal).await?);
+                Ok(BackendUsed { name, version: sqlite_version().await?, provisioned: "built in".to_owned() })
+            }
+        }
+    }
+
+    /// Explores a case in a database of its own.
+    async fn explore(
+        &mut self,
+        script: Arc<Script>,
+        case: &ScriptCase,
+        options: &Options,
+    ) -> Result<Explored, CaseFailure> {
+        match case.backend {
+            Backend::Postgres => {
+                let mut world = self.postgres(script.clone(), case).await?;
+                explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
+            }
+            Backend::Sqlite => {
+                let mut world = self.sqlite(script.clone(), case).await?;
+                explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
+            }
+        }
+    }
+
+    pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
+        let server = self.server.as_ref().expect("a case runs on a backend that was started");
+        self.made += 1;
+        let database = server.create_database(&format!("explore_{}", self.made), None).await;
+        let database = database.map_err(CaseFailure::Provision)?;
+        let config = config(server, &database).map_err(CaseFailure::Target)?;
+        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {
+        let files = self.files.as_ref().expect("a case runs on a backend that was started");
+        self.made += 1;
+        let made = self.made;
+        let create = async |what: &str| files.create_database(&format!("{what}_{made}"), None).await;
+        let (database, keep) = (create("explore").await, create("start").await);
+        let (database, keep) = database.and_then(|database| Ok((database, keep?))).map_err(CaseFailure::Provision)?;
+        let (options, keep) = (files.connect_options(&database), keep.path().display().to_string());
+        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+}
+
+/// The row of a case; its violations are shown, and written as schedules.
+fn row(
+    args: &Args,
+    source: &Source,
+    case: &ScriptCase,
+    explored: &Explored,
+    directory: &Path,
+    context: &mut Context<'_>,
+) -> Result<ExploreRow, Failure> {
+    let (script, actors) = (&source.script, source.script.actors.len());
+    let (verdict, evidence) = explored.verdict(case, actors);
+    let (name, met) = (name_of(script, case), explored.is_met(case, actors));
+    let mut replay = format!(
+        "driftlock explore {} --filter {name} --backend {}{}",
+        quoted(&source.file),
+        case.backend,
+        repeated(args)
+    );
+    for found in &explored.found {
+        let slug = format!("{}-{}-{}", script.name, case.name, found.check);
+        let path = directory.join(format!("schedule-{slug}.json"));
+        fs::write(&path, Schedule::new(&source.file, script, case, found).text())?;
+        if let Ok(text) = export(script, case, &found.execution) {
+            fs::write(directory.join(format!("schedule-{slug}.spec")), text)?;
+        }
+        if Some(found.check.as_str()) == case.violates.as_deref() || case.violates.is_none() {
+            replay = format!("driftlock replay {}", quoted(&path.display().to_string()));
+        }
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
+            writeln!(context.out, "{name} on {}: violation of {}", case.backend, found.check)?;
+            explored::counterexample(script, case, found, context.out)?;
+            writeln!(context.out, "  replay: {replay}\n")?;
+        }
+    }
+    let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
+    let searched = &explored.searched;
+    Ok(ExploreRow {
+        name,
+        backend: case.backend,
+        strategy: strategy(args.strategy),
+        verdict,
+        expected: ExpectedRow {
+            verdict: if case.violates.is_some() { Word::Violation } else { Word::Pass },
+            check: case.violates.clone(),
+        },
+        met,
+        evidence,
+        checks: explored
+            .found
+            .iter()
+            .map(|found| ViolatedRow {
+                name: found.check.clone(),
+                verdict: Word::Violation,
+                why: found.sentence.clone(),
+            })
+            .collect(),
+        executions: searched.executions,
+        abandoned: searched.abandoned,
+        orders: explored.orders,
+        executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
+        outcomes: explored.outcomes.clone(),
+        duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
+        replay,
+    })
+}
+
+fn strategy(strategy: Strategy) -> String {
+    match strategy {
+        Strategy::Exhaustive => "exhaustive".to_owned(),
+        Strategy::BruteForce => "brute-force".to_owned(),
+        Strategy::Preemptions(most) => format!("preemptions={most}"),
+        Strategy::Random(executions) => format!("random={executions}"),
+        Strategy::Pct { executions, depth } => format!("pct={executions},{depth}"),
+    }
+}
+
+/// The arguments that matter to a case.
+fn repeated(args: &Args) -> String {
+    let mut text = String::new();
+    if args.strategy != Strategy::Exhaustive {
+        text.push_str(&format!(" --strategy {} --seed {}", strategy(args.strategy), args.seed));
+    }
+    match args.budget {
+        None => {}
+        Some(Limit::Executions(most)) => text.push_str(&format!(" --budget {most}")),
+        Some(Limit::Time(most)) => text.push_str(&format!(" --budget {}s", most.as_secs())),
+    }
+    text
+}

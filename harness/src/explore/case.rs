@@ -1,0 +1,107 @@
+//! One case of a script, explored and judged.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::judge::{Budget, Found, Judge, queries};
+use super::search::{Coverage, Searched, Strategy, orders, search};
+use super::shrink::shrink;
+use super::world::{Lost, World};
+use crate::report::Word;
+use crate::scenario::script::{Script, ScriptCase};
+
+/// How to explore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which orders to visit.
+    pub strategy: Strategy,
+    /// The seed of random orders.
+    pub seed: u64,
+    /// The most executions.
+    pub executions_max: Option<u64>,
+    /// The longest time.
+    pub time_max: Option<Duration>,
+    /// Whether to go on after a violation.
+    pub all: bool,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// What the search did.
+    pub searched: Searched,
+    /// The orders in which the actors' steps can be arranged, whether possible or not.
+    pub orders: f64,
+    /// Every outcome, with how many executions came to it.
+    pub outcomes: Vec<(String, u64)>,
+    /// The executions in which a step waited.
+    pub waited: u64,
+    /// The violations, one a check, each made smaller; the expected one first.
+    pub found: Vec<Found>,
+    /// How long the search took, without making violations smaller.
+    pub took: Duration,
+}
+
+impl Explored {
+    /// The verdict, and the sentence that shows it.
+    pub fn verdict(&self, case: &ScriptCase, actors: usize) -> (Word, String) {
+        let Searched { executions, abandoned, .. } = self.searched;
+        if let Some(found) = self.found.first() {
+            return (Word::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
+        }
+        let all = match &self.searched.coverage {
+            Coverage::Exhausted => "exhausted at statement granularity".to_owned(),
+            Coverage::Bounded(bound) => format!("bounded: {bound}"),
+            Coverage::Stopped(why) => {
+                return (Word::Inconclusive, format!("stopped {why}, before all orders were visited"));
+            }
+        };
+        let evidence = format!(
+            "{all}: {executions} executions ({abandoned} more were left half-way) stand for {} orders; in {} of them \
+             a step waited; outcomes: {}",
+            self.orders,
+            self.waited,
+            self.outcomes.len()
+        );
+        if executions == 1 && actors > 1 && case.violates.is_none() {
+            return (Word::Inconclusive, format!("nothing that one actor does touches what another does ({evidence})"));
+        }
+        (Word::Pass, evidence)
+    }
+
+    /// Whether it is what the case expects.
+    pub fn is_met(&self, case: &ScriptCase, actors: usize) -> bool {
+        match &case.violates {
+            Some(check) => self.found.iter().any(|found| found.check == *check),
+            None => self.verdict(case, actors).0 == Word::Pass,
+        }
+    }
+}
+
+/// Explores a case.
+///
+/// Cancellation: the world must then be dropped.
+///
+/// # Errors
+/// The database is lost, or a query of the script fails.
+pub async fn explore<W: World>(
+    world: &mut W,
+    script: &Script,
+    case: &ScriptCase,
+    options: &Options,
+) -> Result<Explored, Lost> {
+    let begin = Instant::now();
+    let budget = Budget { executions: options.executions_max, until: options.time_max.map(|time| begin + time) };
+    let mut judge = Judge::new(script, budget, options.all, case.violates.as_deref());
+    let searched = search(world, options.strategy, options.seed, &queries(script), &mut judge).await?;
+    let took = begin.elapsed();
+    let mut found = Vec::new();
+    for one in std::mem::take(&mut judge.found) {
+        found.push(shrink(world, script, &mut judge, one).await?);
+    }
+    found.sort_by_key(|found| Some(&found.check) != case.violates.as_ref());
+    let steps: Vec<usize> = script.actors.iter().map(|actor| actor.steps.len()).collect();
+    let outcomes = judge.outcomes.iter().map(|(outcome, (count, _))| (outcome.clone(), *count)).collect();
+    Ok(Explored { searched, orders: orders(&steps), outcomes, waited: judge.waited, found, took })
+}

@@ -1,0 +1,155 @@
+//! What a step was observed to touch, and whether two steps may be exchanged.
+//!
+//! Two steps are independent if neither order of them can be told from the other. Everything here errs
+//! on one side: [`Footprint::conflicts`] may say yes of steps that could be exchanged, and never no of
+//! steps that cannot. A relation's touches are those of the whole transaction so far: `pg_locks`
+//! accumulates, and a second touch does not show.
+
+use std::collections::BTreeMap;
+
+/// The strongest thing that a transaction has done to a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// Read it: `AccessShareLock`.
+    Read,
+    /// Locked rows of it: `RowShareLock`.
+    Lock,
+    /// Written to it: `RowExclusiveLock`, up to those that still let it be read.
+    Write,
+    /// `AccessExclusiveLock`.
+    Exclusive,
+}
+
+impl Touch {
+    /// From the name of a relation lock's mode in `pg_locks`
+    /// (postgresql.org/docs/15/explicit-locking.html, table 13.2).
+    pub fn of_mode(mode: &str) -> Self {
+        match mode {
+            "AccessShareLock" => Self::Read,
+            "RowShareLock" => Self::Lock,
+            "AccessExclusiveLock" => Self::Exclusive,
+            _ => Self::Write,
+        }
+    }
+}
+
+/// What a step touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// It is not known what: it conflicts with everything that touches anything.
+    pub everything: bool,
+    /// The relations.
+    pub relations: BTreeMap<u32, Touch>,
+    /// It may have to do with advisory locks.
+    pub advisory: bool,
+    /// A transaction that may have written has ended: what it wrote is seen from now on, or gone.
+    pub ends: bool,
+    /// What it sees depends on which transactions have ended, of whatever relation: it belongs to a
+    /// REPEATABLE READ or SERIALIZABLE transaction.
+    pub snapshot: bool,
+    /// It belongs to a SERIALIZABLE transaction: whether it fails depends on others of its kind.
+    pub serializable: bool,
+}
+
+impl Footprint {
+    /// What is known of a step of which nothing is known.
+    pub fn everything() -> Self {
+        Self { everything: true, ..Self::default() }
+    }
+
+    /// Whether it touched nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the transaction may have changed something.
+    pub fn writes(&self) -> bool {
+        self.everything || self.relations.values().any(|touch| *touch >= Touch::Write)
+    }
+
+    /// Adds what another step touched.
+    pub fn add(&mut self, other: &Self) {
+        self.everything |= other.everything;
+        self.advisory |= other.advisory;
+        self.ends |= other.ends;
+        self.snapshot |= other.snapshot;
+        self.serializable |= other.serializable;
+        for (relation, touch) in &other.relations {
+            let known = self.relations.entry(*relation).or_insert(*touch);
+            *known = (*known).max(*touch);
+        }
+    }
+
+    /// Whether the order of the two steps may matter.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        if self.is_empty() || other.is_empty() {
+            return false;
+        }
+        self.everything
+            || other.everything
+            || self.advisory && other.advisory
+            || self.serializable && other.serializable
+            || self.ends && other.snapshot
+            || self.snapshot && other.ends
+            || self.relations.iter().any(|(relation, touch)| {
+                other.relations.get(relation).is_some_and(|its| Self::collide((self, *touch), (other, *its)))
+            })
+    }
+
+    /// Whether two touches of one relation collide. What is written is not seen until it is committed,
+    /// so a read and a write do only at the writer's end, and a read and a lock never.
+    fn collide((one, a): (&Self, Touch), (other, b): (&Self, Touch)) -> bool {
+        match (a.min(b), a.max(b)) {
+            (Touch::Read, Touch::Read | Touch::Lock) => false,
+            (Touch::Read, Touch::Write) => {
+                if a > b {
+                    one.ends
+                } else {
+                    other.ends
+                }
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(relation: u32, touch: Touch) -> Footprint {
+        Footprint { relations: [(relation, touch)].into(), ..Footprint::default() }
+    }
+
+    #[test]
+    fn a_read_meets_a_write_at_the_writers_end_only() {
+        let (read, write) = (touch(1, Touch::Read), touch(1, Touch::Write));
+        let commit = Footprint { ends: true, ..write.clone() };
+        assert!(!read.conflicts(&write) && !write.conflicts(&read));
+        assert!(read.conflicts(&commit) && commit.conflicts(&read));
+        assert!(write.conflicts(&write) && write.conflicts(&commit));
+        assert!(!read.conflicts(&Footprint { ends: true, ..touch(2, Touch::Write) }));
+        let reader_ends = Footprint { ends: true, ..read.clone() };
+        assert!(!reader_ends.conflicts(&write));
+    }
+
+    #[test]
+    fn locks_meet_locks_and_writes_and_an_exclusive_lock_meets_all() {
+        let [read, lock, write, exclusive] =
+            [Touch::Read, Touch::Lock, Touch::Write, Touch::Exclusive].map(|one| touch(1, one));
+        assert!(lock.conflicts(&lock) && lock.conflicts(&write) && !lock.conflicts(&read));
+        assert!([read, lock, write].iter().all(|other| other.conflicts(&exclusive)));
+        assert!(!exclusive.conflicts(&touch(2, Touch::Exclusive)));
+    }
+
+    #[test]
+    fn snapshots_meet_the_end_of_any_writer_and_nothing_meets_no_touch() {
+        let snapshot = Footprint { snapshot: true, ..touch(1, Touch::Read) };
+        let commit = Footprint { ends: true, ..touch(2, Touch::Write) };
+        assert!(snapshot.conflicts(&commit) && commit.conflicts(&snapshot));
+        assert!(!Footprint::default().conflicts(&Footprint::everything()));
+        assert!(Footprint::everything().conflicts(&touch(1, Touch::Read)));
+        let serializable = Footprint { serializable: true, ..Footprint::default() };
+        assert!(serializable.conflicts(&serializable.clone()));
+    }
+}

@@ -1,0 +1,535 @@
+//! A script's actors on PostgreSQL: a session each, and a control connection that asks the server.
+//!
+//! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
+//! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
+//! close one is sent, those that wait have looked for a deadlock, and found none.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
+
+use super::footprint::{Footprint, Touch};
+use super::statement::{self, Class};
+use super::world::{Cautions, Ended, Event, Lost, Note, Place, Progress, Taken, What, World};
+use crate::scenario::script::{Script, ScriptCase};
+
+/// How long a step may go on without either ending or waiting for another actor.
+const STEP_MAX: Duration = Duration::from_secs(30);
+
+/// After how long a session that waits looks for a deadlock.
+const DEADLOCK_MS: u64 = 1;
+
+/// How long after its beginning a wait has certainly looked for a deadlock.
+const HAS_LOOKED: Duration = Duration::from_millis(DEADLOCK_MS * 3);
+
+/// After how many executions the tables are vacuumed: each leaves dead rows behind.
+const VACUUM_EVERY: u64 = 500;
+
+/// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
+/// it has an advisory lock, and whom it waits for.
+const ASK: &str = "\
+    SELECT p.pid, a.state, \
+           ARRAY(SELECT l.relation::pg_catalog.text || ' ' || l.mode FROM pg_catalog.pg_locks l \
+                 WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384), \
+           EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), \
+           CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END \
+    FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a";
+
+type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What to expect of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Nobody knows: look, and note what it touches.
+    New,
+    /// It just ended the last time.
+    Passes,
+    /// It waited the last time, failed, or set others free.
+    Meets,
+}
+
+impl Pace {
+    fn of(last: Option<&Taken>) -> Self {
+        match last.map(|last| &last.events[..]) {
+            None => Self::New,
+            Some([Event { what: What::Done(_), .. }]) => Self::Passes,
+            Some(_) => Self::Meets,
+        }
+    }
+}
+
+/// What the server says of a session.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    in_transaction: bool,
+    locks: Footprint,
+    waits_for: Vec<i32>,
+}
+
+struct Actor {
+    client: Arc<Client>,
+    pid: i32,
+    progress: Progress,
+    reply: Option<Reply>,
+    since: Instant,
+    waits_for: Vec<usize>,
+    note: Note,
+    snapshot: bool,
+    serializable: bool,
+}
+
+/// A script's actors on a database of PostgreSQL.
+pub struct PgWorld {
+    script: Arc<Script>,
+    case: ScriptCase,
+    cautions: Cautions,
+    control: Client,
+    ask: Statement,
+    actors: Vec<Actor>,
+    /// What puts the rows back, where rows are all that changes.
+    restore: Option<String>,
+    executions: u64,
+}
+
+impl PgWorld {
+    /// Makes the state that `config`'s database is to have at the beginning, and connects the actors.
+    ///
+    /// # Errors
+    /// The set-up fails, or the server cannot be reached.
+    pub async fn new(config: &Config, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
+        let control = connect(config, "control").await?;
+        let cautions = Cautions::of(&script);
+        set_up(&control, &script).await?;
+        let restore = if cautions.rebuild { None } else { keep_rows(&control).await? };
+        let ask = control.prepare(ASK).await.map_err(|error| said("prepare a question", &error))?;
+        let mut actors = Vec::new();
+        for actor in &script.actors {
+            let client = connect(config, &actor.name).await?;
+            // Only superusers may set it; on a given server the server's own holds.
+            let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
+            let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
+            let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
+            let texts = || actor.steps.iter().map(|step| step.sql.as_str()).chain([case.begin.as_str()]);
+            let mentions =
+                |word| texts().any(|sql| statement::mentions(sql, word)) || mentions_raw(&script.setup, word);
+            let serializable = mentions("SERIALIZABLE");
+            actors.push(Actor {
+                client: Arc::new(client),
+                pid,
+                progress: Progress::default(),
+                reply: None,
+                since: Instant::now(),
+                waits_for: Vec::new(),
+                note: Note::default(),
+                snapshot: serializable || mentions("REPEATABLE"),
+                serializable,
+            });
+        }
+        Ok(Self { script, case, cautions, control, ask, actors, restore, executions: 0 })
+    }
+
+    /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
+    /// `started` was sent just now.
+    async fn settle(&mut self, started: usize, pace: Pace) -> Result<(Vec<Event>, Footprint), Lost> {
+        let (mut events, mut touched) = (Vec::new(), Footprint::default());
+        let begin = Instant::now();
+        // Whom nothing was heard of yet is not asked about at once: most steps just end.
+        let mut patience = if pace == Pace::Meets { Duration::ZERO } else { Duration::from_millis(1) };
+        loop {
+            let pending = self.pending();
+            if pending.is_empty() {
+                return Ok((events, touched));
+            }
+            let started_runs = self.actors[started].reply.is_some();
+            if let Some((actor, answer)) =
+                self.next_reply(&pending, if started_runs { patience } else { Duration::ZERO }).await
+            {
+                let (event, footprint) = self.completed(actor, answer, pace).await?;
+                events.push(event);
+                touched.add(&footprint);
+                continue;
+            }
+            let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
+            if self.all_wait(&pending, &said) {
+                for (actor, said) in pending.iter().zip(&said) {
+                    let by: Vec<usize> =
+                        (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
+                    let one = &mut self.actors[*actor];
+                    one.waits_for.clone_from(&by);
+                    if one.progress.place != Place::Waiting {
+                        (one.progress.place, one.since) = (Place::Waiting, Instant::now());
+                    }
+                    if *actor == started {
+                        touched.add(&with_flags(said.locks.clone(), one));
+                        events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
+                    }
+                }
+                return Ok((events, touched));
+            }
+            if begin.elapsed() > STEP_MAX {
+                let name = &self.script.actors[started].name;
+                let why = format!("it neither ended nor waited for another actor within {} s", STEP_MAX.as_secs());
+                return Err(Lost::new(format!("step {} of {name}: {why}", self.actors[started].progress.next + 1)));
+            }
+            patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
+            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
+                let (event, footprint) = self.completed(actor, answer, pace).await?;
+                events.push(event);
+                touched.add(&footprint);
+            }
+        }
+    }
+
+    fn pids(&self, actors: &[usize]) -> Vec<i32> {
+        actors.iter().map(|actor| self.actors[*actor].pid).collect()
+    }
+
+    fn pending(&self) -> Vec<usize> {
+        (0..self.actors.len()).filter(|actor| self.actors[*actor].reply.is_some()).collect()
+    }
+
+    /// Whether each of these waits for another actor, and not in a circle: of a circle one will be freed.
+    fn all_wait(&self, pending: &[usize], said: &[Said]) -> bool {
+        let waits_for = |pid: i32| {
+            let at = pending.iter().position(|actor| self.actors[*actor].pid == pid)?;
+            Some(&said[at].waits_for)
+        };
+        let in_circle = |start: i32| {
+            let (mut open, mut seen) = (vec![start], Vec::new());
+            while let Some(pid) = open.pop() {
+                for by in waits_for(pid).into_iter().flatten() {
+                    if *by == start {
+                        return true;
+                    }
+                    if !seen.contains(by) {
+                        seen.push(*by);
+                        open.push(*by);
+                    }
+                }
+            }
+            false
+        };
+        let known = |pid: &i32| self.actors.iter().any(|actor| actor.pid == *pid);
+        said.iter().all(|said| said.waits_for.iter().any(known))
+            && pending.iter().all(|actor| !in_circle(self.actors[*actor].pid))
+    }
+
+    /// The next reply of these actors, if one comes in time.
+    async fn next_reply(&mut self, pending: &[usize], within: Duration) -> Option<(usize, Answer)> {
+        let replies = self.actors.iter_mut().enumerate().filter(|(actor, _)| pending.contains(actor));
+        let (numbers, replies): (Vec<usize>, Vec<&mut Reply>) =
+            replies.filter_map(|(actor, one)| one.reply.as_mut().map(|reply| (actor, reply))).unzip();
+        let first = select_all(replies);
+        let (answer, at) = if within.is_zero() {
+            // What has come already, and no more.
+            let (answer, at, _) = futures_util::FutureExt::now_or_never(first)?;
+            (answer, at)
+        } else {
+            let (answer, at, _) = tokio::time::timeout(within, first).await.ok()?;
+            (answer, at)
+        };
+        let actor = numbers[at];
+        self.actors[actor].reply = None;
+        Some((actor, answer))
+    }
+
+    /// Notes what became of an actor's step.
+    async fn completed(&mut self, actor: usize, answer: Answer, pace: Pace) -> Result<(Event, Footprint), Lost> {
+        let script = self.script.clone();
+        let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
+        let step = &of.steps[number];
+        let (what, first) = match answer {
+            Ok(messages) => rows(&messages),
+            Err(error) => match error.as_db_error() {
+                Some(refused) => {
+                    let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
+                    (What::Failed { code, message }, None)
+                }
+                None => return Err(said(&format!("get an answer to step {} of {}", step.name, of.name), &error)),
+            },
+        };
+        let failed = matches!(what, What::Failed { .. });
+        let one = &mut self.actors[actor];
+        one.waits_for.clear();
+        let mut footprint = if pace == Pace::New { self.observed(actor, failed).await? } else { Footprint::default() };
+        let one = &mut self.actors[actor];
+        one.progress.capture(step, first);
+        one.progress.step_done(of.steps.len());
+        if failed && !of.goes_on {
+            // What a program does that gives up: its transaction is rolled back.
+            let rolled_back = one.client.batch_execute("ROLLBACK").await;
+            rolled_back.map_err(|error| said("roll back", &error))?;
+            (one.progress.place, one.note) = (Place::Ended, Note::default());
+            footprint = Footprint::everything();
+        }
+        Ok((Event { actor, step: number, what }, footprint))
+    }
+
+    /// What a step touched that has just ended.
+    async fn observed(&mut self, actor: usize, failed: bool) -> Result<Footprint, Lost> {
+        let said = ask(&self.control, &self.ask, self.pids(&[actor])).await?.remove(0);
+        let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
+        let class = statement::class(&self.actors[actor].progress.sql(&self.case, step));
+        let one = &mut self.actors[actor];
+        let (before, was_aborted) = (one.note.in_transaction, one.note.aborted);
+        one.note.in_transaction = said.in_transaction;
+        one.note.aborted = said.in_transaction && (failed || was_aborted && class != Class::End);
+        let advisory = self.cautions.advisory_hidden || statement::mentions(&step.sql, "ADVISORY");
+        let mut footprint = match (before, said.in_transaction, class) {
+            // Nothing is done in an aborted transaction, and nothing is left to be ended.
+            _ if was_aborted => Footprint::default(),
+            _ if failed => {
+                one.note.touched = Footprint::default();
+                Footprint::everything()
+            }
+            (false, true, Class::Begin) => Footprint::default(),
+            (_, true, _) => {
+                // Locks of subtransactions that were rolled back are gone, what they touched is not.
+                one.note.touched.add(&said.locks);
+                with_flags(one.note.touched.clone(), one)
+            }
+            (true, false, Class::End) => {
+                let touched = std::mem::take(&mut one.note.touched);
+                let ends = touched.writes() || touched.advisory;
+                let ended = Footprint { ends, ..touched };
+                if ended.is_empty() { ended } else { with_flags(ended, one) }
+            }
+            _ => {
+                one.note.touched = Footprint::default();
+                Footprint::everything()
+            }
+        };
+        if advisory && class != Class::Begin {
+            footprint.advisory = true;
+            one.note.touched.advisory |= said.in_transaction;
+        }
+        Ok(footprint)
+    }
+}
+
+fn with_flags(footprint: Footprint, actor: &Actor) -> Footprint {
+    Footprint { snapshot: actor.snapshot, serializable: actor.serializable, ..footprint }
+}
+
+fn mentions_raw(text: &str, upper: &str) -> bool {
+    text.to_ascii_uppercase().contains(upper)
+}
+
+impl World for PgWorld {
+    async fn reset(&mut self) -> Result<(), Lost> {
+        let rebuild = self.restore.is_none();
+        let discard = self.cautions.discard;
+        let ends = self.actors.iter_mut().map(|actor| async move {
+            actor.reply = None;
+            actor.client.batch_execute("ROLLBACK").await?;
+            if discard || rebuild {
+                let again = format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'");
+                actor.client.batch_execute("DISCARD ALL").await?;
+                let _ = actor.client.batch_execute(&again).await;
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        });
+        for ended in join_all(ends).await {
+            ended.map_err(|error| said("end a session's transaction", &error))?;
+        }
+        match &self.restore {
+            Some(sql) => {
+                self.control.batch_execute(sql).await.map_err(|error| said("put the rows back", &error))?;
+                if self.executions % VACUUM_EVERY == VACUUM_EVERY - 1 {
+                    self.control.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
+                }
+            }
+            // The set-up has just been run for the first one.
+            None if self.executions == 0 => {}
+            None => {
+                let clear = "DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public";
+                self.control.batch_execute(clear).await.map_err(|error| said("clear the schema", &error))?;
+                set_up(&self.control, &self.script).await?;
+            }
+        }
+        self.executions += 1;
+        for actor in &mut self.actors {
+            (actor.progress, actor.note) = (Progress::default(), Note::default());
+            actor.waits_for.clear();
+        }
+        Ok(())
+    }
+
+    fn enabled(&self) -> Vec<usize> {
+        (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Ready).collect()
+    }
+
+    async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
+        let pace = Pace::of(last);
+        if last.is_none_or(Taken::deadlocked) {
+            // It might close a circle: those that wait for it are to have looked for one before.
+            let waiting = self.actors.iter().filter(|one| one.waits_for.contains(&actor)).map(|one| one.since).max();
+            if let Some(since) = waiting {
+                tokio::time::sleep_until(since + HAS_LOOKED).await;
+            }
+        }
+        let step = self.actors[actor].progress.next;
+        let sql = self.actors[actor].progress.sql(&self.case, &self.script.actors[actor].steps[step]);
+        let client = self.actors[actor].client.clone();
+        self.actors[actor].reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
+        let (mut events, observed) = self.settle(actor, pace).await?;
+        // Which of two answers came first is nobody's doing.
+        events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
+        let footprint = match last {
+            None => observed,
+            Some(last) => {
+                for (one, note) in self.actors.iter_mut().zip(&last.notes) {
+                    one.note.clone_from(note);
+                }
+                last.footprint.clone()
+            }
+        };
+        let notes = self.actors.iter().map(|one| one.note.clone()).collect();
+        Ok(Taken { actor, step, events, footprint, futile: false, notes })
+    }
+
+    async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
+        let stuck: Vec<usize> =
+            (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Waiting).collect();
+        // Those that wait for ever are set free by the end of those that they wait for.
+        let idle = self.actors.iter().filter(|actor| actor.reply.is_none());
+        for ended in join_all(idle.map(|actor| actor.client.batch_execute("ROLLBACK"))).await {
+            ended.map_err(|error| said("end a session's transaction", &error))?;
+        }
+        for actor in &stuck {
+            if let Some(reply) = self.actors[*actor].reply.take() {
+                let _ = tokio::time::timeout(STEP_MAX, reply).await;
+            }
+            let _ = self.actors[*actor].client.batch_execute("ROLLBACK").await;
+        }
+        let mut answers = Vec::new();
+        for query in queries {
+            let answer = tokio::time::timeout(STEP_MAX, self.control.simple_query(query)).await;
+            let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
+            answers.push(match answer {
+                Ok(messages) => match rows(&messages).0 {
+                    What::Done(rows) => Ok(rows),
+                    _ => unreachable!("rows are what is made of messages"),
+                },
+                Err(error) => {
+                    Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
+                }
+            });
+        }
+        Ok(Ended { stuck, answers })
+    }
+}
+
+/// Asks the server about some sessions.
+async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) -> Result<Vec<Said>, Lost> {
+    let rows = tokio::time::timeout(STEP_MAX, control.query(question, &[&pids])).await;
+    let rows = rows.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
+    let rows = rows.map_err(|error| said("ask the server who waits", &error))?;
+    let mut all = vec![Said::default(); pids.len()];
+    for row in rows {
+        let pid: i32 = row.get(0);
+        let state: Option<&str> = row.get(1);
+        let at = pids.iter().position(|asked| *asked == pid).expect("only these were asked about");
+        let mut locks = Footprint { advisory: row.get(3), ..Footprint::default() };
+        for lock in row.get::<_, Vec<String>>(2) {
+            let Some((relation, mode)) = lock.split_once(' ') else { continue };
+            let relation = relation.parse().unwrap_or(0);
+            locks.add(&Footprint { relations: [(relation, Touch::of_mode(mode))].into(), ..Footprint::default() });
+        }
+        let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
+        all[at] = Said { in_transaction, locks, waits_for: row.get(4) };
+    }
+    Ok(all)
+}
+
+async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
+    let mut config = config.clone();
+    config.application_name(format!("driftlock/{name}"));
+    let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
+        .await
+        .map_err(|_| Lost::during("connect", "no answer"))?
+        .map_err(|error| said("connect", &error))?;
+    // It ends when the client is dropped.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn set_up(control: &Client, script: &Script) -> Result<(), Lost> {
+    let set_up = tokio::time::timeout(STEP_MAX, control.batch_execute(&script.setup)).await;
+    let set_up = set_up.map_err(|_| Lost::during("set up", "no answer"))?;
+    set_up.map_err(|error| Lost::by_script(said("set up", &error).why))
+}
+
+/// Copies every table's rows, and returns what puts them back: `None` where the role may not do
+/// without triggers for a moment.
+async fn keep_rows(control: &Client) -> Result<Option<String>, Lost> {
+    let keeping = |error| said("copy the rows of the set-up", &error);
+    let tables = control
+        .query(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), \
+                    (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
+                     FROM pg_catalog.pg_attribute a \
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+               AND n.nspname NOT IN ('information_schema', 'driftlock_start') ORDER BY c.oid",
+            &[],
+        )
+        .await
+        .map_err(keeping)?;
+    let sequences = control
+        .query("SELECT pg_catalog.format('%I.%I', schemaname, sequencename) FROM pg_catalog.pg_sequences", &[])
+        .await
+        .map_err(keeping)?;
+    control.batch_execute("CREATE SCHEMA driftlock_start").await.map_err(keeping)?;
+    let mut restore = String::new();
+    for (number, table) in tables.iter().enumerate() {
+        let (name, columns): (&str, Option<&str>) = (table.get(0), table.get(1));
+        let Some(columns) = columns else { continue };
+        let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT {columns} FROM ONLY {name}");
+        control.batch_execute(&copy).await.map_err(keeping)?;
+        restore.push_str(&format!(
+            "DELETE FROM ONLY {name}; \
+             INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM driftlock_start.t{number}; "
+        ));
+    }
+    for sequence in &sequences {
+        let name: &str = sequence.get(0);
+        let row =
+            control.query_one(&format!("SELECT last_value, is_called FROM {name}"), &[]).await.map_err(keeping)?;
+        let (value, called): (i64, bool) = (row.get(0), row.get(1));
+        restore.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
+    }
+    let allowed = control.batch_execute("SET session_replication_role = replica").await;
+    Ok(allowed.is_ok().then_some(restore))
+}
+
+/// The rows of all results, and the first value of the first row.
+fn rows(messages: &[SimpleQueryMessage]) -> (What, Option<String>) {
+    let (mut rows, mut first, mut any) = (Vec::new(), None, false);
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            let values = (0..row.len()).map(|at| row.get(at).unwrap_or("NULL"));
+            if !any {
+                (first, any) = ((!row.is_empty()).then(|| row.get(0).map(str::to_owned)).flatten(), true);
+            }
+            rows.push(values.collect::<Vec<_>>().join(", "));
+        }
+    }
+    rows.sort_unstable();
+    (What::Done(rows), first)
+}
+
+/// An error with what the server said, in one line.
+fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
+    match error.as_db_error() {
+        Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
+        None => Lost::during(what, error),
+    }
+}

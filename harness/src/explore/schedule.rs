@@ -1,0 +1,175 @@
+//! A schedule file: an order of a script's steps, with what came of each, to be run again.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::Found;
+use super::world::{Taken, What};
+use crate::scenario::script::{Script, ScriptCase};
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// The longest schedule file, in bytes.
+pub const BYTES_MAX: u64 = 4 << 20;
+
+/// An order of steps, and what came of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// [`VERSION`].
+    pub driftlock_schedule: u32,
+    /// The script's file, as it was given.
+    pub script: String,
+    /// The script's case.
+    pub case: String,
+    /// What was violated.
+    pub check: String,
+    /// How, in a sentence.
+    pub sentence: String,
+    /// The steps, in the order in which they were let through.
+    #[serde(default)]
+    pub step: Vec<Letting>,
+}
+
+/// One step that is let through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Letting {
+    /// Whose.
+    pub actor: String,
+    /// Its name.
+    pub step: String,
+    /// What came of it, and of whatever it set free.
+    pub came: Vec<String>,
+}
+
+/// Why a schedule cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// It cannot be read.
+    #[error("failed to read {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no schedule.
+    #[error("{path} is no schedule of driftlock: {why}")]
+    Format {
+        /// Which file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// It is about a script that has changed.
+    #[error("the script has no {what}: it has changed since the schedule was written")]
+    Changed {
+        /// What is missing.
+        what: String,
+    },
+}
+
+impl Schedule {
+    /// Of a violation.
+    pub fn new(file: &str, script: &Script, case: &ScriptCase, found: &Found) -> Self {
+        let letting = |taken: &Taken| Letting {
+            actor: script.actors[taken.actor].name.clone(),
+            step: script.actors[taken.actor].steps[taken.step].name.clone(),
+            came: came(script, taken),
+        };
+        Self {
+            driftlock_schedule: VERSION,
+            script: file.to_owned(),
+            case: case.name.clone(),
+            check: found.check.clone(),
+            sentence: found.sentence.clone(),
+            step: found.execution.taken.iter().map(letting).collect(),
+        }
+    }
+
+    /// Reads a schedule file.
+    ///
+    /// # Errors
+    /// See [`ScheduleError`].
+    pub fn load(path: &Path) -> Result<Self, ScheduleError> {
+        let shown = path.display().to_string();
+        let unreadable = |source| ScheduleError::Unreadable { path: shown.clone(), source };
+        let format = |why: String| ScheduleError::Format { path: shown.clone(), why };
+        let metadata = path.metadata().map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > BYTES_MAX {
+            return Err(format(format!("a schedule is a file of at most {BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let schedule: Self = serde_json::from_str(&text).map_err(|error| format(error.to_string()))?;
+        match schedule.driftlock_schedule {
+            VERSION => Ok(schedule),
+            other => Err(format(format!("it has version {other}; this program reads version {VERSION}"))),
+        }
+    }
+
+    /// The file's text.
+    ///
+    /// # Panics
+    /// Never: every schedule can be written as JSON.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("names and numbers make JSON") + "\n"
+    }
+
+    /// The actors in the schedule's order.
+    ///
+    /// # Errors
+    /// The script has no such actor.
+    pub fn order(&self, script: &Script) -> Result<Vec<usize>, ScheduleError> {
+        let number = |letting: &Letting| {
+            let at = script.actors.iter().position(|actor| actor.name == letting.actor);
+            at.ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) })
+        };
+        self.step.iter().map(number).collect()
+    }
+
+    /// Where an execution takes another course than this schedule: the first difference, in a sentence.
+    pub fn difference(&self, script: &Script, taken: &[Taken]) -> Option<String> {
+        for (number, letting) in self.step.iter().enumerate() {
+            let Some(taken) = taken.get(number) else {
+                return Some(format!("step {} of {} could not be sent", letting.step, letting.actor));
+            };
+            let (actor, now) = (&script.actors[taken.actor], came(script, taken));
+            let step = &actor.steps[taken.step].name;
+            if (&letting.actor, &letting.step) != (&actor.name, step) {
+                return Some(format!(
+                    "instead of step {} of {}, step {step} of {} was sent",
+                    letting.step, letting.actor, actor.name
+                ));
+            }
+            if letting.came != now {
+                let (was, now) = (letting.came.join("; "), now.join("; "));
+                return Some(format!("step {step} of {} came to: {now}; it had come to: {was}", actor.name));
+            }
+        }
+        None
+    }
+}
+
+/// What came of a step, in words that two runs share.
+pub fn came(script: &Script, taken: &Taken) -> Vec<String> {
+    let mut came = Vec::new();
+    for event in &taken.events {
+        let what = match &event.what {
+            What::Done(rows) if rows.is_empty() => "ok".to_owned(),
+            What::Done(rows) => format!("({})", rows.join("), (")),
+            What::Failed { code, .. } => format!("failed: {code}"),
+            What::Waits { by } => {
+                let by: Vec<&str> = by.iter().map(|actor| script.actors[*actor].name.as_str()).collect();
+                if by.is_empty() { "waits".to_owned() } else { format!("waits for {}", by.join(", ")) }
+            }
+        };
+        let own = event.actor == taken.actor;
+        let actor = &script.actors[event.actor];
+        let of = if own { String::new() } else { format!("{}/{}: ", actor.name, actor.steps[event.step].name) };
+        came.push(format!("{of}{what}"));
+    }
+    came
+}

@@ -1,0 +1,396 @@
+//! Visits the orders: exhaustively with sleep sets, by brute force, with few preemptions, or at random.
+//!
+//! An execution begins anew each time and takes the same course up to the last choice that is still
+//! open; that it does is checked. A step that was explored at a point sleeps in what is explored there
+//! afterwards, until a step is taken that it conflicts with: the orders in which it comes first have
+//! been seen.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::IndexedRandom;
+
+use super::footprint::Footprint;
+use super::world::{Ended, Lost, Taken, What, World};
+
+/// Which orders are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// All, each class once.
+    Exhaustive,
+    /// All, each by itself.
+    BruteForce,
+    /// Those with at most so many preemptions: changes of the actor while it could go on.
+    Preemptions(u32),
+    /// This many, each choice even.
+    Random(u64),
+    /// This many by PCT (Burckhardt et al., "A Randomized Scheduler with Probabilistic Guarantees of
+    /// Finding Bugs", 2010): random priorities that are lowered at `depth - 1` random steps.
+    Pct {
+        /// How many.
+        executions: u64,
+        /// The number of orderings that a bug may need, from 1.
+        depth: u32,
+    },
+}
+
+/// One complete execution.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// What was taken, in order.
+    pub taken: Vec<Taken>,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl Execution {
+    /// The actors, in the order in which their steps were let through.
+    pub fn order(&self) -> Vec<usize> {
+        self.taken.iter().map(|taken| taken.actor).collect()
+    }
+
+    /// What it came to, for comparison with others: every answer of every step, and the final state.
+    pub fn outcome(&self) -> String {
+        let mut steps: BTreeMap<(usize, usize), String> = BTreeMap::new();
+        for event in self.taken.iter().flat_map(|taken| &taken.events) {
+            let what = match &event.what {
+                What::Done(rows) => rows.join("|"),
+                What::Failed { code, .. } => format!("!{code}"),
+                What::Waits { .. } => "waits".to_owned(),
+            };
+            // A wait that ended is no outcome; the end comes later and takes its place.
+            steps.insert((event.actor, event.step), what);
+        }
+        format!("{steps:?} {:?} {:?}", self.ended.stuck, self.ended.answers)
+    }
+}
+
+/// How far a search came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// All classes of orders were visited.
+    Exhausted,
+    /// All within this bound were, or as many as were wanted.
+    Bounded(String),
+    /// The search was stopped before its end, by this.
+    Stopped(String),
+}
+
+/// What a search did.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// How far it came.
+    pub coverage: Coverage,
+    /// Complete executions.
+    pub executions: u64,
+    /// Executions that were left half-way, for all that could follow had been seen.
+    pub abandoned: u64,
+    /// Steps that were let through, over all executions.
+    pub steps: u64,
+    /// Executions in which a deadlock was found.
+    pub deadlocks: u64,
+    /// Executions that took another course than the same steps had before.
+    pub otherwise: u64,
+}
+
+/// What whoever looks at an execution wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// More of them.
+    On,
+    /// No more.
+    Stop,
+}
+
+/// Looks at each complete execution.
+pub trait Visitor<W: World>: Send {
+    /// Looks at one. The world is at rest, and may be used.
+    fn visit(&mut self, world: &mut W, execution: Execution) -> impl Future<Output = Result<Go, Lost>> + Send;
+
+    /// Whether the search is to stop for lack of time or executions, and why.
+    fn is_over(&self, executions: u64) -> Option<String>;
+}
+
+/// The number of different orders of so many steps of each actor, as far as a float can tell.
+pub fn orders(steps: &[usize]) -> f64 {
+    let (mut orders, mut total) = (1.0_f64, 0_u32);
+    for steps in steps {
+        for step in 1..=*steps {
+            total += 1;
+            orders *= f64::from(total) / step as f64;
+        }
+    }
+    orders.round()
+}
+
+/// How often the same steps may come out differently, one after another, before it is an error: of two
+/// that wait for the same thing, a database may let either go first.
+const OTHERWISE_MAX: u32 = 30;
+
+struct Node {
+    /// What sleeps here: each actor's next step, and what it touched.
+    sleep: BTreeMap<usize, Footprint>,
+    enabled: Vec<usize>,
+    /// The preemptions before this point.
+    preemptions: u32,
+    /// Who was on before.
+    last: Option<usize>,
+    taken: Taken,
+}
+
+/// Searches the orders of a world's steps; `queries` are asked at each end.
+///
+/// # Errors
+/// The database is lost, or the same steps come out differently again and again.
+pub async fn search<W: World, V: Visitor<W>>(
+    world: &mut W,
+    strategy: Strategy,
+    seed: u64,
+    queries: &[String],
+    visitor: &mut V,
+) -> Result<Searched, Lost> {
+    let searched =
+        Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, steps: 0, deadlocks: 0, otherwise: 0 };
+    let mut search = Search { world, queries, visitor, searched, difference: String::new() };
+    match strategy {
+        Strategy::Exhaustive => search.systematic(true, u32::MAX).await?,
+        Strategy::BruteForce => search.systematic(false, u32::MAX).await?,
+        Strategy::Preemptions(most) => {
+            search.systematic(false, most).await?;
+            search.bounded(format!("at most {most} preemptions"));
+        }
+        Strategy::Random(executions) => {
+            search.sampled(executions, seed, 0).await?;
+            search.bounded(format!("{executions} random orders, seed {seed}"));
+        }
+        Strategy::Pct { executions, depth } => {
+            search.sampled(executions, seed, depth.max(1)).await?;
+            search.bounded(format!("{executions} orders by PCT of depth {depth}, seed {seed}"));
+        }
+    }
+    let otherwise = search.searched.otherwise;
+    if otherwise > 0 && search.searched.coverage == Coverage::Exhausted {
+        let race = format!("{otherwise} times the database took another course after the same steps");
+        search.searched.coverage = Coverage::Bounded(race);
+    }
+    if search.searched.deadlocks > 0 && search.searched.coverage == Coverage::Exhausted {
+        let victim = "of a deadlock, the victim is always who closes the circle";
+        search.searched.coverage = Coverage::Bounded(victim.to_owned());
+    }
+    Ok(search.searched)
+}
+
+struct Search<'a, W, V> {
+    world: &'a mut W,
+    queries: &'a [String],
+    visitor: &'a mut V,
+    searched: Searched,
+    /// How the last execution differed that took another course.
+    difference: String,
+}
+
+impl<W: World, V: Visitor<W>> Search<'_, W, V> {
+    fn bounded(&mut self, bound: String) {
+        if self.searched.coverage == Coverage::Exhausted {
+            self.searched.coverage = Coverage::Bounded(bound);
+        }
+    }
+
+    /// Whether the search is over; notes why.
+    fn is_over(&mut self) -> bool {
+        let why = self.visitor.is_over(self.searched.executions);
+        let over = why.is_some();
+        if let Some(why) = why {
+            self.searched.coverage = Coverage::Stopped(why);
+        }
+        over
+    }
+
+    /// Looks at an execution that has come to its end; whether to go on.
+    async fn complete(&mut self, taken: Vec<Taken>) -> Result<bool, Lost> {
+        let ended = self.world.finish(self.queries).await?;
+        self.searched.executions += 1;
+        self.searched.deadlocks += u64::from(taken.iter().any(Taken::deadlocked));
+        let go = self.visitor.visit(self.world, Execution { taken, ended }).await?;
+        if go == Go::Stop {
+            self.searched.coverage = Coverage::Stopped("by what was found".to_owned());
+        }
+        Ok(go == Go::On)
+    }
+
+    async fn systematic(&mut self, reduce: bool, preemptions_max: u32) -> Result<(), Lost> {
+        let mut path: Vec<Node> = Vec::new();
+        // The choice with which the next execution leaves the path.
+        let mut choice: Option<usize> = None;
+        let mut otherwise = 0;
+        loop {
+            if self.is_over() {
+                return Ok(());
+            }
+            self.world.reset().await?;
+            if let Some(other) = self.repeat(&path, choice.is_some()).await? {
+                self.searched.otherwise += 1;
+                otherwise += 1;
+                if !self.another_course(other).await? {
+                    return Ok(());
+                }
+                if otherwise > OTHERWISE_MAX {
+                    let why = &self.difference;
+                    return Err(Lost::new(format!(
+                        "the same steps came out differently, {otherwise} times in a row: {why}"
+                    )));
+                }
+                continue;
+            }
+            otherwise = 0;
+            if let Some(actor) = choice {
+                let node = path.last_mut().expect("a choice is made at a node");
+                node.taken = self.world.take(actor, None).await?;
+                self.searched.steps += 1;
+            }
+            if self.descend(&mut path, reduce, preemptions_max).await? {
+                let taken = path.iter().map(|node| node.taken.clone()).collect();
+                if !self.complete(taken).await? {
+                    return Ok(());
+                }
+            } else {
+                self.searched.abandoned += 1;
+            }
+            choice = backtrack(&mut path, preemptions_max);
+            if choice.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the path's steps again, all but the last one if that is to be replaced. What was taken, if
+    /// it came out otherwise than before.
+    async fn repeat(&mut self, path: &[Node], but_last: bool) -> Result<Option<Vec<Taken>>, Lost> {
+        let until = path.len() - usize::from(but_last);
+        let mut again = Vec::new();
+        for node in &path[..until] {
+            if !self.world.enabled().contains(&node.taken.actor) {
+                return Ok(Some(again));
+            }
+            let taken = self.world.take(node.taken.actor, Some(&node.taken)).await?;
+            self.searched.steps += 1;
+            let agrees = taken.agrees(&node.taken);
+            again.push(taken);
+            if !agrees {
+                let step = again.len();
+                let [was, now] = [&node.taken, &again[step - 1]].map(|taken| format!("{:?}", taken.events));
+                self.difference = format!("step {step} came to {now}; it had come to {was}");
+                return Ok(Some(again));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on from where the database chose otherwise, to any end, and looks at that too; whether to go on.
+    async fn another_course(&mut self, mut taken: Vec<Taken>) -> Result<bool, Lost> {
+        loop {
+            let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
+            let next = self.world.enabled().into_iter().find(|actor| Some(*actor) != vain);
+            let Some(actor) = next else { break };
+            taken.push(self.world.take(actor, None).await?);
+            self.searched.steps += 1;
+        }
+        self.complete(taken).await
+    }
+
+    /// Goes on from the end of the path until nobody can; `false` when all that could follow has been
+    /// seen already.
+    async fn descend(&mut self, path: &mut Vec<Node>, reduce: bool, preemptions_max: u32) -> Result<bool, Lost> {
+        loop {
+            let (sleep, preemptions) = match path.last() {
+                None => (BTreeMap::new(), 0),
+                Some(node) if node.taken.futile => return Ok(false),
+                Some(node) => (
+                    if reduce { inherited(node) } else { BTreeMap::new() },
+                    preempted(node.preemptions, node.last, &node.enabled, node.taken.actor),
+                ),
+            };
+            let enabled = self.world.enabled();
+            if enabled.is_empty() {
+                return Ok(true);
+            }
+            let last = path.last().map(|node| node.taken.actor);
+            // Whoever was on goes on, so that the first executions have the fewest changes.
+            let mut wanted = enabled.clone();
+            wanted.sort_by_key(|actor| Some(*actor) != last);
+            let within = |actor: &usize| preempted(preemptions, last, &enabled, *actor) <= preemptions_max;
+            let next = wanted.into_iter().find(|actor| !sleep.contains_key(actor) && within(actor));
+            let Some(actor) = next else { return Ok(false) };
+            let taken = self.world.take(actor, None).await?;
+            self.searched.steps += 1;
+            path.push(Node { sleep, enabled, preemptions, last, taken });
+        }
+    }
+
+    /// Random orders: by even choices, or with priorities if there is a depth.
+    async fn sampled(&mut self, executions: u64, seed: u64, depth: u32) -> Result<(), Lost> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut longest = 1;
+        for _ in 0..executions {
+            if self.is_over() {
+                return Ok(());
+            }
+            self.world.reset().await?;
+            let mut priorities: BTreeMap<usize, u64> = BTreeMap::new();
+            let lowered: Vec<usize> = (1..depth).map(|_| rng.random_range(0..longest)).collect();
+            let mut taken: Vec<Taken> = Vec::new();
+            loop {
+                // What was just tried in vain is not tried again before somebody else has moved.
+                let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
+                let enabled: Vec<usize> =
+                    self.world.enabled().into_iter().filter(|actor| Some(*actor) != vain).collect();
+                for actor in &enabled {
+                    priorities.entry(*actor).or_insert_with(|| rng.random_range(1_000..u64::MAX));
+                }
+                let actor = match depth {
+                    0 => enabled.choose(&mut rng).copied(),
+                    _ => enabled.iter().max_by_key(|actor| priorities[*actor]).copied(),
+                };
+                let Some(actor) = actor else { break };
+                if let Some(point) = lowered.iter().position(|at| depth > 0 && *at == taken.len()) {
+                    priorities.insert(actor, point as u64);
+                }
+                taken.push(self.world.take(actor, None).await?);
+                self.searched.steps += 1;
+            }
+            longest = longest.max(taken.len());
+            if !self.complete(taken).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The preemptions after a step of `actor`, with so many before: it is one if whoever was on could go on.
+fn preempted(before: u32, last: Option<usize>, enabled: &[usize], actor: usize) -> u32 {
+    before + u32::from(last.is_some_and(|last| last != actor && enabled.contains(&last)))
+}
+
+/// What sleeps after a node's step: whatever does not conflict with it.
+fn inherited(node: &Node) -> BTreeMap<usize, Footprint> {
+    let asleep = node.sleep.iter().filter(|(actor, _)| **actor != node.taken.actor);
+    asleep.filter(|(_, its)| !its.conflicts(&node.taken.footprint)).map(|(actor, its)| (*actor, its.clone())).collect()
+}
+
+/// Finds the last point at which another choice is left, and cuts the path there. The step that was
+/// taken there sleeps from now on.
+fn backtrack(path: &mut Vec<Node>, preemptions_max: u32) -> Option<usize> {
+    while let Some(node) = path.last_mut() {
+        node.sleep.insert(node.taken.actor, node.taken.footprint.clone());
+        let within = |actor: usize| preempted(node.preemptions, node.last, &node.enabled, actor) <= preemptions_max;
+        let next = node.enabled.iter().find(|actor| !node.sleep.contains_key(actor) && within(**actor)).copied();
+        if next.is_some() {
+            return next;
+        }
+        path.pop();
+    }
+    None
+}

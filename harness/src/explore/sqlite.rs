@@ -1,0 +1,341 @@
+//! A script's actors on SQLite: a connection each, whose busy handler parks it.
+//!
+//! Nothing depends on time: a step has ended, or its connection is parked. Whoever is parked tries
+//! again when it is let through, as SQLite's own busy handler would at a moment of its own: who comes
+//! first is one of the choices. SQLite has one lock for the whole file, so what a step touches is seen
+//! in its text alone: it begins, reads, or counts as writing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+use tokio::sync::watch;
+
+use super::footprint::{Footprint, Touch};
+use super::statement::{self, Class};
+use super::world::{Cautions, Ended, Event, Lost, Place, Progress, Taken, What, World};
+use crate::scenario::script::{Script, ScriptCase};
+use crate::sqlite_busy::{self, Busy};
+
+/// How long a step may go on without either ending or being parked.
+const STEP_MAX: Duration = Duration::from_secs(30);
+
+/// What stands for the file: SQLite locks nothing smaller.
+const FILE: u32 = 1;
+
+type Answer = Result<Vec<SqliteRow>, sqlx::Error>;
+type Reply = Pin<Box<dyn Future<Output = (SqliteConnection, Answer)> + Send>>;
+
+struct Actor {
+    /// Not there while a step is under way.
+    connection: Option<SqliteConnection>,
+    reply: Option<Reply>,
+    busy: Arc<Busy>,
+    parkings: watch::Receiver<u64>,
+    progress: Progress,
+    /// Somebody's step has ended since it was parked.
+    may_try: bool,
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // A parked connection could not be closed.
+        self.busy.give_up();
+    }
+}
+
+/// A script's actors on a SQLite file.
+pub struct SqliteWorld {
+    script: Arc<Script>,
+    case: ScriptCase,
+    cautions: Cautions,
+    options: SqliteConnectOptions,
+    control: SqliteConnection,
+    actors: Vec<Actor>,
+    restore: Option<String>,
+    executions: u64,
+}
+
+impl SqliteWorld {
+    /// Makes the state that the file is to have at the beginning, and connects the actors; `keep` is
+    /// the path of a file that is to hold the rows of the beginning.
+    ///
+    /// # Errors
+    /// The set-up fails, or the file cannot be opened.
+    pub async fn new(
+        options: SqliteConnectOptions,
+        keep: &str,
+        script: Arc<Script>,
+        case: ScriptCase,
+    ) -> Result<Self, Lost> {
+        let options = options.create_if_missing(false).disable_statement_logging();
+        let mut control = open(&options).await?;
+        let cautions = Cautions::of(&script);
+        execute(&mut control, &script.setup, "set up").await.map_err(|lost| Lost::by_script(lost.why))?;
+        let restore = match cautions.rebuild {
+            true => None,
+            false => Some(keep_rows(&mut control, keep).await?),
+        };
+        let mut actors = Vec::new();
+        for _ in &script.actors {
+            actors.push(connect(&options).await?);
+        }
+        Ok(Self { script, case, cautions, options, control, actors, restore, executions: 0 })
+    }
+
+    /// Waits until an actor's step has ended, or its connection is parked.
+    async fn settle(&mut self, actor: usize) -> Result<Option<Answer>, Lost> {
+        let one = &mut self.actors[actor];
+        let reply = one.reply.as_mut().expect("a step has been sent");
+        let news = async {
+            tokio::select! {
+                biased;
+                (connection, answer) = reply => Some((connection, answer)),
+                _ = one.parkings.changed() => None,
+            }
+        };
+        let name = || format!("step {} of {}", one.progress.next + 1, self.script.actors[actor].name);
+        match tokio::time::timeout(STEP_MAX, news).await {
+            Err(_) => Err(Lost::new(format!("{}: it did not end within {} s", name(), STEP_MAX.as_secs()))),
+            Ok(None) => Ok(None),
+            Ok(Some((connection, answer))) => {
+                (one.connection, one.reply) = (Some(connection), None);
+                one.busy.ended();
+                Ok(Some(answer))
+            }
+        }
+    }
+
+    /// What a step touches, by its text.
+    fn footprint(&self, sql: &str) -> Footprint {
+        let of = |touch, ends, snapshot| Footprint {
+            relations: [(FILE, touch)].into(),
+            ends,
+            snapshot,
+            ..Footprint::default()
+        };
+        match statement::class(sql) {
+            Class::Begin => Footprint::default(),
+            Class::Select => of(Touch::Read, false, true),
+            Class::End | Class::Other => of(Touch::Write, true, true),
+        }
+    }
+}
+
+impl World for SqliteWorld {
+    async fn reset(&mut self) -> Result<(), Lost> {
+        for at in 0..self.actors.len() {
+            if self.actors[at].reply.is_some() {
+                // It waits for ever: its wait ends with an error, and so does each one that follows.
+                self.actors[at].busy.give_up();
+                let _ = self.settle(at).await?;
+                self.actors[at] = connect(&self.options).await?;
+            } else if self.cautions.discard {
+                self.actors[at] = connect(&self.options).await?;
+            } else {
+                roll_back(self.actors[at].connection.as_mut().expect("no step is under way")).await;
+            }
+            self.actors[at].progress = Progress::default();
+        }
+        match &self.restore {
+            Some(sql) => execute(&mut self.control, sql, "put the rows back").await?,
+            None if self.executions == 0 => {}
+            None => {
+                clear(&mut self.control).await?;
+                execute(&mut self.control, &self.script.setup, "set up").await?;
+            }
+        }
+        self.executions += 1;
+        Ok(())
+    }
+
+    fn enabled(&self) -> Vec<usize> {
+        let can = |actor: &Actor| match actor.progress.place {
+            Place::Ready => true,
+            Place::Waiting => actor.may_try,
+            Place::Ended => false,
+        };
+        (0..self.actors.len()).filter(|actor| can(&self.actors[*actor])).collect()
+    }
+
+    async fn take(&mut self, actor: usize, _last: Option<&Taken>) -> Result<Taken, Lost> {
+        let script = self.script.clone();
+        let of = &script.actors[actor];
+        let number = self.actors[actor].progress.next;
+        let (step, again) = (&of.steps[number], self.actors[actor].progress.place == Place::Waiting);
+        let sql = self.actors[actor].progress.sql(&self.case, step);
+        let mut footprint = self.footprint(&sql);
+        let one = &mut self.actors[actor];
+        if again {
+            one.busy.try_again();
+        } else {
+            let mut connection = one.connection.take().expect("no step is under way");
+            one.reply = Some(Box::pin(async move {
+                let answer = fetch(&mut connection, &sql).await;
+                (connection, answer)
+            }));
+        }
+        let Some(answer) = self.settle(actor).await? else {
+            let one = &mut self.actors[actor];
+            (one.progress.place, one.may_try) = (Place::Waiting, false);
+            let events = vec![Event { actor, step: number, what: What::Waits { by: Vec::new() } }];
+            return Ok(Taken { actor, step: number, events, footprint, futile: again, notes: Vec::new() });
+        };
+        let (what, first) = match answer {
+            Ok(found) => rows(&found),
+            Err(sqlx::Error::Database(refused)) => {
+                let code = refused.code().unwrap_or_default().into_owned();
+                (What::Failed { code, message: refused.message().to_owned() }, None)
+            }
+            Err(error) => return Err(Lost::during(&format!("run step {} of {}", step.name, of.name), error)),
+        };
+        let one = &mut self.actors[actor];
+        one.progress.capture(step, first);
+        one.progress.step_done(of.steps.len());
+        if matches!(what, What::Failed { .. }) {
+            footprint = Footprint::everything();
+            if !of.goes_on {
+                one.progress.place = Place::Ended;
+                roll_back(one.connection.as_mut().expect("the step has ended")).await;
+            }
+        }
+        for (_, other) in self.actors.iter_mut().enumerate().filter(|(other, _)| *other != actor) {
+            other.may_try |= other.progress.place == Place::Waiting;
+        }
+        let events = vec![Event { actor, step: number, what }];
+        Ok(Taken { actor, step: number, events, footprint, futile: false, notes: Vec::new() })
+    }
+
+    async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
+        let waits = |actor: &usize| self.actors[*actor].progress.place == Place::Waiting;
+        let stuck: Vec<usize> = (0..self.actors.len()).filter(waits).collect();
+        for actor in &mut self.actors {
+            if let Some(connection) = &mut actor.connection {
+                roll_back(connection).await;
+            }
+        }
+        for &actor in &stuck {
+            self.actors[actor].busy.give_up();
+            let _ = self.settle(actor).await?;
+            self.actors[actor] = connect(&self.options).await?;
+        }
+        let mut answers = Vec::new();
+        for query in queries {
+            answers.push(match fetch(&mut self.control, query).await {
+                Ok(found) => match rows(&found).0 {
+                    What::Done(rows) => Ok(rows),
+                    _ => unreachable!("rows are what is made of rows"),
+                },
+                Err(error) => Err(error.to_string()),
+            });
+        }
+        Ok(Ended { stuck, answers })
+    }
+}
+
+async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Lost> {
+    options.connect().await.map_err(|error| Lost::during("open the file", error))
+}
+
+async fn connect(options: &SqliteConnectOptions) -> Result<Actor, Lost> {
+    let mut connection = open(options).await?;
+    let busy = sqlite_busy::install_parked(&mut connection).await;
+    let busy = busy.map_err(|error| Lost::during("install a busy handler", error))?;
+    let parkings = busy.parkings();
+    let (connection, progress) = (Some(connection), Progress::default());
+    Ok(Actor { connection, reply: None, busy, parkings, progress, may_try: false })
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &str, what: &str) -> Result<(), Lost> {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
+    done.map(drop).map_err(|error| Lost::during(what, error))
+}
+
+/// Ends the transaction, if there is one.
+async fn roll_back(connection: &mut SqliteConnection) {
+    let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+}
+
+async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
+    let stream = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+    let rows = stream.try_filter_map(|one| async move {
+        Ok(match one {
+            Either::Left(_) => None,
+            Either::Right(row) => Some(row),
+        })
+    });
+    rows.try_collect().await
+}
+
+/// Copies every table's rows into another file, and returns what puts them back.
+async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Result<String, Lost> {
+    let keeping = |error| Lost::during("copy the rows of the set-up", error);
+    let attach = format!("ATTACH '{}' AS driftlock_start", keep.replace('\'', "''"));
+    execute(control, &attach, "attach a file for the rows of the set-up").await?;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' \
+         AND (name = 'sqlite_sequence' OR name NOT LIKE 'sqlite\\_%' ESCAPE '\\')",
+    )
+    .fetch_all(&mut *control)
+    .await
+    .map_err(keeping)?;
+    let mut restore = "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; ".to_owned();
+    for (number, table) in tables.iter().enumerate() {
+        let table = format!("main.\"{}\"", table.replace('"', "\"\""));
+        let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT * FROM {table}");
+        execute(control, &copy, "copy the rows of the set-up").await?;
+        restore
+            .push_str(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM driftlock_start.t{number}; "));
+    }
+    restore.push_str("COMMIT");
+    Ok(restore)
+}
+
+/// Drops every table and view.
+async fn clear(control: &mut SqliteConnection) -> Result<(), Lost> {
+    let names: Vec<(String, String)> = sqlx::query_as(
+        "SELECT type, name FROM main.sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .fetch_all(&mut *control)
+    .await
+    .map_err(|error| Lost::during("clear the file", error))?;
+    execute(control, "PRAGMA foreign_keys = OFF", "clear the file").await?;
+    for (kind, name) in names {
+        let drop = format!("DROP {kind} IF EXISTS main.\"{}\"", name.replace('"', "\"\""));
+        execute(control, &drop, "clear the file").await?;
+    }
+    Ok(())
+}
+
+fn rows(found: &[SqliteRow]) -> (What, Option<String>) {
+    let first = found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0));
+    let text = |row: &SqliteRow| {
+        let values = (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned()));
+        values.collect::<Vec<_>>().join(", ")
+    };
+    let mut rows: Vec<String> = found.iter().map(text).collect();
+    rows.sort_unstable();
+    (What::Done(rows), first)
+}
+
+/// A value as text; `None` is NULL.
+fn value(row: &SqliteRow, at: usize) -> Option<String> {
+    let raw = row.try_get_raw(at).ok()?;
+    if raw.is_null() {
+        return None;
+    }
+    let kind = raw.type_info().name().to_owned();
+    let text = match kind.as_str() {
+        "REAL" => row.try_get_unchecked::<f64, _>(at).map(|real| real.to_string()),
+        "BLOB" => row
+            .try_get_unchecked::<Vec<u8>, _>(at)
+            .map(|bytes| bytes.iter().fold(String::from("x"), |hex, byte| hex + &format!("{byte:02x}"))),
+        "TEXT" => row.try_get_unchecked::<String, _>(at),
+        _ => row.try_get_unchecked::<i64, _>(at).map(|integer| integer.to_string()),
+    };
+    text.ok()
+}

@@ -1,0 +1,222 @@
+//! A database with a script's actors on it: lets one step through at a time, and says what came of it.
+
+use std::fmt;
+use std::future::Future;
+
+use super::footprint::Footprint;
+use super::statement;
+use crate::scenario::script::{Script, ScriptCase, ScriptStep, holes};
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// It ended, with these rows: each as text, in order of their text, for the database owes no other.
+    Done(Vec<String>),
+    /// The database refused.
+    Failed {
+        /// The SQLSTATE, or SQLite's result code.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// It waits, by the server's word.
+    Waits {
+        /// For these actors, as far as the server says.
+        by: Vec<usize>,
+    },
+}
+
+/// What became of one actor's step, in the course of a transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whose.
+    pub actor: usize,
+    /// Which of its steps, from 0.
+    pub step: usize,
+    /// What.
+    pub what: What,
+}
+
+/// One step let through, with everything that came of it until nobody moved any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whose step.
+    pub actor: usize,
+    /// Which one, from 0.
+    pub step: usize,
+    /// What came of it, and of the steps that it set free.
+    pub events: Vec<Event>,
+    /// What was touched.
+    pub footprint: Footprint,
+    /// Nothing has changed: a waiting step was tried again in vain.
+    pub futile: bool,
+    /// What was known of each actor's transaction afterwards.
+    pub notes: Vec<Note>,
+}
+
+/// What is known of an actor's transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// There is one.
+    pub in_transaction: bool,
+    /// It has failed.
+    pub aborted: bool,
+    /// What it has touched so far.
+    pub touched: Footprint,
+}
+
+impl Taken {
+    /// Whether both took the same course. What a failure says may differ in numbers of processes.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Event, &Event)| {
+            (a.actor, a.step) == (b.actor, b.step)
+                && match (&a.what, &b.what) {
+                    (What::Failed { code: a, .. }, What::Failed { code: b, .. }) => a == b,
+                    (What::Waits { .. }, What::Waits { .. }) => true,
+                    (a, b) => a == b,
+                }
+        };
+        (self.actor, self.step, self.events.len()) == (other.actor, other.step, other.events.len())
+            && self.events.iter().zip(&other.events).all(same)
+    }
+
+    /// Whether a step ended as a deadlock's victim.
+    pub fn deadlocked(&self) -> bool {
+        self.events.iter().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"))
+    }
+
+    /// Whether the step itself waits.
+    pub fn waits(&self) -> bool {
+        self.events.iter().any(|event| event.actor == self.actor && matches!(event.what, What::Waits { .. }))
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The actors that wait for ever.
+    pub stuck: Vec<usize>,
+    /// The answer of each query that was asked; the rows as of [`What::Done`].
+    pub answers: Vec<Result<Vec<String>, String>>,
+}
+
+/// Why a search cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Lost {
+    /// What happened.
+    pub why: String,
+    /// Whether the script is to blame, and not the surroundings.
+    pub by_script: bool,
+}
+
+impl Lost {
+    /// The database can no longer be used, or does not answer.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), by_script: false }
+    }
+
+    /// The script's SQL cannot be run.
+    pub fn by_script(why: impl Into<String>) -> Self {
+        Self { why: why.into(), by_script: true }
+    }
+
+    /// The database can no longer be used, with what was being done.
+    pub fn during(what: &str, error: impl fmt::Display) -> Self {
+        Self::new(format!("failed to {what}: {error}"))
+    }
+}
+
+/// A database with the actors of one case.
+pub trait World: Send {
+    /// Puts the database into the state after set-up, with every actor before its first step.
+    fn reset(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
+
+    /// The actors whose next step can be let through, in order.
+    fn enabled(&self) -> Vec<usize>;
+
+    /// Lets an actor's next step through and waits until nobody moves. What came of it the last time,
+    /// after the same steps, makes it faster: what it touched is then not observed again.
+    ///
+    /// Cancellation: the world must then be dropped.
+    fn take(&mut self, actor: usize, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
+
+    /// Ends every session's transaction, then asks these queries.
+    fn finish(&mut self, queries: &[String]) -> impl Future<Output = Result<Ended, Lost>> + Send;
+}
+
+/// Where an actor is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Its next step can be sent.
+    #[default]
+    Ready,
+    /// Its step waits.
+    Waiting,
+    /// It has no step left, or has rolled back.
+    Ended,
+}
+
+/// How far an actor is, on whatever database.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Where it is.
+    pub place: Place,
+    /// The number of its next step, or of the one that waits.
+    pub next: usize,
+    captured: Vec<(String, Option<String>)>,
+}
+
+impl Progress {
+    /// The SQL of a step, with its holes filled.
+    pub fn sql(&self, case: &ScriptCase, step: &ScriptStep) -> String {
+        let mut sql = step.sql.clone();
+        for name in holes(&step.sql) {
+            let hole = format!("{{{name}}}");
+            let value = match self.captured.iter().rev().find(|(known, _)| known == name) {
+                _ if name == "begin" => case.begin.clone(),
+                Some((_, Some(value))) => format!("'{}'", value.replace('\'', "''")),
+                Some((_, None)) | None => "NULL".to_owned(),
+            };
+            sql = sql.replace(&hole, &value);
+        }
+        sql
+    }
+
+    /// Keeps what a step is to capture.
+    pub fn capture(&mut self, step: &ScriptStep, first: Option<String>) {
+        if let Some(name) = &step.capture {
+            self.captured.push((name.clone(), first));
+        }
+    }
+
+    /// Goes on to the next step of so many.
+    pub fn step_done(&mut self, steps: usize) {
+        self.next += 1;
+        self.place = if self.next < steps { Place::Ready } else { Place::Ended };
+    }
+}
+
+/// What the texts of a script say about how careful to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Cautions {
+    /// Steps may change the schema: the state is made anew for each execution.
+    pub rebuild: bool,
+    /// Steps may leave something in their session.
+    pub discard: bool,
+    /// Advisory locks may be taken where no text shows it.
+    pub advisory_hidden: bool,
+}
+
+impl Cautions {
+    /// Of a script.
+    pub fn of(script: &Script) -> Self {
+        let steps = || script.actors.iter().flat_map(|actor| &actor.steps);
+        Self {
+            rebuild: steps().any(|step| statement::changes_schema(&step.sql)),
+            discard: steps().any(|step| statement::leaves_in_session(&step.sql)),
+            // The bodies of functions are texts: they are searched as they are.
+            advisory_hidden: script.setup.to_ascii_uppercase().contains("ADVISORY"),
+        }
+    }
+}

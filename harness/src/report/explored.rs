@@ -1,0 +1,217 @@
+//! What `explore` has to say: rows as data, and the same for people.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use drift_engine::lock::Backend;
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use super::{BackendUsed, Word};
+use crate::explore::judge::Found;
+use crate::explore::schedule::came;
+use crate::scenario::script::{Script, ScriptCase};
+
+/// How wide a step's SQL is shown, in characters.
+const SQL_MAX: usize = 60;
+
+/// How wide counterexamples are, in columns.
+const WIDTH: u16 = 120;
+
+/// The outcome of `explore`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExploreReport {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `explore`.
+    pub command: &'static str,
+    /// `pass` exactly when every expectation was met.
+    pub verdict: Word,
+    /// The seed of random orders.
+    pub seed: u64,
+    /// How the server treats the disk.
+    pub profile: String,
+    /// The databases that were used.
+    pub backends: Vec<BackendUsed>,
+    /// The cases, in the order in which they were run.
+    pub results: Vec<ExploreRow>,
+    /// Nothing yet makes no sense anywhere.
+    pub not_applicable: Vec<super::NotApplicable>,
+    /// What was asked for and could not be tried.
+    pub not_verified: Vec<String>,
+}
+
+/// One case.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExploreRow {
+    /// SCRIPT/CASE.
+    pub name: String,
+    /// The database.
+    pub backend: Backend,
+    /// Which orders were visited.
+    pub strategy: String,
+    /// What came of it.
+    pub verdict: Word,
+    /// What was to come of it.
+    pub expected: ExpectedRow,
+    /// Whether it did.
+    pub met: bool,
+    /// The sentence that shows it.
+    pub evidence: String,
+    /// The violations.
+    pub checks: Vec<ViolatedRow>,
+    /// Complete executions.
+    pub executions: u64,
+    /// Executions that were left half-way.
+    pub abandoned: u64,
+    /// The orders of the steps that these stand for.
+    pub orders: f64,
+    /// Executions a second, whole ones and those left half-way.
+    pub executions_per_second: f64,
+    /// The outcomes, with how many executions came to each.
+    pub outcomes: Vec<(String, u64)>,
+    /// How long the search took, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that runs it, or its counterexample, again.
+    pub replay: String,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectedRow {
+    /// `pass` or `violation`.
+    pub verdict: Word,
+    /// Of what.
+    pub check: Option<String>,
+}
+
+/// A violation.
+#[derive(Clone, Debug, Serialize)]
+pub struct ViolatedRow {
+    /// What was violated.
+    pub name: String,
+    /// `violation`.
+    pub verdict: Word,
+    /// How.
+    pub why: String,
+}
+
+impl ExploreReport {
+    /// Draws the verdict from the rows: a violation outweighs what has no answer.
+    pub fn conclude(&mut self) {
+        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
+        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
+            Word::Violation
+        } else if missed(Word::Inconclusive) || !self.not_verified.is_empty() || self.results.is_empty() {
+            Word::Inconclusive
+        } else {
+            Word::Pass
+        };
+    }
+}
+
+/// Writes the table of the cases and the summary.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Result<()> {
+    let mut table = plain_table();
+    table.set_header(["case", "backend", "executions", "left", "orders", "per s", "verdict"]);
+    for row in &report.results {
+        table.add_row([
+            row.name.clone(),
+            row.backend.to_string(),
+            row.executions.to_string(),
+            row.abandoned.to_string(),
+            row.orders.to_string(),
+            format!("{:.0}", row.executions_per_second),
+            wording(row),
+        ]);
+    }
+    for index in 2..6 {
+        table.column_mut(index).expect("the table has seven columns").set_cell_alignment(CellAlignment::Right);
+    }
+    writeln!(to, "{table}\n")?;
+    for row in &report.results {
+        if all || !row.met || report.results.len() == 1 {
+            writeln!(to, "{} on {}: {}", row.name, row.backend, row.evidence)?;
+            writeln!(to, "  replay: {}", row.replay)?;
+        }
+        if all {
+            for (outcome, executions) in &row.outcomes {
+                writeln!(to, "  {executions:>6} × {outcome}")?;
+            }
+        }
+    }
+    for missing in &report.not_verified {
+        writeln!(to, "not verified: {missing}")?;
+    }
+    for backend in &report.backends {
+        writeln!(to, "{} {} ({})", backend.name, backend.version, backend.provisioned)?;
+    }
+    writeln!(to, "profile {}", report.profile)?;
+    let met = report.results.iter().filter(|row| row.met).count();
+    let summary = format!("{met} of {} as expected", report.results.len());
+    match report.verdict {
+        Word::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
+        Word::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
+        Word::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
+    }
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn wording(row: &ExploreRow) -> String {
+    let expected = || row.expected.check.clone().unwrap_or_default();
+    match (row.met, row.verdict) {
+        (true, Word::Violation) => format!("violation of {}, as expected", expected()),
+        (false, Word::Pass) => format!("no violation of {}", expected()),
+        (false, Word::Violation) => {
+            format!("VIOLATION OF {}", row.checks.first().map(|check| check.name.to_uppercase()).unwrap_or_default())
+        }
+        (_, word) => word.as_str().to_owned(),
+    }
+}
+
+/// Writes a violation: time down, one column an actor, then the sentence.
+///
+/// # Errors
+/// The writer's.
+pub fn counterexample(script: &Script, case: &ScriptCase, found: &Found, to: &mut dyn Write) -> io::Result<()> {
+    let taking_part: Vec<usize> =
+        (0..script.actors.len()).filter(|actor| found.execution.order().contains(actor)).collect();
+    let mut table = plain_table();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(std::iter::once("").chain(taking_part.iter().map(|actor| script.actors[*actor].name.as_str())));
+    for (number, taken) in found.execution.taken.iter().enumerate() {
+        let mut cells = vec![String::new(); taking_part.len()];
+        for (event, came) in taken.events.iter().zip(came(script, taken)) {
+            let Some(column) = taking_part.iter().position(|actor| *actor == event.actor) else { continue };
+            let came =
+                came.rsplit_once(": ").filter(|_| event.actor != taken.actor).map_or(came.as_str(), |(_, came)| came);
+            let step = &script.actors[event.actor].steps[event.step];
+            let sql = if event.actor == taken.actor { shortened(&step.sql, case) } else { "…".to_owned() };
+            cells[column] = format!("{sql} → {came}");
+        }
+        table.add_row(std::iter::once((number + 1).to_string()).chain(cells));
+    }
+    for line in table.to_string().lines() {
+        writeln!(to, "  {}", line.trim_end())?;
+    }
+    writeln!(to, "  {}: {}", found.check, found.sentence)
+}
+
+fn shortened(sql: &str, case: &ScriptCase) -> String {
+    let sql = sql.replace("{begin}", &case.begin);
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SQL_MAX) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}

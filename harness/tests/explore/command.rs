@@ -1,0 +1,122 @@
+//! The commands themselves: what they print where, and how they end.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the program in a directory: its exit code, and all that it said.
+fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_driftlock")).args(arguments).current_dir(directory).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), said)
+}
+
+#[test]
+fn every_script_of_our_own_comes_out_as_documented() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, said) = driftlock(directory.path(), &["explore", "--postgres", "local", "--output", "out"]);
+    assert_eq!(code, Some(0), "{said}");
+    let report = fs::read_to_string(directory.path().join("out/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["verdict"], "pass");
+    let results = report["results"].as_array().unwrap();
+    assert!(results.len() > 30, "{said}");
+    // What passes was exhausted, or says what bounds it.
+    for row in results.iter().filter(|row| row["verdict"] == "pass") {
+        let evidence = row["evidence"].as_str().unwrap();
+        assert!(
+            evidence.starts_with("exhausted at statement granularity")
+                || evidence.starts_with("bounded: of a deadlock"),
+            "{evidence}"
+        );
+    }
+}
+
+#[test]
+fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let arguments = ["explore", "--postgres", "local", "--filter", "lost-update/read-committed", "--output", "out"];
+    let (code, said) = driftlock(path, &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("serial: the final state is counter = [("), "{said}");
+    let schedule = path.join("out/schedule-lost-update-read-committed-serial.json");
+    let replay = |file: &Path| driftlock(path, &["replay", "--postgres", "local", file.to_str().unwrap()]);
+    let (code, said) = replay(&schedule);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the same course, and the same violation"), "{said}");
+    let text = fs::read_to_string(&schedule).unwrap();
+    fs::write(&schedule, text.replacen("(10)", "(11)", 1)).unwrap();
+    let (code, said) = replay(&schedule);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("another course was taken: step 2 of first came to: (10); it had come to: (11)"), "{said}");
+    fs::write(&schedule, text.replace("\"driftlock_schedule\": 1", "\"driftlock_schedule\": 2")).unwrap();
+    let (code, said) = replay(&schedule);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("version 2"), "{said}");
+}
+
+#[test]
+fn what_init_writes_can_be_explored_and_is_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert_eq!(driftlock(path, &["init"]).0, Some(0));
+    let (code, said) = driftlock(path, &["explore", "driftlock.toml", "--backend", "sqlite"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("exhausted at statement granularity"), "{said}");
+    let (code, said) = driftlock(path, &["init"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("exists already"), "{said}");
+}
+
+#[test]
+fn an_unexpected_violation_a_stopped_search_and_mistakes_have_their_codes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert_eq!(driftlock(path, &["init", "sound.toml"]).0, Some(0));
+    let sound = fs::read_to_string(path.join("sound.toml")).unwrap();
+    // Without its lock the protocol loses an update, where transactions are not immediate.
+    let broken = sound
+        .replace("BEGIN IMMEDIATE", "BEGIN")
+        .replace("SET total = total WHERE", "SET total = total WHERE id > 5 AND");
+    fs::write(path.join("broken.toml"), broken.replace("backend = \"sqlite\"", "backend = \"postgres\"")).unwrap();
+    let (code, said) = driftlock(path, &["explore", "broken.toml", "--postgres", "local", "--filter", "/postgres"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("VIOLATION OF"), "{said}");
+    assert!(said.contains("replay: driftlock replay"), "{said}");
+    let (code, said) = driftlock(path, &["explore", "sound.toml", "--backend", "sqlite", "--budget", "2"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("stopped after 2 executions"), "{said}");
+    fs::write(path.join("wrong.toml"), sound.replace("[[serial]]", "[[seriel]]").replace("{total}", "{totl}")).unwrap();
+    let (code, said) = driftlock(path, &["explore", "wrong.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("unknown key `seriel`") && said.contains("did you mean `serial`?"), "{said}");
+    fs::write(path.join("wrong.toml"), sound.replace("{total}", "{totl}")).unwrap();
+    let (code, said) = driftlock(path, &["explore", "wrong.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("uses {totl}, which no earlier step captures"), "{said}");
+    fs::write(path.join("wrong.toml"), sound.replace("CREATE TABLE alerts", "CREAT TABLE alerts")).unwrap();
+    let (code, said) = driftlock(path, &["explore", "wrong.toml", "--backend", "sqlite"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("failed to set up"), "{said}");
+    let (code, said) = driftlock(path, &["explore", "missing.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+}
+
+#[test]
+fn a_specification_is_explored_without_its_permutations_and_a_lock_for_ever_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let spec = "setup { CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); }\nteardown { DROP TABLE t; }\n\
+                session a setup { BEGIN; } step a1 { SELECT * FROM t FOR UPDATE; } step a2 { COMMIT; }\n\
+                session b setup { BEGIN; } step b1 { SELECT * FROM t FOR UPDATE; } step b2 { COMMIT; }\n\
+                permutation a1 a2 b1 b2\n";
+    fs::write(path.join("sound.spec"), spec).unwrap();
+    let (code, said) = driftlock(path, &["explore", "sound.spec", "--postgres", "local", "--all"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("stand for 20 orders"), "{said}");
+    fs::write(path.join("stuck.spec"), spec.replace("step b2 { COMMIT; }", "step b2 { SELECT 1; }")).unwrap();
+    let (code, said) = driftlock(path, &["explore", "stuck.spec", "--postgres", "local"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("stuck: a would wait for ever"), "{said}");
+}

@@ -1,0 +1,9 @@
+//! Exploration on real databases: the reduction loses no outcome, the built-in scripts come out as
+//! documented, and what is found can be run again.
+#![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
+#![expect(clippy::print_stderr, reason = "the figures are wanted of a run with --nocapture")]
+
+mod command;
+mod generated;
+mod reduction;
+mod world;

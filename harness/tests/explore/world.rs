@@ -1,0 +1,91 @@
+//! Databases for the tests, and what a search finds on them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use drift_engine::lock::Backend;
+use driftlock::explore::judge::queries;
+use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search};
+use driftlock::explore::sqlite::SqliteWorld;
+use driftlock::explore::world::{Lost, World};
+use driftlock::isolation::config;
+use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
+use driftlock::scenario::script::Script;
+use tokio_util::sync::CancellationToken;
+
+/// Where scripts run.
+pub struct Hosts {
+    server: Server,
+    files: SqliteFiles,
+    made: u32,
+}
+
+/// What a search found.
+pub struct Found {
+    pub searched: Searched,
+    pub outcomes: BTreeSet<String>,
+}
+
+impl Hosts {
+    pub async fn start() -> Self {
+        let choice = PostgresChoice::Local;
+        let options = StartOptions { choice, pg_bin: None, profile: Profile::Fast, tcp: false };
+        let server = Server::start(&options, &RunName::new("explore").unwrap(), &CancellationToken::new()).await;
+        Self { server: server.unwrap(), files: SqliteFiles::create(Journal::Wal).await.unwrap(), made: 0 }
+    }
+
+    pub async fn stop(self) {
+        self.server.stop().await.unwrap();
+    }
+
+    /// Searches the orders of a script's first case with each of these strategies, each in a database of its own.
+    pub async fn search(&mut self, script: &Arc<Script>, strategies: &[Strategy]) -> Vec<Found> {
+        let mut all = Vec::new();
+        for strategy in strategies {
+            self.made += 1;
+            let (made, case) = (self.made, script.cases[0].clone());
+            let found = match case.backend {
+                Backend::Postgres => {
+                    let database = self.server.create_database(&format!("explore_{made}"), None).await.unwrap();
+                    let config = config(&self.server, &database).unwrap();
+                    let mut world = PgWorld::new(&config, script.clone(), case).await.unwrap();
+                    let found = outcomes(&mut world, script, *strategy).await;
+                    drop(world);
+                    self.server.drop_database(database).await.unwrap();
+                    found
+                }
+                Backend::Sqlite => {
+                    let database = self.files.create_database(&format!("explore_{made}"), None).await.unwrap();
+                    let keep = self.files.create_database(&format!("start_{made}"), None).await.unwrap();
+                    let (options, keep) = (self.files.connect_options(&database), keep.path().display().to_string());
+                    let mut world = SqliteWorld::new(options, &keep, script.clone(), case).await.unwrap();
+                    outcomes(&mut world, script, *strategy).await
+                }
+            };
+            all.push(found);
+        }
+        all
+    }
+}
+
+async fn outcomes<W: World>(world: &mut W, script: &Script, strategy: Strategy) -> Found {
+    let mut collect = Collect(BTreeSet::new());
+    let searched = search(world, strategy, 1, &queries(script), &mut collect).await;
+    let searched = searched.unwrap_or_else(|lost| panic!("{lost}\n{script:#?}"));
+    assert!(!matches!(searched.coverage, Coverage::Stopped(_)));
+    Found { searched, outcomes: collect.0 }
+}
+
+struct Collect(BTreeSet<String>);
+
+impl<W: World> Visitor<W> for Collect {
+    async fn visit(&mut self, _: &mut W, execution: Execution) -> Result<Go, Lost> {
+        self.0.insert(execution.outcome());
+        Ok(Go::On)
+    }
+
+    fn is_over(&self, _: u64) -> Option<String> {
+        None
+    }
+}
