@@ -4,6 +4,9 @@
 //! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
+mod question;
+mod state;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +16,9 @@ use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
-use super::footprint::{Footprint, Touch};
+use self::question::{QUESTION, Said, ask};
+use self::state::{keep_rows, set_up};
+use super::footprint::Footprint;
 use super::statement::{self, Class};
 use super::world::{Cautions, Ended, Event, Lost, Note, Place, Progress, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
@@ -29,16 +34,6 @@ const HAS_LOOKED: Duration = Duration::from_millis(DEADLOCK_MS * 3);
 
 /// After how many executions the tables are vacuumed: each leaves dead rows behind.
 const VACUUM_EVERY: u64 = 500;
-
-/// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
-/// it has an advisory lock, and whom it waits for.
-const ASK: &str = "\
-    SELECT p.pid, a.state, \
-           ARRAY(SELECT l.relation::pg_catalog.text || ' ' || l.mode FROM pg_catalog.pg_locks l \
-                 WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384), \
-           EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), \
-           CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END \
-    FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a";
 
 type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
 type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -62,14 +57,6 @@ impl Pace {
             Some(_) => Self::Meets,
         }
     }
-}
-
-/// What the server says of a session.
-#[derive(Clone, Debug, Default)]
-struct Said {
-    in_transaction: bool,
-    locks: Footprint,
-    waits_for: Vec<i32>,
 }
 
 struct Actor {
@@ -107,7 +94,7 @@ impl PgWorld {
         let cautions = Cautions::of(&script);
         set_up(&control, &script).await?;
         let restore = if cautions.rebuild { None } else { keep_rows(&control).await? };
-        let ask = control.prepare(ASK).await.map_err(|error| said("prepare a question", &error))?;
+        let ask = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
         let mut actors = Vec::new();
         for actor in &script.actors {
             let client = connect(config, &actor.name).await?;
@@ -426,28 +413,6 @@ impl World for PgWorld {
     }
 }
 
-/// Asks the server about some sessions.
-async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) -> Result<Vec<Said>, Lost> {
-    let rows = tokio::time::timeout(STEP_MAX, control.query(question, &[&pids])).await;
-    let rows = rows.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
-    let rows = rows.map_err(|error| said("ask the server who waits", &error))?;
-    let mut all = vec![Said::default(); pids.len()];
-    for row in rows {
-        let pid: i32 = row.get(0);
-        let state: Option<&str> = row.get(1);
-        let at = pids.iter().position(|asked| *asked == pid).expect("only these were asked about");
-        let mut locks = Footprint { advisory: row.get(3), ..Footprint::default() };
-        for lock in row.get::<_, Vec<String>>(2) {
-            let Some((relation, mode)) = lock.split_once(' ') else { continue };
-            let relation = relation.parse().unwrap_or(0);
-            locks.add(&Footprint { relations: [(relation, Touch::of_mode(mode))].into(), ..Footprint::default() });
-        }
-        let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
-        all[at] = Said { in_transaction, locks, waits_for: row.get(4) };
-    }
-    Ok(all)
-}
-
 async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
     let mut config = config.clone();
     config.application_name(format!("driftlock/{name}"));
@@ -458,56 +423,6 @@ async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
     // It ends when the client is dropped.
     tokio::spawn(connection);
     Ok(client)
-}
-
-async fn set_up(control: &Client, script: &Script) -> Result<(), Lost> {
-    let set_up = tokio::time::timeout(STEP_MAX, control.batch_execute(&script.setup)).await;
-    let set_up = set_up.map_err(|_| Lost::during("set up", "no answer"))?;
-    set_up.map_err(|error| Lost::by_script(said("set up", &error).why))
-}
-
-/// Copies every table's rows, and returns what puts them back: `None` where the role may not do
-/// without triggers for a moment.
-async fn keep_rows(control: &Client) -> Result<Option<String>, Lost> {
-    let keeping = |error| said("copy the rows of the set-up", &error);
-    let tables = control
-        .query(
-            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), \
-                    (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
-                     FROM pg_catalog.pg_attribute a \
-                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
-               AND n.nspname NOT IN ('information_schema', 'driftlock_start') ORDER BY c.oid",
-            &[],
-        )
-        .await
-        .map_err(keeping)?;
-    let sequences = control
-        .query("SELECT pg_catalog.format('%I.%I', schemaname, sequencename) FROM pg_catalog.pg_sequences", &[])
-        .await
-        .map_err(keeping)?;
-    control.batch_execute("CREATE SCHEMA driftlock_start").await.map_err(keeping)?;
-    let mut restore = String::new();
-    for (number, table) in tables.iter().enumerate() {
-        let (name, columns): (&str, Option<&str>) = (table.get(0), table.get(1));
-        let Some(columns) = columns else { continue };
-        let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT {columns} FROM ONLY {name}");
-        control.batch_execute(&copy).await.map_err(keeping)?;
-        restore.push_str(&format!(
-            "DELETE FROM ONLY {name}; \
-             INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM driftlock_start.t{number}; "
-        ));
-    }
-    for sequence in &sequences {
-        let name: &str = sequence.get(0);
-        let row =
-            control.query_one(&format!("SELECT last_value, is_called FROM {name}"), &[]).await.map_err(keeping)?;
-        let (value, called): (i64, bool) = (row.get(0), row.get(1));
-        restore.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
-    }
-    let allowed = control.batch_execute("SET session_replication_role = replica").await;
-    Ok(allowed.is_ok().then_some(restore))
 }
 
 /// The rows of all results, and the first value of the first row.
