@@ -34,6 +34,7 @@ fn assert_says(name: &str, expected: &str) {
 fn the_readme_says_what_the_program_says() {
     assert_says("scenarios", &driftlock::scenario::table());
     assert_says("mutants", &driftlock::mutant::table());
+    assert_says("loom", &driftlock::mutant::recorded::sound_table());
     let help = Command::new(env!("CARGO_BIN_EXE_driftlock")).arg("--help").output().expect("the program runs");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
     let text = std::fs::read_to_string(readme()).expect("the README is there");

@@ -13,8 +13,9 @@ use crate::history::ActorId;
 use crate::lens::gate::Gated;
 use crate::lens::trace::Trace;
 
-/// How long it rests between two claims, so that they arrive while the tasks run, and not before.
-const REST: Duration = Duration::from_millis(1);
+/// How long it rests between two claims, so that they arrive while the tasks run, and not before: a few
+/// claims must last as long as a dozen tasks that wait for each other.
+const REST: Duration = Duration::from_millis(5);
 
 /// Inserts these claims of one customer. A claim that is refused is not tried again: the record says so.
 pub async fn insert(

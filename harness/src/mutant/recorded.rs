@@ -1,8 +1,8 @@
-//! What loom says of the mutants, as it was recorded.
+//! What loom says of the protocol as it ships and of the mutants, as it was recorded.
 //!
-//! The suite `tests/loom` runs the mutants on a model of the database under every order of operations
-//! that loom finds, and compares what comes of it with this record; with `DRIFTLOCK_RECORD_LOOM=1` it
-//! writes the record anew. Loom itself is not part of the program.
+//! The suite `tests/loom` runs them on a model of the database under every order of operations that
+//! loom finds, and compares what comes of it with this record; with `DRIFTLOCK_RECORD_LOOM=1` it writes
+//! the record anew. Loom itself is not part of the program.
 
 use std::sync::LazyLock;
 
@@ -12,13 +12,58 @@ use serde::{Deserialize, Serialize};
 use crate::check::CheckName;
 use crate::report::{BackendUsed, LoomRow, Shown, Word};
 
-/// The record, as the suite has written it.
-pub const TEXT: &str = include_str!("../../loom-kills.json");
+/// The record of the mutants, as the suite has written it.
+pub const KILLS: &str = include_str!("../../loom-kills.json");
+/// The record of the protocol as it ships, as the suite has written it.
+pub const SOUND: &str = include_str!("../../loom-sound.json");
 
 /// The version of the record's form.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Everything that was recorded.
+/// What was explored of the protocol as it ships, to the end, and without a violation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sound {
+    /// With which lock.
+    pub strategy: LockStrategy,
+    /// Who did what.
+    pub setting: String,
+    /// How often an actor that could go on was passed over, at most; none: every order was tried.
+    pub preemptions: Option<usize>,
+    /// How many orders there were.
+    pub executions: u64,
+}
+
+/// What was explored of the protocol as it ships, as a Markdown table: one row a setting, one column a
+/// strategy.
+pub fn sound_table() -> String {
+    let rows: Vec<Sound> = serde_json::from_str(SOUND).expect("a test sees to it that the record can be read");
+    let mut settings: Vec<&str> = Vec::new();
+    for row in &rows {
+        if !settings.contains(&row.setting.as_str()) {
+            settings.push(&row.setting);
+        }
+    }
+    let strategies: Vec<LockStrategy> =
+        LockStrategy::ALL.into_iter().filter(|strategy| rows.iter().any(|row| row.strategy == *strategy)).collect();
+    let mut table = "| what |".to_owned();
+    strategies.iter().for_each(|strategy| table.push_str(&format!(" `{strategy}` |")));
+    table.push_str(&format!("\n| --- |{}\n", " --- |".repeat(strategies.len())));
+    for setting in settings {
+        table.push_str(&format!("| {setting} |"));
+        for strategy in &strategies {
+            let row = rows.iter().find(|row| row.setting == setting && row.strategy == *strategy);
+            table.push_str(&match row {
+                None => " – |".to_owned(),
+                Some(Sound { preemptions: None, executions, .. }) => format!(" all {executions} |"),
+                Some(Sound { preemptions: Some(most), executions, .. }) => format!(" {executions} (≤ {most}) |"),
+            });
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// Everything that was recorded of the mutants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// [`SCHEMA_VERSION`].
@@ -122,7 +167,7 @@ pub struct Damage {
 /// The record that is built in.
 pub fn record() -> &'static Record {
     static RECORD: LazyLock<Record> =
-        LazyLock::new(|| serde_json::from_str(TEXT).expect("a test sees to it that the record can be read"));
+        LazyLock::new(|| serde_json::from_str(KILLS).expect("a test sees to it that the record can be read"));
     &RECORD
 }
 
@@ -152,6 +197,15 @@ mod tests {
                 assert_eq!(of(mutant.name, backend).is_some(), runs, "{} on {backend}", mutant.name);
             }
         }
+    }
+
+    #[test]
+    fn the_protocol_as_it_ships_was_explored_with_every_strategy_that_the_model_has() {
+        let header = sound_table().lines().next().map(str::to_owned);
+        assert_eq!(
+            header.as_deref(),
+            Some("| what | `row-no-key` | `row` | `advisory` | `constraint` | `immediate` |")
+        );
     }
 
     #[test]

@@ -180,11 +180,12 @@ fn add_signed(day: Date, days: i64) -> Date {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use drift_engine::drift::{DriftType, aggregate, signals};
+    use drift_engine::drift::{DriftType, Signal, aggregate, signals};
     use drift_engine::policy::Policy;
     use jiff::civil::date;
 
     use super::*;
+    use crate::scenario::shipped::{SHIPPED, Shipped};
 
     fn windows() -> Windows {
         Policy::default().windows(date(2026, 4, 15)).expect("in the calendar")
@@ -278,5 +279,24 @@ mod tests {
         assert!(after(0).is_superset(&before) && after(0) != before);
         assert!(after(1) != before);
         assert!(after(2).is_superset(&before) && after(2) != before);
+    }
+
+    /// Else an event that nobody brought up to date is right by coincidence, once it is withdrawn.
+    #[test]
+    fn what_arrives_in_the_scenario_of_that_name_brings_and_changes_events_and_takes_none_away() {
+        let arrivals = SHIPPED.iter().map(Shipped::scenario).find(|scenario| scenario.name == "arrivals");
+        let arrivals = arrivals.and_then(|scenario| scenario.arrivals).expect("it is shipped");
+        for seed in 0..200 {
+            let mut all = usual(seed);
+            let before = signals(&aggregate(&all, &windows()), &Policy::default());
+            for writer in 0..arrivals.writers {
+                all.extend((0..arrivals.claims_per_writer).map(|n| arriving(windows(), writer, n)));
+            }
+            let after = signals(&aggregate(&all, &windows()), &Policy::default());
+            let still = |event: &Signal| after.iter().find(|other| other.key() == event.key());
+            assert!(before.iter().all(|event| still(event).is_some()), "seed {seed}: one is withdrawn");
+            assert!(before.iter().any(|event| still(event) != Some(event)), "seed {seed}: none is changed");
+            assert!(after.len() > before.len(), "seed {seed}: none is brought");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod catalogue;
 mod execution;
 mod explore;
 mod mutants;
+mod record;
 mod refusal;
 mod setting;
 mod shell;

@@ -3,22 +3,18 @@
 //! What comes of it is recorded in `loom-kills.json`, which `driftlock mutate` shows beside what the
 //! real databases say.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 
 use drift_engine::lock::Backend;
 use driftlock::check::CheckName;
-use driftlock::mutant::recorded::{Damage, Entry, Fate, Killed, Record, SCHEMA_VERSION, TEXT};
+use driftlock::mutant::recorded::{Damage, Entry, Fate, KILLS, Killed, Record, SCHEMA_VERSION};
 use driftlock::mutant::{self, Mutant};
 use driftlock::report::counterexample::render_steps;
 
 use super::catalogue::{Plan, plan};
 use super::explore::{Least, least};
+use super::record::keep;
 use super::setting::Setting;
-
-/// The variable that asks for a new record.
-const RECORD: &str = "DRIFTLOCK_RECORD_LOOM";
 
 /// The checks that say that the data are wrong, or that somebody waited for nothing.
 const DAMAGES: [CheckName; 5] =
@@ -106,11 +102,5 @@ fn every_mutant_that_the_model_can_express_is_killed_as_recorded() {
         }
     }
     assert!(survivors.is_empty(), "these survive: {survivors:?}");
-    let text = serde_json::to_string_pretty(&found).expect("a record can be written") + "\n";
-    if std::env::var_os(RECORD).is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("loom-kills.json");
-        fs::write(path, text).expect("the record can be written");
-    } else {
-        assert_eq!(text, TEXT, "the record is stale: run this once more with {RECORD}=1");
-    }
+    keep("loom-kills.json", KILLS, &found);
 }

@@ -236,7 +236,10 @@ fn actor(session: SessionId) -> ActorId {
 /// Whether another connection that asks for the customer's lock does not get it. It asks a copy.
 fn lock_is_taken(model: &Model, backend: Backend, entries: &[Entry], seat: &Seat) -> bool {
     let mut copy = model.clone();
-    let is_advisory = |entry: &Entry| entry.actor == seat.actor && matches!(entry.op, Op::Lock(Lock::Advisory { .. }));
+    let is_advisory = |entry: &Entry| {
+        let Op::Lock(Lock::Advisory { customer, .. }) = entry.op else { return false };
+        entry.actor == seat.actor && customer == seat.customer
+    };
     let advisory = entries.iter().any(is_advisory);
     let (begin, ask) = match backend {
         Backend::Sqlite => (None, Op::Begin { isolation: Isolation::ReadCommitted, immediate: true }),
