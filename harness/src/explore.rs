@@ -15,7 +15,6 @@ pub mod judge;
 pub mod postgres;
 pub mod schedule;
 pub mod search;
-pub mod shipped;
 pub mod shrink;
 pub mod specification;
 pub mod sqlite;

@@ -15,7 +15,7 @@ use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::history::History;
-use crate::provision::{PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions, sqlite_version};
+use crate::provision::{PostgresChoice, Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::report::directory::{RunDirectory, WriteError};
 use crate::report::{BackendUsed, Report, ResultRow, Word, terminal};
 use crate::verify::databases::{Databases, Host, PrepareError};
@@ -195,12 +195,12 @@ pub async fn run(
         printed => printed?,
     }
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(exit.worst(verdict_exit(&report)))
+    Ok(exit.worst(verdict_exit(report.verdict)))
 }
 
 /// The exit code that a report's verdict comes to.
-pub fn verdict_exit(report: &Report) -> Exit {
-    match report.verdict {
+pub fn verdict_exit(verdict: Word) -> Exit {
+    match verdict {
         Word::Pass => Exit::Met,
         Word::Violation => Exit::Violated,
         Word::Inconclusive => Exit::Inconclusive,
@@ -290,12 +290,7 @@ async fn start(
 ) -> Result<(BackendUsed, Databases), PrepareError> {
     match backend {
         Backend::Postgres => {
-            let options = StartOptions {
-                choice: args.postgres.postgres.clone(),
-                pg_bin: args.postgres.pg_bin.clone(),
-                profile: Profile::Fast,
-                tcp: false,
-            };
+            let options = args.postgres.start_options(Profile::Fast);
             let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
             let used = BackendUsed {
                 name: backend.to_string(),

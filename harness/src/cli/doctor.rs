@@ -11,8 +11,8 @@ use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::provision::{
-    Access, Journal, PostgresChoice, Profile, ProvisionError, RunName, Server, SqliteFiles, StartOptions, Swept, Way,
-    sqlite_version, survey,
+    Access, Journal, PostgresChoice, Profile, ProvisionError, RunName, Server, SqliteFiles, Swept, Way, sqlite_version,
+    survey,
 };
 
 const SCHEMA_VERSION: u32 = 1;
@@ -113,8 +113,7 @@ async fn try_postgres(
         let tried = Tried { usable: true, version: None, start_ms: None, why: Some(access.detail.clone()) };
         return Ok((Postgres { choice, ways, used, tried }, None));
     }
-    let options =
-        StartOptions { choice: args.postgres.clone(), pg_bin: args.pg_bin.clone(), profile: Profile::Fast, tcp: false };
+    let options = args.start_options(Profile::Fast);
     let began = Instant::now();
     let server = match Server::start(&options, &RunName::new("doctor")?, cancel).await {
         Ok(server) => server,

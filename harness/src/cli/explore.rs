@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
-use super::common::Format;
+use super::common::{Format, parse_backend};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
 use crate::isolation::TargetError;
-use crate::provision::{Profile, RunName, Server, StartOptions};
+use crate::provision::{Profile, RunName, Server};
 
 /// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
 ///
@@ -86,15 +87,6 @@ pub struct Args {
     pub postgres: PostgresArgs,
 }
 
-/// A bound of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// So many executions.
-    Executions(u64),
-    /// So long.
-    Time(Duration),
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -112,25 +104,18 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     isolationtester::run(&args, context).await
 }
 
-/// Starts the server that the arguments ask for.
-async fn start(args: &Args, context: &Context<'_>) -> Result<Server, Failure> {
-    start_server(&args.postgres, context).await
-}
-
 /// Starts the server that these arguments ask for.
-pub(super) async fn start_server(postgres: &PostgresArgs, context: &Context<'_>) -> Result<Server, Failure> {
-    let options = StartOptions {
-        choice: postgres.postgres.clone(),
-        pg_bin: postgres.pg_bin.clone(),
-        profile: Profile::Fast,
-        tcp: false,
-    };
+async fn start(postgres: &PostgresArgs, context: &Context<'_>) -> Result<Server, Failure> {
+    let options = postgres.start_options(Profile::Fast);
     Ok(Server::start(&options, &RunName::new("explore")?, &context.cancel).await?)
 }
 
-fn parse_backend(text: &str) -> Result<Backend, String> {
-    let found = Backend::ALL.into_iter().find(|backend| backend.as_str() == text);
-    found.ok_or_else(|| "the backends are postgres, sqlite".to_owned())
+/// Ends a server; what of it could not be removed is told, and fails nothing.
+async fn stop(server: Server, context: &mut Context<'_>) -> Result<(), Failure> {
+    if let Err(error) = server.stop().await {
+        writeln!(context.err, "warning: {error}")?;
+    }
+    Ok(())
 }
 
 fn parse_strategy(text: &str) -> Result<Strategy, String> {
@@ -162,7 +147,7 @@ fn parse_budget(text: &str) -> Result<Limit, String> {
     seconds.filter(|seconds| *seconds <= 86_400).map(|s| Limit::Time(Duration::from_secs(s))).ok_or_else(wrong)
 }
 
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

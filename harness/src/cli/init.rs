@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::explore::shipped::TEMPLATE;
+use crate::scenario::shipped::TEMPLATE;
 
 /// Writes a commented script to begin with: `driftlock explore FILE` runs it
 ///

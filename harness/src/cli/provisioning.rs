@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use super::Failure;
 use crate::exit::Exit;
-use crate::provision::{PostgresChoice, ProvisionError};
+use crate::provision::{PostgresChoice, Profile, ProvisionError, StartOptions};
 
 /// Where PostgreSQL comes from.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,6 +22,13 @@ pub struct PostgresArgs {
     /// The directory that holds initdb and postgres, instead of the newest one found
     #[arg(long, value_name = "DIR")]
     pub pg_bin: Option<PathBuf>,
+}
+
+impl PostgresArgs {
+    /// How to start the server that they ask for; it listens on no port.
+    pub fn start_options(&self, profile: Profile) -> StartOptions {
+        StartOptions { choice: self.postgres.clone(), pg_bin: self.pg_bin.clone(), profile, tcp: false }
+    }
 }
 
 /// Parses a [`PostgresChoice`] without ever repeating what was typed: clap's own messages would show

@@ -31,7 +31,7 @@ use crate::exit::Exit;
 use crate::load::reader::Rows;
 use crate::load::row::parse_date;
 use crate::load::{self, LoadError, Loaded};
-use crate::provision::{Journal, Profile, ProvisionError, RunName, Server, SqliteFiles, StartOptions};
+use crate::provision::{Journal, Profile, ProvisionError, RunName, Server, SqliteFiles};
 use output::Outcome;
 
 /// The arguments of `recompute`.
@@ -164,12 +164,7 @@ impl Job {
         progress: &Progress,
     ) -> Result<Done, Failure> {
         progress.say("starting PostgreSQL".to_owned());
-        let options = StartOptions {
-            choice: self.postgres.postgres.clone(),
-            pg_bin: self.postgres.pg_bin.clone(),
-            profile: Profile::Fast,
-            tcp: false,
-        };
+        let options = self.postgres.start_options(Profile::Fast);
         let run = RunName::new("recompute").map_err(unprovided)?;
         let server = Server::start(&options, &run, cancel).await.map_err(unprovided)?;
         let work = async {

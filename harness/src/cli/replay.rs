@@ -8,7 +8,7 @@ use super::explore::scripts::{CaseFailure, Hosts, load};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::explore::judge::{Budget, Found, Judge, queries, run as run_order};
+use crate::explore::judge::{Found, Judge, queries, run as run_order};
 use crate::explore::schedule::{Schedule, ScheduleError};
 use crate::explore::world::{Lost, World};
 use crate::report::explored;
@@ -55,11 +55,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         () = cancel.cancelled() => Err(Failure::interrupted()),
         ran = replay(&mut hosts, &source.script, case, &order) => ran.map_err(|failure| failure.about(&source, case)),
     };
-    if let Some(server) = hosts.server
-        && let Err(error) = server.stop().await
-    {
-        writeln!(context.err, "warning: {error}")?;
-    }
+    hosts.stop(context).await?;
     let mut found = ran?;
     let difference = schedule.difference(&script, &found[0].execution.taken);
     found.sort_by_key(|found| found.check != schedule.check);
@@ -97,7 +93,7 @@ async fn replay(
 
 /// Every violation of an order; one without a check's name if there is none.
 async fn judged<W: World>(world: &mut W, script: &Script, order: &[usize]) -> Result<Vec<Found>, Lost> {
-    let mut judge = Judge::new(script, Budget::default(), true, None);
+    let mut judge = Judge::new(script, None, true, None);
     let execution = run_order(world, order, &queries(script)).await?;
     let wrong = judge.judge(world, &execution).await?;
     let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };

@@ -33,5 +33,5 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             writeln!(context.out)?;
         }
     }
-    Ok(verdict_exit(&report))
+    Ok(verdict_exit(report.verdict))
 }

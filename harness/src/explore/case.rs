@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Budget, Found, Judge, queries};
+use super::judge::{Found, Judge, Limit, queries};
 use super::search::{Coverage, Searched, Strategy, orders, search};
 use super::shrink::shrink;
 use super::world::{Lost, World};
@@ -18,10 +18,8 @@ pub struct Options {
     pub strategy: Strategy,
     /// The seed of random orders.
     pub seed: u64,
-    /// The most executions.
-    pub executions_max: Option<u64>,
-    /// The longest time.
-    pub time_max: Option<Duration>,
+    /// When to stop before the end, if ever.
+    pub limit: Option<Limit>,
     /// Whether to go on after a violation.
     pub all: bool,
 }
@@ -92,8 +90,7 @@ pub async fn explore<W: World>(
     options: &Options,
 ) -> Result<Explored, Lost> {
     let begin = Instant::now();
-    let budget = Budget { executions: options.executions_max, until: options.time_max.map(|time| begin + time) };
-    let mut judge = Judge::new(script, budget, options.all, case.violates.as_deref());
+    let mut judge = Judge::new(script, options.limit, options.all, case.violates.as_deref());
     let searched = search(world, options.strategy, options.seed, &queries(script), &mut judge).await?;
     let took = begin.elapsed();
     let mut found = Vec::new();
@@ -102,6 +99,6 @@ pub async fn explore<W: World>(
     }
     found.sort_by_key(|found| Some(&found.check) != case.violates.as_ref());
     let steps: Vec<usize> = script.actors.iter().map(|actor| actor.steps.len()).collect();
-    let outcomes = judge.outcomes.iter().map(|(outcome, (count, _))| (outcome.clone(), *count)).collect();
+    let outcomes = judge.outcomes.into_iter().collect();
     Ok(Explored { searched, orders: orders(&steps), outcomes, waited: judge.waited, found, took })
 }

@@ -2,8 +2,12 @@
 //! errors and its end say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
 
-use super::search::{Execution, Go, Visitor};
+use tokio::time::Instant;
+
+use super::search::{Execution, Go, Visitor, choices};
 use super::world::{Lost, Taken, What, World};
 use crate::scenario::script::{ERRORS, SERIAL, STUCK, Script};
 
@@ -21,19 +25,30 @@ pub struct Found {
     pub execution: Execution,
 }
 
-/// How long a search may last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// The executions.
-    pub executions: Option<u64>,
-    /// When it must end.
-    pub until: Option<tokio::time::Instant>,
+/// A bound of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many executions.
+    Executions(u64),
+    /// So long, in whole seconds.
+    Time(Duration),
+}
+
+impl fmt::Display for Limit {
+    /// As it is written on a command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Executions(most) => write!(f, "{most}"),
+            Self::Time(most) => write!(f, "{}s", most.as_secs()),
+        }
+    }
 }
 
 /// Judges every execution of a script.
 pub struct Judge<'s> {
     script: &'s Script,
-    budget: Budget,
+    limit: Option<Limit>,
+    begun: Instant,
     /// Whether to go on after a violation.
     goes_on: bool,
     /// The check that is expected to be violated: only that ends the search.
@@ -42,8 +57,8 @@ pub struct Judge<'s> {
     serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
     /// The first violation of each check.
     pub found: Vec<Found>,
-    /// Every outcome, with how many classes came to it and the order of the first.
-    pub outcomes: BTreeMap<String, (u64, Vec<usize>)>,
+    /// Every outcome, with how many executions came to it.
+    pub outcomes: BTreeMap<String, u64>,
     /// How many executions had a step that waited.
     pub waited: u64,
 }
@@ -54,11 +69,11 @@ pub fn queries(script: &Script) -> Vec<String> {
 }
 
 impl<'s> Judge<'s> {
-    /// For a script; `goes_on` looks at all executions, even after a violation. If one is expected, a
+    /// For a script, from now on; `goes_on` looks at all executions, even after a violation. If one is expected, a
     /// violation of another check does not end the search.
-    pub fn new(script: &'s Script, budget: Budget, goes_on: bool, expected: Option<&'s str>) -> Self {
+    pub fn new(script: &'s Script, limit: Option<Limit>, goes_on: bool, expected: Option<&'s str>) -> Self {
         let (serial, found, outcomes) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { script, budget, goes_on, expected, serial, found, outcomes, waited: 0 }
+        Self { script, limit, begun: Instant::now(), goes_on, expected, serial, found, outcomes, waited: 0 }
     }
 
     /// What is wrong with an execution, by check.
@@ -190,10 +205,7 @@ pub async fn run<W: World>(world: &mut W, order: &[usize], queries: &[String]) -
             taken.push(world.take(*actor, None).await?);
         }
     }
-    loop {
-        let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
-        let next = world.enabled().into_iter().find(|actor| order.contains(actor) && Some(*actor) != vain);
-        let Some(actor) = next else { break };
+    while let Some(actor) = choices(world, &taken).into_iter().find(|actor| order.contains(actor)) {
         taken.push(world.take(actor, None).await?);
     }
     let ended = world.finish(queries).await?;
@@ -222,17 +234,15 @@ impl<W: World> Visitor<W> for Judge<'_> {
                 self.found.push(Found { check, sentence, execution: execution.clone() });
             }
         }
-        let outcome = self.outcomes.entry(execution.outcome()).or_insert_with(|| (0, execution.order()));
-        outcome.0 += 1;
+        *self.outcomes.entry(execution.outcome()).or_default() += 1;
         Ok(if ends && !self.goes_on { Go::Stop } else { Go::On })
     }
 
     fn is_over(&self, executions: u64) -> Option<String> {
-        if self.budget.executions.is_some_and(|most| executions >= most) {
-            return Some(format!("after {executions} executions"));
+        match self.limit? {
+            Limit::Executions(most) => (executions >= most).then(|| format!("after {executions} executions")),
+            Limit::Time(most) => (self.begun.elapsed() >= most).then(|| "by its time limit".to_owned()),
         }
-        let late = self.budget.until.is_some_and(|until| tokio::time::Instant::now() >= until);
-        late.then(|| "by its time limit".to_owned())
     }
 }
 

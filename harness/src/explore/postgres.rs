@@ -20,7 +20,7 @@ use self::question::{QUESTION, Said, ask};
 use self::state::{keep_rows, set_up};
 use super::footprint::Footprint;
 use super::statement::{self, Class};
-use super::world::{Cautions, Ended, Event, Lost, Note, Place, Progress, Taken, What, World};
+use super::world::{Cautions, Ended, Event, Lost, Note, Place, Progress, Rows, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may go on without either ending or waiting for another actor.
@@ -82,6 +82,8 @@ pub struct PgWorld {
     /// What puts the rows back, where rows are all that changes.
     restore: Option<String>,
     executions: u64,
+    /// No session is in a transaction: the last execution came to its end.
+    at_rest: bool,
 }
 
 impl PgWorld {
@@ -98,13 +100,12 @@ impl PgWorld {
         let mut actors = Vec::new();
         for actor in &script.actors {
             let client = connect(config, &actor.name).await?;
-            // Only superusers may set it; on a given server the server's own holds.
-            let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
+            look_for_deadlocks(&client).await;
             let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
             let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
             let texts = || actor.steps.iter().map(|step| step.sql.as_str()).chain([case.begin.as_str()]);
             let mentions =
-                |word| texts().any(|sql| statement::mentions(sql, word)) || mentions_raw(&script.setup, word);
+                |word| texts().any(|sql| statement::mentions(sql, word)) || statement::holds(&script.setup, word);
             let serializable = mentions("SERIALIZABLE");
             actors.push(Actor {
                 client: Arc::new(client),
@@ -118,7 +119,7 @@ impl PgWorld {
                 serializable,
             });
         }
-        Ok(Self { script, case, cautions, control, ask, actors, restore, executions: 0 })
+        Ok(Self { script, case, cautions, control, ask, actors, restore, executions: 0, at_rest: true })
     }
 
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -133,13 +134,14 @@ impl PgWorld {
             if pending.is_empty() {
                 return Ok((events, touched));
             }
-            let started_runs = self.actors[started].reply.is_some();
-            if let Some((actor, answer)) =
-                self.next_reply(&pending, if started_runs { patience } else { Duration::ZERO }).await
-            {
+            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
                 let (event, footprint) = self.completed(actor, answer, pace).await?;
                 events.push(event);
                 touched.add(&footprint);
+                if actor == started {
+                    // Those that it sets free are asked about at once.
+                    patience = Duration::ZERO;
+                }
                 continue;
             }
             let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
@@ -165,11 +167,6 @@ impl PgWorld {
                 return Err(Lost::new(format!("step {} of {name}: {why}", self.actors[started].progress.next + 1)));
             }
             patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
-            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
-                let (event, footprint) = self.completed(actor, answer, pace).await?;
-                events.push(event);
-                touched.add(&footprint);
-            }
         }
     }
 
@@ -232,7 +229,10 @@ impl PgWorld {
         let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
         let step = &of.steps[number];
         let (what, first) = match answer {
-            Ok(messages) => rows(&messages),
+            Ok(messages) => {
+                let (rows, first) = rows(&messages);
+                (What::Done(rows), first)
+            }
             Err(error) => match error.as_db_error() {
                 Some(refused) => {
                     let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
@@ -304,21 +304,19 @@ fn with_flags(footprint: Footprint, actor: &Actor) -> Footprint {
     Footprint { snapshot: actor.snapshot, serializable: actor.serializable, ..footprint }
 }
 
-fn mentions_raw(text: &str, upper: &str) -> bool {
-    text.to_ascii_uppercase().contains(upper)
-}
-
 impl World for PgWorld {
     async fn reset(&mut self) -> Result<(), Lost> {
         let rebuild = self.restore.is_none();
-        let discard = self.cautions.discard;
+        let (discard, at_rest) = (self.cautions.discard, self.at_rest);
+        self.at_rest = false;
         let ends = self.actors.iter_mut().map(|actor| async move {
             actor.reply = None;
-            actor.client.batch_execute("ROLLBACK").await?;
+            if !at_rest {
+                actor.client.batch_execute("ROLLBACK").await?;
+            }
             if discard || rebuild {
-                let again = format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'");
                 actor.client.batch_execute("DISCARD ALL").await?;
-                let _ = actor.client.batch_execute(&again).await;
+                look_for_deadlocks(&actor.client).await;
             }
             Ok::<_, tokio_postgres::Error>(())
         });
@@ -395,15 +393,13 @@ impl World for PgWorld {
             }
             let _ = self.actors[*actor].client.batch_execute("ROLLBACK").await;
         }
+        self.at_rest = true;
         let mut answers = Vec::new();
         for query in queries {
             let answer = tokio::time::timeout(STEP_MAX, self.control.simple_query(query)).await;
             let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
             answers.push(match answer {
-                Ok(messages) => match rows(&messages).0 {
-                    What::Done(rows) => Ok(rows),
-                    _ => unreachable!("rows are what is made of messages"),
-                },
+                Ok(messages) => Ok(rows(&messages).0),
                 Err(error) => {
                     Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
                 }
@@ -411,6 +407,11 @@ impl World for PgWorld {
         }
         Ok(Ended { stuck, answers })
     }
+}
+
+/// Has a session look for deadlocks early. Only superusers may; on a given server its own setting holds.
+async fn look_for_deadlocks(client: &Client) {
+    let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
 }
 
 async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
@@ -426,7 +427,7 @@ async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
 }
 
 /// The rows of all results, and the first value of the first row.
-fn rows(messages: &[SimpleQueryMessage]) -> (What, Option<String>) {
+fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
     let (mut rows, mut first, mut any) = (Vec::new(), None, false);
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
@@ -438,7 +439,7 @@ fn rows(messages: &[SimpleQueryMessage]) -> (What, Option<String>) {
         }
     }
     rows.sort_unstable();
-    (What::Done(rows), first)
+    (rows, first)
 }
 
 /// An error with what the server said, in one line.

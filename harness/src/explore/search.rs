@@ -6,6 +6,7 @@
 //! been seen.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rand::RngExt;
 use rand::SeedableRng;
@@ -43,6 +44,19 @@ pub struct Execution {
     pub taken: Vec<Taken>,
     /// How it ended.
     pub ended: Ended,
+}
+
+impl fmt::Display for Strategy {
+    /// As it is written on a command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhaustive => f.write_str("exhaustive"),
+            Self::BruteForce => f.write_str("brute-force"),
+            Self::Preemptions(most) => write!(f, "preemptions={most}"),
+            Self::Random(executions) => write!(f, "random={executions}"),
+            Self::Pct { executions, depth } => write!(f, "pct={executions},{depth}"),
+        }
+    }
 }
 
 impl Execution {
@@ -87,8 +101,6 @@ pub struct Searched {
     pub executions: u64,
     /// Executions that were left half-way, for all that could follow had been seen.
     pub abandoned: u64,
-    /// Steps that were let through, over all executions.
-    pub steps: u64,
     /// Executions in which a deadlock was found.
     pub deadlocks: u64,
     /// Executions that took another course than the same steps had before.
@@ -151,8 +163,7 @@ pub async fn search<W: World, V: Visitor<W>>(
     queries: &[String],
     visitor: &mut V,
 ) -> Result<Searched, Lost> {
-    let searched =
-        Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, steps: 0, deadlocks: 0, otherwise: 0 };
+    let searched = Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, deadlocks: 0, otherwise: 0 };
     let mut search = Search { world, queries, visitor, searched, difference: String::new() };
     match strategy {
         Strategy::Exhaustive => search.systematic(true, u32::MAX).await?,
@@ -171,13 +182,11 @@ pub async fn search<W: World, V: Visitor<W>>(
         }
     }
     let otherwise = search.searched.otherwise;
-    if otherwise > 0 && search.searched.coverage == Coverage::Exhausted {
-        let race = format!("{otherwise} times the database took another course after the same steps");
-        search.searched.coverage = Coverage::Bounded(race);
+    if otherwise > 0 {
+        search.bounded(format!("{otherwise} times the database took another course after the same steps"));
     }
-    if search.searched.deadlocks > 0 && search.searched.coverage == Coverage::Exhausted {
-        let victim = "of a deadlock, the victim is always who closes the circle";
-        search.searched.coverage = Coverage::Bounded(victim.to_owned());
+    if search.searched.deadlocks > 0 {
+        search.bounded("of a deadlock, the victim is always who closes the circle".to_owned());
     }
     Ok(search.searched)
 }
@@ -192,6 +201,7 @@ struct Search<'a, W, V> {
 }
 
 impl<W: World, V: Visitor<W>> Search<'_, W, V> {
+    /// Notes what bounds the search, unless something does already.
     fn bounded(&mut self, bound: String) {
         if self.searched.coverage == Coverage::Exhausted {
             self.searched.coverage = Coverage::Bounded(bound);
@@ -248,7 +258,6 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             if let Some(actor) = choice {
                 let node = path.last_mut().expect("a choice is made at a node");
                 node.taken = self.world.take(actor, None).await?;
-                self.searched.steps += 1;
             }
             if self.descend(&mut path, reduce, preemptions_max).await? {
                 let taken = path.iter().map(|node| node.taken.clone()).collect();
@@ -275,7 +284,6 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 return Ok(Some(again));
             }
             let taken = self.world.take(node.taken.actor, Some(&node.taken)).await?;
-            self.searched.steps += 1;
             let agrees = taken.agrees(&node.taken);
             again.push(taken);
             if !agrees {
@@ -290,12 +298,8 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
 
     /// Goes on from where the database chose otherwise, to any end, and looks at that too; whether to go on.
     async fn another_course(&mut self, mut taken: Vec<Taken>) -> Result<bool, Lost> {
-        loop {
-            let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
-            let next = self.world.enabled().into_iter().find(|actor| Some(*actor) != vain);
-            let Some(actor) = next else { break };
-            taken.push(self.world.take(actor, None).await?);
-            self.searched.steps += 1;
+        while let Some(actor) = choices(self.world, &taken).first() {
+            taken.push(self.world.take(*actor, None).await?);
         }
         self.complete(taken).await
     }
@@ -324,7 +328,6 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             let next = wanted.into_iter().find(|actor| !sleep.contains_key(actor) && within(actor));
             let Some(actor) = next else { return Ok(false) };
             let taken = self.world.take(actor, None).await?;
-            self.searched.steps += 1;
             path.push(Node { sleep, enabled, preemptions, last, taken });
         }
     }
@@ -342,10 +345,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             let lowered: Vec<usize> = (1..depth).map(|_| rng.random_range(0..longest)).collect();
             let mut taken: Vec<Taken> = Vec::new();
             loop {
-                // What was just tried in vain is not tried again before somebody else has moved.
-                let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
-                let enabled: Vec<usize> =
-                    self.world.enabled().into_iter().filter(|actor| Some(*actor) != vain).collect();
+                let enabled = choices(self.world, &taken);
                 for actor in &enabled {
                     priorities.entry(*actor).or_insert_with(|| rng.random_range(1_000..u64::MAX));
                 }
@@ -358,7 +358,6 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                     priorities.insert(actor, point as u64);
                 }
                 taken.push(self.world.take(actor, None).await?);
-                self.searched.steps += 1;
             }
             longest = longest.max(taken.len());
             if !self.complete(taken).await? {
@@ -367,6 +366,13 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
         }
         Ok(())
     }
+}
+
+/// Who can go on after these steps. What was just tried in vain is not tried again before somebody else
+/// has moved.
+pub(super) fn choices<W: World>(world: &W, taken: &[Taken]) -> Vec<usize> {
+    let vain = taken.last().filter(|taken| taken.futile).map(|taken| taken.actor);
+    world.enabled().into_iter().filter(|actor| Some(*actor) != vain).collect()
 }
 
 /// The preemptions after a step of `actor`, with so many before: it is one if whoever was on could go on.

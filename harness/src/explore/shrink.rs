@@ -18,7 +18,7 @@ pub async fn shrink<W: World>(
     judge: &mut Judge<'_>,
     found: Found,
 ) -> Result<Found, Lost> {
-    let mut best = found;
+    let (mut best, queries) = (found, queries(script));
     let mut tries = 0;
     loop {
         let order = best.execution.order();
@@ -28,7 +28,7 @@ pub async fn shrink<W: World>(
             if tries > TRIES_MAX {
                 return Ok(best);
             }
-            let execution = run(world, &candidate, &queries(script)).await?;
+            let execution = run(world, &candidate, &queries).await?;
             let wrong = judge.judge(world, &execution).await?;
             // A step that could not be sent where it was wanted makes it another order.
             let taken = execution.order();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use drift_engine::lock::Backend;
 
 use super::search::Execution;
-use super::world::What;
+use super::world::{Event, What};
 use crate::isolation::Spec;
 use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep, holes};
 
@@ -75,10 +75,7 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     // Writing to a String cannot fail.
     let _ = writeln!(text, "setup\n{{\n{}\n}}\n", braced("set-up", &script.setup)?);
     let _ = writeln!(text, "teardown\n{{\nDROP SCHEMA public CASCADE; CREATE SCHEMA public;\n}}");
-    let failed_at = |actor: usize| {
-        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
-        events.find(|event| event.actor == actor && matches!(event.what, What::Failed { .. })).map(|event| event.step)
-    };
+    let gives_up = |event: &Event| matches!(event.what, What::Failed { .. }) && !script.actors[event.actor].goes_on;
     for (number, actor) in script.actors.iter().enumerate() {
         if !execution.taken.iter().any(|taken| taken.actor == number) {
             continue;
@@ -92,7 +89,8 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
             let name = quoted(&format!("{}_{}", actor.name, step.name));
             let _ = writeln!(text, "step {name} {{ {}; }}", braced("step", sql.trim_end_matches(';'))?);
         }
-        if failed_at(number).is_some() && !actor.goes_on {
+        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
+        if events.any(|event| event.actor == number && gives_up(event)) {
             let _ = writeln!(text, "step {} {{ ROLLBACK; }}", quoted(&format!("{}_gives_up", actor.name)));
         }
     }
@@ -108,11 +106,8 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     for taken in &execution.taken {
         let actor = &script.actors[taken.actor];
         order.push(quoted(&format!("{}_{}", actor.name, actor.steps[taken.step].name)));
-        for event in &taken.events {
-            let actor = &script.actors[event.actor];
-            if matches!(event.what, What::Failed { .. }) && !actor.goes_on {
-                order.push(quoted(&format!("{}_gives_up", actor.name)));
-            }
+        for event in taken.events.iter().filter(|event| gives_up(event)) {
+            order.push(quoted(&format!("{}_gives_up", script.actors[event.actor].name)));
         }
     }
     order.extend(asked.iter().map(|query| quoted(&format!("end_{}", query.name))));

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
-use super::world::{Cautions, Ended, Event, Lost, Place, Progress, Taken, What, World};
+use super::world::{Cautions, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::sqlite_busy::{self, Busy};
 
@@ -58,6 +58,8 @@ pub struct SqliteWorld {
     actors: Vec<Actor>,
     restore: Option<String>,
     executions: u64,
+    /// No connection is in a transaction: the last execution came to its end.
+    at_rest: bool,
 }
 
 impl SqliteWorld {
@@ -84,7 +86,7 @@ impl SqliteWorld {
         for _ in &script.actors {
             actors.push(connect(&options).await?);
         }
-        Ok(Self { script, case, cautions, options, control, actors, restore, executions: 0 })
+        Ok(Self { script, case, cautions, options, control, actors, restore, executions: 0, at_rest: true })
     }
 
     /// Waits until an actor's step has ended, or its connection is parked.
@@ -109,20 +111,16 @@ impl SqliteWorld {
             }
         }
     }
+}
 
-    /// What a step touches, by its text.
-    fn footprint(&self, sql: &str) -> Footprint {
-        let of = |touch, ends, snapshot| Footprint {
-            relations: [(FILE, touch)].into(),
-            ends,
-            snapshot,
-            ..Footprint::default()
-        };
-        match statement::class(sql) {
-            Class::Begin => Footprint::default(),
-            Class::Select => of(Touch::Read, false, true),
-            Class::End | Class::Other => of(Touch::Write, true, true),
-        }
+/// What a step touches, by its text.
+fn footprint(sql: &str) -> Footprint {
+    let of =
+        |touch, ends| Footprint { relations: [(FILE, touch)].into(), ends, snapshot: true, ..Footprint::default() };
+    match statement::class(sql) {
+        Class::Begin => Footprint::default(),
+        Class::Select => of(Touch::Read, false),
+        Class::End | Class::Other => of(Touch::Write, true),
     }
 }
 
@@ -136,11 +134,12 @@ impl World for SqliteWorld {
                 self.actors[at] = connect(&self.options).await?;
             } else if self.cautions.discard {
                 self.actors[at] = connect(&self.options).await?;
-            } else {
+            } else if !self.at_rest {
                 roll_back(self.actors[at].connection.as_mut().expect("no step is under way")).await;
             }
             self.actors[at].progress = Progress::default();
         }
+        self.at_rest = false;
         match &self.restore {
             Some(sql) => execute(&mut self.control, sql, "put the rows back").await?,
             None if self.executions == 0 => {}
@@ -168,7 +167,7 @@ impl World for SqliteWorld {
         let number = self.actors[actor].progress.next;
         let (step, again) = (&of.steps[number], self.actors[actor].progress.place == Place::Waiting);
         let sql = self.actors[actor].progress.sql(&self.case, step);
-        let mut footprint = self.footprint(&sql);
+        let mut footprint = footprint(&sql);
         let one = &mut self.actors[actor];
         if again {
             one.busy.try_again();
@@ -186,7 +185,10 @@ impl World for SqliteWorld {
             return Ok(Taken { actor, step: number, events, footprint, futile: again, notes: Vec::new() });
         };
         let (what, first) = match answer {
-            Ok(found) => rows(&found),
+            Ok(found) => {
+                let (rows, first) = rows(&found);
+                (What::Done(rows), first)
+            }
             Err(sqlx::Error::Database(refused)) => {
                 let code = refused.code().unwrap_or_default().into_owned();
                 (What::Failed { code, message: refused.message().to_owned() }, None)
@@ -203,7 +205,8 @@ impl World for SqliteWorld {
                 roll_back(one.connection.as_mut().expect("the step has ended")).await;
             }
         }
-        for (_, other) in self.actors.iter_mut().enumerate().filter(|(other, _)| *other != actor) {
+        // Whoever's step has ended does not wait.
+        for other in &mut self.actors {
             other.may_try |= other.progress.place == Place::Waiting;
         }
         let events = vec![Event { actor, step: number, what }];
@@ -223,13 +226,11 @@ impl World for SqliteWorld {
             let _ = self.settle(actor).await?;
             self.actors[actor] = connect(&self.options).await?;
         }
+        self.at_rest = true;
         let mut answers = Vec::new();
         for query in queries {
             answers.push(match fetch(&mut self.control, query).await {
-                Ok(found) => match rows(&found).0 {
-                    What::Done(rows) => Ok(rows),
-                    _ => unreachable!("rows are what is made of rows"),
-                },
+                Ok(found) => Ok(rows(&found).0),
                 Err(error) => Err(error.to_string()),
             });
         }
@@ -311,7 +312,7 @@ async fn clear(control: &mut SqliteConnection) -> Result<(), Lost> {
     Ok(())
 }
 
-fn rows(found: &[SqliteRow]) -> (What, Option<String>) {
+fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {
     let first = found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0));
     let text = |row: &SqliteRow| {
         let values = (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned()));
@@ -319,7 +320,7 @@ fn rows(found: &[SqliteRow]) -> (What, Option<String>) {
     };
     let mut rows: Vec<String> = found.iter().map(text).collect();
     rows.sort_unstable();
-    (What::Done(rows), first)
+    (rows, first)
 }
 
 /// A value as text; `None` is NULL.

@@ -100,6 +100,12 @@ pub fn leaves_in_session(sql: &str) -> bool {
     words.iter().any(|word| left(&word)) || mentions(sql, "ADVISORY")
 }
 
+/// Whether a text has this word in it, anywhere: for texts that hold functions' bodies, which are texts
+/// themselves.
+pub fn holds(text: &str, upper: &str) -> bool {
+    text.to_ascii_uppercase().contains(upper)
+}
+
 /// Whether a word of the SQL has this in it.
 pub fn mentions(sql: &str, upper: &str) -> bool {
     words(sql).iter().any(|word| word.contains(upper))

@@ -100,6 +100,9 @@ pub struct Ended {
     pub answers: Vec<Result<Vec<String>, String>>,
 }
 
+/// Rows as [`What::Done`] holds them.
+pub(super) type Rows = Vec<String>;
+
 /// Why a search cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -215,8 +218,7 @@ impl Cautions {
         Self {
             rebuild: steps().any(|step| statement::changes_schema(&step.sql)),
             discard: steps().any(|step| statement::leaves_in_session(&step.sql)),
-            // The bodies of functions are texts: they are searched as they are.
-            advisory_hidden: script.setup.to_ascii_uppercase().contains("ADVISORY"),
+            advisory_hidden: statement::holds(&script.setup, "ADVISORY"),
         }
     }
 }

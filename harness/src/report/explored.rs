@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement};
 use drift_engine::lock::Backend;
-use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use super::{BackendUsed, Word};
+use super::{BackendUsed, Word, terminal};
 use crate::explore::judge::Found;
 use crate::explore::schedule::came;
 use crate::scenario::script::{Script, ScriptCase};
@@ -115,7 +114,7 @@ impl ExploreReport {
 /// # Errors
 /// The writer's.
 pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Result<()> {
-    let mut table = plain_table();
+    let mut table = terminal::table();
     table.set_header(["case", "backend", "executions", "left", "orders", "per s", "verdict"]);
     for row in &report.results {
         table.add_row([
@@ -143,28 +142,10 @@ pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Resul
             }
         }
     }
-    for missing in &report.not_verified {
-        writeln!(to, "not verified: {missing}")?;
-    }
-    for backend in &report.backends {
-        writeln!(to, "{} {} ({})", backend.name, backend.version, backend.provisioned)?;
-    }
+    terminal::surroundings(&report.not_verified, &report.backends, to)?;
     writeln!(to, "profile {}", report.profile)?;
     let met = report.results.iter().filter(|row| row.met).count();
-    let summary = format!("{met} of {} as expected", report.results.len());
-    match report.verdict {
-        Word::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
-        Word::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
-        Word::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
-    }
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table
+    terminal::conclusion(report.verdict, met, report.results.len(), to)
 }
 
 fn wording(row: &ExploreRow) -> String {
@@ -186,7 +167,7 @@ fn wording(row: &ExploreRow) -> String {
 pub fn counterexample(script: &Script, case: &ScriptCase, found: &Found, to: &mut dyn Write) -> io::Result<()> {
     let taking_part: Vec<usize> =
         (0..script.actors.len()).filter(|actor| found.execution.order().contains(actor)).collect();
-    let mut table = plain_table();
+    let mut table = terminal::table();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(std::iter::once("").chain(taking_part.iter().map(|actor| script.actors[*actor].name.as_str())));
     for (number, taken) in found.execution.taken.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use owo_colors::OwoColorize;
 
-use super::{LoomRow, Report, ResultRow, Word, counterexample};
+use super::{BackendUsed, LoomRow, Report, ResultRow, Word, counterexample};
 
 /// Up to how many rows a kill matrix is followed by the counterexamples.
 const SHOWN_MAX: usize = 6;
@@ -41,24 +41,36 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "  replay: {}", row.replay)?;
     }
     writeln!(to)?;
-    for missing in &report.not_verified {
-        writeln!(to, "not verified: {missing}")?;
-    }
-    for backend in &report.backends {
-        writeln!(to, "{} {} ({})", backend.name, backend.version, backend.provisioned)?;
-    }
+    surroundings(&report.not_verified, &report.backends, to)?;
     let seed = report.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
     writeln!(to, "profile {}{seed}", report.profile)?;
     let met = report.results.iter().filter(|row| row.met).count();
-    let summary = format!("{met} of {} as expected", report.planned.max(report.results.len()));
-    match report.verdict {
+    conclusion(report.verdict, met, report.planned.max(report.results.len()), to)
+}
+
+/// Writes what could not be verified, and the databases.
+pub(super) fn surroundings(not_verified: &[String], backends: &[BackendUsed], to: &mut dyn Write) -> io::Result<()> {
+    for missing in not_verified {
+        writeln!(to, "not verified: {missing}")?;
+    }
+    for backend in backends {
+        writeln!(to, "{} {} ({})", backend.name, backend.version, backend.provisioned)?;
+    }
+    Ok(())
+}
+
+/// Writes the verdict, and how many of the cases came out as expected.
+pub(super) fn conclusion(verdict: Word, met: usize, cases: usize, to: &mut dyn Write) -> io::Result<()> {
+    let summary = format!("{met} of {cases} as expected");
+    match verdict {
         Word::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
         Word::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
         Word::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
     }
 }
 
-fn table() -> Table {
+/// A table without a frame, as wide as it wants to be.
+pub(super) fn table() -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))

@@ -89,14 +89,7 @@ pub(super) fn parse_with<T>(
 }
 
 fn read(text: &str, directory: &Path) -> Result<Scenario, Vec<Problem>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut problems = Vec::new();
-    let mut section = Section::new(table.get_ref(), 0..0, String::new(), &mut problems);
-    let draft = draft::read(&mut section, directory);
-    section.finish();
-    if !errors.is_empty() {
-        return Err(with_syntax(text, &errors, problems));
-    }
+    let (draft, mut problems) = document(text, |section| draft::read(section, directory))?;
     rules::compare(&draft, &mut problems);
     match draft.build() {
         Some(scenario) if problems.is_empty() => Ok(scenario),
@@ -104,9 +97,25 @@ fn read(text: &str, directory: &Path) -> Result<Scenario, Vec<Problem>> {
     }
 }
 
+/// Reads a document's values, and what is wrong with them one by one.
+///
+/// # Errors
+/// It is not TOML: then that, and whatever else is certainly wrong.
+pub(super) fn document<T>(
+    text: &str,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> Result<(T, Vec<Problem>), Vec<Problem>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut problems = Vec::new();
+    let mut section = Section::new(table.get_ref(), 0..0, String::new(), &mut problems);
+    let read = read(&mut section);
+    section.finish();
+    if errors.is_empty() { Ok((read, problems)) } else { Err(with_syntax(text, &errors, problems)) }
+}
+
 /// Adds what else is certainly wrong to the syntax errors: not what is wrong on their lines, missing,
 /// or out of place, which may be their consequence.
-pub(super) fn with_syntax(text: &str, errors: &[toml::de::Error], problems: Vec<Problem>) -> Vec<Problem> {
+fn with_syntax(text: &str, errors: &[toml::de::Error], problems: Vec<Problem>) -> Vec<Problem> {
     let ends: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line = |at: usize| ends.partition_point(|end| *end < at);
     let syntax = errors.iter().take(PROBLEMS_MAX).map(|error| {

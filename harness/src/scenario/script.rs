@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use drift_engine::lock::Backend;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use super::file::LoadError;
+use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
 use super::read::{Read, Section};
 use super::value::{self, Wrong, mistyped};
@@ -100,7 +100,7 @@ impl Script {
     /// # Errors
     /// The file cannot be read, or makes no sense.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::parse(path, &super::file::content(path)?).map_err(LoadError::Wrong)
+        Self::parse(path, &content(path)?).map_err(LoadError::Wrong)
     }
 
     /// Reads the content of a script file that is, or could be, at `path`.
@@ -108,20 +108,13 @@ impl Script {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Box<Problems>> {
-        super::file::parse_with(path, bytes, |text, _| read(text))
+        parse_with(path, bytes, |text, _| read(text))
     }
 }
 
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut problems = Vec::new();
-    let mut section = Section::new(table.get_ref(), 0..0, String::new(), &mut problems);
-    let draft = draft(&mut section);
-    section.finish();
-    if !errors.is_empty() {
-        return Err(super::file::with_syntax(text, &errors, problems));
-    }
-    match draft {
+    let (script, problems) = document(text, draft)?;
+    match script {
         Some(script) if problems.is_empty() => {
             let wrong = contradictions(&script);
             if wrong.is_empty() { Ok(script) } else { Err(wrong) }

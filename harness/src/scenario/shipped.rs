@@ -5,6 +5,8 @@ use std::path::Path;
 
 use drift_engine::lock::{Backend, LockStrategy};
 
+use super::problem::Problems;
+use super::script::Script;
 use super::{Expected, Scenario};
 
 /// A scenario file of the program's own.
@@ -17,16 +19,16 @@ pub struct Shipped {
 }
 
 macro_rules! shipped {
-    ($($name:literal),+ $(,)?) => {
+    ($directory:literal: $($name:literal),+ $(,)?) => {
         [$(Shipped {
-            path: concat!("scenarios/", $name, ".toml"),
-            text: include_str!(concat!("../../../scenarios/", $name, ".toml")),
+            path: concat!($directory, $name, ".toml"),
+            text: include_str!(concat!("../../../", $directory, $name, ".toml")),
         }),+]
     };
 }
 
 /// Every scenario file of the program's own, in the order in which they are run and listed.
-pub const SHIPPED: [Shipped; 12] = shipped![
+pub const SHIPPED: [Shipped; 12] = shipped!["scenarios/":
     "same-run",
     "same-window",
     "many-customers",
@@ -41,17 +43,42 @@ pub const SHIPPED: [Shipped; 12] = shipped![
     "every-strategy",
 ];
 
+/// Every script of the program's own, in the order in which they are run.
+pub const SCRIPTS: [Shipped; 9] = shipped!["scenarios/explore/":
+    "dirty-write",
+    "lost-update",
+    "read-skew",
+    "write-skew",
+    "phantom",
+    "lock-protocol",
+    "deadlock",
+    "no-lock",
+    "early-snapshot",
+];
+
+/// The script that explains itself: what `driftlock init` writes.
+pub const TEMPLATE: Shipped = SCRIPTS[5];
+
 impl Shipped {
     /// The scenario.
     ///
     /// # Panics
     /// Never in a program whose tests have passed.
     pub fn scenario(&self) -> Scenario {
-        match Scenario::parse(Path::new(self.path), self.text.as_bytes()) {
-            Ok(scenario) => scenario,
-            Err(problems) => panic!("a shipped scenario is sound: {:?}", miette::Report::from(*problems)),
-        }
+        sound(Scenario::parse(Path::new(self.path), self.text.as_bytes()))
     }
+
+    /// The script.
+    ///
+    /// # Panics
+    /// Never in a program whose tests have passed.
+    pub fn script(&self) -> Script {
+        sound(Script::parse(Path::new(self.path), self.text.as_bytes()))
+    }
+}
+
+fn sound<T>(parsed: Result<T, Box<Problems>>) -> T {
+    parsed.unwrap_or_else(|problems| panic!("a shipped file is sound: {:?}", miette::Report::from(*problems)))
 }
 
 /// The shipped scenarios as a Markdown table: what each shows, the strategies of each backend, and
@@ -101,6 +128,20 @@ mod tests {
         let carried: BTreeSet<_> =
             SHIPPED.iter().map(|shipped| (shipped.scenario().name, shipped.text.to_owned())).collect();
         assert_eq!(carried, on_disk);
+    }
+
+    #[test]
+    fn the_program_carries_every_script_under_its_name() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/explore");
+        let on_disk: BTreeSet<String> =
+            fs::read_dir(directory).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+        let carried: BTreeSet<String> = SCRIPTS.iter().map(|shipped| shipped.text.to_owned()).collect();
+        assert_eq!(carried, on_disk);
+        for shipped in SCRIPTS {
+            let name = shipped.script().name;
+            assert_eq!(shipped.path, format!("scenarios/explore/{name}.toml"));
+        }
+        assert_eq!(TEMPLATE.script().name, "lock-protocol");
     }
 
     #[test]

@@ -30,16 +30,14 @@ pub async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure
     if let Some(directory) = &args.output {
         fs::create_dir_all(directory)?;
     }
-    let server = super::start(args, context).await?;
+    let server = super::start(&args.postgres, context).await?;
     let cancel = context.cancel.clone();
     let ended = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),
         ended = run_all(&specs, &server, step_max, args.output.as_deref(), context) => ended,
     };
-    if let Err(error) = server.stop().await {
-        writeln!(context.err, "warning: {error}")?;
-    }
+    super::stop(server, context).await?;
     ended
 }
 

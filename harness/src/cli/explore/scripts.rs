@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
-use super::{Args, Limit};
-use crate::cli::common::{Format, quoted, run_name};
+use super::Args;
+use crate::cli::common::{Format, quoted, run_name, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
 use crate::explore::postgres::PgWorld;
 use crate::explore::schedule::Schedule;
 use crate::explore::search::Strategy;
-use crate::explore::shipped::SHIPPED;
 use crate::explore::specification::{export, script_of};
 use crate::explore::sqlite::SqliteWorld;
 use crate::explore::world::Lost;
@@ -25,6 +24,7 @@ use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
 use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::shipped::SCRIPTS;
 
 /// A script, and the name of its file.
 pub(crate) struct Source {
@@ -76,12 +76,8 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     };
     let mut hosts = Hosts::default();
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
-    if let Some(server) = hosts.server
-        && let Err(error) = server.stop().await
-    {
-        writeln!(context.err, "warning: {error}")?;
-    }
-    let exit = ended?;
+    hosts.stop(context).await?;
+    ended?;
     report.conclude();
     let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
     fs::write(directory.join("report.json"), &json)?;
@@ -90,12 +86,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         Format::Json => writeln!(context.out, "{json}")?,
     }
     writeln!(context.err, "written to {}", directory.display())?;
-    let verdict = match report.verdict {
-        Word::Pass => Exit::Met,
-        Word::Violation => Exit::Violated,
-        Word::Inconclusive => Exit::Inconclusive,
-    };
-    Ok(exit.worst(verdict))
+    Ok(verdict_exit(report.verdict))
 }
 
 fn name_of(script: &Script, case: &ScriptCase) -> String {
@@ -105,11 +96,9 @@ fn name_of(script: &Script, case: &ScriptCase) -> String {
 /// Reads the files, or takes the built-in scripts.
 fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     if files.is_empty() {
-        let source = |shipped: &crate::explore::shipped::Shipped| Source {
-            file: shipped.path.to_owned(),
-            script: Arc::new(shipped.script()),
-        };
-        return Ok(SHIPPED.iter().map(source).collect());
+        let sources =
+            SCRIPTS.map(|shipped| Source { file: shipped.path.to_owned(), script: Arc::new(shipped.script()) });
+        return Ok(sources.into());
     }
     let mut sources = Vec::new();
     let (specs, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
@@ -126,7 +115,7 @@ fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
 
 /// Reads one file; a built-in script may be named by its path in the checkout, wherever that is.
 pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
-    let shipped = SHIPPED.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
+    let shipped = SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
     let script = match shipped {
         Some(shipped) => shipped.script(),
         None if file.extension().is_some_and(|extension| extension == "spec") => {
@@ -145,14 +134,8 @@ async fn run_cases(
     hosts: &mut Hosts,
     report: &mut ExploreReport,
     context: &mut Context<'_>,
-) -> Result<Exit, Failure> {
-    let options = Options {
-        strategy: args.strategy,
-        seed: args.seed,
-        executions_max: if let Some(Limit::Executions(most)) = args.budget { Some(most) } else { None },
-        time_max: if let Some(Limit::Time(most)) = args.budget { Some(most) } else { None },
-        all: args.all,
-    };
+) -> Result<(), Failure> {
+    let options = Options { strategy: args.strategy, seed: args.seed, limit: args.budget, all: args.all };
     let mut missing = Vec::new();
     for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|(_, case)| case.backend == *backend)) {
         match hosts.start(backend, &args.postgres, context).await {
@@ -186,7 +169,7 @@ async fn run_cases(
         let row = row(args, source, case, &explored, directory, context)?;
         report.results.push(row);
     }
-    Ok(Exit::Met)
+    Ok(())
 }
 
 /// Why a case could not be explored.
@@ -219,7 +202,7 @@ impl Hosts {
         let name = backend.to_string();
         match backend {
             Backend::Postgres => {
-                let server = super::start_server(postgres, context).await?;
+                let server = super::start(postgres, context).await?;
                 if !server.confines_foreign_code() {
                     let role = server.role().name.clone();
                     let stopped = server.stop().await;
@@ -233,6 +216,14 @@ impl Hosts {
                 self.files = Some(SqliteFiles::create(Journal::Wal).await?);
                 Ok(BackendUsed { name, version: sqlite_version().await?, provisioned: "built in".to_owned() })
             }
+        }
+    }
+
+    /// Ends the server, with everything on it.
+    pub(crate) async fn stop(self, context: &mut Context<'_>) -> Result<(), Failure> {
+        match self.server {
+            Some(server) => super::stop(server, context).await,
+            None => Ok(()),
         }
     }
 
@@ -315,7 +306,7 @@ fn row(
     Ok(ExploreRow {
         name,
         backend: case.backend,
-        strategy: strategy(args.strategy),
+        strategy: args.strategy.to_string(),
         verdict,
         expected: ExpectedRow {
             verdict: if case.violates.is_some() { Word::Violation } else { Word::Pass },
@@ -342,26 +333,14 @@ fn row(
     })
 }
 
-fn strategy(strategy: Strategy) -> String {
-    match strategy {
-        Strategy::Exhaustive => "exhaustive".to_owned(),
-        Strategy::BruteForce => "brute-force".to_owned(),
-        Strategy::Preemptions(most) => format!("preemptions={most}"),
-        Strategy::Random(executions) => format!("random={executions}"),
-        Strategy::Pct { executions, depth } => format!("pct={executions},{depth}"),
-    }
-}
-
 /// The arguments that matter to a case.
 fn repeated(args: &Args) -> String {
     let mut text = String::new();
     if args.strategy != Strategy::Exhaustive {
-        text.push_str(&format!(" --strategy {} --seed {}", strategy(args.strategy), args.seed));
+        text.push_str(&format!(" --strategy {} --seed {}", args.strategy, args.seed));
     }
-    match args.budget {
-        None => {}
-        Some(Limit::Executions(most)) => text.push_str(&format!(" --budget {most}")),
-        Some(Limit::Time(most)) => text.push_str(&format!(" --budget {}s", most.as_secs())),
+    if let Some(limit) = args.budget {
+        text.push_str(&format!(" --budget {limit}"));
     }
     text
 }
