@@ -266,11 +266,12 @@ impl PgWorld {
         let one = &mut self.actors[actor];
         let (before, was_aborted) = (one.note.in_transaction, one.note.aborted);
         one.note.in_transaction = said.in_transaction;
-        one.note.aborted = said.in_transaction && (failed || was_aborted && class != Class::End);
+        // The server's word: ROLLBACK TO a savepoint lets a failed transaction go on.
+        one.note.aborted = said.aborted;
         let advisory = self.cautions.advisory_hidden || statement::mentions(&step.sql, "ADVISORY");
         let mut footprint = match (before, said.in_transaction, class) {
             // Nothing is done in an aborted transaction, and nothing is left to be ended.
-            _ if was_aborted => Footprint::default(),
+            _ if was_aborted && (said.aborted || !said.in_transaction) => Footprint::default(),
             _ if failed => {
                 one.note.touched = Footprint::default();
                 Footprint::everything()

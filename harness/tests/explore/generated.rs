@@ -26,13 +26,7 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         if transaction {
             steps.push((*["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"].choose(rng).unwrap()).to_owned());
         }
-        let step = |(number, sql): (usize, String)| ScriptStep {
-            name: (number + 1).to_string(),
-            sql,
-            capture: None,
-            errors: Vec::new(),
-        };
-        let steps = steps.into_iter().enumerate().map(step).collect();
+        let steps = (1..).zip(steps).map(|(number, sql)| step(number, sql)).collect();
         all.push(ScriptActor { name: format!("a{number}"), steps, goes_on: rng.random_bool(0.2) });
     }
     let begin = "BEGIN".to_owned();
@@ -51,6 +45,11 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         ],
         cases: vec![ScriptCase { name: backend.as_str().to_owned(), backend, begin, violates: None }],
     }
+}
+
+/// A step that captures nothing.
+pub fn step(number: usize, sql: String) -> ScriptStep {
+    ScriptStep { name: number.to_string(), sql, capture: None, errors: Vec::new() }
 }
 
 fn statement(backend: Backend, actor: usize, rng: &mut ChaCha8Rng) -> String {

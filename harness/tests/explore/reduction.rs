@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 use driftlock::explore::search::Strategy;
+use driftlock::scenario::script::ScriptActor;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-use super::generated::script;
+use super::generated::{script, step};
 use super::world::Hosts;
 
 /// How many scripts are generated for each backend: more with `DRIFTLOCK_EXPLORE_SCRIPTS`.
@@ -52,4 +53,27 @@ async fn on_postgresql_the_reduction_loses_no_outcome() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite_the_reduction_loses_no_outcome() {
     compare(Backend::Sqlite).await;
+}
+
+/// A transaction that goes on after ROLLBACK TO still touches what it touches.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_rollback_to_a_savepoint_is_not_overlooked() {
+    let mut script = script(Backend::Postgres, &mut ChaCha8Rng::seed_from_u64(1));
+    let actor = |name: &str, steps: &[&str]| ScriptActor {
+        name: name.to_owned(),
+        steps: (1..).zip(steps).map(|(n, sql)| step(n, (*sql).to_owned())).collect(),
+        goes_on: true,
+    };
+    let add = "UPDATE a SET v = v + 1 WHERE id = 1";
+    let lock = "SELECT v FROM a WHERE id = 1 FOR UPDATE NOWAIT";
+    script.actors = vec![
+        actor("savepoint", &["BEGIN; SAVEPOINT s", "SELECT 1 / 0", "ROLLBACK TO s", add, "COMMIT"]),
+        actor("other", &["BEGIN", lock, "COMMIT"]),
+    ];
+    let mut hosts = Hosts::start().await;
+    let found = hosts.search(&Arc::new(script), &[Strategy::BruteForce, Strategy::Exhaustive]).await;
+    assert_eq!(found[0].outcomes, found[1].outcomes);
+    // The lock comes before the change, while it is there, or after its COMMIT.
+    assert_eq!(found[0].outcomes.len(), 3);
+    hosts.stop().await;
 }

@@ -20,6 +20,8 @@ pub(super) const QUESTION: &str = "\
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
     pub in_transaction: bool,
+    /// It has failed, and waits for ROLLBACK.
+    pub aborted: bool,
     pub locks: Footprint,
     pub waits_for: Vec<i32>,
 }
@@ -41,7 +43,8 @@ pub(super) async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) 
             locks.add(&Footprint { relations: [(relation, Touch::of_mode(mode))].into(), ..Footprint::default() });
         }
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
-        all[at] = Said { in_transaction, locks, waits_for: row.get(4) };
+        let aborted = state == Some("idle in transaction (aborted)");
+        all[at] = Said { in_transaction, aborted, locks, waits_for: row.get(4) };
     }
     Ok(all)
 }
