@@ -10,6 +10,7 @@
 //! run at the same time are not among its orders.
 
 pub mod case;
+pub mod engine;
 pub mod footprint;
 pub mod judge;
 pub mod postgres;

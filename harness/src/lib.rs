@@ -17,6 +17,7 @@ pub mod provision;
 pub mod report;
 pub mod scenario;
 pub mod schedule;
+pub mod setting;
 pub mod sqlite_busy;
 pub mod verdict;
 pub mod verify;

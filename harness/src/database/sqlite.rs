@@ -51,6 +51,18 @@ impl SqliteDatabase {
         Ok((SqliteSession::new(connection, id), busy))
     }
 
+    /// Opens a session that is parked whenever it has to wait.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn connect_parked(&self) -> Result<(SqliteSession, Arc<Busy>), DbError> {
+        let mut connection = self.plain().await?;
+        let busy = sqlite_busy::install_parked(&mut connection).await;
+        let busy = busy.map_err(|error| classify(error, Kind::Begin))?;
+        let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        Ok((SqliteSession::new(connection, id), busy))
+    }
+
     pub(super) async fn watcher(&self) -> Result<SqliteWatcher, DbError> {
         let prober = self.options.clone().busy_timeout(Duration::ZERO).connect().await;
         let prober = prober.map_err(|error| classify(error, Kind::Begin))?;

@@ -4,8 +4,8 @@
 //! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
-mod question;
-mod state;
+pub(super) mod question;
+pub(super) mod state;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
-use self::question::{QUESTION, Said, ask};
+use self::question::{QUESTION, Sort, all_wait, ask, observe, with_flags};
 use self::state::{keep_rows, set_up};
 use super::footprint::Footprint;
 use super::statement::{self, Class};
@@ -69,6 +69,13 @@ struct Actor {
     note: Note,
     snapshot: bool,
     serializable: bool,
+}
+
+impl Actor {
+    /// What each of its transactions is like.
+    fn flags(&self) -> Footprint {
+        Footprint { snapshot: self.snapshot, serializable: self.serializable, ..Footprint::default() }
+    }
 }
 
 /// A script's actors on a database of PostgreSQL.
@@ -145,7 +152,8 @@ impl PgWorld {
                 continue;
             }
             let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
-            if self.all_wait(&pending, &said) {
+            let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
+            if all_wait(&self.pids(&pending), &said, &known) {
                 for (actor, said) in pending.iter().zip(&said) {
                     let by: Vec<usize> =
                         (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
@@ -155,7 +163,7 @@ impl PgWorld {
                         (one.progress.place, one.since) = (Place::Waiting, Instant::now());
                     }
                     if *actor == started {
-                        touched.add(&with_flags(said.locks.clone(), one));
+                        touched.add(&with_flags(said.locks.clone(), &one.flags()));
                         events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
                     }
                 }
@@ -176,32 +184,6 @@ impl PgWorld {
 
     fn pending(&self) -> Vec<usize> {
         (0..self.actors.len()).filter(|actor| self.actors[*actor].reply.is_some()).collect()
-    }
-
-    /// Whether each of these waits for another actor, and not in a circle: of a circle one will be freed.
-    fn all_wait(&self, pending: &[usize], said: &[Said]) -> bool {
-        let waits_for = |pid: i32| {
-            let at = pending.iter().position(|actor| self.actors[*actor].pid == pid)?;
-            Some(&said[at].waits_for)
-        };
-        let in_circle = |start: i32| {
-            let (mut open, mut seen) = (vec![start], Vec::new());
-            while let Some(pid) = open.pop() {
-                for by in waits_for(pid).into_iter().flatten() {
-                    if *by == start {
-                        return true;
-                    }
-                    if !seen.contains(by) {
-                        seen.push(*by);
-                        open.push(*by);
-                    }
-                }
-            }
-            false
-        };
-        let known = |pid: &i32| self.actors.iter().any(|actor| actor.pid == *pid);
-        said.iter().all(|said| said.waits_for.iter().any(known))
-            && pending.iter().all(|actor| !in_circle(self.actors[*actor].pid))
     }
 
     /// The next reply of these actors, if one comes in time.
@@ -263,46 +245,22 @@ impl PgWorld {
         let said = ask(&self.control, &self.ask, self.pids(&[actor])).await?.remove(0);
         let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
         let class = statement::class(&self.actors[actor].progress.sql(&self.case, step));
-        let one = &mut self.actors[actor];
-        let (before, was_aborted) = (one.note.in_transaction, one.note.aborted);
-        one.note.in_transaction = said.in_transaction;
-        // The server's word: ROLLBACK TO a savepoint lets a failed transaction go on.
-        one.note.aborted = said.aborted;
         let advisory = self.cautions.advisory_hidden || statement::mentions(&step.sql, "ADVISORY");
-        let mut footprint = match (before, said.in_transaction, class) {
-            // Nothing is done in an aborted transaction, and nothing is left to be ended.
-            _ if was_aborted && (said.aborted || !said.in_transaction) => Footprint::default(),
-            _ if failed => {
-                one.note.touched = Footprint::default();
-                Footprint::everything()
-            }
-            (false, true, Class::Begin) => Footprint::default(),
-            (_, true, _) => {
-                // Locks of subtransactions that were rolled back are gone, what they touched is not.
-                one.note.touched.add(&said.locks);
-                with_flags(one.note.touched.clone(), one)
-            }
-            (true, false, Class::End) => {
-                let touched = std::mem::take(&mut one.note.touched);
-                let ends = touched.writes() || touched.advisory;
-                let ended = Footprint { ends, ..touched };
-                if ended.is_empty() { ended } else { with_flags(ended, one) }
-            }
-            _ => {
-                one.note.touched = Footprint::default();
-                Footprint::everything()
-            }
+        let one = &mut self.actors[actor];
+        let (flags, in_transaction) = (one.flags(), said.in_transaction);
+        let sort = match class {
+            _ if failed => Sort::Failed,
+            Class::Begin => Sort::Begin,
+            Class::End => Sort::End,
+            Class::Select | Class::Other => Sort::Other,
         };
+        let mut footprint = observe(&mut one.note, said, sort, &flags);
         if advisory && class != Class::Begin {
             footprint.advisory = true;
-            one.note.touched.advisory |= said.in_transaction;
+            one.note.touched.advisory |= in_transaction;
         }
         Ok(footprint)
     }
-}
-
-fn with_flags(footprint: Footprint, actor: &Actor) -> Footprint {
-    Footprint { snapshot: actor.snapshot, serializable: actor.serializable, ..footprint }
 }
 
 impl World for PgWorld {
@@ -415,7 +373,7 @@ async fn look_for_deadlocks(client: &Client) {
     let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
 }
 
-async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
+pub(super) async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
     let mut config = config.clone();
     config.application_name(format!("driftlock/{name}"));
     let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
@@ -444,7 +402,7 @@ fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
 }
 
 /// An error with what the server said, in one line.
-fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
+pub(super) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
     match error.as_db_error() {
         Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
         None => Lost::during(what, error),

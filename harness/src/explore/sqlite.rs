@@ -251,7 +251,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<Actor, Lost> {
     Ok(Actor { connection, reply: None, busy, parkings, progress, may_try: false })
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &str, what: &str) -> Result<(), Lost> {
+pub(super) async fn execute(connection: &mut SqliteConnection, sql: &str, what: &str) -> Result<(), Lost> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     done.map(drop).map_err(|error| Lost::during(what, error))
 }
@@ -273,7 +273,7 @@ async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
 }
 
 /// Copies every table's rows into another file, and returns what puts them back.
-async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Result<String, Lost> {
+pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Result<String, Lost> {
     let keeping = |error| Lost::during("copy the rows of the set-up", error);
     let attach = format!("ATTACH '{}' AS driftlock_start", keep.replace('\'', "''"));
     execute(control, &attach, "attach a file for the rows of the set-up").await?;

@@ -18,11 +18,12 @@ use sqlx::sqlite::SqliteJournalMode;
 use crate::database::postgres::PgDatabase;
 use crate::database::sqlite::SqliteDatabase;
 use crate::database::{Database, STATEMENT_MAX};
+use crate::isolation::{TargetError, config};
 use crate::load::reader::{ReadError, Rows, Step};
 use crate::load::row::Row;
 use crate::load::{self, LoadError};
 use crate::provision::{self, ProvisionError, Server, SqliteFiles};
-use crate::scenario::{Before, Journal, RunPlan, Scenario, Source, data};
+use crate::scenario::{Before, Journal, RunPlan, Scenario, SessionSettings, Source, data};
 
 /// Why a database could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +153,7 @@ impl Databases {
     /// # Errors
     /// See [`PrepareError`].
     pub async fn template(&mut self, scenario: &Scenario, seed: u64) -> Result<Template, PrepareError> {
-        let Copy { made, database } = self.copy_of(None, scenario).await?;
+        let Copy { made, database } = self.copy_of(None, &scenario.session).await?;
         let base = count(scenario, seed).await?;
         let mut rows = rows(scenario, seed)?;
         match &database {
@@ -179,7 +180,52 @@ impl Databases {
     /// # Errors
     /// See [`PrepareError`].
     pub async fn copy(&mut self, template: &Template, scenario: &Scenario) -> Result<Copy, PrepareError> {
-        self.copy_of(Some(&template.made), scenario).await
+        self.copy_of(Some(&template.made), &scenario.session).await
+    }
+
+    /// Makes a database with the schema, and these claims.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    pub async fn with_claims(&mut self, session: &SessionSettings, claims: Vec<Row>) -> Result<Copy, PrepareError> {
+        let copy = self.copy_of(None, session).await?;
+        let opening = |error| LoadError::Database(sqlx::Error::Io(error));
+        let mut rows = Rows::made(claims.into_iter()).map_err(opening)?;
+        match &copy.database {
+            Database::Postgres(database) => {
+                load::postgres::load(&mut database.plain().await?, &mut rows, |_| {}).await?;
+            }
+            Database::Sqlite(database) => {
+                load::sqlite::load(&mut database.plain().await?, &mut rows, |_| {}).await?;
+            }
+        }
+        Ok(copy)
+    }
+
+    /// How a session that is not the engine's connects to a copy on PostgreSQL.
+    ///
+    /// # Errors
+    /// The server has no address that it could use.
+    pub fn config(&self, copy: &Copy) -> Result<Option<tokio_postgres::Config>, TargetError> {
+        match (&self.host, &copy.made) {
+            (Host::Postgres(server), Made::Postgres(database)) => config(server, database).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A file of SQLite's beside the others.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub async fn spare_file(&mut self) -> Result<Option<String>, PrepareError> {
+        self.made += 1;
+        match &self.host {
+            Host::Postgres(_) => Ok(None),
+            Host::Sqlite(files) => {
+                let spare = files.create_database(&format!("spare{}", self.made), None).await?;
+                Ok(Some(spare.path().display().to_string()))
+            }
+        }
     }
 
     /// Drops a copy.
@@ -194,10 +240,9 @@ impl Databases {
         }
     }
 
-    async fn copy_of(&mut self, template: Option<&Made>, scenario: &Scenario) -> Result<Copy, PrepareError> {
+    async fn copy_of(&mut self, template: Option<&Made>, session: &SessionSettings) -> Result<Copy, PrepareError> {
         self.made += 1;
         let suffix = format!("db{}", self.made);
-        let session = &scenario.session;
         match (&self.host, template.unwrap_or(&self.schema)) {
             (Host::Postgres(server), Made::Postgres(template)) => {
                 let made = server.create_database(&suffix, Some(template)).await?;

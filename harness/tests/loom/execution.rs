@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use drift_engine::claim::CustomerId;
-use drift_engine::op::{Isolation, Op, Reply};
-use drift_engine::protocol::{Recomputed, Task, TaskError, recompute};
-use drift_engine::session::{DbError, Kind, Session};
+use drift_engine::op::Op;
+use drift_engine::protocol::{Recomputed, TaskError, recompute};
+use drift_engine::session::{Kind, Session};
 use driftlock::history::{
     ActorId, Fault, FinalState, History, Meta, Recheck, Role, StoredEvent, StoredRun, TaskId, TaskRecord, Tick,
 };
@@ -18,9 +18,10 @@ use loom::future::block_on;
 use loom::thread::{self, JoinHandle};
 
 use super::refusal::{Nobody, Refusals};
-use super::setting::{ATTEMPTS_MAX, Setting};
 use super::shell::{Driver, Record, Seat, Shared};
 use super::world::{self, Alone, World};
+use driftlock::setting::work::in_the_wrong_order;
+use driftlock::setting::{ATTEMPTS_MAX, Setting};
 
 /// The size of a thread's stack: in loom, a coroutine's, in words.
 const STACK_WORDS: usize = 32 * 1024;
@@ -89,19 +90,6 @@ fn interfere(shared: Arc<Shared>, setting: &Setting, actor: ActorId) {
     let mut session = Driver::new(shared, Seat { actor, task: None, customer });
     let _ = block_on(in_the_wrong_order(&mut session, &task));
     let _ = block_on(session.call(Op::Rollback));
-}
-
-async fn in_the_wrong_order<S>(session: &mut S, task: &Task) -> Result<(), DbError>
-where
-    S: Session<Op = Op, Reply = Reply>,
-{
-    session.call(Op::Begin { isolation: Isolation::ReadCommitted, immediate: false }).await?;
-    let (id, fresh) = (task.run.id_for(&task.identity), task.run.is_fresh());
-    session.call(Op::OpenRun { identity: task.identity, id, fresh }).await?;
-    if let Some(lock) = task.strategy.lock(task.identity.customer) {
-        session.call(lock).await?;
-    }
-    Ok(())
 }
 
 impl Performed {

@@ -11,8 +11,8 @@ use driftlock::report::{Shown, counterexample};
 use driftlock::verdict::Verdict;
 
 use super::execution::{Performed, perform, spawn};
-use super::setting::Setting;
 use super::world::World;
+use driftlock::setting::Setting;
 
 /// The most points at which one execution may change from one actor to another.
 pub const BRANCHES_MAX: usize = 1_000;

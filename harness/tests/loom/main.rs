@@ -4,13 +4,11 @@
 //! the database (`driftlock::model`), and the checks of `verify` are put to the history of every
 //! execution. Loom's types work without `--cfg loom`; nothing else in the workspace is affected.
 
-mod catalogue;
 mod execution;
 mod explore;
 mod mutants;
 mod record;
 mod refusal;
-mod setting;
 mod shell;
 mod sound;
 mod world;

@@ -11,10 +11,10 @@ use driftlock::mutant::recorded::{Damage, Entry, Fate, KILLS, Killed, Record, SC
 use driftlock::mutant::{self, Mutant};
 use driftlock::report::counterexample::render_steps;
 
-use super::catalogue::{Plan, plan};
 use super::explore::{Least, least};
 use super::record::keep;
-use super::setting::Setting;
+use driftlock::setting::Setting;
+use driftlock::setting::provoking::{Plan, plan};
 
 /// The checks that say that the data are wrong, or that somebody waited for nothing.
 const DAMAGES: [CheckName; 5] =

@@ -15,7 +15,7 @@ use driftlock::report::counterexample::render_steps;
 
 use super::explore::{Bound, End, Explored, Tally, explore, least};
 use super::record::keep;
-use super::setting::Setting;
+use driftlock::setting::Setting;
 
 /// What is explored of one strategy, each with its bound on preemptions.
 fn settings(strategy: LockStrategy) -> Vec<(Setting, Option<usize>)> {

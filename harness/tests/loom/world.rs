@@ -4,22 +4,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use drift_engine::claim::{Claim, CustomerId};
+use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::lock::LockStrategy;
 use drift_engine::op::{Op, Reply};
-use drift_engine::policy::{Policy, Windows};
-use drift_engine::protocol::{Retry, Task, recompute};
-use drift_engine::run::{Identity, RunChoice};
+use drift_engine::protocol::{Task, recompute};
 use drift_engine::session::{DbError, Session, SessionId};
 use driftlock::model::rule::{Rule, Rules};
 use driftlock::model::{Model, Progress};
 use driftlock::oracle;
 use driftlock::scenario::Before;
 use futures_util::FutureExt;
-use jiff::civil::date;
 
-use super::setting::{ATTEMPTS_MAX, Setting};
+use driftlock::setting::Setting;
+pub use driftlock::setting::work::{claims, identity, task, windows};
 
 /// Whoever works while nobody else does.
 const ALONE: SessionId = SessionId(1_000);
@@ -67,38 +65,6 @@ impl World {
 
 fn default_strategy(setting: &Setting) -> LockStrategy {
     setting.strategy.backend().default_strategy()
-}
-
-/// What a customer's tasks compute.
-pub fn identity(customer: CustomerId) -> Identity {
-    let policy = Policy::new(90, 14, 1).expect("a policy that makes sense");
-    Identity { customer, as_of: date(2026, 4, 15), policy }
-}
-
-pub fn windows() -> Windows {
-    identity(CustomerId(1)).windows().expect("in the calendar")
-}
-
-/// A customer's task. Its pauses are empty: there is no time in the model.
-pub fn task(customer: CustomerId, strategy: LockStrategy) -> Task {
-    let none = std::time::Duration::ZERO;
-    let retry = Retry { max_attempts: ATTEMPTS_MAX, base: none, cap: none, seed: 0 };
-    Task { identity: identity(customer), run: RunChoice::Shared, strategy, retry }
-}
-
-/// Two groups of which half of the current claims are denied, and none of the earlier ones.
-fn claims() -> Vec<Claim> {
-    let claim = |payer: &str, cpt_group: &str, outcome: &str, month| Claim {
-        payer: payer.into(),
-        cpt_group: cpt_group.into(),
-        outcome: outcome.into(),
-        submitted_on: date(2026, month, 10),
-        decided_on: Some(date(2026, month, 20)),
-    };
-    let of_group = |(payer, cpt_group)| {
-        [("PAID", 2), ("PAID", 4), ("DENIED", 4)].map(|(outcome, month)| claim(payer, cpt_group, outcome, month))
-    };
-    [("acme", "imaging"), ("northwind", "surgery")].into_iter().flat_map(of_group).collect()
 }
 
 /// The only session of a model.

@@ -4,11 +4,11 @@ use tokio_postgres::{Client, Statement};
 
 use super::{STEP_MAX, said};
 use crate::explore::footprint::{Footprint, Touch};
-use crate::explore::world::Lost;
+use crate::explore::world::{Lost, Note};
 
 /// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
 /// it has an advisory lock, and whom it waits for.
-pub(super) const QUESTION: &str = "\
+pub(in crate::explore) const QUESTION: &str = "\
     SELECT p.pid, a.state, \
            ARRAY(SELECT l.relation::pg_catalog.text || ' ' || l.mode FROM pg_catalog.pg_locks l \
                  WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384), \
@@ -18,7 +18,7 @@ pub(super) const QUESTION: &str = "\
 
 /// What the server says of a session.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
+pub(in crate::explore) struct Said {
     pub in_transaction: bool,
     /// It has failed, and waits for ROLLBACK.
     pub aborted: bool,
@@ -27,7 +27,7 @@ pub(super) struct Said {
 }
 
 /// Asks the server about some sessions.
-pub(super) async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) -> Result<Vec<Said>, Lost> {
+pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) -> Result<Vec<Said>, Lost> {
     let rows = tokio::time::timeout(STEP_MAX, control.query(question, &[&pids])).await;
     let rows = rows.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
     let rows = rows.map_err(|error| said("ask the server who waits", &error))?;
@@ -47,4 +47,75 @@ pub(super) async fn ask(control: &Client, question: &Statement, pids: Vec<i32>) 
         all[at] = Said { in_transaction, aborted, locks, waits_for: row.get(4) };
     }
     Ok(all)
+}
+
+/// Whether each of these sessions waits for a known one, and not in a circle: of a circle one will be freed.
+pub(in crate::explore) fn all_wait(pending: &[i32], said: &[Said], known: &[i32]) -> bool {
+    let waits_for = |pid: i32| pending.iter().position(|one| *one == pid).map(|at| &said[at].waits_for);
+    let in_circle = |start: i32| {
+        let (mut open, mut seen) = (vec![start], Vec::new());
+        while let Some(pid) = open.pop() {
+            for by in waits_for(pid).into_iter().flatten() {
+                if *by == start {
+                    return true;
+                }
+                if !seen.contains(by) {
+                    seen.push(*by);
+                    open.push(*by);
+                }
+            }
+        }
+        false
+    };
+    said.iter().all(|said| said.waits_for.iter().any(|by| known.contains(by)))
+        && pending.iter().all(|pid| !in_circle(*pid))
+}
+
+/// What a step that has ended did to its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::explore) enum Sort {
+    /// Began it, and nothing else.
+    Begin,
+    /// Ended it, and nothing else.
+    End,
+    /// Anything else.
+    Other,
+    /// The server refused it.
+    Failed,
+}
+
+/// What a step touched that has just ended; `note` is what was known of its transaction.
+pub(in crate::explore) fn observe(note: &mut Note, said: Said, sort: Sort, flags: &Footprint) -> Footprint {
+    let (before, was_aborted) = (note.in_transaction, note.aborted);
+    note.in_transaction = said.in_transaction;
+    // The server's word: ROLLBACK TO a savepoint lets a failed transaction go on.
+    note.aborted = said.aborted;
+    match (before, said.in_transaction, sort) {
+        // Nothing is done in an aborted transaction, and nothing is left to be ended.
+        _ if was_aborted && (said.aborted || !said.in_transaction) => Footprint::default(),
+        (.., Sort::Failed) => {
+            note.touched = Footprint::default();
+            Footprint::everything()
+        }
+        (false, true, Sort::Begin) => Footprint::default(),
+        (_, true, _) => {
+            // Locks of subtransactions that were rolled back are gone, what they touched is not.
+            note.touched.add(&said.locks);
+            with_flags(note.touched.clone(), flags)
+        }
+        (true, false, Sort::End) => {
+            let touched = std::mem::take(&mut note.touched);
+            let ended = Footprint { ends: touched.writes() || touched.advisory, ..touched };
+            if ended.is_empty() { ended } else { with_flags(ended, flags) }
+        }
+        _ => {
+            note.touched = Footprint::default();
+            Footprint::everything()
+        }
+    }
+}
+
+/// The footprint of a session whose transactions are of this sort.
+pub(in crate::explore) fn with_flags(footprint: Footprint, flags: &Footprint) -> Footprint {
+    Footprint { snapshot: flags.snapshot, serializable: flags.serializable, ..footprint }
 }

@@ -15,7 +15,7 @@ pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost
 
 /// Copies every table's rows, and returns what puts them back: `None` where the role may not do
 /// without triggers for a moment.
-pub(super) async fn keep_rows(control: &Client) -> Result<Option<String>, Lost> {
+pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Option<String>, Lost> {
     let keeping = |error| said("copy the rows of the set-up", &error);
     let tables = control
         .query(

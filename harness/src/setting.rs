@@ -1,19 +1,25 @@
-//! What is explored: who does what, on which database, with which lock.
+//! Settings small enough for every order of their operations to be tried, by loom on the model and by
+//! `explore` on the real databases: who does what, with which lock.
+
+pub mod provoking;
+pub mod work;
 
 use std::collections::BTreeMap;
 
+use crate::history::{ActorId, Role};
+use crate::lens::mutant::Rewrite;
+use crate::scenario::Before;
 use drift_engine::lock::LockStrategy;
-use driftlock::history::{ActorId, Role};
-use driftlock::lens::mutant::Rewrite;
-use driftlock::scenario::Before;
 
 /// The number of tries that a task may make.
 pub const ATTEMPTS_MAX: u32 = 3;
 
-/// A handful of actors, each on a thread of its own. Loom has room for four.
+/// A handful of actors: at most four.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    /// What it is called.
     pub name: &'static str,
+    /// How the tasks lock.
     pub strategy: LockStrategy,
     /// The customer of each task; each task has a worker of its own.
     pub customers: &'static [i64],
@@ -32,6 +38,7 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Tasks of these customers, and nothing else.
     pub fn new(name: &'static str, strategy: LockStrategy, customers: &'static [i64]) -> Self {
         Self {
             name,

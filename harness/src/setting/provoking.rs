@@ -1,20 +1,32 @@
-//! The mutants of `driftlock mutate`, each with the least that provokes it under loom.
+//! The mutants of `driftlock mutate`, each with the least that provokes it where every order is tried.
 
+use crate::check::CheckName;
+use crate::mutant::{Mutant, SchemaChange, Stance};
 use drift_engine::lock::{Backend, LockStrategy};
-use driftlock::check::CheckName;
-use driftlock::mutant::{Mutant, SchemaChange, Stance};
 
-use super::setting::Setting;
+use super::Setting;
 
-/// What loom is to do with a mutant on a backend.
+/// What is to be done with a mutant on a backend.
+#[derive(Clone, Debug)]
 pub enum Plan {
-    /// Explore these, in this order: the fewest tasks first.
-    Explore { settings: Vec<Setting>, by: CheckName },
-    /// Nothing: the model cannot express it.
-    LeaveOut { reason: &'static str },
+    /// Explore.
+    Explore {
+        /// In this order: the fewest tasks first.
+        settings: Vec<Setting>,
+        /// The check that must notice.
+        by: CheckName,
+    },
+    /// Nothing: it is about time, which no order of operations shows.
+    LeaveOut {
+        /// Why, as a sentence.
+        reason: &'static str,
+    },
 }
 
 /// The plan for a mutant, where it exists.
+///
+/// # Panics
+/// Nothing stands for the mutant's scenario.
 pub fn plan(mutant: &Mutant, backend: Backend) -> Option<Plan> {
     let Stance::Runs { scenario, strategy, schema, by } = mutant.on(backend) else { return None };
     if scenario == "lock-timeouts" && backend == Backend::Sqlite {
@@ -30,7 +42,7 @@ pub fn plan(mutant: &Mutant, backend: Backend) -> Option<Plan> {
     Some(Plan::Explore { settings: settings.collect(), by })
 }
 
-/// What stands for a scenario under loom.
+/// What stands for a scenario.
 fn provoking(scenario: &str, strategy: LockStrategy) -> Vec<Setting> {
     let plain = || vec![Setting::same_run(strategy, 2), Setting::same_run(strategy, 3)];
     match scenario {
@@ -42,6 +54,6 @@ fn provoking(scenario: &str, strategy: LockStrategy) -> Vec<Setting> {
         "failure-recorded" => vec![Setting::only_failing_task(strategy), Setting::failing_task(strategy)],
         // A lock timeout is not in the model, a deadlock is: both are for a second try to mend.
         "lock-timeouts" => vec![Setting::deadlocks(strategy, 1), Setting::deadlocks(strategy, 2)],
-        other => panic!("nothing stands for the scenario {other} under loom"),
+        other => panic!("nothing stands for the scenario {other}"),
     }
 }

@@ -1,0 +1,530 @@
+//! The engine's own protocol, every order of its operations on a real database: the function that
+//! ships, behind the gate, with the same mutants and the same checks as everywhere.
+//!
+//! The actors are those of a [`Setting`]. Each execution leaves a history, and every check is put to it.
+
+mod gate;
+pub mod judge;
+mod perform;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drift_engine::claim::CustomerId;
+use drift_engine::drift::Cell;
+use drift_engine::lock::LockStrategy;
+use drift_engine::op::Op;
+use drift_engine::protocol::recompute;
+use drift_engine::session::{Connect, DbError, Kind, Session};
+use sqlx::SqliteConnection;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_postgres::{Client, Statement};
+
+use self::gate::{Gate, Left, Standing};
+use self::perform::Performed;
+use super::footprint::{Footprint, Touch};
+use super::postgres::question::{QUESTION, Said, Sort, all_wait, ask, observe, with_flags};
+use super::postgres::{connect, said, state::keep_rows};
+use super::sqlite;
+use super::world::{Ended, Event, Lost, Note, Place, Taken, What, World};
+use crate::clock::Clock;
+use crate::database::{Database, Driver};
+use crate::history::{ActorId, History, Role, Seen};
+use crate::lens::mutant::Rewrite;
+use crate::load::row::Row;
+use crate::oracle;
+use crate::scenario::{Before, Journal, SessionSettings};
+use crate::setting::Setting;
+use crate::setting::work::{claims, identity, task};
+use crate::sqlite_busy::Busy;
+use crate::verify::databases::{Copy, Databases, PrepareError};
+
+/// How long an operation may go on without either ending or waiting for another actor.
+const STEP_MAX: Duration = Duration::from_secs(30);
+
+/// How long what is left of an execution may take to run to its end.
+const LEFT_MAX: Duration = Duration::from_secs(10);
+
+/// After how long a session that waits has certainly looked for a deadlock.
+const HAS_LOOKED: Duration = Duration::from_millis(3);
+
+/// What looks at the database from outside.
+enum Eyes {
+    Postgres { control: Box<Client>, question: Statement, restore: String },
+    Sqlite { control: Box<SqliteConnection>, restore: String },
+}
+
+struct Actor {
+    id: ActorId,
+    role: Role,
+    /// Its session, while no execution is under way.
+    driver: Option<Driver>,
+    running: Option<JoinHandle<(Driver, Performed)>>,
+    /// What SQLite's busy handler tells.
+    busy: Option<(Arc<Busy>, watch::Receiver<u64>)>,
+    pid: i32,
+    place: Place,
+    standing: Standing,
+    step: usize,
+    since: Instant,
+    waits_for: Vec<usize>,
+    note: Note,
+    may_try: bool,
+}
+
+/// A setting's actors on a real database.
+pub struct EngineWorld {
+    setting: Setting,
+    database: Database,
+    eyes: Eyes,
+    actors: Vec<Actor>,
+    gate: Arc<Gate>,
+    clock: Clock,
+    seen: Vec<Seen>,
+    checker: Driver,
+    base: Vec<(CustomerId, Vec<Cell>)>,
+    /// What the last complete execution leaves.
+    pub history: Option<History>,
+    /// How many operations the mutant altered, over all executions.
+    pub altered: u64,
+}
+
+/// Why a setting's database could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// It could not be prepared.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// It could not be used.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl From<DbError> for Lost {
+    fn from(error: DbError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl EngineWorld {
+    /// Makes a setting's database, and connects its actors.
+    ///
+    /// # Errors
+    /// See [`MakeError`].
+    pub async fn new(databases: &mut Databases, setting: Setting) -> Result<Self, MakeError> {
+        let session = SessionSettings {
+            lock_timeout: None,
+            busy_timeout: Duration::from_secs(20),
+            journal: Journal::Wal,
+        };
+        let row = |customer: &str| {
+            let customer: Arc<str> = customer.into();
+            claims().into_iter().map(move |claim| Row { customer: customer.clone(), claim })
+        };
+        let copy = databases.with_claims(&session, row("customer-1").chain(row("customer-2")).collect()).await?;
+        let spare = databases.spare_file().await?;
+        let mut customers: Vec<i64> = setting.customers.to_vec();
+        customers.sort_unstable();
+        customers.dedup();
+        prepare(&copy.database, &setting, &customers).await.map_err(Lost::from)?;
+        if !setting.constrained {
+            copy.database.drop_constraint().await.map_err(Lost::from)?;
+        }
+        let eyes = eyes(databases, &copy, spare).await?;
+        let mut actors = Vec::new();
+        for (id, role) in setting.roles() {
+            let (driver, busy) = open(&copy.database).await.map_err(Lost::from)?;
+            actors.push(Actor {
+                id,
+                role,
+                pid: i32::try_from(driver.id().0).unwrap_or(0),
+                driver: Some(driver),
+                running: None,
+                busy,
+                place: Place::Ready,
+                standing: Standing::Away,
+                step: 0,
+                since: Instant::now(),
+                waits_for: Vec::new(),
+                note: Note::default(),
+                may_try: false,
+            });
+        }
+        let counted = |id: &i64| {
+            let customer = CustomerId(*id);
+            (customer, oracle::cells(&claims(), &identity(customer)))
+        };
+        let base = customers.iter().map(counted).collect();
+        let checker = copy.database.connect().await.map_err(Lost::from)?;
+        let ids: Vec<ActorId> = actors.iter().map(|actor| actor.id).collect();
+        Ok(Self {
+            setting,
+            database: copy.database,
+            eyes,
+            gate: Arc::new(Gate::new(&ids)),
+            actors,
+            clock: Clock::start(),
+            seen: Vec::new(),
+            checker,
+            base,
+            history: None,
+            altered: 0,
+        })
+    }
+
+    /// What every transaction of the setting has in common.
+    fn flags(&self) -> Footprint {
+        let serializable = self.setting.strategy == LockStrategy::Serializable;
+        let snapshot = serializable || self.setting.rewrite == Some(Rewrite::EarlySnapshot);
+        Footprint { snapshot, serializable, ..Footprint::default() }
+    }
+
+    /// The actors whose operation is under way.
+    fn sent(&self) -> Vec<usize> {
+        (0..self.actors.len()).filter(|actor| self.actors[*actor].standing == Standing::Sent).collect()
+    }
+
+    /// Waits until nobody is on the way to the gate; then notes what has ended since the last look:
+    /// events, and what was touched.
+    async fn note_ended(&mut self, look: bool) -> Result<(Vec<Event>, Footprint), Lost> {
+        let (mut events, mut touched) = (Vec::new(), Footprint::default());
+        let Some(mut seen) = self.gate.look(STEP_MAX).await else {
+            return Err(Lost::new(format!("an actor did not come to its next operation in {} s", STEP_MAX.as_secs())));
+        };
+        for at in 0..self.actors.len() {
+            let actor = &mut self.actors[at];
+            actor.standing = seen.standing[&actor.id];
+            actor.place = match actor.standing {
+                Standing::Sent | Standing::Away => actor.place,
+                Standing::Gate => Place::Ready,
+                Standing::Ended => Place::Ended,
+            };
+            for left in seen.left.remove(&self.actors[at].id).unwrap_or_default() {
+                let step = self.actors[at].step;
+                self.actors[at].step += 1;
+                self.actors[at].waits_for.clear();
+                let what = match &left.error {
+                    None => What::Done(Vec::new()),
+                    Some(error) => What::Failed {
+                        code: error.code.clone().unwrap_or_else(|| error.class.to_string()),
+                        message: error.message.clone(),
+                    },
+                };
+                events.push(Event { actor: at, step, what });
+                if look {
+                    touched.add(&self.touched(at, &left).await?);
+                }
+            }
+        }
+        Ok((events, touched))
+    }
+
+    /// What an operation touched.
+    async fn touched(&mut self, at: usize, left: &Left) -> Result<Footprint, Lost> {
+        let flags = self.flags();
+        let sort = match left.kind {
+            _ if left.error.is_some() => Sort::Failed,
+            Kind::Begin => Sort::Begin,
+            Kind::Commit | Kind::Rollback => Sort::End,
+            _ => Sort::Other,
+        };
+        match &self.eyes {
+            Eyes::Sqlite { .. } => Ok(of_sqlite(left.kind)),
+            Eyes::Postgres { control, question, .. } => {
+                let said = ask(control, question, vec![self.actors[at].pid]).await?.remove(0);
+                // A rollback outside of a transaction does nothing.
+                if left.kind == Kind::Rollback && !self.actors[at].note.in_transaction && !said.in_transaction {
+                    return Ok(Footprint::default());
+                }
+                Ok(observe(&mut self.actors[at].note, said, sort, &flags))
+            }
+        }
+    }
+
+    /// Waits until each operation has ended or waits for another actor in a way that lasts.
+    async fn settle(&mut self, started: usize, last: Option<&Taken>) -> Result<(Vec<Event>, Footprint), Lost> {
+        let (mut events, mut touched) = (Vec::new(), Footprint::default());
+        let (begin, look) = (Instant::now(), last.is_none());
+        let mut patience = Duration::from_millis(1);
+        loop {
+            if begin.elapsed() > STEP_MAX {
+                let why = format!("it neither ended nor waited within {} s", STEP_MAX.as_secs());
+                return Err(Lost::new(format!("operation {} of actor {started}: {why}", self.actors[started].step)));
+            }
+            let (more, its) = self.note_ended(look).await?;
+            let news = !more.is_empty();
+            events.extend(more);
+            touched.add(&its);
+            let sent = self.sent();
+            if sent.is_empty() {
+                return Ok((events, touched));
+            }
+            if news {
+                continue;
+            }
+            let asked = match &self.eyes {
+                Eyes::Postgres { control, question, .. } => {
+                    // Most operations just end.
+                    if last.is_none_or(|last| !last.waits()) && self.gate.changes(patience).await {
+                        continue;
+                    }
+                    let pids = sent.iter().map(|actor| self.actors[*actor].pid).collect();
+                    let from = self.clock.now();
+                    let said = ask(control, question, pids).await?;
+                    self.waiting(&sent, &said, from)
+                }
+                Eyes::Sqlite { .. } => {
+                    let one = &mut self.actors[started];
+                    let (_, parkings) = one.busy.as_mut().expect("each has one on SQLite");
+                    if one.standing == Standing::Sent {
+                        tokio::select! {
+                            biased;
+                            _ = self.gate.changes(STEP_MAX) => continue,
+                            _ = parkings.changed() => {}
+                        }
+                    }
+                    let (from, until) = (self.clock.now(), self.clock.now());
+                    let waits = sent.iter().map(|at| (self.actors[*at].id, Vec::new())).collect();
+                    self.seen.push(Seen::Waits { from, until, waits });
+                    true
+                }
+            };
+            if asked {
+                for at in sent {
+                    if self.actors[at].place != Place::Waiting {
+                        (self.actors[at].place, self.actors[at].since) = (Place::Waiting, Instant::now());
+                    }
+                    if at == started {
+                        let by = self.actors[at].waits_for.clone();
+                        events.push(Event { actor: at, step: self.actors[at].step, what: What::Waits { by } });
+                        touched.add(&self.waiting_touch(at, look).await?);
+                    }
+                }
+                return Ok((events, touched));
+            }
+            patience = (patience * 2).min(Duration::from_millis(8));
+            self.gate.changes(patience).await;
+        }
+    }
+
+    /// What a waiting operation has touched so far.
+    async fn waiting_touch(&self, at: usize, look: bool) -> Result<Footprint, Lost> {
+        match &self.eyes {
+            _ if !look => Ok(Footprint::default()),
+            Eyes::Sqlite { .. } => Ok(of_sqlite(Kind::Write)),
+            Eyes::Postgres { control, question, .. } => {
+                let said = ask(control, question, vec![self.actors[at].pid]).await?.remove(0);
+                Ok(with_flags(said.locks, &self.flags()))
+            }
+        }
+    }
+
+    /// Whether all of these wait for others, by the server's word; then it is noted who for whom.
+    fn waiting(&mut self, sent: &[usize], said: &[Said], from: crate::history::Tick) -> bool {
+        let pids: Vec<i32> = sent.iter().map(|actor| self.actors[*actor].pid).collect();
+        let known: Vec<i32> = self.actors.iter().map(|actor| actor.pid).collect();
+        if !all_wait(&pids, said, &known) {
+            return false;
+        }
+        let mut waits = Vec::new();
+        for (at, said) in sent.iter().zip(said) {
+            let by: Vec<usize> =
+                (0..self.actors.len()).filter(|other| said.waits_for.contains(&self.actors[*other].pid)).collect();
+            waits.push((self.actors[*at].id, by.iter().map(|at| self.actors[*at].id).collect()));
+            self.actors[*at].waits_for = by;
+        }
+        self.seen.push(Seen::Waits { from, until: self.clock.now(), waits });
+        true
+    }
+
+    /// Lets what is left of an execution run to its end, and takes the sessions back.
+    async fn run_out(&mut self) -> Result<(), Lost> {
+        self.gate.open();
+        for at in 0..self.actors.len() {
+            let Some(mut running) = self.actors[at].running.take() else { continue };
+            if let Some((busy, _)) = &self.actors[at].busy {
+                busy.give_up();
+            }
+            match tokio::time::timeout(LEFT_MAX, &mut running).await {
+                Ok(Ok((driver, _))) if self.actors[at].busy.is_none() => self.actors[at].driver = Some(driver),
+                _ => running.abort(),
+            }
+        }
+        for at in 0..self.actors.len() {
+            if self.actors[at].driver.is_none() {
+                let (driver, busy) = open(&self.database).await?;
+                self.actors[at].pid = i32::try_from(driver.id().0).unwrap_or(0);
+                (self.actors[at].driver, self.actors[at].busy) = (Some(driver), busy);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an operation touches on SQLite, which locks nothing smaller than the file.
+fn of_sqlite(kind: Kind) -> Footprint {
+    let (touch, ends) = match kind {
+        Kind::Read => (Touch::Read, false),
+        _ => (Touch::Write, true),
+    };
+    Footprint { relations: [(1, touch)].into(), ends, snapshot: true, ..Footprint::default() }
+}
+
+async fn open(database: &Database) -> Result<(Driver, Option<(Arc<Busy>, watch::Receiver<u64>)>), DbError> {
+    match database {
+        Database::Postgres(postgres) => {
+            let session = postgres.connect_looking(Duration::from_millis(1)).await?;
+            Ok((Driver::Postgres(session), None))
+        }
+        Database::Sqlite(sqlite) => {
+            let (session, busy) = sqlite.connect_parked().await?;
+            let parkings = busy.parkings();
+            Ok((Driver::Sqlite(session, busy.clone()), Some((busy, parkings))))
+        }
+    }
+}
+
+/// Brings the runs into the state in which the setting finds them.
+async fn prepare(database: &Database, setting: &Setting, customers: &[i64]) -> Result<(), DbError> {
+    let mut session = database.connect().await?;
+    for customer in customers {
+        let task = task(CustomerId(*customer), setting.strategy.backend().default_strategy());
+        let (id, fresh) = (task.run.id_for(&task.identity), task.run.is_fresh());
+        match setting.before {
+            Before::Nothing => {}
+            Before::Failed => {
+                let reason = "an earlier task failed".into();
+                session.call(Op::FailRun { identity: task.identity, id, fresh, reason }).await?;
+            }
+            Before::Recomputed => {
+                recompute(&mut session, &task).await.map_err(|error| DbError {
+                    class: drift_engine::session::ErrorClass::Other,
+                    code: None,
+                    message: error.to_string(),
+                    during: Kind::Write,
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn eyes(databases: &Databases, copy: &Copy, spare: Option<String>) -> Result<Eyes, MakeError> {
+    match (&copy.database, spare) {
+        (Database::Sqlite(database), Some(spare)) => {
+            let mut control = database.plain().await.map_err(Lost::from)?;
+            let restore = sqlite::keep_rows(&mut control, &spare).await?;
+            Ok(Eyes::Sqlite { control: Box::new(control), restore })
+        }
+        _ => {
+            let config = databases.config(copy).map_err(|error| Lost::new(error.to_string()))?;
+            let config = config.expect("a copy on PostgreSQL has an address");
+            let control = connect(&config, "control").await?;
+            let restore = keep_rows(&control).await?;
+            let restore = restore.ok_or_else(|| {
+                Lost::new("the role may not put rows back without their triggers: use a server of driftlock's own")
+            })?;
+            let question = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
+            Ok(Eyes::Postgres { control: Box::new(control), question, restore })
+        }
+    }
+}
+
+impl World for EngineWorld {
+    async fn reset(&mut self) -> Result<(), Lost> {
+        if self.actors.iter().any(|actor| actor.running.is_some()) {
+            self.run_out().await?;
+        }
+        match &mut self.eyes {
+            Eyes::Postgres { control, restore, .. } => {
+                control.batch_execute(restore).await.map_err(|error| said("put the rows back", &error))?;
+            }
+            Eyes::Sqlite { control, restore } => sqlite::execute(control, restore, "put the rows back").await?,
+        }
+        (self.clock, self.history) = (Clock::start(), None);
+        self.seen.clear();
+        self.gate.close();
+        for at in 0..self.actors.len() {
+            let actor = &mut self.actors[at];
+            (actor.place, actor.step, actor.may_try) = (Place::Ready, 0, false);
+            actor.waits_for.clear();
+            actor.note = Note::default();
+            let driver = actor.driver.take().expect("no execution is under way");
+            let (gate, clock, setting, id, role) =
+                (self.gate.clone(), self.clock.clone(), self.setting.clone(), actor.id, actor.role);
+            actor.running = Some(tokio::spawn(perform::perform(gate, clock, setting, id, role, driver)));
+        }
+        self.note_ended(false).await.map(drop)
+    }
+
+    fn enabled(&self) -> Vec<usize> {
+        let can = |at: &usize| match self.actors[*at].place {
+            Place::Ready => true,
+            Place::Waiting => self.actors[*at].may_try && self.actors[*at].busy.is_some(),
+            Place::Ended => false,
+        };
+        (0..self.actors.len()).filter(can).collect()
+    }
+
+    async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
+        if last.is_none_or(Taken::deadlocked) {
+            let waiting = self.actors.iter().filter(|one| one.waits_for.contains(&actor)).map(|one| one.since).max();
+            if let Some(since) = waiting {
+                tokio::time::sleep_until(since + HAS_LOOKED).await;
+            }
+        }
+        let (step, again) = (self.actors[actor].step, self.actors[actor].place == Place::Waiting);
+        match &self.actors[actor].busy {
+            Some((busy, _)) if again => busy.try_again(),
+            _ => {
+                self.gate.permit(self.actors[actor].id);
+                self.actors[actor].standing = Standing::Sent;
+            }
+        }
+        self.actors[actor].may_try = false;
+        let (mut events, observed) = self.settle(actor, last).await?;
+        events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
+        let waits = events.iter().any(|event| matches!(event.what, What::Waits { .. }));
+        if !waits || !again {
+            for (at, other) in self.actors.iter_mut().enumerate() {
+                other.may_try |= at != actor && other.place == Place::Waiting && !waits;
+            }
+        }
+        let footprint = match last {
+            None => observed,
+            Some(last) => {
+                for (one, note) in self.actors.iter_mut().zip(&last.notes) {
+                    one.note.clone_from(note);
+                }
+                last.footprint.clone()
+            }
+        };
+        let notes = self.actors.iter().map(|one| one.note.clone()).collect();
+        Ok(Taken { actor, step, events, footprint, futile: again && waits, notes })
+    }
+
+    async fn finish(&mut self, _queries: &[String]) -> Result<Ended, Lost> {
+        let stuck: Vec<usize> =
+            (0..self.actors.len()).filter(|at| self.actors[*at].place == Place::Waiting).collect();
+        if !stuck.is_empty() {
+            self.run_out().await?;
+            return Ok(Ended { stuck, answers: Vec::new() });
+        }
+        let mut performed = Vec::new();
+        for actor in &mut self.actors {
+            let running = actor.running.take().expect("an execution is under way");
+            let (driver, done) = running.await.map_err(|error| Lost::during("hear of an actor's end", error))?;
+            self.altered += done.altered;
+            performed.push((actor.role, done));
+            actor.driver = Some(driver);
+        }
+        let seen = std::mem::take(&mut self.seen);
+        let history =
+            perform::history(&self.setting, &self.base, &self.database, &mut self.checker, seen, performed).await?;
+        let state = format!("{:?} {:?}", history.end.runs, history.end.events);
+        self.history = Some(history);
+        Ok(Ended { stuck, answers: vec![Ok(vec![state])] })
+    }
+}
