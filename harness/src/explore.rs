@@ -14,6 +14,7 @@ pub mod engine;
 pub mod footprint;
 pub mod judge;
 pub mod postgres;
+pub mod rules;
 pub mod schedule;
 pub mod search;
 pub mod shrink;

@@ -26,7 +26,8 @@ pub(super) fn check(view: &View<'_>) -> Verdict {
                     second.from.0,
                     first.until.min(second.until).0
                 ),
-                entries([first.grant, first.last, second.grant, second.last]),
+                // Once one of them has ended, it is certain.
+                entries([first.grant, second.grant, if first.until <= second.until { first } else { second }.last]),
             );
         }
         keys += 1;

@@ -1,5 +1,6 @@
 //! `driftlock explore`: interleavings on a real database, step by step.
 
+pub mod hosts;
 pub mod isolationtester;
 pub mod scripts;
 
@@ -15,7 +16,7 @@ use crate::exit::Exit;
 use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
 use crate::isolation::TargetError;
-use crate::provision::{Profile, RunName, Server};
+use crate::provision::{Profile, ProvisionError, RunName, Server};
 
 /// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
 ///
@@ -112,7 +113,12 @@ async fn start(postgres: &PostgresArgs, context: &Context<'_>) -> Result<Server,
 
 /// Ends a server; what of it could not be removed is told, and fails nothing.
 async fn stop(server: Server, context: &mut Context<'_>) -> Result<(), Failure> {
-    if let Err(error) = server.stop().await {
+    told(server.stop().await, context)
+}
+
+/// Tells of an end that failed.
+fn told(stopped: Result<(), ProvisionError>, context: &mut Context<'_>) -> Result<(), Failure> {
+    if let Err(error) = stopped {
         writeln!(context.err, "warning: {error}")?;
     }
     Ok(())

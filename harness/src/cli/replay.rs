@@ -4,15 +4,20 @@ use std::path::PathBuf;
 
 use drift_engine::lock::Backend;
 
-use super::explore::scripts::{CaseFailure, Hosts, load};
+use super::explore::hosts::{CaseFailure, Hosts};
+use super::explore::scripts::load;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::explore::judge::{Found, Judge, queries, run as run_order};
-use crate::explore::schedule::{Schedule, ScheduleError};
+use crate::explore::engine::case::EngineCase;
+use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
+use crate::explore::judge::{Found, Rules, run as run_order};
+use crate::explore::rules::{ScriptRules, queries};
+use crate::explore::schedule::{ENGINE, Schedule, ScheduleError};
 use crate::explore::world::{Lost, World};
 use crate::report::explored;
 use crate::scenario::script::{Script, ScriptCase};
+use crate::setting::Setting;
 
 /// Runs a schedule again that `explore` wrote, step by step
 ///
@@ -42,26 +47,42 @@ impl From<ScheduleError> for Failure {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let schedule = Schedule::load(&args.file)?;
-    let source = load(&PathBuf::from(&schedule.script))?;
-    let script = source.script.clone();
-    let case = script.cases.iter().find(|case| case.name == schedule.case);
-    let case = case.ok_or_else(|| ScheduleError::Changed { what: format!("case {}", schedule.case) })?;
-    let order = schedule.order(&script)?;
     let mut hosts = Hosts::default();
-    hosts.start(case.backend, &args.postgres, context).await?;
     let cancel = context.cancel.clone();
-    let ran = tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(Failure::interrupted()),
-        ran = replay(&mut hosts, &source.script, case, &order) => ran.map_err(|failure| failure.about(&source, case)),
+    let replayed = if schedule.script == ENGINE {
+        let (case, setting) = EngineCase::named(&schedule.case)
+            .ok_or_else(|| ScheduleError::Changed { what: format!("case {}", schedule.case) })?;
+        hosts.start(case.backend, &args.postgres, context).await?;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::interrupted()),
+            replayed = replay_engine(&mut hosts, &schedule, setting) => {
+                replayed.map_err(|failure| failure.about(ENGINE, &schedule.case, case.backend))
+            }
+        }
+    } else {
+        let source = load(&PathBuf::from(&schedule.script))?;
+        let script = source.script.clone();
+        let case = script.cases.iter().find(|case| case.name == schedule.case);
+        let case = case.ok_or_else(|| ScheduleError::Changed { what: format!("case {}", schedule.case) })?;
+        let order = schedule.order(&script)?;
+        hosts.start(case.backend, &args.postgres, context).await?;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::interrupted()),
+            found = replay(&mut hosts, &script, case, &order) => match found {
+                Ok(found) => Ok(Replayed { script: Script::clone(&script), case: case.clone(), found, until: None }),
+                Err(failure) => Err(failure.about(&source.file, &case.name, case.backend)),
+            },
+        }
     };
     hosts.stop(context).await?;
-    let mut found = ran?;
-    let difference = schedule.difference(&script, &found[0].execution.taken);
+    let Replayed { script, case, mut found, until } = replayed?;
     found.sort_by_key(|found| found.check != schedule.check);
     let first = &found[0];
-    explored::counterexample(&script, case, first, context.out)?;
-    if let Some(difference) = difference {
+    let until = until.unwrap_or(first.execution.taken.len());
+    explored::counterexample(&script, &case, first, until, context.out)?;
+    if let Some(difference) = schedule.difference(&script, &first.execution.taken) {
         writeln!(context.out, "another course was taken: {difference}")?;
         return Ok(Exit::Inconclusive);
     }
@@ -71,6 +92,26 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     }
     writeln!(context.out, "the same course; {} is not violated", schedule.check)?;
     Ok(Exit::Met)
+}
+
+/// An order that was run again.
+struct Replayed {
+    script: Script,
+    case: ScriptCase,
+    /// One at least; without a check's name if nothing is violated.
+    found: Vec<Found>,
+    /// How many of its steps show it, if not all.
+    until: Option<usize>,
+}
+
+/// Runs an order of the engine's operations: its actors are numbered in the schedule.
+async fn replay_engine(hosts: &mut Hosts, schedule: &Schedule, setting: Setting) -> Result<Replayed, CaseFailure> {
+    let numbers = schedule.numbers(setting.roles().len()).map_err(|error| Lost::by_script(error.to_string()))?;
+    let mut world = hosts.engine(setting).await?;
+    let mut rules = EngineRules::default();
+    let Confirmed { script, case, found, until } =
+        confirm(&mut world, &mut rules, &schedule.case, &numbers, &schedule.check).await?;
+    Ok(Replayed { script, case, found: vec![found], until: Some(until) })
 }
 
 async fn replay(
@@ -93,14 +134,13 @@ async fn replay(
 
 /// Every violation of an order; one without a check's name if there is none.
 async fn judged<W: World>(world: &mut W, script: &Script, order: &[usize]) -> Result<Vec<Found>, Lost> {
-    let mut judge = Judge::new(script, None, true, None);
+    let mut rules = ScriptRules::new(script);
     let execution = run_order(world, order, &queries(script)).await?;
-    let wrong = judge.judge(world, &execution).await?;
+    let wrong = rules.wrong(world, &execution).await?;
     let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };
     let found: Vec<Found> = wrong.into_iter().map(found).collect();
     if found.is_empty() {
-        let (check, sentence) = ("end".to_owned(), "nothing is violated".to_owned());
-        return Ok(vec![Found { check, sentence, execution }]);
+        return Ok(vec![Found::nothing(execution)]);
     }
     Ok(found)
 }

@@ -1,15 +1,14 @@
-//! One case of a script, explored and judged.
+//! One case, explored and judged.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Found, Judge, Limit, queries};
+use super::judge::{Found, Judge, Limit, Rules};
 use super::search::{Coverage, Searched, Strategy, orders, search};
 use super::shrink::shrink;
 use super::world::{Lost, World};
 use crate::report::Word;
-use crate::scenario::script::{Script, ScriptCase};
 
 /// How to explore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub struct Explored {
 
 impl Explored {
     /// The verdict, and the sentence that shows it.
-    pub fn verdict(&self, case: &ScriptCase, actors: usize) -> (Word, String) {
+    pub fn verdict(&self, violates: Option<&str>, actors: usize) -> (Word, String) {
         let Searched { executions, abandoned, .. } = self.searched;
         if let Some(found) = self.found.first() {
             return (Word::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
@@ -62,43 +61,44 @@ impl Explored {
             self.waited,
             self.outcomes.len()
         );
-        if executions == 1 && actors > 1 && case.violates.is_none() {
+        if executions == 1 && actors > 1 && violates.is_none() {
             return (Word::Inconclusive, format!("nothing that one actor does touches what another does ({evidence})"));
         }
         (Word::Pass, evidence)
     }
 
     /// Whether it is what the case expects.
-    pub fn is_met(&self, case: &ScriptCase, actors: usize) -> bool {
-        match &case.violates {
-            Some(check) => self.found.iter().any(|found| found.check == *check),
-            None => self.verdict(case, actors).0 == Word::Pass,
+    pub fn is_met(&self, violates: Option<&str>, actors: usize) -> bool {
+        match violates {
+            Some(check) => self.found.iter().any(|found| found.check == check),
+            None => self.verdict(None, actors).0 == Word::Pass,
         }
     }
 }
 
-/// Explores a case.
+/// Explores a case by rules, which are handed back; `violates` is the check that is expected to be violated.
 ///
 /// Cancellation: the world must then be dropped.
 ///
 /// # Errors
 /// The database is lost, or a query of the script fails.
-pub async fn explore<W: World>(
+pub async fn explore<W: World, R: Rules<W>>(
     world: &mut W,
-    script: &Script,
-    case: &ScriptCase,
+    rules: R,
+    violates: Option<&str>,
     options: &Options,
-) -> Result<Explored, Lost> {
+) -> Result<(Explored, R), Lost> {
     let begin = Instant::now();
-    let mut judge = Judge::new(script, options.limit, options.all, case.violates.as_deref());
-    let searched = search(world, options.strategy, options.seed, &queries(script), &mut judge).await?;
+    let queries = rules.queries();
+    let mut judge = Judge::new(rules, options.limit, options.all, violates);
+    let searched = search(world, options.strategy, options.seed, &queries, &mut judge).await?;
     let took = begin.elapsed();
     let mut found = Vec::new();
     for one in std::mem::take(&mut judge.found) {
-        found.push(shrink(world, script, &mut judge, one).await?);
+        found.push(shrink(world, &mut judge.rules, one).await?);
     }
-    found.sort_by_key(|found| Some(&found.check) != case.violates.as_ref());
-    let steps: Vec<usize> = script.actors.iter().map(|actor| actor.steps.len()).collect();
+    found.sort_by_key(|found| Some(found.check.as_str()) != violates);
     let outcomes = judge.outcomes.into_iter().collect();
-    Ok(Explored { searched, orders: orders(&steps), outcomes, waited: judge.waited, found, took })
+    let orders = orders(&judge.rules.steps());
+    Ok((Explored { searched, orders, outcomes, waited: judge.waited, found, took }, judge.rules))
 }

@@ -3,16 +3,17 @@
 //!
 //! The actors are those of a [`Setting`]. Each execution leaves a history, and every check is put to it.
 
+pub mod case;
 mod gate;
-pub mod judge;
 mod perform;
+pub mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
-use drift_engine::lock::LockStrategy;
+use drift_engine::lock::{Backend, LockStrategy};
 use drift_engine::op::Op;
 use drift_engine::protocol::recompute;
 use drift_engine::session::{Connect, DbError, Kind, Session};
@@ -114,11 +115,8 @@ impl EngineWorld {
     /// # Errors
     /// See [`MakeError`].
     pub async fn new(databases: &mut Databases, setting: Setting) -> Result<Self, MakeError> {
-        let session = SessionSettings {
-            lock_timeout: None,
-            busy_timeout: Duration::from_secs(20),
-            journal: Journal::Wal,
-        };
+        let session =
+            SessionSettings { lock_timeout: None, busy_timeout: Duration::from_secs(20), journal: Journal::Wal };
         let row = |customer: &str| {
             let customer: Arc<str> = customer.into();
             claims().into_iter().map(move |claim| Row { customer: customer.clone(), claim })
@@ -172,6 +170,11 @@ impl EngineWorld {
             history: None,
             altered: 0,
         })
+    }
+
+    /// On which database.
+    pub fn backend(&self) -> Backend {
+        self.setting.strategy.backend()
     }
 
     /// What every transaction of the setting has in common.
@@ -352,12 +355,15 @@ impl EngineWorld {
                 _ => running.abort(),
             }
         }
-        for at in 0..self.actors.len() {
-            if self.actors[at].driver.is_none() {
-                let (driver, busy) = open(&self.database).await?;
-                self.actors[at].pid = i32::try_from(driver.id().0).unwrap_or(0);
-                (self.actors[at].driver, self.actors[at].busy) = (Some(driver), busy);
-            }
+        self.reopen().await
+    }
+
+    /// Opens a session for each actor that has none.
+    async fn reopen(&mut self) -> Result<(), Lost> {
+        for actor in self.actors.iter_mut().filter(|actor| actor.driver.is_none()) {
+            let (driver, busy) = open(&self.database).await?;
+            actor.pid = i32::try_from(driver.id().0).unwrap_or(0);
+            (actor.driver, actor.busy) = (Some(driver), busy);
         }
         Ok(())
     }
@@ -506,8 +512,7 @@ impl World for EngineWorld {
     }
 
     async fn finish(&mut self, _queries: &[String]) -> Result<Ended, Lost> {
-        let stuck: Vec<usize> =
-            (0..self.actors.len()).filter(|at| self.actors[*at].place == Place::Waiting).collect();
+        let stuck: Vec<usize> = (0..self.actors.len()).filter(|at| self.actors[*at].place == Place::Waiting).collect();
         if !stuck.is_empty() {
             self.run_out().await?;
             return Ok(Ended { stuck, answers: Vec::new() });
@@ -515,12 +520,18 @@ impl World for EngineWorld {
         let mut performed = Vec::new();
         for actor in &mut self.actors {
             let running = actor.running.take().expect("an execution is under way");
+            if actor.place == Place::Ready {
+                // It has no part in this execution.
+                running.abort();
+                continue;
+            }
             let (driver, done) = running.await.map_err(|error| Lost::during("hear of an actor's end", error))?;
             self.altered += done.altered;
-            performed.push((actor.role, done));
+            performed.push((actor.id, actor.role, done));
             actor.driver = Some(driver);
         }
         let seen = std::mem::take(&mut self.seen);
+        self.reopen().await?;
         let history =
             perform::history(&self.setting, &self.base, &self.database, &mut self.checker, seen, performed).await?;
         let state = format!("{:?} {:?}", history.end.runs, history.end.events);

@@ -11,6 +11,9 @@ use crate::scenario::script::{Script, ScriptCase};
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
+/// What stands for a script's file where the engine's own protocol was explored.
+pub const ENGINE: &str = "engine";
+
 /// The longest schedule file, in bytes.
 pub const BYTES_MAX: u64 = 4 << 20;
 
@@ -126,6 +129,20 @@ impl Schedule {
         let number = |letting: &Letting| {
             let at = script.actors.iter().position(|actor| actor.name == letting.actor);
             at.ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) })
+        };
+        self.step.iter().map(number).collect()
+    }
+
+    /// The actors' numbers, in the schedule's order: the last word of each name, below `actors`.
+    ///
+    /// # Errors
+    /// There is no such actor.
+    pub fn numbers(&self, actors: usize) -> Result<Vec<usize>, ScheduleError> {
+        let number = |letting: &Letting| {
+            let number = letting.actor.rsplit(' ').next().and_then(|word| word.parse().ok());
+            number
+                .filter(|number| *number < actors)
+                .ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) })
         };
         self.step.iter().map(number).collect()
     }

@@ -1,9 +1,8 @@
 //! Makes a violating order smaller: fewer actors first, then fewer changes between them. Each try is
 //! run; what is kept violates the same check.
 
-use super::judge::{Found, Judge, queries, run};
+use super::judge::{Found, Rules, run};
 use super::world::{Lost, World};
-use crate::scenario::script::Script;
 
 /// The most executions that making one smaller may take.
 const TRIES_MAX: u32 = 300;
@@ -12,13 +11,8 @@ const TRIES_MAX: u32 = 300;
 ///
 /// # Errors
 /// The database is lost.
-pub async fn shrink<W: World>(
-    world: &mut W,
-    script: &Script,
-    judge: &mut Judge<'_>,
-    found: Found,
-) -> Result<Found, Lost> {
-    let (mut best, queries) = (found, queries(script));
+pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: Found) -> Result<Found, Lost> {
+    let (mut best, queries) = (found, rules.queries());
     let mut tries = 0;
     loop {
         let order = best.execution.order();
@@ -29,7 +23,7 @@ pub async fn shrink<W: World>(
                 return Ok(best);
             }
             let execution = run(world, &candidate, &queries).await?;
-            let wrong = judge.judge(world, &execution).await?;
+            let wrong = rules.wrong(world, &execution).await?;
             // A step that could not be sent where it was wanted makes it another order.
             let taken = execution.order();
             if size(&taken) < size(&order)

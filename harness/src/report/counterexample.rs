@@ -32,7 +32,8 @@ pub fn steps(history: &History, indices: &[usize]) -> Vec<Step> {
     entries.into_iter().map(step).collect()
 }
 
-fn outcome(outcome: &Outcome) -> String {
+/// What came of an operation, in a few words.
+pub(crate) fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok(reply) => match reply {
             Reply::Done => "ok".to_owned(),

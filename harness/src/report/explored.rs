@@ -160,17 +160,23 @@ fn wording(row: &ExploreRow) -> String {
     }
 }
 
-/// Writes a violation: time down, one column an actor, then the sentence.
+/// Writes a violation: time down, one column an actor, then the sentence; only the first `until` steps.
 ///
 /// # Errors
 /// The writer's.
-pub fn counterexample(script: &Script, case: &ScriptCase, found: &Found, to: &mut dyn Write) -> io::Result<()> {
+pub fn counterexample(
+    script: &Script,
+    case: &ScriptCase,
+    found: &Found,
+    until: usize,
+    to: &mut dyn Write,
+) -> io::Result<()> {
     let taking_part: Vec<usize> =
         (0..script.actors.len()).filter(|actor| found.execution.order().contains(actor)).collect();
     let mut table = terminal::table();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(std::iter::once("").chain(taking_part.iter().map(|actor| script.actors[*actor].name.as_str())));
-    for (number, taken) in found.execution.taken.iter().enumerate() {
+    for (number, taken) in found.execution.taken.iter().enumerate().take(until) {
         let mut cells = vec![String::new(); taking_part.len()];
         for (event, came) in taken.events.iter().zip(came(script, taken)) {
             let Some(column) = taking_part.iter().position(|actor| *actor == event.actor) else { continue };
@@ -184,6 +190,10 @@ pub fn counterexample(script: &Script, case: &ScriptCase, found: &Found, to: &mu
     }
     for line in table.to_string().lines() {
         writeln!(to, "  {}", line.trim_end())?;
+    }
+    let left = found.execution.taken.len().saturating_sub(until);
+    if left > 0 {
+        writeln!(to, "  ({left} steps more only end what was begun)")?;
     }
     writeln!(to, "  {}: {}", found.check, found.sentence)
 }

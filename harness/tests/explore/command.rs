@@ -57,6 +57,32 @@ fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
 }
 
 #[test]
+fn a_broken_protocol_of_the_engine_is_found_and_its_order_runs_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let arguments = ["explore", "--filter", "mutant/commit-between-sqlite", "--output", "out"];
+    let (code, said) = driftlock(path, &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the mutant altered"), "{said}");
+    assert!(said.contains("steps more only end what was begun"), "{said}");
+    let schedules: Vec<_> = fs::read_dir(path.join("out")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let schedule = schedules.iter().find(|path| path.to_str().unwrap().contains("schedule-mutant")).unwrap();
+    let (code, again) = driftlock(path, &["replay", schedule.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{again}");
+    assert!(again.contains("the same course, and the same violation"), "{again}");
+    // As it ships, the protocol takes another course.
+    let text = fs::read_to_string(schedule).unwrap();
+    let sound = text.replace("mutant/commit-between-sqlite/", "engine/2-tasks-and-a-claim-immediate/");
+    fs::write(schedule, sound).unwrap();
+    let (code, said) = driftlock(path, &["replay", schedule.to_str().unwrap()]);
+    assert_eq!(code, Some(3), "{said}");
+    fs::write(schedule, text.replace("task 1", "task 7")).unwrap();
+    let (code, said) = driftlock(path, &["replay", schedule.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("actor task 7"), "{said}");
+}
+
+#[test]
 fn what_init_writes_can_be_explored_and_is_never_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
-use driftlock::explore::judge::queries;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::rules::queries;
 use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search};
 use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::world::{Lost, World};

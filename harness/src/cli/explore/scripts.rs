@@ -1,4 +1,4 @@
-//! Explores scripts, and specifications as scripts.
+//! Explores scripts, specifications as scripts, and the engine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,20 @@ use std::time::Duration;
 use drift_engine::lock::Backend;
 
 use super::Args;
+use super::hosts::{CaseFailure, Hosts};
 use crate::cli::common::{Format, quoted, run_name, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
-use crate::explore::postgres::PgWorld;
-use crate::explore::schedule::Schedule;
+use crate::explore::engine::case::{self, EngineCase};
+use crate::explore::engine::rules::{Confirmed, explore_engine};
+use crate::explore::judge::Found;
+use crate::explore::rules::ScriptRules;
+use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::Strategy;
 use crate::explore::specification::{export, script_of};
-use crate::explore::sqlite::SqliteWorld;
-use crate::explore::world::Lost;
-use crate::isolation::{TargetError, config};
-use crate::provision::sqlite_version;
-use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
-use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
+use crate::report::{SCHEMA_VERSION, Word};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
@@ -32,22 +31,79 @@ pub(crate) struct Source {
     pub script: Arc<Script>,
 }
 
-/// Where cases are run.
-#[derive(Default)]
-pub(crate) struct Hosts {
-    pub server: Option<Server>,
-    pub files: Option<SqliteFiles>,
-    made: u32,
+/// What is explored.
+enum Subject<'a> {
+    Script(&'a Source, &'a ScriptCase),
+    Engine(EngineCase),
+}
+
+impl Subject<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Script(source, case) => format!("{}/{}", source.script.name, case.name),
+            Self::Engine(case) => case.name.clone(),
+        }
+    }
+
+    fn file(&self) -> &str {
+        match self {
+            Self::Script(source, _) => &source.file,
+            Self::Engine(_) => ENGINE,
+        }
+    }
+
+    fn backend(&self) -> Backend {
+        match self {
+            Self::Script(_, case) => case.backend,
+            Self::Engine(case) => case.backend,
+        }
+    }
+
+    /// The check that is expected to be violated.
+    fn violates(&self) -> Option<String> {
+        match self {
+            Self::Script(_, case) => case.violates.clone(),
+            Self::Engine(case) => case.violates.map(|check| check.to_string()),
+        }
+    }
+
+    fn actors(&self) -> usize {
+        match self {
+            Self::Script(source, _) => source.script.actors.len(),
+            Self::Engine(case) => case.settings[0].roles().len(),
+        }
+    }
+}
+
+/// A violation, with the script whose order it is.
+struct Violation {
+    script: Arc<Script>,
+    case: ScriptCase,
+    found: Found,
+    /// How many of its steps show it.
+    until: usize,
+    /// The order as a specification, if it can be one.
+    spec: Option<String>,
+}
+
+/// What came of a subject.
+struct Outcome {
+    explored: Explored,
+    /// What is to be said beside what the search says.
+    more: String,
+    violations: Vec<Violation>,
 }
 
 /// Runs the command.
 pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let sources = sources(&args.files)?;
-    let cases: Vec<(&Source, &ScriptCase)> = sources
-        .iter()
-        .flat_map(|source| source.script.cases.iter().map(move |case| (source, case)))
-        .filter(|(_, case)| args.backend.is_none_or(|backend| backend == case.backend))
-        .filter(|(source, case)| args.filter.as_ref().is_none_or(|text| name_of(&source.script, case).contains(text)))
+    let scripts =
+        sources.iter().flat_map(|source| source.script.cases.iter().map(move |case| Subject::Script(source, case)));
+    let engine = if args.files.is_empty() { case::all() } else { Vec::new() };
+    let cases: Vec<Subject<'_>> = scripts
+        .chain(engine.into_iter().map(Subject::Engine))
+        .filter(|case| args.backend.is_none_or(|backend| backend == case.backend()))
+        .filter(|case| args.filter.as_ref().is_none_or(|text| case.name().contains(text)))
         .collect();
     if cases.is_empty() {
         return Err(Failure::usage(miette::miette!(
@@ -56,8 +112,8 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         )));
     }
     if args.list {
-        for (source, case) in &cases {
-            writeln!(context.out, "{} {}", name_of(&source.script, case), case.backend)?;
+        for case in &cases {
+            writeln!(context.out, "{} {}", case.name(), case.backend())?;
         }
         return Ok(Exit::Met);
     }
@@ -87,10 +143,6 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     }
     writeln!(context.err, "written to {}", directory.display())?;
     Ok(verdict_exit(report.verdict))
-}
-
-fn name_of(script: &Script, case: &ScriptCase) -> String {
-    format!("{}/{}", script.name, case.name)
 }
 
 /// Reads the files, or takes the built-in scripts.
@@ -129,7 +181,7 @@ pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
 
 async fn run_cases(
     args: &Args,
-    cases: &[(&Source, &ScriptCase)],
+    cases: &[Subject<'_>],
     directory: &Path,
     hosts: &mut Hosts,
     report: &mut ExploreReport,
@@ -137,14 +189,14 @@ async fn run_cases(
 ) -> Result<(), Failure> {
     let options = Options { strategy: args.strategy, seed: args.seed, limit: args.budget, all: args.all };
     let mut missing = Vec::new();
-    for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|(_, case)| case.backend == *backend)) {
+    for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|case| case.backend() == *backend)) {
         match hosts.start(backend, &args.postgres, context).await {
             Ok(used) => report.backends.push(used),
             Err(failure) if failure.exit != Exit::Environment => return Err(failure),
             Err(failure) => missing.push((backend, failure)),
         }
     }
-    if let Some(server) = &hosts.server {
+    if let Some(server) = hosts.server() {
         report.profile = server.settings().profile().as_str().to_owned();
     }
     if report.backends.is_empty()
@@ -156,148 +208,94 @@ async fn run_cases(
         report.not_verified.push(format!("{backend}: {}", failure.report));
     }
     let cancel = context.cancel.clone();
-    for (source, case) in cases.iter().filter(|(_, case)| missing.iter().all(|(backend, _)| *backend != case.backend)) {
-        let explored = tokio::select! {
+    for case in cases.iter().filter(|case| missing.iter().all(|(backend, _)| *backend != case.backend())) {
+        let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            explored = hosts.explore(source.script.clone(), case, &options) => explored,
+            outcome = explored(hosts, case, &options) => outcome,
         };
-        let explored = match explored {
-            Ok(explored) => explored,
-            Err(failure) => return Err(failure.about(source, case)),
-        };
-        let row = row(args, source, case, &explored, directory, context)?;
-        report.results.push(row);
+        let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        report.results.push(row(args, case, outcome, directory, context)?);
     }
     Ok(())
 }
 
-/// Why a case could not be explored.
-pub(crate) enum CaseFailure {
-    Lost(Lost),
-    Provision(ProvisionError),
-    Target(TargetError),
+async fn explored(hosts: &mut Hosts, subject: &Subject<'_>, options: &Options) -> Result<Outcome, CaseFailure> {
+    let (source, case) = match subject {
+        Subject::Script(source, case) => (source, case),
+        Subject::Engine(case) => return explored_engine(hosts, case, options).await,
+    };
+    let (script, violates) = (source.script.clone(), case.violates.as_deref());
+    let rules = ScriptRules::new(&source.script);
+    let explored = match case.backend {
+        Backend::Postgres => {
+            explore(&mut hosts.postgres(script.clone(), case).await?, rules, violates, options).await?.0
+        }
+        Backend::Sqlite => explore(&mut hosts.sqlite(script.clone(), case).await?, rules, violates, options).await?.0,
+    };
+    let violation = |found: &Found| Violation {
+        script: script.clone(),
+        case: (*case).clone(),
+        found: found.clone(),
+        until: found.execution.taken.len(),
+        spec: export(&script, case, &found.execution).ok(),
+    };
+    let violations = explored.found.iter().map(violation).collect();
+    Ok(Outcome { explored, more: String::new(), violations })
 }
 
-impl CaseFailure {
-    pub(crate) fn about(self, source: &Source, case: &ScriptCase) -> Failure {
-        let lost = match self {
-            Self::Provision(error) => return error.into(),
-            Self::Target(error) => return error.into(),
-            Self::Lost(lost) => lost,
-        };
-        let report = miette::miette!("{}, case {} on {}: {lost}", source.file, case.name, case.backend);
-        if lost.by_script { Failure::usage(report) } else { Failure::environment(report) }
-    }
-}
-
-impl Hosts {
-    /// Makes a backend ready.
-    pub(crate) async fn start(
-        &mut self,
-        backend: Backend,
-        postgres: &crate::cli::provisioning::PostgresArgs,
-        context: &Context<'_>,
-    ) -> Result<BackendUsed, Failure> {
-        let name = backend.to_string();
-        match backend {
-            Backend::Postgres => {
-                let server = super::start(postgres, context).await?;
-                if !server.confines_foreign_code() {
-                    let role = server.role().name.clone();
-                    let stopped = server.stop().await;
-                    return Err(stopped.map_or_else(Failure::from, |()| TargetError::Powerful { role }.into()));
-                }
-                let (version, provisioned) = (server.version().to_owned(), server.way().to_string());
-                self.server = Some(server);
-                Ok(BackendUsed { name, version, provisioned })
-            }
-            Backend::Sqlite => {
-                self.files = Some(SqliteFiles::create(Journal::Wal).await?);
-                Ok(BackendUsed { name, version: sqlite_version().await?, provisioned: "built in".to_owned() })
-            }
+async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options) -> Result<Outcome, CaseFailure> {
+    let mut last = None;
+    for setting in &case.settings {
+        let mut world = hosts.engine(setting.clone()).await?;
+        let (explored, rules, confirmed) =
+            explore_engine(&mut world, &case.name_with(setting), case.violates, options).await?;
+        let found = !confirmed.is_empty();
+        last = Some((explored, rules, confirmed, world.altered));
+        if found {
+            break;
         }
     }
-
-    /// Ends the server, with everything on it.
-    pub(crate) async fn stop(self, context: &mut Context<'_>) -> Result<(), Failure> {
-        match self.server {
-            Some(server) => super::stop(server, context).await,
-            None => Ok(()),
-        }
+    let (explored, rules, confirmed, altered) = last.expect("a case has a setting");
+    let mut more = rules.told();
+    if case.violates.is_some() {
+        more = format!("the mutant altered {altered} operations; {more}");
     }
-
-    /// Explores a case in a database of its own.
-    async fn explore(
-        &mut self,
-        script: Arc<Script>,
-        case: &ScriptCase,
-        options: &Options,
-    ) -> Result<Explored, CaseFailure> {
-        match case.backend {
-            Backend::Postgres => {
-                let mut world = self.postgres(script.clone(), case).await?;
-                explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
-            }
-            Backend::Sqlite => {
-                let mut world = self.sqlite(script.clone(), case).await?;
-                explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
-            }
-        }
-    }
-
-    pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
-        let server = self.server.as_ref().expect("a case runs on a backend that was started");
-        self.made += 1;
-        let database = server.create_database(&format!("explore_{}", self.made), None).await;
-        let database = database.map_err(CaseFailure::Provision)?;
-        let config = config(server, &database).map_err(CaseFailure::Target)?;
-        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
-    }
-
-    pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {
-        let files = self.files.as_ref().expect("a case runs on a backend that was started");
-        self.made += 1;
-        let made = self.made;
-        let create = async |what: &str| files.create_database(&format!("{what}_{made}"), None).await;
-        let (database, keep) = (create("explore").await, create("start").await);
-        let (database, keep) = database.and_then(|database| Ok((database, keep?))).map_err(CaseFailure::Provision)?;
-        let (options, keep) = (files.connect_options(&database), keep.path().display().to_string());
-        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
-    }
+    let violation =
+        |Confirmed { script, case, found, until }| Violation { script: script.into(), case, found, until, spec: None };
+    Ok(Outcome { explored, more, violations: confirmed.into_iter().map(violation).collect() })
 }
 
 /// The row of a case; its violations are shown, and written as schedules.
 fn row(
     args: &Args,
-    source: &Source,
-    case: &ScriptCase,
-    explored: &Explored,
+    subject: &Subject<'_>,
+    outcome: Outcome,
     directory: &Path,
     context: &mut Context<'_>,
 ) -> Result<ExploreRow, Failure> {
-    let (script, actors) = (&source.script, source.script.actors.len());
-    let (verdict, evidence) = explored.verdict(case, actors);
-    let (name, met) = (name_of(script, case), explored.is_met(case, actors));
-    let mut replay = format!(
-        "driftlock explore {} --filter {name} --backend {}{}",
-        quoted(&source.file),
-        case.backend,
-        repeated(args)
-    );
-    for found in &explored.found {
-        let slug = format!("{}-{}-{}", script.name, case.name, found.check);
+    let Outcome { explored, more, violations } = outcome;
+    let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
+    let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors());
+    if !more.is_empty() {
+        evidence.push_str(&format!("; {more}"));
+    }
+    let met = explored.is_met(violates.as_deref(), subject.actors());
+    let files = if args.files.is_empty() { String::new() } else { format!(" {}", quoted(subject.file())) };
+    let mut replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
+    for Violation { script, case, found, until, spec } in &violations {
+        let slug = format!("{}-{}", name.replace('/', "-"), found.check);
         let path = directory.join(format!("schedule-{slug}.json"));
-        fs::write(&path, Schedule::new(&source.file, script, case, found).text())?;
-        if let Ok(text) = export(script, case, &found.execution) {
+        fs::write(&path, Schedule::new(subject.file(), script, case, found).text())?;
+        if let Some(text) = spec {
             fs::write(directory.join(format!("schedule-{slug}.spec")), text)?;
         }
-        if Some(found.check.as_str()) == case.violates.as_deref() || case.violates.is_none() {
+        if violates.as_ref().is_none_or(|check| *check == found.check) {
             replay = format!("driftlock replay {}", quoted(&path.display().to_string()));
         }
         if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
-            writeln!(context.out, "{name} on {}: violation of {}", case.backend, found.check)?;
-            explored::counterexample(script, case, found, context.out)?;
+            writeln!(context.out, "{name} on {backend}: violation of {}", found.check)?;
+            explored::counterexample(script, case, found, *until, context.out)?;
             writeln!(context.out, "  replay: {replay}\n")?;
         }
     }
@@ -305,22 +303,21 @@ fn row(
     let searched = &explored.searched;
     Ok(ExploreRow {
         name,
-        backend: case.backend,
+        backend,
         strategy: args.strategy.to_string(),
         verdict,
         expected: ExpectedRow {
-            verdict: if case.violates.is_some() { Word::Violation } else { Word::Pass },
-            check: case.violates.clone(),
+            verdict: if violates.is_some() { Word::Violation } else { Word::Pass },
+            check: violates,
         },
         met,
         evidence,
-        checks: explored
-            .found
+        checks: violations
             .iter()
-            .map(|found| ViolatedRow {
-                name: found.check.clone(),
+            .map(|violation| ViolatedRow {
+                name: violation.found.check.clone(),
                 verdict: Word::Violation,
-                why: found.sentence.clone(),
+                why: violation.found.sentence.clone(),
             })
             .collect(),
         executions: searched.executions,

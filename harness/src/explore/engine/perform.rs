@@ -14,9 +14,7 @@ use super::super::world::Lost;
 use super::gate::Gate;
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
-use crate::history::{
-    ActorId, Entry, Fault, FinalState, History, Meta, Recheck, Role, Seen, TaskId, TaskRecord, Tick,
-};
+use crate::history::{ActorId, Entry, Fault, FinalState, History, Meta, Recheck, Role, Seen, TaskId, TaskRecord, Tick};
 use crate::lens::fault::{Faulty, Plan, Terminate};
 use crate::lens::gate::Gated;
 use crate::lens::mutant::Mutated;
@@ -92,7 +90,7 @@ pub(super) async fn history(
     database: &Database,
     checker: &mut Driver,
     seen: Vec<Seen>,
-    performed: Vec<(Role, Performed)>,
+    performed: Vec<(ActorId, Role, Performed)>,
 ) -> Result<History, Lost> {
     let end = finish(setting, database, checker).await?;
     let mut history = History {
@@ -111,14 +109,13 @@ pub(super) async fn history(
         tasks: Vec::new(),
         end,
     };
-    for (number, (role, done)) in performed.into_iter().enumerate() {
+    for (actor, role, done) in performed {
         if let (Role::Worker, Some(result)) = (role, done.result) {
-            let id = TaskId(u32::try_from(number).expect("there are a few"));
+            let id = TaskId(actor.0);
             let started = done.entries.first().map_or(Tick(0), |entry| entry.invoked);
             let finished = done.entries.last().map_or(started, |entry| entry.returned);
             let fault = (setting.fails == Some(id.0)).then_some(Fault::Fail);
-            let identity = identity(CustomerId(setting.customers[number]));
-            let actor = ActorId(id.0);
+            let identity = identity(CustomerId(setting.customers[actor.0 as usize]));
             history.tasks.push(TaskRecord { id, identity, actor, intended: started, started, finished, fault, result });
         }
         history.entries.extend(done.entries);

@@ -1,0 +1,163 @@
+//! Where cases are run: a server, a directory of files, and databases on them.
+
+use std::sync::Arc;
+
+use drift_engine::lock::Backend;
+
+use crate::cli::provisioning::PostgresArgs;
+use crate::cli::{Context, Failure};
+use crate::explore::engine::{EngineWorld, MakeError};
+use crate::explore::postgres::PgWorld;
+use crate::explore::sqlite::SqliteWorld;
+use crate::explore::world::Lost;
+use crate::isolation::{TargetError, config};
+use crate::provision::sqlite_version;
+use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
+use crate::report::BackendUsed;
+use crate::scenario::script::{Script, ScriptCase};
+use crate::setting::Setting;
+use crate::verify::databases::{Databases, Host, PrepareError};
+
+/// Where cases are run.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    server: Option<Server>,
+    files: Option<SqliteFiles>,
+    /// The server, as soon as the engine's schema has been on it.
+    postgres: Option<Databases>,
+    /// The directory, as soon as the engine's schema has been in it.
+    sqlite: Option<Databases>,
+    made: u32,
+}
+
+/// Why a case could not be explored.
+pub(crate) enum CaseFailure {
+    Lost(Lost),
+    Prepare(PrepareError),
+    Provision(ProvisionError),
+    Target(TargetError),
+}
+
+impl From<PrepareError> for CaseFailure {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepare(error)
+    }
+}
+
+impl From<Lost> for CaseFailure {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+impl From<MakeError> for CaseFailure {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Prepare(error) => Self::Prepare(error),
+            MakeError::Lost(lost) => Self::Lost(lost),
+        }
+    }
+}
+
+impl CaseFailure {
+    pub(crate) fn about(self, file: &str, case: &str, backend: Backend) -> Failure {
+        let lost = match self {
+            Self::Provision(error) => return error.into(),
+            Self::Target(error) => return error.into(),
+            Self::Prepare(PrepareError::Provision(error)) => return error.into(),
+            Self::Prepare(error) => Lost::new(error.to_string()),
+            Self::Lost(lost) => lost,
+        };
+        let report = miette::miette!("{file}, case {case} on {backend}: {lost}");
+        if lost.by_script { Failure::usage(report) } else { Failure::environment(report) }
+    }
+}
+
+impl Hosts {
+    /// Makes a backend ready.
+    pub(crate) async fn start(
+        &mut self,
+        backend: Backend,
+        postgres: &PostgresArgs,
+        context: &Context<'_>,
+    ) -> Result<BackendUsed, Failure> {
+        let name = backend.to_string();
+        match backend {
+            Backend::Postgres => {
+                let server = super::start(postgres, context).await?;
+                if !server.confines_foreign_code() {
+                    let role = server.role().name.clone();
+                    let stopped = server.stop().await;
+                    return Err(stopped.map_or_else(Failure::from, |()| TargetError::Powerful { role }.into()));
+                }
+                let (version, provisioned) = (server.version().to_owned(), server.way().to_string());
+                self.server = Some(server);
+                Ok(BackendUsed { name, version, provisioned })
+            }
+            Backend::Sqlite => {
+                self.files = Some(SqliteFiles::create(Journal::Wal).await?);
+                Ok(BackendUsed { name, version: sqlite_version().await?, provisioned: "built in".to_owned() })
+            }
+        }
+    }
+
+    /// Ends the server, with everything on it.
+    pub(crate) async fn stop(self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let stopped = match (self.server, self.postgres) {
+            (Some(server), _) => server.stop().await,
+            (None, Some(databases)) => databases.stop().await,
+            (None, None) => Ok(()),
+        };
+        super::told(stopped, context)
+    }
+
+    /// The server, if it was started.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match self.postgres.as_ref().map(Databases::host) {
+            Some(Host::Postgres(server)) => Some(server),
+            _ => self.server.as_ref(),
+        }
+    }
+
+    fn files(&self) -> Option<&SqliteFiles> {
+        match self.sqlite.as_ref().map(Databases::host) {
+            Some(Host::Sqlite(files)) => Some(files),
+            _ => self.files.as_ref(),
+        }
+    }
+
+    /// The actors of a setting of the engine, in a database of their own.
+    pub(crate) async fn engine(&mut self, setting: Setting) -> Result<EngineWorld, CaseFailure> {
+        let (databases, host) = match setting.strategy.backend() {
+            Backend::Postgres => {
+                (&mut self.postgres, self.server.take().map(|server| Host::Postgres(Box::new(server))))
+            }
+            Backend::Sqlite => (&mut self.sqlite, self.files.take().map(Host::Sqlite)),
+        };
+        if let Some(host) = host {
+            *databases = Some(Databases::new(host).await?);
+        }
+        let databases = databases.as_mut().expect("a case runs on a backend that was started");
+        Ok(EngineWorld::new(databases, setting).await?)
+    }
+
+    pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
+        self.made += 1;
+        let server = self.server().expect("a case runs on a backend that was started");
+        let database = server.create_database(&format!("explore_{}", self.made), None).await;
+        let database = database.map_err(CaseFailure::Provision)?;
+        let config = config(server, &database).map_err(CaseFailure::Target)?;
+        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {
+        self.made += 1;
+        let made = self.made;
+        let files = self.files().expect("a case runs on a backend that was started");
+        let create = async |what: &str| files.create_database(&format!("{what}_{made}"), None).await;
+        let (database, keep) = (create("explore").await, create("start").await);
+        let (database, keep) = database.and_then(|database| Ok((database, keep?))).map_err(CaseFailure::Provision)?;
+        let (options, keep) = (files.connect_options(&database), keep.path().display().to_string());
+        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+}

@@ -1,0 +1,178 @@
+//! What a script asks of every execution: its invariants, its serial orders, its steps' errors, and
+//! that nobody waits for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::judge::{Rules, run};
+use super::search::Execution;
+use super::world::{Lost, What, World};
+use crate::scenario::script::{ERRORS, SERIAL, STUCK, Script};
+
+/// Codes with which a database refuses for the sake of concurrency: what a program must be ready for.
+const CONCURRENCY: [&str; 6] = ["40001", "40P01", "55P03", "23505", "25P02", "57014"];
+
+/// The rules of a script.
+pub struct ScriptRules<'s> {
+    script: &'s Script,
+    /// The final states that serial orders of these actors give.
+    serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
+}
+
+/// The queries that are asked at the end of each execution.
+pub fn queries(script: &Script) -> Vec<String> {
+    script.invariants.iter().chain(&script.serial).map(|query| query.sql.clone()).collect()
+}
+
+impl<'s> ScriptRules<'s> {
+    /// Of this script.
+    pub fn new(script: &'s Script) -> Self {
+        Self { script, serial: BTreeMap::new() }
+    }
+
+    /// How the final state differs from that of every serial order: of those that did not roll back,
+    /// or of all.
+    async fn differs<W: World>(&mut self, world: &mut W, execution: &Execution) -> Result<Option<String>, Lost> {
+        if self.script.serial.is_empty() {
+            return Ok(None);
+        }
+        let state = self.state(execution)?;
+        let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
+        let failed = |actor: &usize| {
+            let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
+            events.any(|event| event.actor == *actor && matches!(event.what, What::Failed { .. }))
+        };
+        let survived: BTreeSet<usize> = all.iter().copied().filter(|actor| !failed(actor)).collect();
+        for actors in [&survived, &all] {
+            if !self.serial.contains_key(actors) {
+                let states = self.serial_states(world, actors).await?;
+                self.serial.insert(actors.clone(), states);
+            }
+            if self.serial[actors].contains(&state) {
+                return Ok(None);
+            }
+        }
+        let serial: Vec<&str> = self.serial[&survived].iter().map(String::as_str).collect();
+        Ok(Some(format!("the final state is {state}; serial orders give {}", serial.join(" or "))))
+    }
+
+    fn state(&self, execution: &Execution) -> Result<String, Lost> {
+        let answers = &execution.ended.answers[self.script.invariants.len()..];
+        let mut state = Vec::new();
+        for (query, answer) in self.script.serial.iter().zip(answers) {
+            match answer {
+                Ok(rows) => state.push(format!("{} = {}", query.name, shown(rows))),
+                Err(error) => return Err(Lost::by_script(format!("failed to ask {}: {error}", query.name))),
+            }
+        }
+        Ok(state.join(", "))
+    }
+
+    async fn serial_states<W: World>(&self, world: &mut W, actors: &BTreeSet<usize>) -> Result<BTreeSet<String>, Lost> {
+        let mut states = BTreeSet::new();
+        for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
+            let mut blocks = Vec::new();
+            for actor in order {
+                blocks.extend(std::iter::repeat_n(actor, self.script.actors[actor].steps.len()));
+            }
+            let execution = run(world, &blocks, &queries(self.script)).await?;
+            states.insert(self.state(&execution)?);
+        }
+        Ok(states)
+    }
+}
+
+impl<W: World> Rules<W> for ScriptRules<'_> {
+    fn queries(&self) -> Vec<String> {
+        queries(self.script)
+    }
+
+    async fn wrong(&mut self, world: &mut W, execution: &Execution) -> Result<Vec<(String, String)>, Lost> {
+        let mut wrong = Vec::new();
+        let script = self.script;
+        for event in execution.taken.iter().flat_map(|taken| &taken.events) {
+            let actor = &script.actors[event.actor];
+            let step = &actor.steps[event.step];
+            if let What::Failed { code, message } = &event.what
+                && !CONCURRENCY.contains(&code.as_str())
+                && !is_busy(code)
+                && !step.errors.contains(code)
+            {
+                let sentence = format!("step {} of {} failed: {message} ({code})", step.name, actor.name);
+                wrong.push((ERRORS.to_owned(), sentence));
+            }
+        }
+        if !execution.ended.stuck.is_empty() {
+            let names: Vec<&str> =
+                execution.ended.stuck.iter().map(|actor| script.actors[*actor].name.as_str()).collect();
+            wrong.push((
+                STUCK.to_owned(),
+                format!("{} would wait for ever: whoever has the lock has ended", names.join(", ")),
+            ));
+        }
+        for (query, answer) in script.invariants.iter().zip(&execution.ended.answers) {
+            match answer {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => {
+                    wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, shown(rows))))
+                }
+                Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
+            }
+        }
+        if let Some(sentence) = self.differs(world, execution).await? {
+            wrong.push((SERIAL.to_owned(), sentence));
+        }
+        Ok(wrong)
+    }
+
+    fn steps(&self) -> Vec<usize> {
+        self.script.actors.iter().map(|actor| actor.steps.len()).collect()
+    }
+}
+
+/// The most serial orders that are tried: those of six actors.
+const SERIAL_MAX: usize = 720;
+
+fn permutations(of: &[usize]) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    for one in of {
+        let insert = |order: Vec<usize>| {
+            (0..=order.len()).map(move |at| {
+                let mut longer = order.clone();
+                longer.insert(at, *one);
+                longer
+            })
+        };
+        all = all.into_iter().flat_map(insert).take(SERIAL_MAX).collect();
+    }
+    all
+}
+
+/// Whether a code is SQLite's for a lock that is taken: SQLITE_BUSY, SQLITE_LOCKED, and SQLITE_CONSTRAINT
+/// for a unique key.
+fn is_busy(code: &str) -> bool {
+    code.parse::<i32>().is_ok_and(|code| code < 10_000 && (matches!(code & 0xff, 5 | 6) || matches!(code, 1555 | 2067)))
+}
+
+fn shown(rows: &[String]) -> String {
+    const MAX: usize = 8;
+    let more = if rows.len() > MAX { format!(", … ({} rows)", rows.len()) } else { String::new() };
+    format!("[{}{more}]", rows.iter().take(MAX).map(|row| format!("({row})")).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutations_are_all_and_different() {
+        let all: BTreeSet<Vec<usize>> = permutations(&[0, 1, 2, 3]).into_iter().collect();
+        assert_eq!(all.len(), 24);
+        assert_eq!(permutations(&[]), [Vec::<usize>::new()]);
+    }
+
+    #[test]
+    fn busy_is_told_from_other_codes() {
+        assert!(is_busy("5") && is_busy("517") && is_busy("261") && is_busy("2067"));
+        assert!(!is_busy("1") && !is_busy("787") && !is_busy("42601"));
+    }
+}
