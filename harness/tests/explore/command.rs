@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Runs the program in a directory: its exit code, and all that it said.
-fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_driftlock")).args(arguments).current_dir(directory).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.code(), said)
