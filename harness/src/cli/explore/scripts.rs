@@ -1,6 +1,5 @@
 //! Explores scripts, and specifications as scripts.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use drift_engine::lock::Backend;
 
 use super::Args;
-use crate::cli::common::{Format, quoted, run_name, verdict_exit};
+use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
@@ -21,6 +20,7 @@ use crate::explore::world::Lost;
 use crate::isolation::{TargetError, config};
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
+use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
 use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Script, ScriptCase};
@@ -62,7 +62,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         return Ok(Exit::Met);
     }
     let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("explore")));
-    fs::create_dir_all(&directory)?;
+    let directory = RunDirectory::create(directory).map_err(unwritable)?;
     let mut report = ExploreReport {
         schema_version: SCHEMA_VERSION,
         command: "explore",
@@ -79,13 +79,15 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     hosts.stop(context).await?;
     ended?;
     report.conclude();
-    let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-    fs::write(directory.join("report.json"), &json)?;
+    directory.explored(&report).map_err(unwritable)?;
     match args.format {
         Format::Text => explored::write(&report, args.all, context.out)?,
-        Format::Json => writeln!(context.out, "{json}")?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+            writeln!(context.out, "{json}")?;
+        }
     }
-    writeln!(context.err, "written to {}", directory.display())?;
+    writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
 }
 
@@ -130,7 +132,7 @@ pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
 async fn run_cases(
     args: &Args,
     cases: &[(&Source, &ScriptCase)],
-    directory: &Path,
+    directory: &RunDirectory,
     hosts: &mut Hosts,
     report: &mut ExploreReport,
     context: &mut Context<'_>,
@@ -273,7 +275,7 @@ fn row(
     source: &Source,
     case: &ScriptCase,
     explored: &Explored,
-    directory: &Path,
+    directory: &RunDirectory,
     context: &mut Context<'_>,
 ) -> Result<ExploreRow, Failure> {
     let (script, actors) = (&source.script, source.script.actors.len());
@@ -287,10 +289,10 @@ fn row(
     );
     for found in &explored.found {
         let slug = format!("{}-{}-{}", script.name, case.name, found.check);
-        let path = directory.join(format!("schedule-{slug}.json"));
-        fs::write(&path, Schedule::new(&source.file, script, case, found).text())?;
+        let schedule = Schedule::new(&source.file, script, case, found).text();
+        let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
         if let Ok(text) = export(script, case, &found.execution) {
-            fs::write(directory.join(format!("schedule-{slug}.spec")), text)?;
+            directory.schedule(&slug, "spec", &text).map_err(unwritable)?;
         }
         if Some(found.check.as_str()) == case.violates.as_deref() || case.violates.is_none() {
             replay = format!("driftlock replay {}", quoted(&path.display().to_string()));
