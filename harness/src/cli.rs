@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod explore;
 pub mod init;
 pub mod mutate;
+mod pipe;
 pub mod provisioning;
 pub mod recompute;
 pub mod replay;
@@ -58,11 +59,13 @@ impl Cli {
     /// # Errors
     /// It could not do its work; see [`Failure`].
     pub async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
+        let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
+        let mut leavable = Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
         match self.command {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
-            Command::Explore(args) => explore::run(args, context).await,
-            Command::Replay(args) => replay::run(args, context).await,
+            Command::Explore(args) => explore::run(args, &mut leavable).await,
+            Command::Replay(args) => replay::run(args, &mut leavable).await,
             Command::Init(args) => init::run(&args, context),
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,

@@ -33,6 +33,7 @@ fn assert_says(name: &str, expected: &str) {
 #[test]
 fn the_readme_says_what_the_program_says() {
     assert_says("scenarios", &driftlock::scenario::table());
+    assert_says("scripts", &driftlock::scenario::shipped::script_table());
     assert_says("mutants", &driftlock::mutant::table());
     assert_says("loom", &driftlock::mutant::recorded::sound_table());
     let help = Command::new(env!("CARGO_BIN_EXE_driftlock")).arg("--help").output().expect("the program runs");

@@ -308,7 +308,8 @@ async fn start(
     }
 }
 
-fn unwritable(error: WriteError) -> Failure {
+/// An output cannot be written.
+pub(super) fn unwritable(error: WriteError) -> Failure {
     Failure::environment(miette::Report::from_err(error))
 }
 

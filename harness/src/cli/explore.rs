@@ -27,7 +27,8 @@ use crate::provision::{Profile, ProvisionError, RunName, Server};
 /// --as-isolationtester the listed permutations are run, and what isolationtester prints is printed.
 ///
 /// A violation is made smaller, run again, shown as a table, and written as a schedule that
-/// `driftlock replay` runs.
+/// `driftlock replay` runs (schedule-*.json). On PostgreSQL it is written as a specification too where
+/// it can be (schedule-*.spec): one permutation, for --as-isolationtester or isolationtester itself.
 ///
 /// PGISOLATIONTIMEOUT is, with --as-isolationtester, the number of seconds after which a step is
 /// cancelled (300).

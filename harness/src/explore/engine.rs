@@ -7,6 +7,7 @@ pub mod case;
 mod gate;
 mod perform;
 pub mod rules;
+mod set_up;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +15,16 @@ use std::time::Duration;
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::lock::{Backend, LockStrategy};
-use drift_engine::op::Op;
-use drift_engine::protocol::recompute;
 use drift_engine::session::{Connect, DbError, Kind, Session};
-use sqlx::SqliteConnection;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_postgres::{Client, Statement};
 
 use self::gate::{Gate, Left, Standing};
 use self::perform::Performed;
+use self::set_up::{Eyes, Parked, eyes, open, prepare};
 use super::footprint::{Footprint, Touch};
-use super::postgres::question::{QUESTION, Said, Sort, all_wait, ask, observe, with_flags};
-use super::postgres::{connect, said, state::keep_rows};
+use super::postgres::question::{Said, Sort, all_wait, ask, observe, with_flags};
+use super::postgres::said;
 use super::sqlite;
 use super::world::{Ended, Event, Lost, Note, Place, Taken, What, World};
 use crate::clock::Clock;
@@ -36,11 +33,10 @@ use crate::history::{ActorId, History, Role, Seen};
 use crate::lens::mutant::Rewrite;
 use crate::load::row::Row;
 use crate::oracle;
-use crate::scenario::{Before, Journal, SessionSettings};
+use crate::scenario::{Journal, SessionSettings};
 use crate::setting::Setting;
-use crate::setting::work::{claims, identity, task};
-use crate::sqlite_busy::Busy;
-use crate::verify::databases::{Copy, Databases, PrepareError};
+use crate::setting::work::{claims, identity};
+use crate::verify::databases::{Databases, PrepareError};
 
 /// How long an operation may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -51,12 +47,6 @@ const LEFT_MAX: Duration = Duration::from_secs(10);
 /// After how long a session that waits has certainly looked for a deadlock.
 const HAS_LOOKED: Duration = Duration::from_millis(3);
 
-/// What looks at the database from outside.
-enum Eyes {
-    Postgres { control: Box<Client>, question: Statement, restore: String },
-    Sqlite { control: Box<SqliteConnection>, restore: String },
-}
-
 struct Actor {
     id: ActorId,
     role: Role,
@@ -64,7 +54,7 @@ struct Actor {
     driver: Option<Driver>,
     running: Option<JoinHandle<(Driver, Performed)>>,
     /// What SQLite's busy handler tells.
-    busy: Option<(Arc<Busy>, watch::Receiver<u64>)>,
+    busy: Option<Parked>,
     pid: i32,
     place: Place,
     standing: Standing,
@@ -376,66 +366,6 @@ fn of_sqlite(kind: Kind) -> Footprint {
         _ => (Touch::Write, true),
     };
     Footprint { relations: [(1, touch)].into(), ends, snapshot: true, ..Footprint::default() }
-}
-
-async fn open(database: &Database) -> Result<(Driver, Option<(Arc<Busy>, watch::Receiver<u64>)>), DbError> {
-    match database {
-        Database::Postgres(postgres) => {
-            let session = postgres.connect_looking(Duration::from_millis(1)).await?;
-            Ok((Driver::Postgres(session), None))
-        }
-        Database::Sqlite(sqlite) => {
-            let (session, busy) = sqlite.connect_parked().await?;
-            let parkings = busy.parkings();
-            Ok((Driver::Sqlite(session, busy.clone()), Some((busy, parkings))))
-        }
-    }
-}
-
-/// Brings the runs into the state in which the setting finds them.
-async fn prepare(database: &Database, setting: &Setting, customers: &[i64]) -> Result<(), DbError> {
-    let mut session = database.connect().await?;
-    for customer in customers {
-        let task = task(CustomerId(*customer), setting.strategy.backend().default_strategy());
-        let (id, fresh) = (task.run.id_for(&task.identity), task.run.is_fresh());
-        match setting.before {
-            Before::Nothing => {}
-            Before::Failed => {
-                let reason = "an earlier task failed".into();
-                session.call(Op::FailRun { identity: task.identity, id, fresh, reason }).await?;
-            }
-            Before::Recomputed => {
-                recompute(&mut session, &task).await.map_err(|error| DbError {
-                    class: drift_engine::session::ErrorClass::Other,
-                    code: None,
-                    message: error.to_string(),
-                    during: Kind::Write,
-                })?;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn eyes(databases: &Databases, copy: &Copy, spare: Option<String>) -> Result<Eyes, MakeError> {
-    match (&copy.database, spare) {
-        (Database::Sqlite(database), Some(spare)) => {
-            let mut control = database.plain().await.map_err(Lost::from)?;
-            let restore = sqlite::keep_rows(&mut control, &spare).await?;
-            Ok(Eyes::Sqlite { control: Box::new(control), restore })
-        }
-        _ => {
-            let config = databases.config(copy).map_err(|error| Lost::new(error.to_string()))?;
-            let config = config.expect("a copy on PostgreSQL has an address");
-            let control = connect(&config, "control").await?;
-            let restore = keep_rows(&control).await?;
-            let restore = restore.ok_or_else(|| {
-                Lost::new("the role may not put rows back without their triggers: use a server of driftlock's own")
-            })?;
-            let question = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
-            Ok(Eyes::Postgres { control: Box::new(control), question, restore })
-        }
-    }
 }
 
 impl World for EngineWorld {

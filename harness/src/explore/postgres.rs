@@ -4,6 +4,7 @@
 //! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
+mod notices;
 pub(super) mod question;
 pub(super) mod state;
 
@@ -16,6 +17,7 @@ use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
+use self::notices::Notices;
 use self::question::{QUESTION, Sort, all_wait, ask, observe, with_flags};
 use self::state::{keep_rows, set_up};
 use super::footprint::Footprint;
@@ -69,6 +71,9 @@ struct Actor {
     note: Note,
     snapshot: bool,
     serializable: bool,
+    notices: Notices,
+    /// What the server said in the course of this transition.
+    told: Vec<String>,
 }
 
 impl Actor {
@@ -99,14 +104,17 @@ impl PgWorld {
     /// # Errors
     /// The set-up fails, or the server cannot be reached.
     pub async fn new(config: &Config, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
-        let control = connect(config, "control").await?;
+        let (control, _) = connect(config, "control").await?;
         let cautions = Cautions::of(&script);
         set_up(&control, &script).await?;
-        let restore = if cautions.rebuild { None } else { keep_rows(&control).await? };
+        let restore = match cautions.rebuild {
+            true => None,
+            false => Some(keep_rows(&control).await?).filter(|kept| kept.unchecked).map(|kept| kept.sql),
+        };
         let ask = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
         let mut actors = Vec::new();
         for actor in &script.actors {
-            let client = connect(config, &actor.name).await?;
+            let (client, notices) = connect(config, &actor.name).await?;
             look_for_deadlocks(&client).await;
             let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
             let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
@@ -124,6 +132,8 @@ impl PgWorld {
                 note: Note::default(),
                 snapshot: serializable || mentions("REPEATABLE"),
                 serializable,
+                notices,
+                told: Vec::new(),
             });
         }
         Ok(Self { script, case, cautions, control, ask, actors, restore, executions: 0, at_rest: true })
@@ -226,6 +236,7 @@ impl PgWorld {
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
         one.waits_for.clear();
+        one.told.extend(one.notices.take());
         let mut footprint = if pace == Pace::New { self.observed(actor, failed).await? } else { Footprint::default() };
         let one = &mut self.actors[actor];
         one.progress.capture(step, first);
@@ -234,6 +245,8 @@ impl PgWorld {
             // What a program does that gives up: its transaction is rolled back.
             let rolled_back = one.client.batch_execute("ROLLBACK").await;
             rolled_back.map_err(|error| said("roll back", &error))?;
+            // A warning that there was nothing to roll back is our own doing.
+            drop(one.notices.take());
             (one.progress.place, one.note) = (Place::Ended, Note::default());
             footprint = Footprint::everything();
         }
@@ -311,6 +324,10 @@ impl World for PgWorld {
 
     async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
         let pace = Pace::of(last);
+        for one in &mut self.actors {
+            drop(one.notices.take());
+            one.told.clear();
+        }
         if last.is_none_or(Taken::deadlocked) {
             // It might close a circle: those that wait for it are to have looked for one before.
             let waiting = self.actors.iter().filter(|one| one.waits_for.contains(&actor)).map(|one| one.since).max();
@@ -334,6 +351,10 @@ impl World for PgWorld {
                 last.footprint.clone()
             }
         };
+        for one in &mut self.actors {
+            one.told.extend(one.notices.take());
+            one.note.notices = std::mem::take(&mut one.told);
+        }
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
         Ok(Taken { actor, step, events, footprint, futile: false, notes })
     }
@@ -373,7 +394,7 @@ async fn look_for_deadlocks(client: &Client) {
     let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
 }
 
-pub(super) async fn connect(config: &Config, name: &str) -> Result<Client, Lost> {
+pub(super) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
     let mut config = config.clone();
     config.application_name(format!("driftlock/{name}"));
     let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
@@ -381,8 +402,9 @@ pub(super) async fn connect(config: &Config, name: &str) -> Result<Client, Lost>
         .map_err(|_| Lost::during("connect", "no answer"))?
         .map_err(|error| said("connect", &error))?;
     // It ends when the client is dropped.
-    tokio::spawn(connection);
-    Ok(client)
+    let notices = Notices::default();
+    tokio::spawn(notices.clone().listen(connection));
+    Ok((client, notices))
 }
 
 /// The rows of all results, and the first value of the first row.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use drift_engine::lock::Backend;
 
 use super::search::Execution;
-use super::world::{Event, What};
+use super::world::{Event, Progress, Taken, What};
 use crate::isolation::Spec;
 use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep, holes};
 
@@ -43,8 +43,8 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
 /// Why an order cannot be written as a specification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// isolationtester keeps no values.
-    #[error("step {step} of {actor} uses a captured value, which a specification cannot")]
+    /// isolationtester keeps no values, and what was captured cannot be told from what was returned.
+    #[error("step {step} of {actor} captures a value that cannot be told from the others of its rows")]
     Captures {
         /// Whose step.
         actor: String,
@@ -57,13 +57,16 @@ pub enum ExportError {
         /// What holds it.
         what: String,
     },
+    /// isolationtester would wait for ever too.
+    #[error("somebody waits for ever")]
+    Stuck,
     /// Specifications are PostgreSQL's.
     #[error("specifications are for PostgreSQL")]
     Backend,
 }
 
 /// Writes an execution's order as a specification with one permutation. The queries of the script are
-/// the last session's steps, so that the output shows the end.
+/// the last session's steps, so that the output shows the end; captured values are literals.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -71,48 +74,140 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     if case.backend != Backend::Postgres {
         return Err(ExportError::Backend);
     }
+    if !execution.ended.stuck.is_empty() {
+        return Err(ExportError::Stuck);
+    }
     let mut text = format!("# {}: {}\n# case {}\n\n", script.name, script.summary, case.name);
     // Writing to a String cannot fail.
     let _ = writeln!(text, "setup\n{{\n{}\n}}\n", braced("set-up", &script.setup)?);
     let _ = writeln!(text, "teardown\n{{\nDROP SCHEMA public CASCADE; CREATE SCHEMA public;\n}}");
-    let gives_up = |event: &Event| matches!(event.what, What::Failed { .. }) && !script.actors[event.actor].goes_on;
-    for (number, actor) in script.actors.iter().enumerate() {
-        if !execution.taken.iter().any(|taken| taken.actor == number) {
-            continue;
-        }
-        let _ = writeln!(text, "\nsession {}", quoted(&actor.name));
-        for step in &actor.steps {
-            if holes(&step.sql).iter().any(|hole| *hole != "begin") {
-                return Err(ExportError::Captures { actor: actor.name.clone(), step: step.name.clone() });
-            }
-            let sql = step.sql.replace("{begin}", &case.begin);
-            let name = quoted(&format!("{}_{}", actor.name, step.name));
-            let _ = writeln!(text, "step {name} {{ {}; }}", braced("step", sql.trim_end_matches(';'))?);
-        }
-        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
-        if events.any(|event| event.actor == number && gives_up(event)) {
-            let _ = writeln!(text, "step {} {{ ROLLBACK; }}", quoted(&format!("{}_gives_up", actor.name)));
-        }
+    for number in (0..script.actors.len()).filter(|number| steps_of(execution, *number).next().is_some()) {
+        write_session(&mut text, script, case, execution, number)?;
     }
     let asked: Vec<&NamedQuery> = script.invariants.iter().chain(&script.serial).collect();
     if !asked.is_empty() {
-        let _ = writeln!(text, "\nsession driftlock_end");
+        let _ = writeln!(text, "\nsession {}", quoted(END));
         for query in &asked {
             let sql = braced("query", query.sql.trim_end_matches(';'))?;
-            let _ = writeln!(text, "step {} {{ {sql}; }}", quoted(&format!("end_{}", query.name)));
+            let _ = writeln!(text, "step {} {{ {sql}; }}", quoted(&format!("{END} {}", query.name)));
         }
     }
     let mut order = Vec::new();
     for taken in &execution.taken {
-        let actor = &script.actors[taken.actor];
-        order.push(quoted(&format!("{}_{}", actor.name, actor.steps[taken.step].name)));
-        for event in taken.events.iter().filter(|event| gives_up(event)) {
-            order.push(quoted(&format!("{}_gives_up", script.actors[event.actor].name)));
-        }
+        let markers = markers(script, execution, taken);
+        order.push(step_name(&script.actors[taken.actor], taken.step) + &markers);
+        let given_up = taken.events.iter().filter(|event| gives_up(script, event));
+        order.extend(given_up.map(|event| gives_up_name(&script.actors[event.actor])));
     }
-    order.extend(asked.iter().map(|query| quoted(&format!("end_{}", query.name))));
+    order.extend(asked.iter().map(|query| quoted(&format!("{END} {}", query.name))));
     let _ = writeln!(text, "\npermutation {}", order.join(" "));
     Ok(text)
+}
+
+/// What the session that asks at the end is called. No actor of a script can be: it has a space.
+const END: &str = "the end";
+
+/// Writes the steps that an actor took.
+fn write_session(
+    text: &mut String,
+    script: &Script,
+    case: &ScriptCase,
+    execution: &Execution,
+    number: usize,
+) -> Result<(), ExportError> {
+    let actor = &script.actors[number];
+    let events = || execution.taken.iter().flat_map(|taken| &taken.events).filter(|event| event.actor == number);
+    let _ = writeln!(text, "\nsession {}", quoted(&actor.name));
+    if execution.taken.iter().any(Taken::deadlocked) {
+        // The same victim: whoever closes the circle finds it before the others look.
+        let victim = events().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"));
+        let patience = if victim { "10ms" } else { "100s" };
+        let _ = writeln!(text, "setup {{ SET deadlock_timeout = '{patience}'; }}");
+    }
+    let mut progress = Progress::default();
+    for (at, done) in steps_of(execution, number) {
+        let step = &actor.steps[at];
+        let sql = progress.sql(case, step);
+        let sql = braced("step", sql.trim_end_matches(';'))?;
+        let _ = writeln!(text, "step {} {{ {sql}; }}", step_name(actor, at));
+        let uses = |later: &ScriptStep| holes(&later.sql).into_iter().any(|hole| Some(hole) == step.capture.as_deref());
+        if let Some(rows) = done
+            && actor.steps[at + 1..].iter().any(uses)
+        {
+            let captures = || ExportError::Captures { actor: actor.name.clone(), step: step.name.clone() };
+            progress.capture(step, first_value(rows).ok_or_else(captures)?);
+        }
+    }
+    if events().any(|event| gives_up(script, event)) {
+        let _ = writeln!(text, "step {} {{ ROLLBACK; }}", gives_up_name(actor));
+    }
+    let open = execution.taken.last().and_then(|last| last.notes.get(number)).is_some_and(|note| note.in_transaction);
+    if open {
+        // Its locks would hold up the end.
+        let _ = writeln!(text, "teardown {{ ROLLBACK; }}");
+    }
+    Ok(())
+}
+
+/// The steps that an actor took, with the rows of those that ended well.
+fn steps_of(execution: &Execution, actor: usize) -> impl Iterator<Item = (usize, Option<&[String]>)> {
+    execution.taken.iter().filter(move |taken| taken.actor == actor).map(move |taken| {
+        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
+        let rows = events.find_map(|event| match &event.what {
+            What::Done(rows) if (event.actor, event.step) == (actor, taken.step) => Some(&rows[..]),
+            _ => None,
+        });
+        (taken.step, rows)
+    })
+}
+
+/// What says when isolationtester may report a step, where the server alone would leave it open: a
+/// deadlock's victim shows that it waited, and those that one step sets free are reported in order.
+fn markers(script: &Script, execution: &Execution, of: &Taken) -> String {
+    if of.deadlocked() && !of.waits() {
+        return "(*)".to_owned();
+    }
+    let ends = |event: &&Event| !matches!(event.what, What::Waits { .. });
+    let is_of = |event: &&Event| (event.actor, event.step) == (of.actor, of.step);
+    let ended = execution.taken.iter().find(|taken| taken.events.iter().filter(ends).any(|event| is_of(&event)));
+    let Some(ended) = ended.filter(|ended| (ended.actor, ended.step) != (of.actor, of.step)) else {
+        return String::new();
+    };
+    let sent =
+        |event: &Event| execution.taken.iter().position(|taken| (taken.actor, taken.step) == (event.actor, event.step));
+    let mut before: Vec<&Event> = ended.events.iter().filter(ends).collect();
+    // What set them free comes first, then whoever was sent first.
+    before.sort_by_key(|event| (event.actor != ended.actor, sent(event)));
+    let own = before.iter().position(is_of).unwrap_or_default();
+    match before[..own].last() {
+        Some(event) if event.actor != ended.actor || ended.deadlocked() => {
+            format!("({})", step_name(&script.actors[event.actor], event.step))
+        }
+        _ => String::new(),
+    }
+}
+
+/// The first value of the first row, where the rows as they are kept leave no doubt of it: their order
+/// is lost, what separates values may be part of one, and NULL may be a text.
+fn first_value(rows: &[String]) -> Option<Option<String>> {
+    match rows {
+        [] => Some(None),
+        [value] if value != "NULL" && !value.contains(", ") => Some(Some(value.clone())),
+        _ => None,
+    }
+}
+
+/// Whether an actor rolled back after this.
+fn gives_up(script: &Script, event: &Event) -> bool {
+    matches!(event.what, What::Failed { .. }) && !script.actors[event.actor].goes_on
+}
+
+fn step_name(actor: &ScriptActor, step: usize) -> String {
+    quoted(&format!("{}.{}", actor.name, actor.steps[step].name))
+}
+
+fn gives_up_name(actor: &ScriptActor) -> String {
+    quoted(&format!("{} gives up", actor.name))
 }
 
 fn braced<'s>(what: &str, sql: &'s str) -> Result<&'s str, ExportError> {
@@ -120,5 +215,5 @@ fn braced<'s>(what: &str, sql: &'s str) -> Result<&'s str, ExportError> {
 }
 
 fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

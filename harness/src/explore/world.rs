@@ -63,6 +63,8 @@ pub struct Note {
     pub aborted: bool,
     /// What it has touched so far.
     pub touched: Footprint,
+    /// What the server said beside its answers, in the course of this transition.
+    pub notices: Vec<String>,
 }
 
 impl Taken {

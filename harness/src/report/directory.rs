@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::explored::ExploreReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
@@ -110,6 +111,25 @@ impl RunDirectory {
         Ok(())
     }
 
+    /// Writes the report of `explore` in every form.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn explored(&self, report: &ExploreReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write_explored(report, to))
+    }
+
+    /// Writes a file of a case: an order of its steps, as this text.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn schedule(&self, slug: &str, extension: &str, text: &str) -> Result<PathBuf, WriteError> {
+        let name = format!("schedule-{slug}.{extension}");
+        self.write(&name, |to| to.write_all(text.as_bytes()))?;
+        Ok(self.path.join(name))
+    }
+
     /// Reads a report that was written before.
     ///
     /// # Errors
@@ -151,6 +171,8 @@ fn is_output(file: &Path) -> bool {
         || name == "junit.xml"
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
+        || of_a_case("schedule-", ".json")
+        || of_a_case("schedule-", ".spec")
 }
 
 fn slug(row: &ResultRow) -> String {

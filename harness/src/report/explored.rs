@@ -185,6 +185,9 @@ pub fn counterexample(
             let step = &script.actors[event.actor].steps[event.step];
             let sql = if event.actor == taken.actor { shortened(&step.sql, case) } else { "…".to_owned() };
             cells[column] = format!("{sql} → {came}");
+            for notice in taken.notes.get(event.actor).into_iter().flat_map(|note| &note.notices) {
+                cells[column].push_str(&format!("\n{}", cut(notice)));
+            }
         }
         table.add_row(std::iter::once((number + 1).to_string()).chain(cells));
     }
@@ -200,7 +203,12 @@ pub fn counterexample(
 
 fn shortened(sql: &str, case: &ScriptCase) -> String {
     let sql = sql.replace("{begin}", &case.begin);
-    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    cut(&sql)
+}
+
+/// A text as one short line.
+fn cut(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SQL_MAX) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,

@@ -3,10 +3,12 @@
 //! A [`Script`] comes from a TOML file and holds its invariants; like a scenario's, its mistakes are
 //! reported all at once, each with its place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use drift_engine::lock::Backend;
+use toml::Spanned;
 use toml::de::DeValue;
 
 use super::file::{LoadError, content, document, parse_with};
@@ -115,48 +117,78 @@ impl Script {
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
     let (script, problems) = document(text, draft)?;
     match script {
-        Some(script) if problems.is_empty() => {
-            let wrong = contradictions(&script);
+        Some((script, places)) if problems.is_empty() => {
+            let wrong = contradictions(&script, &places);
             if wrong.is_empty() { Ok(script) } else { Err(wrong) }
         }
         _ => Err(problems),
     }
 }
 
-fn plain<T>(read: Read<T>) -> Option<T> {
-    read.map(toml::Spanned::into_inner)
+/// Where the parts of a script are in its file.
+struct Places {
+    actors: Vec<ActorPlaces>,
+    /// The names of the queries, invariants first.
+    queries: Vec<Range<usize>>,
+    cases: Vec<CasePlaces>,
 }
 
-fn draft(section: &mut Section<'_>) -> Option<Script> {
+struct ActorPlaces {
+    name: Range<usize>,
+    steps: Vec<Range<usize>>,
+}
+
+struct CasePlaces {
+    name: Range<usize>,
+    violates: Range<usize>,
+}
+
+fn plain<T>(read: Read<T>) -> Option<T> {
+    read.map(Spanned::into_inner)
+}
+
+/// The parts and their places, if all could be read.
+fn all<T, P>(list: Vec<Spanned<Option<(T, P)>>>) -> Option<(Vec<T>, Vec<P>)> {
+    list.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let name = plain(section.required("name", super::draft::name));
     let summary = plain(section.required("summary", value::text));
     let setup = plain(section.required("setup", sql));
     let actors = section.sections("actor", |actor| {
-        let name = plain(actor.required("name", word));
+        let name = actor.required("name", word);
         let steps = plain(actor.required_list("steps", step));
         let goes_on = plain(actor.or("goes-on", false, value::boolean));
-        let steps = steps.map(|steps| steps.into_iter().map(toml::Spanned::into_inner).collect());
-        Some(ScriptActor { name: name?, steps: numbered(steps?), goes_on: goes_on? })
+        let (name, steps) = (name?, steps?);
+        let places = ActorPlaces { name: name.span(), steps: steps.iter().map(Spanned::span).collect() };
+        let steps = numbered(steps.into_iter().map(Spanned::into_inner).collect());
+        Some((ScriptActor { name: name.into_inner(), steps, goes_on: goes_on? }, places))
     });
     let query = |query: &mut Section<'_>| {
-        let (name, sql) = (plain(query.required("name", word)), plain(query.required("sql", sql)));
-        Some(NamedQuery { name: name?, sql: sql? })
+        let (name, sql) = (query.required("name", word), plain(query.required("sql", sql)));
+        let name = name?;
+        let at = name.span();
+        Some((NamedQuery { name: name.into_inner(), sql: sql? }, at))
     };
     let (invariants, serial) = (section.sections("invariant", query), section.sections("serial", query));
     let cases = section.sections("case", |case| {
         let backends = [("postgres", Backend::Postgres), ("sqlite", Backend::Sqlite)];
-        let backend = plain(case.required("backend", value::word(backends)));
+        let backend = case.required("backend", value::word(backends));
         let begin = plain(case.or("begin", "BEGIN".to_owned(), sql));
         let name = case.optional("name", word);
         let violates = case.optional("violates", value::text);
         let (backend, begin) = (backend?, begin?);
+        let place = |given: Option<Range<usize>>| given.unwrap_or_else(|| backend.span());
+        let places = CasePlaces {
+            name: place(name.given().map(Spanned::span)),
+            violates: place(violates.given().map(Spanned::span)),
+        };
+        let backend = *backend.get_ref();
         let name = name.known(backend.as_str().to_owned())?;
-        Some(ScriptCase { name, backend, begin, violates: violates.map_known(Some, None)? })
+        Some((ScriptCase { name, backend, begin, violates: violates.map_known(Some, None)? }, places))
     });
-    fn all<T>(list: Vec<toml::Spanned<Option<T>>>) -> Option<Vec<T>> {
-        list.into_iter().map(toml::Spanned::into_inner).collect()
-    }
-    let mut cases = all(cases)?;
+    let (mut cases, case_places) = all(cases)?;
     if cases.is_empty() {
         cases = Backend::ALL
             .map(|backend| ScriptCase {
@@ -167,8 +199,11 @@ fn draft(section: &mut Section<'_>) -> Option<Script> {
             })
             .into();
     }
-    let (actors, invariants, serial) = (all(actors)?, all(invariants)?, all(serial)?);
-    Some(Script { name: name?, summary: summary?, setup: setup?, actors, invariants, serial, cases })
+    let ((actors, actor_places), (invariants, mut queries), (serial, more)) =
+        (all(actors)?, all(invariants)?, all(serial)?);
+    queries.extend(more);
+    let script = Script { name: name?, summary: summary?, setup: setup?, actors, invariants, serial, cases };
+    Some((script, Places { actors: actor_places, queries, cases: case_places }))
 }
 
 /// Gives the steps that have no name their number.
@@ -181,51 +216,80 @@ fn numbered(steps: Vec<ScriptStep>) -> Vec<ScriptStep> {
 }
 
 /// What no single value of the file is to blame for.
-fn contradictions(script: &Script) -> Vec<Problem> {
+fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
     let mut wrong = Vec::new();
-    let mut refuse = |message: String| wrong.push(Problem::new(0..0, message));
     if !(1..=ACTORS_MAX).contains(&script.actors.len()) {
-        refuse(format!("a script has 1 to {ACTORS_MAX} actors, each beginning with `[[actor]]`"));
+        let at = places.actors.get(ACTORS_MAX).map_or(0..0, |place| place.name.clone());
+        let message = format!("a script has 1 to {ACTORS_MAX} actors, each beginning with `[[actor]]`");
+        wrong.push(Problem::new(at, message));
     }
-    let unique = |names: Vec<&str>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
-    if !unique(script.actors.iter().map(|actor| actor.name.as_str()).collect()) {
-        refuse("two actors have the same name".into());
-    }
-    if !unique(script.cases.iter().map(|case| case.name.as_str()).collect()) {
-        refuse("two cases have the same name".into());
-    }
-    let queries = script.invariants.iter().chain(&script.serial);
-    if !unique(queries.map(|query| query.name.as_str()).collect()) {
-        refuse("two invariants have the same name".into());
-    }
-    if script.invariants.is_empty() && script.serial.is_empty() {
-        refuse("nothing is asked of the end: there is neither an `[[invariant]]` nor a `[[serial]]`".into());
-    }
-    for actor in &script.actors {
-        if !(1..=STEPS_MAX).contains(&actor.steps.len()) {
-            refuse(format!("actor {} must have 1 to {STEPS_MAX} steps", actor.name));
-        }
-        if !unique(actor.steps.iter().map(|step| step.name.as_str()).collect()) {
-            refuse(format!("two steps of actor {} have the same name", actor.name));
-        }
-        let mut known = BTreeSet::from(["begin"]);
-        for step in &actor.steps {
-            for name in holes(&step.sql).into_iter().filter(|name| !known.contains(name)) {
-                refuse(format!(
-                    "step {} of actor {} uses {{{name}}}, which no earlier step captures",
-                    step.name, actor.name
-                ));
-            }
-            known.extend(step.capture.as_deref());
+    let names = script.actors.iter().map(|actor| actor.name.as_str());
+    wrong.extend(doubled("actors", names.zip(places.actors.iter().map(|place| &place.name))));
+    let names = script.cases.iter().map(|case| case.name.as_str());
+    wrong.extend(doubled("cases", names.zip(places.cases.iter().map(|place| &place.name))));
+    let queries = || script.invariants.iter().chain(&script.serial);
+    let names = queries().map(|query| query.name.as_str());
+    wrong.extend(doubled("invariants", names.zip(&places.queries)));
+    let own = [SERIAL, ERRORS, STUCK];
+    for (query, at) in queries().zip(&places.queries).take(script.invariants.len()) {
+        if own.contains(&query.name.as_str()) {
+            wrong.push(Problem::new(
+                at.clone(),
+                format!("an invariant is not named `{}`: that has a meaning", query.name),
+            ));
         }
     }
-    let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain([SERIAL, ERRORS, STUCK]);
-    for case in &script.cases {
-        if let Some(violated) = &case.violates
-            && !checks().any(|check| check == violated)
-        {
+    if queries().next().is_none() {
+        let message = "nothing is asked of the end: there is neither an `[[invariant]]` nor a `[[serial]]`";
+        wrong.push(Problem::new(0..0, message));
+    }
+    for (actor, place) in script.actors.iter().zip(&places.actors) {
+        wrong.extend(contradictions_of(actor, place));
+    }
+    let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain(own);
+    for (case, place) in script.cases.iter().zip(&places.cases) {
+        let Some(violated) = &case.violates else { continue };
+        if !checks().any(|check| check == violated) {
             let known: Vec<&str> = checks().collect();
-            refuse(format!("case {} violates `{violated}`, which is not one of {}", case.name, known.join(", ")));
+            let message = format!("case {} violates `{violated}`, which is not one of {}", case.name, known.join(", "));
+            wrong.push(Problem::new(place.violates.clone(), message));
+        } else if violated == SERIAL && script.serial.is_empty() {
+            let message = format!("case {} violates `{violated}`, and there is no `[[serial]]`", case.name);
+            wrong.push(Problem::new(place.violates.clone(), message));
+        }
+    }
+    wrong
+}
+
+fn contradictions_of(actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {
+    let mut wrong = Vec::new();
+    if !(1..=STEPS_MAX).contains(&actor.steps.len()) {
+        let at = place.steps.get(STEPS_MAX).unwrap_or(&place.name);
+        let (name, number) = (&actor.name, actor.steps.len());
+        let message = format!("actor {name} must have 1 to {STEPS_MAX} steps; it has {number}");
+        wrong.push(Problem::new(at.clone(), message));
+    }
+    let names = actor.steps.iter().map(|step| step.name.as_str());
+    wrong.extend(doubled(&format!("steps of actor {}", actor.name), names.zip(&place.steps)));
+    let mut known = BTreeSet::from(["begin"]);
+    for (step, at) in actor.steps.iter().zip(&place.steps) {
+        for name in holes(&step.sql).into_iter().filter(|name| !known.contains(name)) {
+            let message =
+                format!("step {} of actor {} uses {{{name}}}, which no earlier step captures", step.name, actor.name);
+            wrong.push(Problem::new(at.clone(), message));
+        }
+        known.extend(step.capture.as_deref());
+    }
+    wrong
+}
+
+/// Every name that has been there before.
+fn doubled<'a>(what: &str, names: impl Iterator<Item = (&'a str, &'a Range<usize>)>) -> Vec<Problem> {
+    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
+    for (name, at) in names {
+        if let Some(first) = seen.insert(name, at) {
+            let problem = Problem::new(at.clone(), format!("two {what} have the same name, {name}"));
+            wrong.push(problem.label("the second").also(first.clone(), "the first"));
         }
     }
     wrong
@@ -271,13 +335,10 @@ fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
     for (key, value) in table {
         let (key, value) = (&**key.get_ref(), value.get_ref());
         match key {
-            "sql" => step.sql = sql(value)?,
-            "name" => step.name = word(value)?,
-            "capture" => step.capture = Some(capture(value)?),
-            "errors" => {
-                let codes = value.as_array().ok_or_else(|| mistyped("a list of codes", value))?;
-                step.errors = codes.iter().map(|code| word(code.get_ref())).collect::<Result<_, _>>()?;
-            }
+            "sql" => step.sql = sql(value).map_err(|wrong| wrong.inside(key))?,
+            "name" => step.name = word(value).map_err(|wrong| wrong.inside(key))?,
+            "capture" => step.capture = Some(capture(value).map_err(|wrong| wrong.inside(key))?),
+            "errors" => step.errors = codes(value).map_err(|wrong| wrong.inside(key))?,
             other => {
                 return Err(Wrong::new(format!("has an unknown key `{}`", value::shown(other)))
                     .help("Known keys: sql, name, capture, errors."));
@@ -285,6 +346,11 @@ fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
         }
     }
     if step.sql.is_empty() { Err(Wrong::new("has a step without `sql`")) } else { Ok(step) }
+}
+
+fn codes(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+    let codes = value.as_array().ok_or_else(|| mistyped("a list of codes", value))?;
+    codes.iter().map(|code| word(code.get_ref())).collect()
 }
 
 fn capture(value: &DeValue<'_>) -> Result<String, Wrong> {
@@ -295,3 +361,6 @@ fn capture(value: &DeValue<'_>) -> Result<String, Wrong> {
         _ => Err(Wrong::new("must capture under lower-case letters, digits and _, and not under `begin`")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::path::Path;
 use drift_engine::lock::{Backend, LockStrategy};
 
 use super::problem::Problems;
-use super::script::Script;
+use super::script::{Script, ScriptCase};
 use super::{Expected, Scenario};
 
 /// A scenario file of the program's own.
@@ -98,6 +98,48 @@ pub fn table() -> String {
     table
 }
 
+/// The scripts as a Markdown table: what is expected of each at the isolation levels of PostgreSQL and on SQLite.
+pub fn script_table() -> String {
+    let mut table = "| script | what it shows | READ COMMITTED | REPEATABLE READ | SERIALIZABLE | SQLite |\n\
+                     | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for shipped in SCRIPTS {
+        let script = shipped.script();
+        let on = |backend: Backend| script.cases.iter().filter(move |case| case.backend == backend);
+        let [committed, repeatable, serializable] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+            .map(|level| expectations(on(Backend::Postgres).filter(|case| is_at(case, level))));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "| [`{}`]({}) | {} | {committed} | {repeatable} | {serializable} | {} |",
+            script.name,
+            shipped.path,
+            script.summary,
+            expectations(on(Backend::Sqlite))
+        );
+    }
+    table
+}
+
+/// Whether a case's transactions, which its beginning or its name tells of, have this isolation level.
+fn is_at(case: &ScriptCase, level: &str) -> bool {
+    case.begin.to_ascii_uppercase().contains(level) || case.name.to_ascii_uppercase().replace('-', " ") == level
+}
+
+/// What is expected of these cases: once, where it is the same of all.
+fn expectations<'c>(cases: impl Iterator<Item = &'c ScriptCase>) -> String {
+    let cases: Vec<(&str, String)> = cases
+        .map(|case| {
+            (case.begin.as_str(), case.violates.as_ref().map_or("pass".into(), |of| format!("violates `{of}`")))
+        })
+        .collect();
+    match &cases[..] {
+        [] => "–".to_owned(),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, other)| other == first) => first.clone(),
+        all => all.iter().map(|(begin, of)| format!("`{begin}`: {of}")).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The strategies of one backend, each with the check that it is expected to violate.
 fn cell(scenario: &Scenario, backend: Backend) -> String {
     let case = |strategy: LockStrategy| match scenario.expectation(backend, strategy) {
@@ -176,6 +218,20 @@ mod tests {
         full.tasks.run = terse.tasks.run.clone();
         (full.summary, full.checks) = (terse.summary.clone(), terse.checks.clone());
         assert_eq!(full, terse);
+    }
+
+    #[test]
+    fn the_table_of_scripts_has_every_case_at_its_level() {
+        let table = script_table();
+        assert_eq!(table.lines().count(), 2 + SCRIPTS.len());
+        assert!(table.lines().all(|line| line.matches('|').count() == 7), "{table}");
+        let update = table.lines().find(|line| line.contains("lost-update.toml")).unwrap();
+        assert!(update.ends_with("| violates `serial` | pass | pass | pass |"), "{update}");
+        // Each case of PostgreSQL is in one column.
+        for case in SCRIPTS.iter().flat_map(|shipped| shipped.script().cases) {
+            let at = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"].iter().filter(|level| is_at(&case, level));
+            assert_eq!(at.count(), usize::from(case.backend == Backend::Postgres), "{case:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Wrong {
         self.message = format!("`{name}` {}", self.message);
         self
     }
+
+    /// Of a key of a value that is itself below a name.
+    pub(super) fn inside(mut self, key: &str) -> Self {
+        self.message = format!("has `{key}`, which {}", self.message);
+        self
+    }
 }
 
 /// A whole number within bounds.

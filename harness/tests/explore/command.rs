@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Runs the program in a directory: its exit code, and all that it said.
-fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_driftlock")).args(arguments).current_dir(directory).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.code(), said)
@@ -145,4 +145,65 @@ fn a_specification_is_explored_without_its_permutations_and_a_lock_for_ever_is_f
     let (code, said) = driftlock(path, &["explore", "stuck.spec", "--postgres", "local"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("stuck: a would wait for ever"), "{said}");
+}
+
+#[test]
+fn a_reader_that_leaves_changes_no_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let ends = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
+        command.args(arguments).current_dir(directory.path()).stderr(writer.try_clone().unwrap()).stdout(writer);
+        command.status().unwrap().code()
+    };
+    let explore = ["explore", "--backend", "sqlite", "--all", "--output", "out", "--filter"];
+    assert_eq!(ends(&[&explore[..], &["lost-update"]].concat()), Some(0));
+    let junit = fs::read_to_string(directory.path().join("out/junit.xml")).unwrap();
+    assert!(junit.contains("lost-update/sqlite-deferred [sqlite exhaustive]"), "{junit}");
+    assert!(!junit.contains("<failure") && !junit.contains("<error"), "{junit}");
+}
+
+#[test]
+fn what_the_server_says_beside_its_answers_is_shown_and_failures_are_failures_for_junit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let script = r#"
+name = "noisy"
+summary = "A trigger says what it does."
+setup = """
+CREATE TABLE t (v integer);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+'BEGIN RAISE NOTICE $$there were %$$, (SELECT count(*) FROM t); RETURN new; END';
+CREATE TRIGGER tells BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+[[actor]]
+name = "first"
+steps = ["INSERT INTO t VALUES (1)"]
+[[actor]]
+name = "second"
+steps = ["INSERT INTO t VALUES (1)"]
+[[invariant]]
+name = "once"
+sql = "SELECT v FROM t GROUP BY v HAVING count(*) > 1"
+[[case]]
+backend = "postgres"
+"#;
+    fs::write(path.join("noisy.toml"), script).unwrap();
+    let (code, said) = driftlock(path, &["explore", "noisy.toml", "--postgres", "local", "--output", "out"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("NOTICE: there were 0") && said.contains("NOTICE: there were 1"), "{said}");
+    let junit = fs::read_to_string(path.join("out/junit.xml")).unwrap();
+    assert!(junit.contains("<failure message=\"once: at the end once returns [(1)]"), "{junit}");
+    // What an earlier run left is gone.
+    let sound = script.replace("[[case]]", "[[case]]\nviolates = \"once\"");
+    fs::write(
+        path.join("noisy.toml"),
+        sound.replace("name = \"once\"", "name = \"ones\"").replace("\"once\"", "\"ones\""),
+    )
+    .unwrap();
+    let (code, said) = driftlock(path, &["explore", "noisy.toml", "--postgres", "local", "--output", "out"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!path.join("out/schedule-noisy-postgres-once.json").exists());
+    assert!(path.join("out/schedule-noisy-postgres-ones.json").exists());
 }

@@ -5,6 +5,7 @@
 
 mod command;
 mod engine;
+mod export;
 mod generated;
 mod reduction;
 mod world;

@@ -1,6 +1,5 @@
 //! Explores scripts, specifications as scripts, and the engine.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use drift_engine::lock::Backend;
 
 use super::Args;
 use super::hosts::{CaseFailure, Hosts};
-use crate::cli::common::{Format, quoted, run_name, verdict_exit};
+use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
@@ -20,6 +19,7 @@ use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::Strategy;
 use crate::explore::specification::{export, script_of};
+use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
 use crate::report::{SCHEMA_VERSION, Word};
 use crate::scenario::script::{Script, ScriptCase};
@@ -118,7 +118,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         return Ok(Exit::Met);
     }
     let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("explore")));
-    fs::create_dir_all(&directory)?;
+    let directory = RunDirectory::create(directory).map_err(unwritable)?;
     let mut report = ExploreReport {
         schema_version: SCHEMA_VERSION,
         command: "explore",
@@ -135,13 +135,15 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     hosts.stop(context).await?;
     ended?;
     report.conclude();
-    let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-    fs::write(directory.join("report.json"), &json)?;
+    directory.explored(&report).map_err(unwritable)?;
     match args.format {
         Format::Text => explored::write(&report, args.all, context.out)?,
-        Format::Json => writeln!(context.out, "{json}")?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+            writeln!(context.out, "{json}")?;
+        }
     }
-    writeln!(context.err, "written to {}", directory.display())?;
+    writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
 }
 
@@ -182,7 +184,7 @@ pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
 async fn run_cases(
     args: &Args,
     cases: &[Subject<'_>],
-    directory: &Path,
+    directory: &RunDirectory,
     hosts: &mut Hosts,
     report: &mut ExploreReport,
     context: &mut Context<'_>,
@@ -271,7 +273,7 @@ fn row(
     args: &Args,
     subject: &Subject<'_>,
     outcome: Outcome,
-    directory: &Path,
+    directory: &RunDirectory,
     context: &mut Context<'_>,
 ) -> Result<ExploreRow, Failure> {
     let Outcome { explored, more, violations } = outcome;
@@ -285,10 +287,10 @@ fn row(
     let mut replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
     for Violation { script, case, found, until, spec } in &violations {
         let slug = format!("{}-{}", name.replace('/', "-"), found.check);
-        let path = directory.join(format!("schedule-{slug}.json"));
-        fs::write(&path, Schedule::new(subject.file(), script, case, found).text())?;
+        let schedule = Schedule::new(subject.file(), script, case, found).text();
+        let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
         if let Some(text) = spec {
-            fs::write(directory.join(format!("schedule-{slug}.spec")), text)?;
+            directory.schedule(&slug, "spec", text).map_err(unwritable)?;
         }
         if violates.as_ref().is_none_or(|check| *check == found.check) {
             replay = format!("driftlock replay {}", quoted(&path.display().to_string()));

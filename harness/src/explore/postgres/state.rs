@@ -13,9 +13,16 @@ pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost
     set_up.map_err(|error| Lost::by_script(said("set up", &error).why))
 }
 
-/// Copies every table's rows, and returns what puts them back: `None` where the role may not do
-/// without triggers for a moment.
-pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Option<String>, Lost> {
+/// What puts the rows of the beginning back.
+pub(in crate::explore) struct Kept {
+    /// Deletes from every table, the youngest first, and fills them, the oldest first.
+    pub sql: String,
+    /// Whether no trigger and no foreign key is in its way, for the role may do without them.
+    pub unchecked: bool,
+}
+
+/// Copies every table's rows.
+pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Kept, Lost> {
     let keeping = |error| said("copy the rows of the set-up", &error);
     let tables = control
         .query(
@@ -35,15 +42,15 @@ pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Option<Str
         .await
         .map_err(keeping)?;
     control.batch_execute("CREATE SCHEMA driftlock_start").await.map_err(keeping)?;
-    let mut restore = String::new();
+    let (mut deletes, mut fills) = (Vec::new(), String::new());
     for (number, table) in tables.iter().enumerate() {
         let (name, columns): (&str, Option<&str>) = (table.get(0), table.get(1));
         let Some(columns) = columns else { continue };
         let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT {columns} FROM ONLY {name}");
         control.batch_execute(&copy).await.map_err(keeping)?;
-        restore.push_str(&format!(
-            "DELETE FROM ONLY {name}; \
-             INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM driftlock_start.t{number}; "
+        deletes.push(format!("DELETE FROM ONLY {name}; "));
+        fills.push_str(&format!(
+            "INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM driftlock_start.t{number}; "
         ));
     }
     for sequence in &sequences {
@@ -51,8 +58,9 @@ pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Option<Str
         let row =
             control.query_one(&format!("SELECT last_value, is_called FROM {name}"), &[]).await.map_err(keeping)?;
         let (value, called): (i64, bool) = (row.get(0), row.get(1));
-        restore.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
+        fills.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
     }
     let allowed = control.batch_execute("SET session_replication_role = replica").await;
-    Ok(allowed.is_ok().then_some(restore))
+    deletes.reverse();
+    Ok(Kept { sql: deletes.concat() + &fills, unchecked: allowed.is_ok() })
 }
