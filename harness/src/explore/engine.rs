@@ -9,6 +9,7 @@ mod perform;
 pub mod rules;
 mod set_up;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ struct Actor {
     standing: Standing,
     step: usize,
     since: Instant,
+    /// While it waits: somebody else may wait for it.
+    holds: bool,
     waits_for: Vec<usize>,
     note: Note,
     may_try: bool,
@@ -74,6 +77,8 @@ pub struct EngineWorld {
     gate: Arc<Gate>,
     clock: Clock,
     seen: Vec<Seen>,
+    /// Operations that have waited, in whatever execution.
+    waiters: BTreeSet<(usize, usize)>,
     checker: Driver,
     base: Vec<(CustomerId, Vec<Cell>)>,
     /// What the last complete execution leaves.
@@ -135,6 +140,7 @@ impl EngineWorld {
                 standing: Standing::Away,
                 step: 0,
                 since: Instant::now(),
+                holds: false,
                 waits_for: Vec::new(),
                 note: Note::default(),
                 may_try: false,
@@ -155,6 +161,7 @@ impl EngineWorld {
             actors,
             clock: Clock::start(),
             seen: Vec::new(),
+            waiters: BTreeSet::new(),
             checker,
             base,
             history: None,
@@ -240,7 +247,8 @@ impl EngineWorld {
     async fn settle(&mut self, started: usize, last: Option<&Taken>) -> Result<(Vec<Event>, Footprint), Lost> {
         let (mut events, mut touched) = (Vec::new(), Footprint::default());
         let (begin, look) = (Instant::now(), last.is_none());
-        let mut patience = Duration::from_millis(1);
+        let step = (started, self.actors[started].step);
+        let (mut patience, mut first) = (Duration::from_millis(1), true);
         loop {
             if begin.elapsed() > STEP_MAX {
                 let why = format!("it neither ended nor waited within {} s", STEP_MAX.as_secs());
@@ -259,10 +267,12 @@ impl EngineWorld {
             }
             let asked = match &self.eyes {
                 Eyes::Postgres { control, question, .. } => {
-                    // Most operations just end.
-                    if last.is_none_or(|last| !last.waits()) && self.gate.changes(patience).await {
+                    // Most operations just end; who has waited before, or waits already, is asked about at once.
+                    let known = self.waiters.contains(&step) || last.is_some_and(Taken::waits);
+                    if sent.contains(&started) && !(known && first) && self.gate.changes(patience).await {
                         continue;
                     }
+                    first = false;
                     let pids = sent.iter().map(|actor| self.actors[*actor].pid).collect();
                     let from = self.clock.now();
                     let said = ask(control, question, pids).await?;
@@ -287,9 +297,12 @@ impl EngineWorld {
             if asked {
                 for at in sent {
                     if self.actors[at].place != Place::Waiting {
-                        (self.actors[at].place, self.actors[at].since) = (Place::Waiting, Instant::now());
+                        let holds = !self.actors[at].note.touched.is_empty();
+                        let one = &mut self.actors[at];
+                        (one.place, one.since, one.holds) = (Place::Waiting, Instant::now(), holds);
                     }
                     if at == started {
+                        self.waiters.insert(step);
                         let by = self.actors[at].waits_for.clone();
                         events.push(Event { actor: at, step: self.actors[at].step, what: What::Waits { by } });
                         touched.add(&self.waiting_touch(at, look).await?);
@@ -406,8 +419,9 @@ impl World for EngineWorld {
 
     async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
         if last.is_none_or(Taken::deadlocked) {
-            let waiting = self.actors.iter().filter(|one| one.waits_for.contains(&actor)).map(|one| one.since).max();
-            if let Some(since) = waiting {
+            // As with scripts: those that wait for it and hold something are to have looked for a circle before.
+            let waiting = self.actors.iter().filter(|one| one.holds && one.waits_for.contains(&actor));
+            if let Some(since) = waiting.map(|one| one.since).max() {
                 tokio::time::sleep_until(since + HAS_LOOKED).await;
             }
         }

@@ -8,6 +8,7 @@ mod notices;
 pub(super) mod question;
 pub(super) mod state;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct Actor {
     progress: Progress,
     reply: Option<Reply>,
     since: Instant,
+    /// While it waits: somebody else may wait for it.
+    holds: bool,
     waits_for: Vec<usize>,
     note: Note,
     snapshot: bool,
@@ -94,6 +97,8 @@ pub struct PgWorld {
     /// What puts the rows back, where rows are all that changes.
     restore: Option<String>,
     executions: u64,
+    /// Steps that have waited, in whatever execution.
+    waiters: BTreeSet<(usize, usize)>,
     /// No session is in a transaction: the last execution came to its end.
     at_rest: bool,
 }
@@ -128,6 +133,7 @@ impl PgWorld {
                 progress: Progress::default(),
                 reply: None,
                 since: Instant::now(),
+                holds: false,
                 waits_for: Vec::new(),
                 note: Note::default(),
                 snapshot: serializable || mentions("REPEATABLE"),
@@ -136,7 +142,18 @@ impl PgWorld {
                 told: Vec::new(),
             });
         }
-        Ok(Self { script, case, cautions, control, ask, actors, restore, executions: 0, at_rest: true })
+        Ok(Self {
+            script,
+            case,
+            cautions,
+            control,
+            ask,
+            actors,
+            restore,
+            executions: 0,
+            waiters: BTreeSet::new(),
+            at_rest: true,
+        })
     }
 
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -145,7 +162,9 @@ impl PgWorld {
         let (mut events, mut touched) = (Vec::new(), Footprint::default());
         let begin = Instant::now();
         // Whom nothing was heard of yet is not asked about at once: most steps just end.
-        let mut patience = if pace == Pace::Meets { Duration::ZERO } else { Duration::from_millis(1) };
+        let step = (started, self.actors[started].progress.next);
+        let known_to_wait = pace == Pace::Meets || pace == Pace::New && self.waiters.contains(&step);
+        let mut patience = if known_to_wait { Duration::ZERO } else { Duration::from_millis(1) };
         loop {
             let pending = self.pending();
             if pending.is_empty() {
@@ -171,8 +190,10 @@ impl PgWorld {
                     one.waits_for.clone_from(&by);
                     if one.progress.place != Place::Waiting {
                         (one.progress.place, one.since) = (Place::Waiting, Instant::now());
+                        one.holds = !one.note.touched.is_empty() || said.locks.advisory;
                     }
                     if *actor == started {
+                        self.waiters.insert(step);
                         touched.add(&with_flags(said.locks.clone(), &one.flags()));
                         events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
                     }
@@ -329,9 +350,10 @@ impl World for PgWorld {
             one.told.clear();
         }
         if last.is_none_or(Taken::deadlocked) {
-            // It might close a circle: those that wait for it are to have looked for one before.
-            let waiting = self.actors.iter().filter(|one| one.waits_for.contains(&actor)).map(|one| one.since).max();
-            if let Some(since) = waiting {
+            // It might close a circle: those that wait for it are to have looked for one before. Of those that
+            // hold nothing none can be closed.
+            let waiting = self.actors.iter().filter(|one| one.holds && one.waits_for.contains(&actor));
+            if let Some(since) = waiting.map(|one| one.since).max() {
                 tokio::time::sleep_until(since + HAS_LOOKED).await;
             }
         }
