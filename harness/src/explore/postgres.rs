@@ -5,6 +5,7 @@
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
 mod notices;
+pub mod overlap;
 mod question;
 mod state;
 

@@ -6,5 +6,6 @@
 mod command;
 mod export;
 mod generated;
+mod overlap;
 mod reduction;
 mod world;

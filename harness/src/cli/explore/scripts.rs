@@ -11,6 +11,7 @@ use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
+use crate::explore::overlap::overlap;
 use crate::explore::postgres::PgWorld;
 use crate::explore::schedule::Schedule;
 use crate::explore::search::Strategy;
@@ -21,9 +22,9 @@ use crate::isolation::{TargetError, config};
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
+use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
 use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
 /// A script, and the name of its file.
@@ -54,6 +55,11 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
             help = "driftlock explore --list shows what there is",
             "no case is left: the filters exclude them all"
         )));
+    }
+    for (source, case) in &cases {
+        if case.backend == Backend::Postgres {
+            args.overlaps(&source.script)?;
+        }
     }
     if args.list {
         for (source, case) in &cases {
@@ -159,10 +165,11 @@ async fn run_cases(
     }
     let cancel = context.cancel.clone();
     for (source, case) in cases.iter().filter(|(_, case)| missing.iter().all(|(backend, _)| *backend != case.backend)) {
+        let pairs = args.overlaps(&source.script)?;
         let explored = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            explored = hosts.explore(source.script.clone(), case, &options) => explored,
+            explored = hosts.explore(source.script.clone(), case, &options, &pairs) => explored,
         };
         let explored = match explored {
             Ok(explored) => explored,
@@ -235,12 +242,19 @@ impl Hosts {
         script: Arc<Script>,
         case: &ScriptCase,
         options: &Options,
+        pairs: &[Overlap],
     ) -> Result<Explored, CaseFailure> {
         match case.backend {
             Backend::Postgres => {
                 let mut world = self.postgres(script.clone(), case).await?;
-                explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
+                let mut explored = explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)?;
+                if options.all || !explored.has_found(case) {
+                    let overlaps = overlap(&mut world, &script, case, pairs, options).await;
+                    explored.overlaps = overlaps.map_err(CaseFailure::Lost)?;
+                }
+                Ok(explored)
             }
+            // Nothing runs beside a writer there.
             Backend::Sqlite => {
                 let mut world = self.sqlite(script.clone(), case).await?;
                 explore(&mut world, &script, case, options).await.map_err(CaseFailure::Lost)
@@ -303,6 +317,14 @@ fn row(
             writeln!(context.out, "  replay: {replay}\n")?;
         }
     }
+    for together in explored.overlaps.iter().flat_map(|of| &of.found) {
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
+            writeln!(context.out, "{name} on {}: violation of {}", case.backend, together.found.check)?;
+            explored::together(script, case, together, context.out)?;
+            writeln!(context.out, "  once more, by chance: {replay}\n")?;
+        }
+    }
+    let found = explored.found.iter().chain(explored.overlaps.iter().flat_map(|of| &of.found).map(|of| &of.found));
     let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
     let searched = &explored.searched;
     Ok(ExploreRow {
@@ -316,9 +338,7 @@ fn row(
         },
         met,
         evidence,
-        checks: explored
-            .found
-            .iter()
+        checks: found
             .map(|found| ViolatedRow {
                 name: found.check.clone(),
                 verdict: Word::Violation,
@@ -331,6 +351,16 @@ fn row(
         executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
         outcomes: explored.outcomes.clone(),
         duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
+        overlaps: explored
+            .overlaps
+            .iter()
+            .map(|of| OverlapRow {
+                steps: of.names.clone(),
+                tries: of.tries,
+                together: of.together,
+                in_flight: of.in_flight,
+            })
+            .collect(),
         replay,
     })
 }
@@ -340,6 +370,12 @@ fn repeated(args: &Args) -> String {
     let mut text = String::new();
     if args.strategy != Strategy::Exhaustive {
         text.push_str(&format!(" --strategy {} --seed {}", args.strategy, args.seed));
+    }
+    for pair in &args.overlap {
+        text.push_str(&format!(" --overlap {}", quoted(pair)));
+    }
+    if let Some(tries) = args.overlap_tries {
+        text.push_str(&format!(" --overlap-tries {tries}"));
     }
     if let Some(limit) = args.budget {
         text.push_str(&format!(" --budget {limit}"));
