@@ -7,12 +7,14 @@
 //! each class is completed once.
 //!
 //! What it cannot show: a step is one statement or message, and races *inside* two statements that
-//! run at the same time are not among its orders.
+//! run at the same time are not among its orders. Chosen pairs can be made to, many times over
+//! ([`overlap`]): a bounded answer.
 
 pub mod case;
 pub mod engine;
 pub mod footprint;
 pub mod judge;
+pub mod overlap;
 pub mod postgres;
 pub mod rules;
 pub mod schedule;

@@ -17,6 +17,7 @@ use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
 use crate::isolation::TargetError;
 use crate::provision::{Profile, ProvisionError, RunName, Server};
+use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 
 /// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
 ///
@@ -55,6 +56,16 @@ pub struct Args {
     #[arg(long, value_name = "N|TIME", value_parser = parse_budget)]
     pub budget: Option<Limit>,
 
+    /// Let two steps run at the same time too, many times over, instead of those that the script says
+    /// (PostgreSQL). It can find what no order of whole statements shows; finding nothing is a bound and
+    /// no proof
+    #[arg(long, value_name = "ACTOR.STEP,ACTOR.STEP")]
+    pub overlap: Vec<String>,
+
+    /// In how many executions each of these pairs is to run at the same time [500, or the script's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=TRIES_MAX))]
+    pub overlap_tries: Option<u64>,
+
     /// Go on after a violation, and list every outcome
     #[arg(long)]
     pub all: bool,
@@ -87,6 +98,23 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub postgres: PostgresArgs,
+}
+
+impl Args {
+    /// The steps of a script that are to run at the same time.
+    fn overlaps(&self, script: &Script) -> Result<Vec<Overlap>, Failure> {
+        let named = |pair: &String| {
+            let names: Vec<&str> = pair.split(',').map(str::trim).collect();
+            let overlap = script.overlap(&names, self.overlap_tries.unwrap_or(TRIES));
+            overlap
+                .map_err(|why| Failure::usage(miette::miette!("--overlap {pair}, for script {}: {why}", script.name)))
+        };
+        if !self.overlap.is_empty() {
+            return self.overlap.iter().map(named).collect();
+        }
+        let tries = |pair: &Overlap| Overlap { tries: self.overlap_tries.unwrap_or(pair.tries), ..pair.clone() };
+        Ok(script.overlaps.iter().map(tries).collect())
+    }
 }
 
 /// Runs the command.

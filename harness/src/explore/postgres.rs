@@ -5,6 +5,7 @@
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
 mod notices;
+pub mod overlap;
 pub(super) mod question;
 pub(super) mod state;
 

@@ -36,6 +36,7 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
         actors: spec.sessions.iter().enumerate().map(actor).collect(),
         invariants: Vec::new(),
         serial: Vec::new(),
+        overlaps: Vec::new(),
         cases: vec![case],
     }
 }

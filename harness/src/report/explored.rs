@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{BackendUsed, Word, terminal};
 use crate::explore::judge::Found;
+use crate::explore::overlap::FoundTogether;
 use crate::explore::schedule::came;
 use crate::scenario::script::{Script, ScriptCase};
 
@@ -71,8 +72,23 @@ pub struct ExploreRow {
     pub outcomes: Vec<(String, u64)>,
     /// How long the search took, in milliseconds.
     pub duration_ms: u64,
+    /// The steps that were run at the same time.
+    pub overlaps: Vec<OverlapRow>,
     /// The command that runs it, or its counterexample, again.
     pub replay: String,
+}
+
+/// Two steps that were run at the same time.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverlapRow {
+    /// Which ones: ACTOR.STEP.
+    pub steps: [String; 2],
+    /// In how many executions they were to be.
+    pub tries: u64,
+    /// In how many they were sent together.
+    pub together: u64,
+    /// In how many the server worked on both at once.
+    pub in_flight: u64,
 }
 
 /// What is expected.
@@ -171,6 +187,38 @@ pub fn counterexample(
     until: usize,
     to: &mut dyn Write,
 ) -> io::Result<()> {
+    table(script, case, found, until, None, to)?;
+    let left = found.execution.taken.len().saturating_sub(until);
+    if left > 0 {
+        writeln!(to, "  ({left} steps more only end what was begun)")?;
+    }
+    writeln!(to, "  {}: {}", found.check, found.sentence)
+}
+
+/// Writes a violation in which two steps ran at the same time: they are marked, and the server's times
+/// are told.
+///
+/// # Errors
+/// The writer's.
+pub fn together(script: &Script, case: &ScriptCase, of: &FoundTogether, to: &mut dyn Write) -> io::Result<()> {
+    table(script, case, &of.found, usize::MAX, Some(of.at), to)?;
+    let start = of.flights.iter().map(|flight| flight.begun).min().unwrap_or_default();
+    let times = of.flights.iter().zip(&of.found.execution.taken[of.at..]).map(|(flight, taken)| {
+        let name = script.name_of((taken.actor, taken.step));
+        format!("{name} from {} to {} µs", flight.begun - start, flight.ended - start)
+    });
+    writeln!(to, "  ∥: at the same time, by the server's clock: {}", times.collect::<Vec<_>>().join(", "))?;
+    writeln!(to, "  {}: {}", of.found.check, of.found.sentence)
+}
+
+fn table(
+    script: &Script,
+    case: &ScriptCase,
+    found: &Found,
+    until: usize,
+    together: Option<usize>,
+    to: &mut dyn Write,
+) -> io::Result<()> {
     let taking_part: Vec<usize> =
         (0..script.actors.len()).filter(|actor| found.execution.order().contains(actor)).collect();
     let mut table = terminal::table();
@@ -189,16 +237,14 @@ pub fn counterexample(
                 cells[column].push_str(&format!("\n{}", cut(notice)));
             }
         }
-        table.add_row(std::iter::once((number + 1).to_string()).chain(cells));
+        let both = together.is_some_and(|at| number == at || number == at + 1);
+        let number = format!("{}{}", if both { "∥ " } else { "" }, number + 1);
+        table.add_row(std::iter::once(number).chain(cells));
     }
     for line in table.to_string().lines() {
         writeln!(to, "  {}", line.trim_end())?;
     }
-    let left = found.execution.taken.len().saturating_sub(until);
-    if left > 0 {
-        writeln!(to, "  ({left} steps more only end what was begun)")?;
-    }
-    writeln!(to, "  {}: {}", found.check, found.sentence)
+    Ok(())
 }
 
 fn shortened(sql: &str, case: &ScriptCase) -> String {

@@ -3,6 +3,8 @@
 //! A [`Script`] comes from a TOML file and holds its invariants; like a scenario's, its mistakes are
 //! reported all at once, each with its place.
 
+mod overlap;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +13,7 @@ use drift_engine::lock::Backend;
 use toml::Spanned;
 use toml::de::DeValue;
 
+pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
 use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
 use super::read::{Read, Section};
@@ -38,6 +41,8 @@ pub struct Script {
     pub invariants: Vec<NamedQuery>,
     /// Queries whose answers together must be those of some serial order of the actors.
     pub serial: Vec<NamedQuery>,
+    /// Steps that `explore` also lets run at the same time.
+    pub overlaps: Vec<Overlap>,
     /// Where and how it is run: one at least, with different names.
     pub cases: Vec<ScriptCase>,
 }
@@ -105,6 +110,20 @@ impl Script {
         Self::parse(path, &content(path)?).map_err(LoadError::Wrong)
     }
 
+    /// A step's name, with its actor's: `ACTOR.STEP`.
+    pub fn name_of(&self, (actor, step): (usize, usize)) -> String {
+        let actor = &self.actors[actor];
+        format!("{}.{}", actor.name, actor.steps[step].name)
+    }
+
+    /// Two steps that are to run at the same time, by their names.
+    ///
+    /// # Errors
+    /// There is no such step, or both are one actor's.
+    pub fn overlap(&self, names: &[&str], tries: u64) -> Result<Overlap, String> {
+        overlap::overlap(&self.actors, names, tries)
+    }
+
     /// Reads the content of a script file that is, or could be, at `path`.
     ///
     /// # Errors
@@ -117,8 +136,14 @@ impl Script {
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
     let (script, problems) = document(text, draft)?;
     match script {
-        Some((script, places)) if problems.is_empty() => {
-            let wrong = contradictions(&script, &places);
+        Some((mut script, places)) if problems.is_empty() => {
+            let mut wrong = contradictions(&script, &places);
+            for named in &places.overlaps {
+                match named.resolve(&script.actors) {
+                    Ok(overlap) => script.overlaps.push(overlap),
+                    Err(problem) => wrong.push(problem),
+                }
+            }
             if wrong.is_empty() { Ok(script) } else { Err(wrong) }
         }
         _ => Err(problems),
@@ -131,6 +156,8 @@ struct Places {
     /// The names of the queries, invariants first.
     queries: Vec<Range<usize>>,
     cases: Vec<CasePlaces>,
+    /// Not yet by the numbers of their steps.
+    overlaps: Vec<overlap::Named>,
 }
 
 struct ActorPlaces {
@@ -172,6 +199,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         Some((NamedQuery { name: name.into_inner(), sql: sql? }, at))
     };
     let (invariants, serial) = (section.sections("invariant", query), section.sections("serial", query));
+    let overlaps = section.sections("overlap", overlap::read);
     let cases = section.sections("case", |case| {
         let backends = [("postgres", Backend::Postgres), ("sqlite", Backend::Sqlite)];
         let backend = case.required("backend", value::word(backends));
@@ -202,8 +230,18 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let ((actors, actor_places), (invariants, mut queries), (serial, more)) =
         (all(actors)?, all(invariants)?, all(serial)?);
     queries.extend(more);
-    let script = Script { name: name?, summary: summary?, setup: setup?, actors, invariants, serial, cases };
-    Some((script, Places { actors: actor_places, queries, cases: case_places }))
+    let script = Script {
+        name: name?,
+        summary: summary?,
+        setup: setup?,
+        actors,
+        invariants,
+        serial,
+        overlaps: Vec::new(),
+        cases,
+    };
+    let (overlaps, _) = all(overlaps)?;
+    Some((script, Places { actors: actor_places, queries, cases: case_places, overlaps }))
 }
 
 /// Gives the steps that have no name their number.

@@ -44,7 +44,7 @@ pub const SHIPPED: [Shipped; 12] = shipped!["scenarios/":
 ];
 
 /// Every script of the program's own, in the order in which they are run.
-pub const SCRIPTS: [Shipped; 9] = shipped!["scenarios/explore/":
+pub const SCRIPTS: [Shipped; 11] = shipped!["scenarios/explore/":
     "dirty-write",
     "lost-update",
     "read-skew",
@@ -54,6 +54,8 @@ pub const SCRIPTS: [Shipped; 9] = shipped!["scenarios/explore/":
     "deadlock",
     "no-lock",
     "early-snapshot",
+    "insert-where-not-exists",
+    "insert-on-conflict",
 ];
 
 /// The script that explains itself: what `driftlock init` writes.

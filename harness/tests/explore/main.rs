@@ -7,5 +7,6 @@ mod command;
 mod engine;
 mod export;
 mod generated;
+mod overlap;
 mod reduction;
 mod world;

@@ -15,14 +15,15 @@ use crate::explore::case::{Explored, Options, explore};
 use crate::explore::engine::case::{self, EngineCase};
 use crate::explore::engine::rules::{Confirmed, explore_engine};
 use crate::explore::judge::Found;
+use crate::explore::overlap::overlap;
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::Strategy;
 use crate::explore::specification::{export, script_of};
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, ViolatedRow};
+use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
 use crate::report::{SCHEMA_VERSION, Word};
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
 /// A script, and the name of its file.
@@ -110,6 +111,11 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
             help = "driftlock explore --list shows what there is",
             "no case is left: the filters exclude them all"
         )));
+    }
+    for case in &cases {
+        if let Subject::Script(source, ScriptCase { backend: Backend::Postgres, .. }) = case {
+            args.overlaps(&source.script)?;
+        }
     }
     if args.list {
         for case in &cases {
@@ -211,10 +217,14 @@ async fn run_cases(
     }
     let cancel = context.cancel.clone();
     for case in cases.iter().filter(|case| missing.iter().all(|(backend, _)| *backend != case.backend())) {
+        let pairs = match case {
+            Subject::Script(source, _) => args.overlaps(&source.script)?,
+            Subject::Engine(_) => Vec::new(),
+        };
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            outcome = explored(hosts, case, &options) => outcome,
+            outcome = explored(hosts, case, &pairs, &options) => outcome,
         };
         let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
         report.results.push(row(args, case, outcome, directory, context)?);
@@ -222,7 +232,12 @@ async fn run_cases(
     Ok(())
 }
 
-async fn explored(hosts: &mut Hosts, subject: &Subject<'_>, options: &Options) -> Result<Outcome, CaseFailure> {
+async fn explored(
+    hosts: &mut Hosts,
+    subject: &Subject<'_>,
+    pairs: &[Overlap],
+    options: &Options,
+) -> Result<Outcome, CaseFailure> {
     let (source, case) = match subject {
         Subject::Script(source, case) => (source, case),
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
@@ -231,8 +246,14 @@ async fn explored(hosts: &mut Hosts, subject: &Subject<'_>, options: &Options) -
     let rules = ScriptRules::new(&source.script);
     let explored = match case.backend {
         Backend::Postgres => {
-            explore(&mut hosts.postgres(script.clone(), case).await?, rules, violates, options).await?.0
+            let mut world = hosts.postgres(script.clone(), case).await?;
+            let (mut explored, rules) = explore(&mut world, rules, violates, options).await?;
+            if options.all || !explored.has_found(violates) {
+                explored.overlaps = overlap(&mut world, rules, &script, violates, pairs, options).await?;
+            }
+            explored
         }
+        // Nothing runs beside a writer there.
         Backend::Sqlite => explore(&mut hosts.sqlite(script.clone(), case).await?, rules, violates, options).await?.0,
     };
     let violation = |found: &Found| Violation {
@@ -301,6 +322,17 @@ fn row(
             writeln!(context.out, "  replay: {replay}\n")?;
         }
     }
+    for together in explored.overlaps.iter().flat_map(|of| &of.found) {
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
+            writeln!(context.out, "{name} on {backend}: violation of {}", together.found.check)?;
+            if let Subject::Script(source, case) = subject {
+                explored::together(&source.script, case, together, context.out)?;
+            }
+            writeln!(context.out, "  once more, by chance: {replay}\n")?;
+        }
+    }
+    let own = violations.iter().map(|violation| &violation.found);
+    let found = own.chain(explored.overlaps.iter().flat_map(|of| &of.found).map(|of| &of.found));
     let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
     let searched = &explored.searched;
     Ok(ExploreRow {
@@ -314,12 +346,11 @@ fn row(
         },
         met,
         evidence,
-        checks: violations
-            .iter()
-            .map(|violation| ViolatedRow {
-                name: violation.found.check.clone(),
+        checks: found
+            .map(|found| ViolatedRow {
+                name: found.check.clone(),
                 verdict: Word::Violation,
-                why: violation.found.sentence.clone(),
+                why: found.sentence.clone(),
             })
             .collect(),
         executions: searched.executions,
@@ -328,6 +359,16 @@ fn row(
         executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
         outcomes: explored.outcomes.clone(),
         duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
+        overlaps: explored
+            .overlaps
+            .iter()
+            .map(|of| OverlapRow {
+                steps: of.names.clone(),
+                tries: of.tries,
+                together: of.together,
+                in_flight: of.in_flight,
+            })
+            .collect(),
         replay,
     })
 }
@@ -337,6 +378,12 @@ fn repeated(args: &Args) -> String {
     let mut text = String::new();
     if args.strategy != Strategy::Exhaustive {
         text.push_str(&format!(" --strategy {} --seed {}", args.strategy, args.seed));
+    }
+    for pair in &args.overlap {
+        text.push_str(&format!(" --overlap {}", quoted(pair)));
+    }
+    if let Some(tries) = args.overlap_tries {
+        text.push_str(&format!(" --overlap-tries {tries}"));
     }
     if let Some(limit) = args.budget {
         text.push_str(&format!(" --budget {limit}"));

@@ -229,6 +229,7 @@ fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {
         actors,
         invariants: Vec::new(),
         serial: Vec::new(),
+        overlaps: Vec::new(),
         cases: vec![case],
     }
 }

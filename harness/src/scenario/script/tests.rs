@@ -137,6 +137,25 @@ fn every_wrong_value_says_what_would_be_right() {
 }
 
 #[test]
+fn overlaps_name_two_steps_of_two_actors() {
+    let with = |steps: &str| format!("{SOUND}\n[[overlap]]\nsteps = {steps}\n");
+    let script = Script::parse(Path::new("x"), with("['two.1', 'one.read']").as_bytes()).unwrap();
+    assert_eq!(script.overlaps, [Overlap { steps: [(1, 0), (0, 1)], tries: TRIES }]);
+    assert_eq!(script.name_of((0, 1)), "one.read");
+    let said = |steps: &str| listed(&with(steps)).join("\n");
+    assert_eq!(
+        said("['one.read', 'one.4']"),
+        "29:9: two steps of one cannot overlap: an actor does one after the other"
+    );
+    let all = "the steps are one.1, one.read, one.3, one.4, two.1";
+    for unknown in ["one", "one.5", "three.1", "."] {
+        assert_eq!(said(&format!("['two.1', '{unknown}']")), format!("29:9: there is no step `{unknown}`; {all}"));
+    }
+    assert!(said("['one.1']").ends_with("[\"ACTOR.STEP\", \"ACTOR.STEP\"], and not 1"));
+    assert_eq!(said("['one.1', 'two.1']\ntries = 0"), "30:9: `overlap.tries` must be 1 to 1000000");
+}
+
+#[test]
 fn holes_are_words_in_braces_and_nothing_else() {
     assert_eq!(holes("{begin} {a_1}{b}"), ["begin", "a_1", "b"]);
     assert!(holes("'{\"a\": 1}' '{1,2}' {} {A} {a b} {a").is_empty());

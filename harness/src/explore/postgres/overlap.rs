@@ -1,0 +1,161 @@
+//! Two steps at the same time: what no order of whole steps shows.
+//!
+//! Both messages are sent before either answer is looked for. That they really were under way together
+//! is the server's word: when it began the one and ended the other, by its own clock.
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::question::{all_wait, ask};
+use super::{Answer, Duration, Pace, PgWorld, STEP_MAX, said};
+use crate::explore::footprint::Footprint;
+use crate::explore::world::{Event, Lost, Taken};
+
+/// When the server worked on a step, in microseconds of its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// It had the message.
+    pub begun: i64,
+    /// It was done with it, or still waits.
+    pub ended: i64,
+}
+
+/// Two steps that were sent at the same time.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// What came of each; what they set free is with the first.
+    pub taken: [Taken; 2],
+    /// When each was worked on.
+    pub flights: [Flight; 2],
+}
+
+impl Together {
+    /// Whether the server worked on both at once.
+    pub fn in_flight(&self) -> bool {
+        let [first, second] = self.flights;
+        first.begun.max(second.begun) < first.ended.min(second.ended)
+    }
+}
+
+impl PgWorld {
+    /// Lets the next steps of two actors through at the same time, the message of the first one a
+    /// moment before, and waits until nobody moves.
+    ///
+    /// Cancellation: the world must then be dropped.
+    ///
+    /// # Errors
+    /// The server is lost, or does not come to an end.
+    pub async fn take_together(&mut self, pair: [usize; 2]) -> Result<Together, Lost> {
+        for one in &mut self.actors {
+            drop(one.notices.take());
+            one.told.clear();
+        }
+        let steps = pair.map(|actor| self.actors[actor].progress.next);
+        for actor in pair {
+            let one = &mut self.actors[actor];
+            let sql = one.progress.sql(&self.case, &self.script.actors[actor].steps[one.progress.next]);
+            let client = one.client.clone();
+            one.reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
+        }
+        let mut answers = [None, None];
+        for (actor, answer) in pair.into_iter().zip(&mut answers) {
+            // Looking for an answer sends the message.
+            let one = &mut self.actors[actor];
+            *answer = one.reply.as_mut().and_then(FutureExt::now_or_never);
+            if answer.is_some() {
+                one.reply = None;
+            }
+        }
+        let mut events = self.both(pair, &mut answers).await?;
+        let flights = self.flights(pair).await?;
+        for (actor, answer) in pair.into_iter().zip(answers) {
+            if let Some(answer) = answer {
+                events.push(self.completed(actor, answer, Pace::Meets).await?.0);
+            }
+        }
+        for actor in pair {
+            if self.actors[actor].reply.is_some() {
+                events.extend(self.settle(actor, Pace::Meets).await?.0);
+            }
+        }
+        events.sort_by_key(|event| (event.actor, event.step));
+        let (of_second, of_first): (Vec<Event>, Vec<Event>) =
+            events.into_iter().partition(|event| event.actor == pair[1]);
+        for one in &mut self.actors {
+            one.told.extend(one.notices.take());
+            one.note.notices = std::mem::take(&mut one.told);
+        }
+        let notes: Vec<_> = self.actors.iter().map(|one| one.note.clone()).collect();
+        let taken = |at: usize, events: Vec<Event>| Taken {
+            actor: pair[at],
+            step: steps[at],
+            events,
+            footprint: Footprint::everything(),
+            futile: false,
+            notes: notes.clone(),
+        };
+        Ok(Together { taken: [taken(0, of_first), taken(1, of_second)], flights })
+    }
+
+    /// Waits until both have ended, or nobody moves; what became of others in the meantime.
+    async fn both(&mut self, pair: [usize; 2], answers: &mut [Option<Answer>; 2]) -> Result<Vec<Event>, Lost> {
+        let (mut events, mut patience, begin) = (Vec::new(), Duration::from_millis(1), Instant::now());
+        loop {
+            let pending = self.pending();
+            if !pair.iter().any(|actor| pending.contains(actor)) {
+                return Ok(events);
+            }
+            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
+                match pair.iter().position(|one| *one == actor) {
+                    Some(at) => answers[at] = Some(answer),
+                    None => events.push(self.completed(actor, answer, Pace::Meets).await?.0),
+                }
+                continue;
+            }
+            let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
+            let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
+            if all_wait(&self.pids(&pending), &said, &known) {
+                return Ok(events);
+            }
+            if begin.elapsed() > STEP_MAX {
+                let names = pair.map(|actor| self.script.actors[actor].name.as_str()).join(" and ");
+                let why = format!("neither ended nor waited for another actor within {} s", STEP_MAX.as_secs());
+                return Err(Lost::new(format!("the steps of {names} at the same time: they {why}")));
+            }
+            patience = (patience * 2).min(Duration::from_millis(8));
+        }
+    }
+
+    /// Asks the server when it worked on the last message of each.
+    async fn flights(&self, pair: [usize; 2]) -> Result<[Flight; 2], Lost> {
+        let pids = pair.map(|actor| self.actors[actor].pid);
+        let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
+        let question = format!(
+            "SELECT p.pid, {}, {} FROM pg_catalog.unnest(ARRAY[{}, {}]) AS p(pid), \
+             pg_catalog.pg_stat_get_activity(p.pid) AS a",
+            since("a.query_start"),
+            since("CASE WHEN a.state = 'active' THEN pg_catalog.clock_timestamp() ELSE a.state_change END"),
+            pids[0],
+            pids[1]
+        );
+        let answer = tokio::time::timeout(STEP_MAX, self.control.simple_query(&question)).await;
+        let answer = answer.map_err(|_| Lost::during("ask the server when it worked", "no answer"))?;
+        let answer = answer.map_err(|error| said("ask the server when it worked", &error))?;
+        let mut flights = [None, None];
+        for message in &answer {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            let number = |at: usize| row.get(at).and_then(|text| text.parse::<i64>().ok());
+            let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
+            if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
+                flights[at] = Some(Flight { begun, ended });
+            }
+        }
+        match flights {
+            [Some(first), Some(second)] => Ok([first, second]),
+            _ => {
+                Err(Lost::new("the server does not say when it worked on a session's message: track_activities is off"))
+            }
+        }
+    }
+}
