@@ -189,6 +189,11 @@ impl PgSession {
         Ok(Self { connection, id: SessionId(i64::from(pid)), transaction: Transaction::None })
     }
 
+    /// The connection, for a statement that is none of the protocol's.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     /// Gives the connection back.
     pub fn into_inner(self) -> PgConnection {
         self.connection

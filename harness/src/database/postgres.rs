@@ -55,19 +55,9 @@ impl PgDatabase {
     }
 
     pub(super) async fn connect_patiently(&self) -> Result<PgSession, DbError> {
-        self.connect_looking(Duration::from_secs(600)).await
-    }
-
-    /// Opens a session for an actor, which looks for a deadlock once it has waited for this long. Where
-    /// the role may not set that, it is a session like any other.
-    ///
-    /// # Errors
-    /// The server cannot be reached, or refuses.
-    pub async fn connect_looking(&self, after: Duration) -> Result<PgSession, DbError> {
         let mut connection = self.configured().await?;
-        let set = format!("SET deadlock_timeout = {}", after.as_millis());
-        // Only superusers may.
-        let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut connection).await;
+        // Only superusers may set it, and who may not gets a session like any other.
+        let _ = sqlx::raw_sql("SET deadlock_timeout = '10min'").execute(&mut connection).await;
         PgSession::open(connection).await
     }
 

@@ -5,6 +5,7 @@
 
 pub mod case;
 mod gate;
+mod looking;
 mod perform;
 pub mod rules;
 mod set_up;
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::gate::{Gate, Left, Standing};
+use self::looking::Closing;
 use self::perform::Performed;
 use self::set_up::{Eyes, Parked, eyes, open, prepare};
 use super::footprint::{Footprint, Touch};
@@ -45,9 +47,6 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 /// How long what is left of an execution may take to run to its end.
 const LEFT_MAX: Duration = Duration::from_secs(10);
 
-/// After how long a session that waits has certainly looked for a deadlock.
-const HAS_LOOKED: Duration = Duration::from_millis(3);
-
 struct Actor {
     id: ActorId,
     role: Role,
@@ -60,9 +59,7 @@ struct Actor {
     place: Place,
     standing: Standing,
     step: usize,
-    since: Instant,
-    /// While it waits: somebody else may wait for it.
-    holds: bool,
+    closing: Arc<Closing>,
     waits_for: Vec<usize>,
     note: Note,
     may_try: bool,
@@ -128,7 +125,7 @@ impl EngineWorld {
         let eyes = eyes(databases, &copy, spare).await?;
         let mut actors = Vec::new();
         for (id, role) in setting.roles() {
-            let (driver, busy) = open(&copy.database).await.map_err(Lost::from)?;
+            let (driver, closing, busy) = open(&copy.database).await.map_err(Lost::from)?;
             actors.push(Actor {
                 id,
                 role,
@@ -139,8 +136,7 @@ impl EngineWorld {
                 place: Place::Ready,
                 standing: Standing::Away,
                 step: 0,
-                since: Instant::now(),
-                holds: false,
+                closing,
                 waits_for: Vec::new(),
                 note: Note::default(),
                 may_try: false,
@@ -296,11 +292,7 @@ impl EngineWorld {
             };
             if asked {
                 for at in sent {
-                    if self.actors[at].place != Place::Waiting {
-                        let holds = !self.actors[at].note.touched.is_empty();
-                        let one = &mut self.actors[at];
-                        (one.place, one.since, one.holds) = (Place::Waiting, Instant::now(), holds);
-                    }
+                    self.actors[at].place = Place::Waiting;
                     if at == started {
                         self.waiters.insert(step);
                         let by = self.actors[at].waits_for.clone();
@@ -364,9 +356,9 @@ impl EngineWorld {
     /// Opens a session for each actor that has none.
     async fn reopen(&mut self) -> Result<(), Lost> {
         for actor in self.actors.iter_mut().filter(|actor| actor.driver.is_none()) {
-            let (driver, busy) = open(&self.database).await?;
+            let (driver, closing, busy) = open(&self.database).await?;
             actor.pid = i32::try_from(driver.id().0).unwrap_or(0);
-            (actor.driver, actor.busy) = (Some(driver), busy);
+            (actor.driver, actor.closing, actor.busy) = (Some(driver), closing, busy);
         }
         Ok(())
     }
@@ -403,7 +395,8 @@ impl World for EngineWorld {
             let driver = actor.driver.take().expect("no execution is under way");
             let (gate, clock, setting, id, role) =
                 (self.gate.clone(), self.clock.clone(), self.setting.clone(), actor.id, actor.role);
-            actor.running = Some(tokio::spawn(perform::perform(gate, clock, setting, id, role, driver)));
+            let closing = actor.closing.clone();
+            actor.running = Some(tokio::spawn(perform::perform(gate, clock, setting, id, role, driver, closing)));
         }
         self.note_ended(false).await.map(drop)
     }
@@ -418,13 +411,8 @@ impl World for EngineWorld {
     }
 
     async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
-        if last.is_none_or(Taken::deadlocked) {
-            // As with scripts: those that wait for it and hold something are to have looked for a circle before.
-            let waiting = self.actors.iter().filter(|one| one.holds && one.waits_for.contains(&actor));
-            if let Some(since) = waiting.map(|one| one.since).max() {
-                tokio::time::sleep_until(since + HAS_LOOKED).await;
-            }
-        }
+        let may_close = self.actors.iter().any(|one| one.waits_for.contains(&actor));
+        self.actors[actor].closing.tell(may_close);
         let (step, again) = (self.actors[actor].step, self.actors[actor].place == Place::Waiting);
         match &self.actors[actor].busy {
             Some((busy, _)) if again => busy.try_again(),

@@ -1,13 +1,13 @@
 //! A script's actors on PostgreSQL: a session each, and a control connection that asks the server.
 //!
 //! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
-//! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
-//! close one is sent, those that wait have looked for a deadlock, and found none.
+//! transaction holds.
 
 mod notices;
 pub mod overlap;
 pub(super) mod question;
 pub(super) mod state;
+pub(super) mod victim;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -29,12 +29,6 @@ use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
-
-/// After how long a session that waits looks for a deadlock.
-const DEADLOCK_MS: u64 = 1;
-
-/// How long after its beginning a wait has certainly looked for a deadlock.
-const HAS_LOOKED: Duration = Duration::from_millis(DEADLOCK_MS * 3);
 
 /// After how many executions the tables are vacuumed: each leaves dead rows behind.
 const VACUUM_EVERY: u64 = 500;
@@ -68,9 +62,7 @@ struct Actor {
     pid: i32,
     progress: Progress,
     reply: Option<Reply>,
-    since: Instant,
-    /// While it waits: somebody else may wait for it.
-    holds: bool,
+    victim: victim::Setting,
     waits_for: Vec<usize>,
     note: Note,
     snapshot: bool,
@@ -121,7 +113,7 @@ impl PgWorld {
         let mut actors = Vec::new();
         for actor in &script.actors {
             let (client, notices) = connect(config, &actor.name).await?;
-            look_for_deadlocks(&client).await;
+            let allowed = client.batch_execute(&victim::setting(false)).await.is_ok();
             let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
             let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
             let texts = || actor.steps.iter().map(|step| step.sql.as_str()).chain([case.begin.as_str()]);
@@ -133,8 +125,7 @@ impl PgWorld {
                 pid,
                 progress: Progress::default(),
                 reply: None,
-                since: Instant::now(),
-                holds: false,
+                victim: victim::Setting::late(allowed),
                 waits_for: Vec::new(),
                 note: Note::default(),
                 snapshot: serializable || mentions("REPEATABLE"),
@@ -189,10 +180,7 @@ impl PgWorld {
                         (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
                     let one = &mut self.actors[*actor];
                     one.waits_for.clone_from(&by);
-                    if one.progress.place != Place::Waiting {
-                        (one.progress.place, one.since) = (Place::Waiting, Instant::now());
-                        one.holds = !one.note.touched.is_empty() || said.locks.advisory;
-                    }
+                    one.progress.place = Place::Waiting;
                     if *actor == started {
                         self.waiters.insert(step);
                         touched.add(&with_flags(said.locks.clone(), &one.flags()));
@@ -310,7 +298,10 @@ impl World for PgWorld {
             }
             if discard || rebuild {
                 actor.client.batch_execute("DISCARD ALL").await?;
-                look_for_deadlocks(&actor.client).await;
+            }
+            let anew = actor.victim.allowed.then(|| victim::setting(false)).filter(|_| discard || rebuild);
+            if let Some(set) = actor.victim.between().or(anew) {
+                actor.client.batch_execute(&set).await?;
             }
             Ok::<_, tokio_postgres::Error>(())
         });
@@ -350,18 +341,17 @@ impl World for PgWorld {
             drop(one.notices.take());
             one.told.clear();
         }
-        if last.is_none_or(Taken::deadlocked) {
-            // It might close a circle: those that wait for it are to have looked for one before. Of those that
-            // hold nothing none can be closed.
-            let waiting = self.actors.iter().filter(|one| one.holds && one.waits_for.contains(&actor));
-            if let Some(since) = waiting.map(|one| one.since).max() {
-                tokio::time::sleep_until(since + HAS_LOOKED).await;
-            }
-        }
+        let may_close = self.actors.iter().any(|one| one.waits_for.contains(&actor));
+        let set = self.actors[actor].victim.before(may_close);
         let step = self.actors[actor].progress.next;
         let sql = self.actors[actor].progress.sql(&self.case, &self.script.actors[actor].steps[step]);
         let client = self.actors[actor].client.clone();
-        self.actors[actor].reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
+        self.actors[actor].reply = Some(Box::pin(async move {
+            let Some(set) = set else { return client.simple_query(&sql).await };
+            // One message after the other, without a wait between them. In a failed transaction the first
+            // fails, and nothing can wait.
+            futures_util::future::join(client.simple_query(&set), client.simple_query(&sql)).await.1
+        }));
         let (mut events, observed) = self.settle(actor, pace).await?;
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
@@ -410,11 +400,6 @@ impl World for PgWorld {
         }
         Ok(Ended { stuck, answers })
     }
-}
-
-/// Has a session look for deadlocks early. Only superusers may; on a given server its own setting holds.
-async fn look_for_deadlocks(client: &Client) {
-    let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
 }
 
 pub(super) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {

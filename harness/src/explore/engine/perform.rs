@@ -12,6 +12,7 @@ use drift_engine::session::{DbError, ErrorClass, Kind, Session, SessionId};
 
 use super::super::world::Lost;
 use super::gate::Gate;
+use super::looking::{Closing, Looking};
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::history::{ActorId, Entry, Fault, FinalState, History, Meta, Recheck, Role, Seen, TaskId, TaskRecord, Tick};
@@ -49,8 +50,10 @@ pub(super) async fn perform(
     actor: ActorId,
     role: Role,
     mut driver: Driver,
+    closing: Arc<Closing>,
 ) -> (Driver, Performed) {
     let mut log = Log::new(actor, clock);
+    let mut looking = Looking::begin(&mut driver, &closing).await;
     let altered = AtomicU64::new(0);
     let mut result = None;
     match role {
@@ -59,14 +62,14 @@ pub(super) async fn perform(
             let customer = CustomerId(setting.customers[actor.0 as usize]);
             let task = task(customer, setting.strategy);
             let plan = Plan { before: Kind::Commit, fault: Fault::Fail };
-            let faulty = Faulty::new(&mut driver, Some(plan).filter(|_| setting.fails == Some(id.0)), &Nobody);
+            let faulty = Faulty::new(&mut looking, Some(plan).filter(|_| setting.fails == Some(id.0)), &Nobody);
             let gated = Gated::new(Trace::new(faulty, &mut log, Some(id)), &*gate, actor, Some(id), customer);
             let mut session = Mutated::new(gated, setting.rewrite, id, &altered);
             result = Some(recompute(&mut session, &task).await);
         }
         Role::Bystander => {
             let customer = CustomerId(1);
-            let mut session = Gated::new(Trace::new(&mut driver, &mut log, None), &*gate, actor, None, customer);
+            let mut session = Gated::new(Trace::new(&mut looking, &mut log, None), &*gate, actor, None, customer);
             for n in 0..setting.claims {
                 let claim = Arc::new(data::arriving(windows(), 0, n));
                 let _ = session.call(Op::InsertClaim { customer, claim }).await;
@@ -74,7 +77,7 @@ pub(super) async fn perform(
         }
         Role::Antagonist => {
             let customer = CustomerId(1);
-            let mut session = Gated::new(Trace::new(&mut driver, &mut log, None), &*gate, actor, None, customer);
+            let mut session = Gated::new(Trace::new(&mut looking, &mut log, None), &*gate, actor, None, customer);
             let _ = in_the_wrong_order(&mut session, &task(customer, setting.strategy)).await;
             let _ = session.call(Op::Rollback).await;
         }

@@ -1,21 +1,21 @@
 //! The database of a setting: what executions begin with, its sessions, and what looks at it from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::op::Op;
 use drift_engine::protocol::recompute;
 use drift_engine::session::{Connect, DbError, Kind, Session};
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection, raw_sql};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Statement};
 
 use super::super::postgres::question::QUESTION;
-use super::super::postgres::{connect, said, state::keep_rows};
+use super::super::postgres::{connect, said, state::keep_rows, victim};
 use super::super::sqlite;
 use super::super::world::Lost;
 use super::MakeError;
+use super::looking::Closing;
 use crate::database::{Database, Driver};
 use crate::scenario::Before;
 use crate::setting::Setting;
@@ -33,16 +33,17 @@ pub(super) enum Eyes {
 }
 
 /// Opens a session for an actor.
-pub(super) async fn open(database: &Database) -> Result<(Driver, Option<Parked>), DbError> {
+pub(super) async fn open(database: &Database) -> Result<(Driver, Arc<Closing>, Option<Parked>), DbError> {
     match database {
         Database::Postgres(postgres) => {
-            let session = postgres.connect_looking(Duration::from_millis(1)).await?;
-            Ok((Driver::Postgres(session), None))
+            let mut session = postgres.connect().await?;
+            let set = raw_sql(AssertSqlSafe(victim::setting(false))).execute(session.connection()).await;
+            Ok((Driver::Postgres(session), Closing::new(set.is_ok()).into(), None))
         }
         Database::Sqlite(sqlite) => {
             let (session, busy) = sqlite.connect_parked().await?;
             let parkings = busy.parkings();
-            Ok((Driver::Sqlite(session, busy.clone()), Some((busy, parkings))))
+            Ok((Driver::Sqlite(session, busy.clone()), Arc::default(), Some((busy, parkings))))
         }
     }
 }
