@@ -26,7 +26,7 @@ use self::looking::Closing;
 use self::perform::Performed;
 use self::set_up::{Eyes, Parked, eyes, open, prepare};
 use super::footprint::{Footprint, Touch};
-use super::postgres::question::{Said, Sort, all_wait, ask, observe, with_flags};
+use super::postgres::question::{Said, Sort, all_wait, ask, ask_ended, observe, with_flags};
 use super::postgres::said;
 use super::sqlite;
 use super::world::{Ended, Event, Lost, Note, Place, Taken, What, World};
@@ -209,8 +209,11 @@ impl EngineWorld {
                     },
                 };
                 events.push(Event { actor: at, step, what });
-                if look {
-                    touched.add(&self.touched(at, &left).await?);
+                if look || left.error.is_some() {
+                    let its = self.touched(at, &left).await?;
+                    if look {
+                        touched.add(&its);
+                    }
                 }
             }
         }
@@ -229,7 +232,7 @@ impl EngineWorld {
         match &self.eyes {
             Eyes::Sqlite { .. } => Ok(of_sqlite(left.kind)),
             Eyes::Postgres { control, question, .. } => {
-                let said = ask(control, question, vec![self.actors[at].pid]).await?.remove(0);
+                let said = ask_ended(control, question, self.actors[at].pid).await?;
                 // A rollback outside of a transaction does nothing.
                 if left.kind == Kind::Rollback && !self.actors[at].note.in_transaction && !said.in_transaction {
                     return Ok(Footprint::default());

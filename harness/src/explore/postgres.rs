@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 use self::notices::Notices;
-use self::question::{QUESTION, Sort, all_wait, ask, observe, with_flags};
+use self::question::{QUESTION, Said, Sort, all_wait, ask, ask_ended, observe, with_flags};
 use self::state::{keep_rows, set_up};
 use super::footprint::Footprint;
 use super::statement::{self, Class};
@@ -247,7 +247,13 @@ impl PgWorld {
         let one = &mut self.actors[actor];
         one.waits_for.clear();
         one.told.extend(one.notices.take());
-        let mut footprint = if pace == Pace::New { self.observed(actor, failed).await? } else { Footprint::default() };
+        let mut footprint = Footprint::default();
+        if pace == Pace::New || failed {
+            let said = ask_ended(&self.control, &self.ask, one.pid).await?;
+            if pace == Pace::New {
+                footprint = self.observed(actor, failed, said);
+            }
+        }
         let one = &mut self.actors[actor];
         one.progress.capture(step, first);
         one.progress.step_done(of.steps.len());
@@ -264,8 +270,7 @@ impl PgWorld {
     }
 
     /// What a step touched that has just ended.
-    async fn observed(&mut self, actor: usize, failed: bool) -> Result<Footprint, Lost> {
-        let said = ask(&self.control, &self.ask, self.pids(&[actor])).await?.remove(0);
+    fn observed(&mut self, actor: usize, failed: bool, said: Said) -> Footprint {
         let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
         let class = statement::class(&self.actors[actor].progress.sql(&self.case, step));
         let advisory = self.cautions.advisory_hidden || statement::mentions(&step.sql, "ADVISORY");
@@ -282,7 +287,7 @@ impl PgWorld {
             footprint.advisory = true;
             one.note.touched.advisory |= in_transaction;
         }
-        Ok(footprint)
+        footprint
     }
 }
 

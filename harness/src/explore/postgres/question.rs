@@ -1,5 +1,6 @@
 //! What the server is asked of a session: whether it waits, and what its transaction has locked.
 
+use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 
 use super::{STEP_MAX, said};
@@ -19,6 +20,8 @@ pub(in crate::explore) const QUESTION: &str = "\
 /// What the server says of a session.
 #[derive(Clone, Debug, Default)]
 pub(in crate::explore) struct Said {
+    /// It is at work: its last message has not been answered to the end.
+    pub active: bool,
     pub in_transaction: bool,
     /// It has failed, and waits for ROLLBACK.
     pub aborted: bool,
@@ -44,9 +47,25 @@ pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids
         }
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
         let aborted = state == Some("idle in transaction (aborted)");
-        all[at] = Said { in_transaction, aborted, locks, waits_for: row.get(4) };
+        let active = state == Some("active");
+        all[at] = Said { active, in_transaction, aborted, locks, waits_for: row.get(4) };
     }
     Ok(all)
+}
+
+/// Asks the server about a session whose step has ended. An error is told before the transaction is
+/// aborted and its locks are let go, so that is waited for.
+pub(in crate::explore) async fn ask_ended(control: &Client, question: &Statement, pid: i32) -> Result<Said, Lost> {
+    let begin = Instant::now();
+    loop {
+        let said = ask(control, question, vec![pid]).await?.remove(0);
+        if !said.active {
+            return Ok(said);
+        }
+        if begin.elapsed() > STEP_MAX {
+            return Err(Lost::new(format!("a session is still at work {} s after its answer", STEP_MAX.as_secs())));
+        }
+    }
 }
 
 /// Whether each of these sessions waits for a known one, and not in a circle: of a circle one will be freed.
