@@ -4,7 +4,7 @@
 //! transaction holds. The victim of a deadlock is whoever closes the circle: before a step that could
 //! close one is sent, those that wait have looked for a deadlock, and found none.
 
-mod notices;
+pub(crate) mod notices;
 pub mod overlap;
 mod question;
 mod state;
@@ -430,11 +430,11 @@ impl World for PgWorld {
 }
 
 /// Has a session look for deadlocks early. Only superusers may; on a given server its own setting holds.
-async fn look_for_deadlocks(client: &Client) {
+pub(crate) async fn look_for_deadlocks(client: &Client) {
     let _ = client.batch_execute(&format!("SET deadlock_timeout = '{DEADLOCK_MS}ms'")).await;
 }
 
-async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
+pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
     let mut config = config.clone();
     config.application_name(format!("driftlock/{name}"));
     let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
@@ -448,7 +448,7 @@ async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost>
 }
 
 /// The rows of all results, and the first value of the first row.
-fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
+pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
     let (mut rows, mut first, mut any) = (Vec::new(), None, false);
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
@@ -464,7 +464,7 @@ fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
 }
 
 /// An error with what the server said, in one line.
-fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
+pub(crate) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
     match error.as_db_error() {
         Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
         None => Lost::during(what, error),

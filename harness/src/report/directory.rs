@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
+use super::rounds::RoundsReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
@@ -118,6 +119,20 @@ impl RunDirectory {
     pub fn explored(&self, report: &ExploreReport) -> Result<(), WriteError> {
         self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
         self.write("junit.xml", |to| junit::write_explored(report, to))
+    }
+
+    /// Writes the report of rounds of scripts in every form, and each counterexample.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rounds(&self, report: &RoundsReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write_rounds(report, to))?;
+        for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
+            let name = format!("counterexample-{}.json", row.name.replace('/', "-"));
+            self.write(&name, |to| Ok(serde_json::to_writer_pretty(to, &row.counterexamples)?))?;
+        }
+        Ok(())
     }
 
     /// Writes a file of a case: an order of its steps, as this text.

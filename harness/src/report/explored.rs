@@ -236,13 +236,13 @@ fn table(
     Ok(())
 }
 
-fn shortened(sql: &str, case: &ScriptCase) -> String {
+pub(super) fn shortened(sql: &str, case: &ScriptCase) -> String {
     let sql = sql.replace("{begin}", &case.begin);
     cut(&sql)
 }
 
 /// A text as one short line.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SQL_MAX) {
         Some((at, _)) => format!("{}…", &line[..at]),

@@ -5,6 +5,7 @@
 
 mod command;
 mod export;
+mod free;
 mod generated;
 mod overlap;
 mod reduction;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use super::Args;
 use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
@@ -263,23 +264,33 @@ impl Hosts {
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
+        let config = self.postgres_config().await?;
+        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    /// Makes a database, and says how to connect to it.
+    pub(crate) async fn postgres_config(&mut self) -> Result<tokio_postgres::Config, CaseFailure> {
         let server = self.server.as_ref().expect("a case runs on a backend that was started");
         self.made += 1;
         let database = server.create_database(&format!("explore_{}", self.made), None).await;
         let database = database.map_err(CaseFailure::Provision)?;
-        let config = config(server, &database).map_err(CaseFailure::Target)?;
-        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+        config(server, &database).map_err(CaseFailure::Target)
     }
 
     pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {
+        let (options, keep) = self.sqlite_options().await?;
+        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    /// Makes a file, and one that keeps the rows of its beginning.
+    pub(crate) async fn sqlite_options(&mut self) -> Result<(SqliteConnectOptions, String), CaseFailure> {
         let files = self.files.as_ref().expect("a case runs on a backend that was started");
         self.made += 1;
         let made = self.made;
         let create = async |what: &str| files.create_database(&format!("{what}_{made}"), None).await;
         let (database, keep) = (create("explore").await, create("start").await);
         let (database, keep) = database.and_then(|database| Ok((database, keep?))).map_err(CaseFailure::Provision)?;
-        let (options, keep) = (files.connect_options(&database), keep.path().display().to_string());
-        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+        Ok((files.connect_options(&database), keep.path().display().to_string()))
     }
 }
 
