@@ -58,10 +58,25 @@ pub enum ReadError {
     },
 }
 
-/// What every version of a report has.
+/// What every version of a report has, and what tells one command's from another's.
 #[derive(serde::Deserialize)]
 struct Header {
     schema_version: u32,
+    #[serde(default)]
+    command: String,
+    #[serde(default)]
+    not_applicable: Option<serde::de::IgnoredAny>,
+}
+
+/// A report of any command.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// Of `verify` or `mutate`.
+    Suite(Report),
+    /// Of `explore`.
+    Explored(ExploreReport),
+    /// Of `verify` on scripts.
+    Rounds(RoundsReport),
 }
 
 impl RunDirectory {
@@ -149,7 +164,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read(directory: &Path) -> Result<Report, ReadError> {
+    pub fn read(directory: &Path) -> Result<Recorded, ReadError> {
         let path = directory.join("report.json");
         let unreadable = |source| ReadError::Io { path: path.clone(), source };
         // A pipe would be waited for without end.
@@ -159,8 +174,14 @@ impl RunDirectory {
         let text = fs::read(&path).map_err(unreadable)?;
         let format = |source| ReadError::Format { path: path.clone(), source };
         match serde_json::from_slice(&text).map_err(format)? {
-            Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
-            Header { schema_version: found } => Err(ReadError::Version { path, found }),
+            Header { schema_version: found, .. } if found != SCHEMA_VERSION => Err(ReadError::Version { path, found }),
+            Header { command, .. } if command == "explore" => {
+                serde_json::from_slice(&text).map(Recorded::Explored).map_err(format)
+            }
+            Header { not_applicable: None, command, .. } if command == "verify" => {
+                serde_json::from_slice(&text).map(Recorded::Rounds).map_err(format)
+            }
+            Header { .. } => serde_json::from_slice(&text).map(Recorded::Suite).map_err(format),
         }
     }
 

@@ -22,7 +22,7 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// The writer's.
 pub fn write_explored(report: &ExploreReport, to: &mut dyn Write) -> io::Result<()> {
-    suite(report.command, report.results.iter().map(explored).collect(), &report.not_verified, to)
+    suite(&report.command, report.results.iter().map(explored).collect(), &report.not_verified, to)
 }
 
 /// Writes what came of the rounds of scripts in the same way.
@@ -30,7 +30,7 @@ pub fn write_explored(report: &ExploreReport, to: &mut dyn Write) -> io::Result<
 /// # Errors
 /// The writer's.
 pub fn write_rounds(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
-    suite(report.command, report.results.iter().map(rounds).collect(), &report.not_verified, to)
+    suite(&report.command, report.results.iter().map(rounds).collect(), &report.not_verified, to)
 }
 
 fn suite(name: &str, cases: Vec<TestCase>, not_verified: &[String], to: &mut dyn Write) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::CellAlignment;
 use drift_engine::lock::Backend;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow, cut, shortened};
 use super::{BackendUsed, Step, Word, counterexample, terminal};
@@ -16,12 +16,12 @@ use crate::verify::rounds::FoundRound;
 const WIDTH: u16 = 120;
 
 /// The outcome of `verify` on scripts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundsReport {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
     /// `verify`.
-    pub command: &'static str,
+    pub command: String,
     /// `pass` exactly when every expectation was met.
     pub verdict: Word,
     /// The seed of the first round's pauses.
@@ -39,7 +39,7 @@ pub struct RoundsReport {
 }
 
 /// One case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoundRow {
     /// SCRIPT/CASE.
     pub name: String,
@@ -72,7 +72,7 @@ pub struct RoundRow {
 }
 
 /// A round that came to a violation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShownRound {
     /// What was violated.
     pub check: String,

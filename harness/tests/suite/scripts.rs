@@ -41,6 +41,7 @@ async fn a_sound_script_passes_with_rounds_in_which_its_actors_met() {
         assert!(row["overlapped"].as_u64() > Some(0) && row["waited"].as_u64() > Some(0), "{row}");
         assert_eq!(row["verdict"], "pass", "{row}");
     }
+    assert_eq!(call(at.path(), &["report", "run"]).await.ends_with(0).out, said.out);
     let junit = std::fs::read_to_string(at.path().join("run/junit.xml")).unwrap();
     assert!(junit.contains(r#"tests="2""#) && junit.contains(r#"failures="0""#), "{junit}");
 }
@@ -102,6 +103,26 @@ async fn what_an_actor_leaves_behind_keeps_nobody_and_reaches_no_other_round() {
     let at = holding(&[("fails.toml", &on_postgres(&fails, ""))]);
     let said = call(at.path(), &["verify", "fails.toml", "--rounds", "10"]).await.ends_with(1);
     assert!(said.out.contains("errors: step 4 of first failed: division by zero (22012)"), "{}", said.out);
+}
+
+/// Luck may keep a violation away, but nothing is violated that is not expected to be.
+#[tokio::test]
+async fn no_script_of_our_own_is_violated_where_it_is_expected_to_hold() {
+    let scripts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/explore");
+    let at = holding(&[]);
+    let arguments = ["verify", scripts.to_str().unwrap(), "--rounds", "25", "--output", "run"];
+    let called = call(at.path(), &arguments).await;
+    assert!(matches!(called.code, Some(0 | 3)), "{}{}", called.out, called.err);
+    let report = json_in(at.path().join("run/report.json"));
+    let (mut held, mut violated) = (0, 0);
+    for row in rows(&report) {
+        match row["verdict"].as_str().unwrap() {
+            "pass" => held += 1,
+            "violation" => violated += u32::from(row["met"] == true && row["expected"]["verdict"] == "violation"),
+            _ => {}
+        }
+    }
+    assert!(held > 25 && violated > 5, "{}", called.out);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
-use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
+use crate::report::{BackendUsed, NotApplicable, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
@@ -57,10 +57,13 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
             "no case is left: the filters exclude them all"
         )));
     }
-    for (source, case) in &cases {
-        if case.backend == Backend::Postgres {
-            args.overlaps(&source.script)?;
-        }
+    if !args.overlap.is_empty() && cases.iter().all(|(_, case)| case.backend == Backend::Sqlite) {
+        return Err(Failure::usage(miette::miette!(
+            "--overlap is for PostgreSQL: on SQLite nothing runs beside a statement that writes"
+        )));
+    }
+    for (source, _) in &cases {
+        args.overlaps(&source.script)?;
     }
     if args.list {
         for (source, case) in &cases {
@@ -72,7 +75,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let directory = RunDirectory::create(directory).map_err(unwritable)?;
     let mut report = ExploreReport {
         schema_version: SCHEMA_VERSION,
-        command: "explore",
+        command: "explore".to_owned(),
         verdict: Word::Inconclusive,
         seed: args.seed,
         profile: "none".to_owned(),
@@ -84,9 +87,16 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let mut hosts = Hosts::default();
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
     hosts.stop(context).await?;
-    ended?;
     report.conclude();
-    directory.explored(&report).map_err(unwritable)?;
+    if ended.is_err() {
+        report.not_verified.push(format!("the run ended after {} of {} cases", report.results.len(), cases.len()));
+        report.conclude();
+    }
+    // Where nothing could be run there is nothing to report.
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.explored(&report).map_err(unwritable)?;
+    }
+    ended?;
     match args.format {
         Format::Text => explored::write(&report, args.all, context.out)?,
         Format::Json => {
@@ -172,6 +182,13 @@ async fn run_cases(
             () = cancel.cancelled() => return Err(Failure::interrupted()),
             explored = hosts.explore(source.script.clone(), case, &options, &pairs) => explored,
         };
+        if case.backend == Backend::Sqlite && !pairs.is_empty() {
+            report.not_applicable.push(NotApplicable {
+                name: format!("{} (overlap)", name_of(&source.script, case)),
+                backend: case.backend,
+                reason: "nothing runs beside a statement that writes".to_owned(),
+            });
+        }
         let explored = match explored {
             Ok(explored) => explored,
             Err(failure) => return Err(failure.about(source, case)),
@@ -314,10 +331,13 @@ fn row(
     );
     for found in &explored.found {
         let slug = format!("{}-{}-{}", script.name, case.name, found.check);
+        let exported = args.export_spec.then(|| export(script, case, &found.execution));
         let schedule = Schedule::new(&source.file, script, case, found).text();
         let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
-        if let Ok(text) = export(script, case, &found.execution) {
-            directory.schedule(&slug, "spec", &text).map_err(unwritable)?;
+        match exported {
+            None => {}
+            Some(Ok(text)) => drop(directory.schedule(&slug, "spec", &text).map_err(unwritable)?),
+            Some(Err(why)) => writeln!(context.err, "{name}: {} cannot be exported: {why}", found.check)?,
         }
         if Some(found.check.as_str()) == case.violates.as_deref() || case.violates.is_none() {
             replay = format!("driftlock replay {}", quoted(&path.display().to_string()));

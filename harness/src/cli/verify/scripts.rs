@@ -57,7 +57,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let mut report = RoundsReport {
         schema_version: SCHEMA_VERSION,
-        command: "verify",
+        command: "verify".to_owned(),
         verdict: Word::Inconclusive,
         seed,
         profile: "none".to_owned(),
