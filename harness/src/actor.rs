@@ -1,7 +1,9 @@
-//! Whoever sends operations in a run: workers that perform tasks, bystanders, the antagonist.
+//! Whoever sends operations in a run: workers that perform tasks, bystanders, the antagonist; and the
+//! actors of scripts.
 
 pub mod antagonist;
 pub mod bystander;
+pub mod script;
 pub mod worker;
 
 use std::sync::atomic::AtomicU64;

@@ -62,7 +62,7 @@ impl Cli {
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
         let mut leavable = Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
         match self.command {
-            Command::Verify(args) => verify::run(args, context).await,
+            Command::Verify(args) => verify::run(args, &mut leavable).await,
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, &mut leavable).await,
             Command::Replay(args) => replay::run(args, &mut leavable).await,

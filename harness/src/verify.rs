@@ -7,4 +7,5 @@ pub mod databases;
 pub mod execute;
 pub mod judge;
 pub mod plan;
+pub mod rounds;
 pub mod suite;

@@ -122,7 +122,7 @@ impl SuiteArgs {
     }
 
     /// The options that a replay of one case must repeat.
-    fn repeated(&self) -> String {
+    pub(super) fn repeated(&self) -> String {
         let mut words = String::new();
         if self.postgres.postgres != PostgresChoice::Auto {
             words.push_str(&format!(" --postgres {}", quoted(&self.postgres.postgres.to_string())));

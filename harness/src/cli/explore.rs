@@ -28,8 +28,7 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 /// --as-isolationtester the listed permutations are run, and what isolationtester prints is printed.
 ///
 /// A violation is made smaller, run again, shown as a table, and written as a schedule that
-/// `driftlock replay` runs (schedule-*.json). On PostgreSQL it is written as a specification too where
-/// it can be (schedule-*.spec): one permutation, for --as-isolationtester or isolationtester itself.
+/// `driftlock replay` runs (schedule-*.json).
 ///
 /// PGISOLATIONTIMEOUT is, with --as-isolationtester, the number of seconds after which a step is
 /// cancelled (300).
@@ -52,7 +51,7 @@ pub struct Args {
     #[arg(long, value_name = "STRATEGY", default_value = "exhaustive", value_parser = parse_strategy)]
     pub strategy: Strategy,
 
-    /// Stop a case after this many executions (a number) or this long (30s, 5m)
+    /// Stop a case after this many executions (a number) or this long (30s, 5m); what overlaps is counted anew
     #[arg(long, value_name = "N|TIME", value_parser = parse_budget)]
     pub budget: Option<Limit>,
 
@@ -69,6 +68,11 @@ pub struct Args {
     /// Go on after a violation, and list every outcome
     #[arg(long)]
     pub all: bool,
+
+    /// Write violations as specifications too (DIR/schedule-*.spec): one permutation, for
+    /// --as-isolationtester or isolationtester itself; which of them cannot be is said
+    #[arg(long)]
+    pub export_spec: bool,
 
     /// Only the cases whose name (SCRIPT/CASE) has this in it
     #[arg(long, value_name = "TEXT")]

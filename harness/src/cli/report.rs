@@ -1,12 +1,15 @@
 //! `driftlock report`: an earlier run, again.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+
+use serde::Serialize;
 
 use super::common::{Format, verdict_exit};
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::report::directory::RunDirectory;
-use crate::report::terminal;
+use crate::report::directory::{Recorded, RunDirectory};
+use crate::report::{explored, rounds, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,12 +29,34 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let report =
         RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
-    match args.format {
-        Format::Text => terminal::write(&report, context.out)?,
+    let verdict = match &report {
+        Recorded::Suite(report) => {
+            say(args.format, report, |out| terminal::write(report, out), context)?;
+            report.verdict
+        }
+        Recorded::Explored(report) => {
+            say(args.format, report, |out| explored::write(report, false, out), context)?;
+            report.verdict
+        }
+        Recorded::Rounds(report) => {
+            say(args.format, report, |out| rounds::write(report, out), context)?;
+            report.verdict
+        }
+    };
+    Ok(verdict_exit(verdict))
+}
+
+fn say(
+    format: Format,
+    report: &impl Serialize,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    context: &mut Context<'_>,
+) -> io::Result<()> {
+    match format {
+        Format::Text => text(context.out),
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, &report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
+            serde_json::to_writer_pretty(&mut *context.out, report)?;
+            writeln!(context.out)
         }
     }
-    Ok(verdict_exit(report.verdict))
 }

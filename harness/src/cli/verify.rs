@@ -1,4 +1,6 @@
-//! `driftlock verify`: scenarios on real databases.
+//! `driftlock verify`: scenarios on real databases, and the actors of scripts.
+
+pub mod scripts;
 
 use std::path::PathBuf;
 
@@ -9,19 +11,23 @@ use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::scenario::collect::collect;
+use crate::scenario::collect::{collect, scripts_apart};
 use crate::scenario::shipped::{SHIPPED, Shipped};
 use crate::verify::plan::Case;
 
 /// The arguments of `verify`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scenario files, or directories of them. Default: the scenarios that are built in.
+    /// Scenario files, or directories of them. Default: the scenarios that are built in. Or scripts, as
+    /// `explore` takes them, told by their content: their actors then run freely, round after round
     #[arg(value_name = "FILE or DIR")]
     pub paths: Vec<PathBuf>,
     /// Only this lock strategy.
     #[arg(long, value_parser = parse_strategy)]
     pub strategy: Option<LockStrategy>,
+    /// How many rounds of a script are run, if none shows a violation
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rounds: u64,
     /// What the commands with cases share.
     #[command(flatten)]
     pub suite: SuiteArgs,
@@ -43,6 +49,18 @@ pub fn parse_strategy(text: &str) -> Result<LockStrategy, String> {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let (of_scripts, others) = scripts_apart(&args.paths);
+    if !of_scripts.is_empty() && others.is_empty() {
+        return scripts::run(&args, &of_scripts, context).await;
+    }
+    if let Some(script) = of_scripts.first() {
+        return Err(Failure::usage(miette::miette!(
+            help = "Run scripts and scenarios one after the other: each gives a report of its own.",
+            "{} is a script, and {} is none",
+            script.display(),
+            others[0].display()
+        )));
+    }
     let scenarios = scenarios(&args.paths)?;
     let seed = args.suite.seed(context)?;
     let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();

@@ -82,7 +82,11 @@ pub async fn overlap(
             stopped: None,
             found: Vec::new(),
         };
-        while of.tries < pair.tries && of.stopped.is_none() {
+        while of.tries < pair.tries {
+            of.stopped = Visitor::<PgWorld>::is_over(&judge, of.tries);
+            if of.stopped.is_some() {
+                break;
+            }
             of.tries += 1;
             let (execution, together) = attempt(world, script, pair, &mut rng).await?;
             let Some((at, together)) = together else { continue };
@@ -98,9 +102,6 @@ pub async fn overlap(
             }
             if ends && !options.all {
                 break;
-            }
-            if of.tries < pair.tries {
-                of.stopped = Visitor::<PgWorld>::is_over(&judge, of.tries);
             }
         }
         of.found.sort_by_key(|found| Some(found.found.check.as_str()) != expected);

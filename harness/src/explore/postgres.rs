@@ -3,11 +3,11 @@
 //! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
 //! transaction holds.
 
-mod notices;
+pub(crate) mod notices;
 pub mod overlap;
 pub(super) mod question;
 pub(super) mod state;
-pub(super) mod victim;
+pub(crate) mod victim;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -407,7 +407,7 @@ impl World for PgWorld {
     }
 }
 
-pub(super) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
+pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
     let mut config = config.clone();
     config.application_name(format!("driftlock/{name}"));
     let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
@@ -421,7 +421,7 @@ pub(super) async fn connect(config: &Config, name: &str) -> Result<(Client, Noti
 }
 
 /// The rows of all results, and the first value of the first row.
-fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
+pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
     let (mut rows, mut first, mut any) = (Vec::new(), None, false);
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
@@ -437,7 +437,7 @@ fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
 }
 
 /// An error with what the server said, in one line.
-pub(super) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
+pub(crate) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
     match error.as_db_error() {
         Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
         None => Lost::during(what, error),

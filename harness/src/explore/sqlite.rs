@@ -238,7 +238,7 @@ impl World for SqliteWorld {
     }
 }
 
-async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Lost> {
+pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Lost> {
     options.connect().await.map_err(|error| Lost::during("open the file", error))
 }
 
@@ -257,11 +257,11 @@ pub(super) async fn execute(connection: &mut SqliteConnection, sql: &str, what: 
 }
 
 /// Ends the transaction, if there is one.
-async fn roll_back(connection: &mut SqliteConnection) {
+pub(crate) async fn roll_back(connection: &mut SqliteConnection) {
     let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
 }
 
-async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
+pub(crate) async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
     let stream = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
     let rows = stream.try_filter_map(|one| async move {
         Ok(match one {
@@ -312,7 +312,7 @@ async fn clear(control: &mut SqliteConnection) -> Result<(), Lost> {
     Ok(())
 }
 
-fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {
+pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {
     let first = found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0));
     let text = |row: &SqliteRow| {
         let values = (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned()));

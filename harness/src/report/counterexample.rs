@@ -62,8 +62,17 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
 /// # Errors
 /// The writer's.
 pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
+    timed(&shown.steps, width, to)?;
+    writeln!(to, "  {}: {}", shown.check, shown.sentence)
+}
+
+/// Writes steps as a table, with their times in milliseconds.
+///
+/// # Errors
+/// The writer's.
+pub fn timed(steps: &[Step], width: u16, to: &mut dyn Write) -> io::Result<()> {
     let time = |step: &Step| format!("{:.2} – {:.2}", step.invoked as f64 / 1e6, step.returned as f64 / 1e6);
-    write(shown, width, "ms", &time, to)
+    table(steps, width, "ms", &time, to)
 }
 
 /// Writes a counterexample whose times are not nanoseconds but the steps of a schedule.
@@ -72,19 +81,20 @@ pub fn render(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
 /// The writer's.
 pub fn render_steps(shown: &Shown, width: u16, to: &mut dyn Write) -> io::Result<()> {
     let time = |step: &Step| format!("{} – {}", step.invoked, step.returned);
-    write(shown, width, "step", &time, to)
+    table(&shown.steps, width, "step", &time, to)?;
+    writeln!(to, "  {}: {}", shown.check, shown.sentence)
 }
 
-fn write(shown: &Shown, width: u16, unit: &str, time: &dyn Fn(&Step) -> String, to: &mut dyn Write) -> io::Result<()> {
-    if !shown.steps.is_empty() {
-        let actors: BTreeSet<&str> = shown.steps.iter().map(|step| step.actor.as_str()).collect();
+fn table(steps: &[Step], width: u16, unit: &str, time: &dyn Fn(&Step) -> String, to: &mut dyn Write) -> io::Result<()> {
+    if !steps.is_empty() {
+        let actors: BTreeSet<&str> = steps.iter().map(|step| step.actor.as_str()).collect();
         let mut table = Table::new();
         table
             .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
             .set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);
         table.set_header(std::iter::once(unit).chain(actors.iter().copied()));
-        for step in &shown.steps {
+        for step in steps {
             let cell = |actor: &&str| match *actor == step.actor {
                 true => format!("{} → {}", step.operation, step.outcome),
                 false => String::new(),
@@ -95,5 +105,5 @@ fn write(shown: &Shown, width: u16, unit: &str, time: &dyn Fn(&Step) -> String, 
             writeln!(to, "  {}", line.trim_end())?;
         }
     }
-    writeln!(to, "  {}: {}", shown.check, shown.sentence)
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
+use super::rounds::RoundsReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
@@ -57,10 +58,25 @@ pub enum ReadError {
     },
 }
 
-/// What every version of a report has.
+/// What every version of a report has, and what tells one command's from another's.
 #[derive(serde::Deserialize)]
 struct Header {
     schema_version: u32,
+    #[serde(default)]
+    command: String,
+    #[serde(default)]
+    not_applicable: Option<serde::de::IgnoredAny>,
+}
+
+/// A report of any command.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// Of `verify` or `mutate`.
+    Suite(Report),
+    /// Of `explore`.
+    Explored(ExploreReport),
+    /// Of `verify` on scripts.
+    Rounds(RoundsReport),
 }
 
 impl RunDirectory {
@@ -120,6 +136,20 @@ impl RunDirectory {
         self.write("junit.xml", |to| junit::write_explored(report, to))
     }
 
+    /// Writes the report of rounds of scripts in every form, and each counterexample.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rounds(&self, report: &RoundsReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write_rounds(report, to))?;
+        for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
+            let name = format!("counterexample-{}.json", row.name.replace('/', "-"));
+            self.write(&name, |to| Ok(serde_json::to_writer_pretty(to, &row.counterexamples)?))?;
+        }
+        Ok(())
+    }
+
     /// Writes a file of a case: an order of its steps, as this text.
     ///
     /// # Errors
@@ -134,7 +164,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read(directory: &Path) -> Result<Report, ReadError> {
+    pub fn read(directory: &Path) -> Result<Recorded, ReadError> {
         let path = directory.join("report.json");
         let unreadable = |source| ReadError::Io { path: path.clone(), source };
         // A pipe would be waited for without end.
@@ -144,8 +174,14 @@ impl RunDirectory {
         let text = fs::read(&path).map_err(unreadable)?;
         let format = |source| ReadError::Format { path: path.clone(), source };
         match serde_json::from_slice(&text).map_err(format)? {
-            Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
-            Header { schema_version: found } => Err(ReadError::Version { path, found }),
+            Header { schema_version: found, .. } if found != SCHEMA_VERSION => Err(ReadError::Version { path, found }),
+            Header { command, .. } if command == "explore" => {
+                serde_json::from_slice(&text).map(Recorded::Explored).map_err(format)
+            }
+            Header { not_applicable: None, command, .. } if command == "verify" => {
+                serde_json::from_slice(&text).map(Recorded::Rounds).map_err(format)
+            }
+            Header { .. } => serde_json::from_slice(&text).map(Recorded::Suite).map_err(format),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement};
 use drift_engine::lock::Backend;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BackendUsed, Word, terminal};
 use crate::explore::judge::Found;
@@ -19,12 +19,12 @@ const SQL_MAX: usize = 60;
 const WIDTH: u16 = 120;
 
 /// The outcome of `explore`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExploreReport {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
     /// `explore`.
-    pub command: &'static str,
+    pub command: String,
     /// `pass` exactly when every expectation was met.
     pub verdict: Word,
     /// The seed of random orders.
@@ -42,7 +42,7 @@ pub struct ExploreReport {
 }
 
 /// One case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExploreRow {
     /// SCRIPT/CASE.
     pub name: String,
@@ -73,13 +73,14 @@ pub struct ExploreRow {
     /// How long the search took, in milliseconds.
     pub duration_ms: u64,
     /// The steps that were run at the same time.
+    #[serde(default)]
     pub overlaps: Vec<OverlapRow>,
     /// The command that runs it, or its counterexample, again.
     pub replay: String,
 }
 
 /// Two steps that were run at the same time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverlapRow {
     /// Which ones: ACTOR.STEP.
     pub steps: [String; 2],
@@ -92,7 +93,7 @@ pub struct OverlapRow {
 }
 
 /// What is expected.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpectedRow {
     /// `pass` or `violation`.
     pub verdict: Word,
@@ -101,7 +102,7 @@ pub struct ExpectedRow {
 }
 
 /// A violation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ViolatedRow {
     /// What was violated.
     pub name: String,
@@ -247,13 +248,13 @@ fn table(
     Ok(())
 }
 
-fn shortened(sql: &str, case: &ScriptCase) -> String {
+pub(super) fn shortened(sql: &str, case: &ScriptCase) -> String {
     let sql = sql.replace("{begin}", &case.begin);
     cut(&sql)
 }
 
 /// A text as one short line.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SQL_MAX) {
         Some((at, _)) => format!("{}…", &line[..at]),

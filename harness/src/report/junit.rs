@@ -6,6 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::explored::{ExploreReport, ExploreRow};
+use super::rounds::{RoundRow, RoundsReport};
 use super::{Report, ResultRow, Word};
 
 /// Writes the report: a case that met its expectation passed, an inconclusive one is an error.
@@ -21,7 +22,15 @@ pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// The writer's.
 pub fn write_explored(report: &ExploreReport, to: &mut dyn Write) -> io::Result<()> {
-    suite(report.command, report.results.iter().map(explored).collect(), &report.not_verified, to)
+    suite(&report.command, report.results.iter().map(explored).collect(), &report.not_verified, to)
+}
+
+/// Writes what came of the rounds of scripts in the same way.
+///
+/// # Errors
+/// The writer's.
+pub fn write_rounds(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
+    suite(&report.command, report.results.iter().map(rounds).collect(), &report.not_verified, to)
 }
 
 fn suite(name: &str, cases: Vec<TestCase>, not_verified: &[String], to: &mut dyn Write) -> io::Result<()> {
@@ -41,6 +50,14 @@ fn explored(row: &ExploreRow) -> TestCase {
     let status = status(row.met, row.verdict, &row.evidence, &row.replay);
     let mut case = TestCase::new(format!("{} [{} {}]", row.name, row.backend, row.strategy), status);
     case.set_classname(format!("{}.{}", row.backend, row.strategy));
+    case.set_time(Duration::from_millis(row.duration_ms));
+    case
+}
+
+fn rounds(row: &RoundRow) -> TestCase {
+    let status = status(row.met, row.verdict, &row.evidence, &row.replay);
+    let mut case = TestCase::new(format!("{} [{}]", row.name, row.backend), status);
+    case.set_classname(row.backend.to_string());
     case.set_time(Duration::from_millis(row.duration_ms));
     case
 }

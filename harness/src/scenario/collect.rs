@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 
-use super::Scenario;
-use super::file::LoadError;
+use super::file::{LoadError, content};
+use super::{Scenario, script};
 
 /// Why a path gives no scenario.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -78,6 +78,23 @@ pub fn collect(paths: &[PathBuf]) -> Result<Vec<Scenario>, CollectErrors> {
         }
     }
     if problems.is_empty() { Ok(scenarios) } else { Err(CollectErrors { problems }) }
+}
+
+/// Parts the files of paths into scripts, told by their content, and what else there is. What cannot be
+/// read is left to whoever reads scenarios, who says what is wrong.
+pub fn scripts_apart(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut scripts, mut others) = (Vec::new(), Vec::new());
+    for path in paths {
+        let files = files(path).unwrap_or_default();
+        let is_script = |file: &PathBuf| content(file).is_ok_and(|bytes| script::is_script(&bytes));
+        let (of_scripts, of_others): (Vec<PathBuf>, Vec<PathBuf>) = files.into_iter().partition(is_script);
+        match of_scripts[..] {
+            [] => others.push(path.clone()),
+            _ => others.extend(of_others),
+        }
+        scripts.extend(of_scripts);
+    }
+    (scripts, others)
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, CollectError> {

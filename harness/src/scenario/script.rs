@@ -11,7 +11,7 @@ use std::path::Path;
 
 use drift_engine::lock::Backend;
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
 use super::file::{LoadError, content, document, parse_with};
@@ -131,6 +131,13 @@ impl Script {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Box<Problems>> {
         parse_with(path, bytes, |text, _| read(text))
     }
+}
+
+/// Whether a file's content is meant as a script, and not as a scenario: it has actors.
+pub fn is_script(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let (table, _) = DeTable::parse_recoverable(text);
+    table.get_ref().contains_key("actor")
 }
 
 fn read(text: &str) -> Result<Script, Vec<Problem>> {

@@ -41,6 +41,11 @@ fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
     let (code, said) = driftlock(path, &arguments);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("serial: the final state is counter = [("), "{said}");
+    // The report can be read again.
+    let (code, again) = driftlock(path, &["report", "out"]);
+    assert_eq!(code, Some(0), "{again}");
+    let table = said.find(" case ").unwrap();
+    assert!(said[table..].starts_with(&again[again.find(" case ").unwrap()..]), "{again}\n{said}");
     let schedule = path.join("out/schedule-lost-update-read-committed-serial.json");
     let replay = |file: &Path| driftlock(path, &["replay", "--postgres", "local", file.to_str().unwrap()]);
     let (code, said) = replay(&schedule);

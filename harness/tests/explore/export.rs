@@ -133,7 +133,7 @@ async fn compare(arguments: &[&str], file: &str, expected: &[&str]) {
     for (name, text) in [("circle.toml", DEADLOCK), ("wait.toml", WAIT)] {
         fs::write(directory.path().join(name), text).unwrap();
     }
-    let all = [&["explore", "--postgres", "local", "--output", "out"], arguments].concat();
+    let all = [&["explore", "--postgres", "local", "--export-spec", "--output", "out"], arguments].concat();
     let (code, said) = driftlock(directory.path(), &all);
     assert_eq!(code, Some(0), "{said}");
     let specification = directory.path().join("out").join(file);
@@ -171,4 +171,15 @@ async fn a_deadlock_has_the_same_victim_under_isolationtester() {
 async fn a_wait_and_a_transaction_left_open_are_exported() {
     let expected = ["<waiting ...>", "<... completed>", "step the end deleted: ", "n\n-\n2\n(1 row)"];
     compare(&["wait.toml"], "schedule-wait-postgres-deleted.spec", &expected).await;
+}
+
+#[test]
+fn what_cannot_be_a_specification_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_sqlite = WAIT.replace("\"postgres\"", "\"sqlite\"").replace("n = 2", "n < 5");
+    fs::write(directory.path().join("wait.toml"), on_sqlite).unwrap();
+    let explore = ["explore", "wait.toml", "--export-spec", "--output", "out"];
+    let (code, said) = driftlock(directory.path(), &explore);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("cannot be exported: specifications are for PostgreSQL"), "{said}");
 }

@@ -6,6 +6,7 @@
 mod command;
 mod engine;
 mod export;
+mod free;
 mod generated;
 mod overlap;
 mod reduction;

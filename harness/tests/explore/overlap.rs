@@ -89,6 +89,10 @@ fn one_that_waits_for_the_other_goes_on_when_it_has_ended() {
 
 #[test]
 fn mistakes_in_a_pair_are_named() {
+    let on_sqlite = script("", LOOKS).replace("\"postgres\"", "\"sqlite\"");
+    let (code, said) = explore(&on_sqlite, &["--overlap", "a.1,b.1"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--overlap is for PostgreSQL"), "{said}");
     for (pair, expected) in [
         ("a.1", "and not 1"),
         ("a.1,c.1", "there is no step `c.1`; the steps are a.1, b.1"),

@@ -6,6 +6,7 @@ mod harmless;
 mod interrupted;
 mod mutate;
 mod refused;
+mod scripts;
 mod verify;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::{Context, Failure};
@@ -142,22 +143,32 @@ impl Hosts {
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
+        let config = self.postgres_config().await?;
+        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    /// Makes a database, and says how to connect to it.
+    pub(crate) async fn postgres_config(&mut self) -> Result<tokio_postgres::Config, CaseFailure> {
         self.made += 1;
         let server = self.server().expect("a case runs on a backend that was started");
         let database = server.create_database(&format!("explore_{}", self.made), None).await;
         let database = database.map_err(CaseFailure::Provision)?;
-        let config = config(server, &database).map_err(CaseFailure::Target)?;
-        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+        config(server, &database).map_err(CaseFailure::Target)
     }
 
     pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {
+        let (options, keep) = self.sqlite_options().await?;
+        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+    }
+
+    /// Makes a file, and one that keeps the rows of its beginning.
+    pub(crate) async fn sqlite_options(&mut self) -> Result<(SqliteConnectOptions, String), CaseFailure> {
         self.made += 1;
         let made = self.made;
         let files = self.files().expect("a case runs on a backend that was started");
         let create = async |what: &str| files.create_database(&format!("{what}_{made}"), None).await;
         let (database, keep) = (create("explore").await, create("start").await);
         let (database, keep) = database.and_then(|database| Ok((database, keep?))).map_err(CaseFailure::Provision)?;
-        let (options, keep) = (files.connect_options(&database), keep.path().display().to_string());
-        SqliteWorld::new(options, &keep, script, case.clone()).await.map_err(CaseFailure::Lost)
+        Ok((files.connect_options(&database), keep.path().display().to_string()))
     }
 }

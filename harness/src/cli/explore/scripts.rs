@@ -19,10 +19,10 @@ use crate::explore::overlap::overlap;
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::Strategy;
-use crate::explore::specification::{export, script_of};
+use crate::explore::specification::{ExportError, export, script_of};
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
-use crate::report::{SCHEMA_VERSION, Word};
+use crate::report::{NotApplicable, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
@@ -83,8 +83,8 @@ struct Violation {
     found: Found,
     /// How many of its steps show it.
     until: usize,
-    /// The order as a specification, if it can be one.
-    spec: Option<String>,
+    /// A script's order as a specification, or why it cannot be one.
+    spec: Option<Result<String, ExportError>>,
 }
 
 /// What came of a subject.
@@ -112,8 +112,13 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
             "no case is left: the filters exclude them all"
         )));
     }
+    if !args.overlap.is_empty() && cases.iter().all(|case| case.backend() == Backend::Sqlite) {
+        return Err(Failure::usage(miette::miette!(
+            "--overlap is for PostgreSQL: on SQLite nothing runs beside a statement that writes"
+        )));
+    }
     for case in &cases {
-        if let Subject::Script(source, ScriptCase { backend: Backend::Postgres, .. }) = case {
+        if let Subject::Script(source, _) = case {
             args.overlaps(&source.script)?;
         }
     }
@@ -127,7 +132,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let directory = RunDirectory::create(directory).map_err(unwritable)?;
     let mut report = ExploreReport {
         schema_version: SCHEMA_VERSION,
-        command: "explore",
+        command: "explore".to_owned(),
         verdict: Word::Inconclusive,
         seed: args.seed,
         profile: "none".to_owned(),
@@ -139,9 +144,16 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let mut hosts = Hosts::default();
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
     hosts.stop(context).await?;
-    ended?;
     report.conclude();
-    directory.explored(&report).map_err(unwritable)?;
+    if ended.is_err() {
+        report.not_verified.push(format!("the run ended after {} of {} cases", report.results.len(), cases.len()));
+        report.conclude();
+    }
+    // Where nothing could be run there is nothing to report.
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.explored(&report).map_err(unwritable)?;
+    }
+    ended?;
     match args.format {
         Format::Text => explored::write(&report, args.all, context.out)?,
         Format::Json => {
@@ -227,6 +239,13 @@ async fn run_cases(
             outcome = explored(hosts, case, &pairs, &options) => outcome,
         };
         let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        if case.backend() == Backend::Sqlite && !pairs.is_empty() {
+            report.not_applicable.push(NotApplicable {
+                name: format!("{} (overlap)", case.name()),
+                backend: case.backend(),
+                reason: "nothing runs beside a statement that writes".to_owned(),
+            });
+        }
         report.results.push(row(args, case, outcome, directory, context)?);
     }
     Ok(())
@@ -261,7 +280,7 @@ async fn explored(
         case: (*case).clone(),
         found: found.clone(),
         until: found.execution.taken.len(),
-        spec: export(&script, case, &found.execution).ok(),
+        spec: Some(export(&script, case, &found.execution)),
     };
     let violations = explored.found.iter().map(violation).collect();
     Ok(Outcome { explored, more: String::new(), violations })
@@ -310,8 +329,14 @@ fn row(
         let slug = format!("{}-{}", name.replace('/', "-"), found.check);
         let schedule = Schedule::new(subject.file(), script, case, found).text();
         let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
-        if let Some(text) = spec {
-            directory.schedule(&slug, "spec", text).map_err(unwritable)?;
+        match spec {
+            Some(Ok(text)) if args.export_spec => {
+                directory.schedule(&slug, "spec", text).map_err(unwritable)?;
+            }
+            Some(Err(why)) if args.export_spec => {
+                writeln!(context.err, "{name}: {} cannot be exported: {why}", found.check)?;
+            }
+            _ => {}
         }
         if violates.as_ref().is_none_or(|check| *check == found.check) {
             replay = format!("driftlock replay {}", quoted(&path.display().to_string()));

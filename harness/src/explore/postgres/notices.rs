@@ -11,7 +11,7 @@ const NOTICES_MAX: usize = 100;
 
 /// The notices of a session that nobody has looked at yet.
 #[derive(Clone, Debug, Default)]
-pub(in crate::explore) struct Notices(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Notices(Arc<Mutex<Vec<String>>>);
 
 impl Notices {
     /// Takes them.

@@ -5,7 +5,7 @@
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::question::{all_wait, ask};
 use super::{Answer, Duration, Pace, PgWorld, STEP_MAX, said};
@@ -68,7 +68,9 @@ impl PgWorld {
             }
         }
         let mut events = self.both(pair, &mut answers).await?;
-        let flights = self.flights(pair).await?;
+        let pids = pair.map(|actor| self.actors[actor].pid);
+        let of = activity(&self.control, &pids).await?;
+        let flights = [of[0].flight, of[1].flight];
         for (actor, answer) in pair.into_iter().zip(answers) {
             if let Some(answer) = answer {
                 events.push(self.completed(actor, answer, Pace::Meets).await?.0);
@@ -126,36 +128,46 @@ impl PgWorld {
             patience = (patience * 2).min(Duration::from_millis(8));
         }
     }
+}
 
-    /// Asks the server when it worked on the last message of each.
-    async fn flights(&self, pair: [usize; 2]) -> Result<[Flight; 2], Lost> {
-        let pids = pair.map(|actor| self.actors[actor].pid);
-        let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
-        let question = format!(
-            "SELECT p.pid, {}, {} FROM pg_catalog.unnest(ARRAY[{}, {}]) AS p(pid), \
-             pg_catalog.pg_stat_get_activity(p.pid) AS a",
-            since("a.query_start"),
-            since("CASE WHEN a.state = 'active' THEN pg_catalog.clock_timestamp() ELSE a.state_change END"),
-            pids[0],
-            pids[1]
-        );
-        let answer = tokio::time::timeout(STEP_MAX, self.control.simple_query(&question)).await;
-        let answer = answer.map_err(|_| Lost::during("ask the server when it worked", "no answer"))?;
-        let answer = answer.map_err(|error| said("ask the server when it worked", &error))?;
-        let mut flights = [None, None];
-        for message in &answer {
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            let number = |at: usize| row.get(at).and_then(|text| text.parse::<i64>().ok());
-            let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
-            if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
-                flights[at] = Some(Flight { begun, ended });
-            }
-        }
-        match flights {
-            [Some(first), Some(second)] => Ok([first, second]),
-            _ => {
-                Err(Lost::new("the server does not say when it worked on a session's message: track_activities is off"))
-            }
+/// What a session does, and did last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activity {
+    /// It is at work. An error is told before the transaction is aborted, so this may be so after an answer.
+    pub active: bool,
+    /// It is in a transaction, and does nothing.
+    pub in_transaction: bool,
+    /// Its last message.
+    pub flight: Flight,
+}
+
+/// Asks the server about sessions: when it worked on the last message of each.
+pub(crate) async fn activity(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
+    let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
+    let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let question = format!(
+        "SELECT p.pid, {}, {}, a.state FROM pg_catalog.unnest(ARRAY[{}]) AS p(pid), \
+         pg_catalog.pg_stat_get_activity(p.pid) AS a",
+        since("a.query_start"),
+        since("CASE WHEN a.state = 'active' THEN pg_catalog.clock_timestamp() ELSE a.state_change END"),
+        list.join(", ")
+    );
+    let answer = tokio::time::timeout(STEP_MAX, control.simple_query(&question)).await;
+    let answer = answer.map_err(|_| Lost::during("ask the server when it worked", "no answer"))?;
+    let answer = answer.map_err(|error| said("ask the server when it worked", &error))?;
+    let mut all = vec![None; pids.len()];
+    for message in &answer {
+        let SimpleQueryMessage::Row(row) = message else { continue };
+        let number = |at: usize| row.get(at).and_then(|text| text.parse::<i64>().ok());
+        let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
+        if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
+            let active = row.get(3) == Some("active");
+            let in_transaction = row.get(3).is_some_and(|state| state.starts_with("idle in transaction"));
+            all[at] = Some(Activity { active, in_transaction, flight: Flight { begun, ended } });
         }
     }
+    let all: Option<Vec<Activity>> = all.into_iter().collect();
+    all.ok_or_else(|| {
+        Lost::new("the server does not say when it worked on a session's message: track_activities is off")
+    })
 }

@@ -13,7 +13,7 @@ const LATE: Duration = Duration::from_millis(250);
 
 /// The statement that has a session look soon, if its next wait may close a circle, or late. Only
 /// superusers may run it.
-pub(in crate::explore) fn setting(may_close: bool) -> String {
+pub(crate) fn setting(may_close: bool) -> String {
     format!("SET deadlock_timeout = {}", if may_close { SOON } else { LATE }.as_millis())
 }
 

@@ -1,0 +1,135 @@
+//! A session on PostgreSQL, and a control connection that is asked about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
+
+use super::{Answer, STEP_MAX, Session};
+use crate::explore::postgres::notices::Notices;
+use crate::explore::postgres::overlap::{Flight, activity};
+use crate::explore::postgres::{connect, rows, said, victim};
+use crate::explore::world::{Lost, What};
+
+/// After how long without an answer the server is asked whether a step waits; each further time takes
+/// twice as long, up to the most.
+const ASK_AFTER: Duration = Duration::from_millis(1);
+const ASK_MOST: Duration = Duration::from_millis(50);
+
+/// A session.
+pub struct PgSession {
+    client: Client,
+    control: Arc<Client>,
+    pid: i32,
+    notices: Notices,
+}
+
+impl PgSession {
+    /// Opens the connection that is asked about sessions.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn control(config: &Config) -> Result<Arc<Client>, Lost> {
+        Ok(Arc::new(connect(config, "control").await?.0))
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn open(config: &Config, control: Arc<Client>, name: &str) -> Result<Self, Lost> {
+        let (client, notices) = connect(config, name).await?;
+        look_soon(&client).await;
+        let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
+        let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
+        Ok(Self { client, control, pid, notices })
+    }
+
+    /// For whom it waits, by the server's word.
+    async fn waits_for(&self) -> Result<Vec<i32>, Lost> {
+        let question = format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({}))", self.pid);
+        let asked = tokio::time::timeout(STEP_MAX, self.control.simple_query(&question)).await;
+        let asked = asked.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
+        let messages = asked.map_err(|error| said("ask the server who waits", &error))?;
+        let pid = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        };
+        Ok(messages.iter().filter_map(pid).collect())
+    }
+}
+
+impl Session for PgSession {
+    async fn send(&mut self, sql: &str) -> Result<Answer, Lost> {
+        drop(self.notices.take());
+        let (mut waited, mut patience, mut left): (Option<Vec<i32>>, _, _) = (None, ASK_AFTER, STEP_MAX);
+        let answer = {
+            let mut reply = std::pin::pin!(self.client.simple_query(sql));
+            loop {
+                match tokio::time::timeout(patience, &mut reply).await {
+                    Ok(answer) => break answer,
+                    Err(_) if left <= patience => {
+                        return Err(Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())));
+                    }
+                    Err(_) => left -= patience,
+                }
+                patience = (patience * 2).min(ASK_MOST);
+                for pid in self.waits_for().await? {
+                    let known = waited.get_or_insert_default();
+                    if !known.contains(&pid) {
+                        known.push(pid);
+                    }
+                }
+            }
+        };
+        let (what, first) = match answer {
+            Ok(messages) => {
+                let (rows, first) = rows(&messages);
+                (What::Done(rows), first)
+            }
+            Err(error) => match error.as_db_error() {
+                Some(refused) => {
+                    let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
+                    (What::Failed { code, message }, None)
+                }
+                None => return Err(said("get an answer", &error)),
+            },
+        };
+        Ok(Answer { what, first, notices: self.notices.take(), waited })
+    }
+
+    async fn close(&mut self) -> Result<Option<Flight>, Lost> {
+        let begin = Instant::now();
+        let activity = loop {
+            let activity = activity(&self.control, &[self.pid]).await?.remove(0);
+            if !activity.active {
+                break activity;
+            }
+            if begin.elapsed() > STEP_MAX {
+                return Err(Lost::new(format!("still at work {} s after the answer", STEP_MAX.as_secs())));
+            }
+        };
+        if activity.in_transaction {
+            let rolled_back = self.client.batch_execute("ROLLBACK").await;
+            rolled_back.map_err(|error| said("roll back", &error))?;
+        }
+        Ok(Some(activity.flight))
+    }
+
+    async fn renew(&mut self) -> Result<(), Lost> {
+        let discarded = self.client.batch_execute("DISCARD ALL").await;
+        discarded.map_err(|error| said("renew a session", &error))?;
+        look_soon(&self.client).await;
+        Ok(())
+    }
+
+    fn number(&self) -> Option<i32> {
+        Some(self.pid)
+    }
+}
+
+/// Has a session look for deadlocks soon. Only superusers may; on a given server its own setting holds.
+async fn look_soon(client: &Client) {
+    let _ = client.batch_execute(&victim::setting(true)).await;
+}

@@ -1,0 +1,72 @@
+//! A session on a SQLite file, whose busy handler waits as SQLite's own does and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::{Answer, STEP_MAX, Session};
+use crate::explore::postgres::overlap::Flight;
+use crate::explore::sqlite::{fetch, open, roll_back, rows};
+use crate::explore::world::{Lost, What};
+use crate::sqlite_busy::{self, Busy};
+
+/// How long a step waits for the file's lock before it is refused.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// A session.
+pub struct SqliteSession {
+    connection: SqliteConnection,
+    busy: Arc<Busy>,
+    options: SqliteConnectOptions,
+}
+
+impl SqliteSession {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn open(options: &SqliteConnectOptions) -> Result<Self, Lost> {
+        let mut connection = open(options).await?;
+        let busy = sqlite_busy::install(&mut connection, BUSY_MAX).await;
+        let busy = busy.map_err(|error| Lost::during("install a busy handler", error))?;
+        Ok(Self { connection, busy, options: options.clone() })
+    }
+}
+
+impl Session for SqliteSession {
+    async fn send(&mut self, sql: &str) -> Result<Answer, Lost> {
+        let waits = self.busy.waits();
+        let answer = tokio::time::timeout(STEP_MAX, fetch(&mut self.connection, sql)).await;
+        let answer = answer.map_err(|_| Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())))?;
+        self.busy.ended();
+        let (what, first) = match answer {
+            Ok(found) => {
+                let (rows, first) = rows(&found);
+                (What::Done(rows), first)
+            }
+            Err(sqlx::Error::Database(refused)) => {
+                let code = refused.code().unwrap_or_default().into_owned();
+                (What::Failed { code, message: refused.message().to_owned() }, None)
+            }
+            Err(error) => return Err(Lost::during("get an answer", error)),
+        };
+        let waited = (self.busy.waits() > waits).then(Vec::new);
+        Ok(Answer { what, first, notices: Vec::new(), waited })
+    }
+
+    async fn close(&mut self) -> Result<Option<Flight>, Lost> {
+        roll_back(&mut self.connection).await;
+        Ok(None)
+    }
+
+    async fn renew(&mut self) -> Result<(), Lost> {
+        *self = Self::open(&self.options).await?;
+        Ok(())
+    }
+
+    fn number(&self) -> Option<i32> {
+        None
+    }
+}

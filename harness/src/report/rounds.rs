@@ -1,0 +1,180 @@
+//! What `verify` has to say of scripts: rows as data, and the same for people.
+
+use std::io::{self, Write};
+
+use comfy_table::CellAlignment;
+use drift_engine::lock::Backend;
+use serde::{Deserialize, Serialize};
+
+use super::explored::{ExpectedRow, ViolatedRow, cut, shortened};
+use super::{BackendUsed, Step, Word, counterexample, terminal};
+use crate::explore::world::What;
+use crate::scenario::script::{Script, ScriptCase};
+use crate::verify::rounds::FoundRound;
+
+/// How wide counterexamples are, in columns.
+const WIDTH: u16 = 120;
+
+/// The outcome of `verify` on scripts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoundsReport {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `verify`.
+    pub command: String,
+    /// `pass` exactly when every expectation was met.
+    pub verdict: Word,
+    /// The seed of the first round's pauses.
+    pub seed: u64,
+    /// How the PostgreSQL server treats the disk.
+    pub profile: String,
+    /// The databases that were used.
+    pub backends: Vec<BackendUsed>,
+    /// How many cases were to be run.
+    pub planned: usize,
+    /// The cases, in the order in which they were run.
+    pub results: Vec<RoundRow>,
+    /// What was asked for and could not be tried.
+    pub not_verified: Vec<String>,
+}
+
+/// One case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoundRow {
+    /// SCRIPT/CASE.
+    pub name: String,
+    /// The database.
+    pub backend: Backend,
+    /// What came of it.
+    pub verdict: Word,
+    /// What was to come of it.
+    pub expected: ExpectedRow,
+    /// Whether it did.
+    pub met: bool,
+    /// The sentence that shows it.
+    pub evidence: String,
+    /// The violations.
+    pub checks: Vec<ViolatedRow>,
+    /// How many rounds there were.
+    pub rounds: u64,
+    /// In how many two actors were under way at the same time for certain.
+    pub overlapped: u64,
+    /// In how many a step was seen to wait for another actor.
+    pub waited: u64,
+    /// In how many a step was refused.
+    pub refused: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that runs it, or the round of its violation, again.
+    pub replay: String,
+    /// The rounds that came to a violation.
+    pub counterexamples: Vec<ShownRound>,
+}
+
+/// A round that came to a violation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownRound {
+    /// What was violated.
+    pub check: String,
+    /// How, in a sentence.
+    pub sentence: String,
+    /// The round's number, from 1.
+    pub round: u64,
+    /// The seed of its pauses.
+    pub seed: u64,
+    /// What its actors did, in the order in which it was sent.
+    pub steps: Vec<Step>,
+}
+
+impl ShownRound {
+    /// Of a violation.
+    pub fn new(script: &Script, case: &ScriptCase, found: &FoundRound) -> Self {
+        let start = found.history.first().map(|moved| moved.ran.begun).unwrap_or_default();
+        let since = |time: std::time::Duration| u64::try_from((time - start).as_nanos()).unwrap_or(u64::MAX);
+        let step = |moved: &crate::verify::rounds::Moved| {
+            let actor = &script.actors[moved.actor];
+            let mut outcome = match &moved.ran.answer.what {
+                What::Done(rows) if rows.is_empty() => "ok".to_owned(),
+                What::Done(rows) => cut(&format!("({})", rows.join("), ("))),
+                What::Failed { code, message } => format!("failed: {} ({code})", cut(message)),
+                What::Waits { .. } => "waits".to_owned(),
+            };
+            if let Some(by) = &moved.waited {
+                let names: Vec<&str> = by.iter().map(|by| script.actors[*by].name.as_str()).collect();
+                let whom = if names.is_empty() { String::new() } else { format!(" for {}", names.join(", ")) };
+                outcome = format!("waited{whom}, {outcome}");
+            }
+            for notice in &moved.ran.answer.notices {
+                outcome.push_str(&format!("; {}", cut(notice)));
+            }
+            Step {
+                actor: actor.name.clone(),
+                invoked: since(moved.ran.begun),
+                returned: since(moved.ran.ended),
+                operation: shortened(&actor.steps[moved.ran.step].sql, case),
+                outcome,
+            }
+        };
+        Self {
+            check: found.check.clone(),
+            sentence: found.sentence.clone(),
+            round: found.number,
+            seed: found.seed,
+            steps: found.history.iter().map(step).collect(),
+        }
+    }
+}
+
+impl RoundsReport {
+    /// Draws the verdict from the rows: nothing run is no pass, and nor is a part of what was to be run.
+    pub fn conclude(&mut self) {
+        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
+        let is_partial = self.results.is_empty() || self.results.len() < self.planned;
+        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
+            Word::Violation
+        } else if missed(Word::Inconclusive) || is_partial || !self.not_verified.is_empty() {
+            Word::Inconclusive
+        } else {
+            Word::Pass
+        };
+    }
+}
+
+/// Writes the table of the cases, the violations that nobody expected, and the summary.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
+    let mut table = terminal::table();
+    table.set_header(["case", "backend", "rounds", "overlapped", "waited", "refused", "verdict"]);
+    for row in &report.results {
+        let numbers = [row.rounds, row.overlapped, row.waited, row.refused].map(|number| number.to_string());
+        let [rounds, overlapped, waited, refused] = numbers;
+        table.add_row([row.name.clone(), row.backend.to_string(), rounds, overlapped, waited, refused, wording(row)]);
+    }
+    for index in 2..6 {
+        table.column_mut(index).expect("the table has seven columns").set_cell_alignment(CellAlignment::Right);
+    }
+    writeln!(to, "{table}\n")?;
+    for row in report.results.iter().filter(|row| !row.met || report.results.len() == 1) {
+        writeln!(to, "{} on {}: {}", row.name, row.backend, row.evidence)?;
+        for shown in &row.counterexamples {
+            counterexample::timed(&shown.steps, WIDTH, to)?;
+            writeln!(to, "  {}: {}", shown.check, shown.sentence)?;
+        }
+        writeln!(to, "  replay: {}\n", row.replay)?;
+    }
+    terminal::surroundings(&report.not_verified, &report.backends, to)?;
+    writeln!(to, "profile {}, seed {}", report.profile, report.seed)?;
+    let met = report.results.iter().filter(|row| row.met).count();
+    terminal::conclusion(report.verdict, met, report.results.len(), to)
+}
+
+fn wording(row: &RoundRow) -> String {
+    let first = || row.checks.first().map(|check| check.name.clone()).unwrap_or_default();
+    match (row.met, row.verdict) {
+        (true, Word::Violation) => format!("violation of {}, as expected", first()),
+        (false, Word::Violation) => format!("VIOLATION OF {}", first().to_uppercase()),
+        (_, word) => word.as_str().to_owned(),
+    }
+}

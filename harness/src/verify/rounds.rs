@@ -1,0 +1,214 @@
+//! Rounds of a script: its actors run freely at the same time, many times over, and each end is judged.
+//!
+//! Nobody holds anybody back, so what comes of a round is the database's doing and a matter of luck. A
+//! violation is real; its absence is what was seen, and an expected one that did not come is no answer:
+//! `explore` visits the orders.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::actor::script::{Pass, Ran, Session, run as run_actor};
+use crate::clock::Clock;
+use crate::explore::footprint::Footprint;
+use crate::explore::judge::Rules as _;
+use crate::explore::rules::{ScriptRules, queries};
+use crate::explore::search::Execution;
+use crate::explore::world::{Cautions, Event, Lost, Taken, What, World};
+use crate::report::Word;
+use crate::scenario::script::{Script, ScriptCase};
+
+/// The longest pause before a step.
+const PAUSE_MAX: Duration = Duration::from_millis(3);
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many rounds.
+    pub rounds: u64,
+    /// The seed of the first round's pauses; each further round has the next one.
+    pub seed: u64,
+}
+
+/// What came of the rounds.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    /// How many there were.
+    pub rounds: u64,
+    /// In how many two actors were under way at the same time for certain.
+    pub overlapped: u64,
+    /// In how many a step was seen to wait for another actor, by the server's word.
+    pub waited: u64,
+    /// In how many a step was refused.
+    pub refused: u64,
+    /// How many different outcomes there were.
+    pub outcomes: usize,
+    /// The violations, one a check; the expected one first.
+    pub found: Vec<FoundRound>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A violation, and the round that came to it.
+#[derive(Clone, Debug)]
+pub struct FoundRound {
+    /// What was violated.
+    pub check: String,
+    /// How, in a sentence.
+    pub sentence: String,
+    /// The round's number, from 1.
+    pub number: u64,
+    /// The seed of its pauses.
+    pub seed: u64,
+    /// Every step, in the order in which they were sent.
+    pub history: Vec<Moved>,
+}
+
+/// One actor's step.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Whose.
+    pub actor: usize,
+    /// What it did.
+    pub ran: Ran,
+    /// For which actors it was seen to wait, as far as the server says; none at all if it was not.
+    pub waited: Option<Vec<usize>>,
+}
+
+impl Rounds {
+    /// The verdict, and the sentence that shows it.
+    pub fn verdict(&self, case: &ScriptCase) -> (Word, String) {
+        let Self { rounds, overlapped, waited, refused, outcomes, .. } = self;
+        if let Some(found) = self.found.first() {
+            return (Word::Violation, format!("{}: {}, in round {}", found.check, found.sentence, found.number));
+        }
+        let evidence = format!(
+            "{rounds} rounds; in {overlapped} of them actors were under way at the same time, in {waited} a step \
+             waited for another actor, in {refused} one was refused; outcomes: {outcomes}"
+        );
+        if *overlapped == 0 {
+            return (Word::Inconclusive, format!("no two actors were ever under way at the same time ({evidence})"));
+        }
+        match &case.violates {
+            Some(check) => {
+                let why = format!(
+                    "{check} was not violated, which in a free run is luck; `driftlock explore` visits the orders"
+                );
+                (Word::Inconclusive, format!("{why} ({evidence})"))
+            }
+            None => (Word::Pass, evidence),
+        }
+    }
+
+    /// Whether it is what the case expects.
+    pub fn is_met(&self, case: &ScriptCase) -> bool {
+        match &case.violates {
+            Some(check) => self.found.iter().any(|found| found.check == *check),
+            None => self.verdict(case).0 == Word::Pass,
+        }
+    }
+}
+
+/// Runs rounds, until one shows the expected violation, or any if none is expected. The world puts the
+/// rows back and asks for the end; the sessions, one an actor, are its database's.
+///
+/// Cancellation: world and sessions must then be dropped.
+///
+/// # Errors
+/// The database is lost, a step does not come to an end, or a query of the script fails.
+pub async fn run<W: World, S: Session>(
+    world: &mut W,
+    sessions: &mut [S],
+    script: &Script,
+    case: &ScriptCase,
+    options: Options,
+) -> Result<Rounds, Lost> {
+    let (clock, cautions, asked) = (Clock::start(), Cautions::of(script), queries(script));
+    let expected = case.violates.as_deref();
+    let mut rules = ScriptRules::new(script);
+    let mut outcomes = BTreeMap::new();
+    let (rounds, found) = (0, Vec::new());
+    let mut all = Rounds { rounds, overlapped: 0, waited: 0, refused: 0, outcomes: 0, found, took: Duration::ZERO };
+    while all.rounds < options.rounds {
+        let seed = options.seed.wrapping_add(all.rounds);
+        all.rounds += 1;
+        world.reset().await?;
+        if cautions.discard || cautions.rebuild {
+            for session in &mut *sessions {
+                session.renew().await?;
+            }
+        }
+        let passes = round(sessions, script, case, seed, &clock).await?;
+        let history = history(sessions, &passes);
+        let ended = world.finish(&asked).await?;
+        let execution = Execution { taken: history.iter().map(taken).collect(), ended };
+        let waited = history.iter().any(|moved| moved.waited.is_some());
+        let overlaps = |(at, pass): (usize, &Pass)| passes[..at].iter().any(|other| pass.overlaps(other));
+        all.overlapped += u64::from(waited || passes.iter().enumerate().any(overlaps));
+        all.waited += u64::from(waited);
+        all.refused += u64::from(history.iter().any(|moved| matches!(moved.ran.answer.what, What::Failed { .. })));
+        *outcomes.entry(execution.outcome()).or_insert(0_u64) += 1;
+        let wrong = rules.wrong(world, &execution).await?;
+        let ends = wrong.iter().any(|(check, _)| expected.is_none_or(|expected| expected == check));
+        for (check, sentence) in wrong {
+            if !all.found.iter().any(|known| known.check == check) {
+                all.found.push(FoundRound { check, sentence, number: all.rounds, seed, history: history.clone() });
+            }
+        }
+        if ends {
+            break;
+        }
+    }
+    all.found.sort_by_key(|found| Some(found.check.as_str()) != expected);
+    (all.outcomes, all.took) = (outcomes.len(), clock.elapsed());
+    Ok(all)
+}
+
+/// One round: every actor runs once.
+async fn round<S: Session>(
+    sessions: &mut [S],
+    script: &Script,
+    case: &ScriptCase,
+    seed: u64,
+    clock: &Clock,
+) -> Result<Vec<Pass>, Lost> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let pauses: Vec<Vec<Duration>> =
+        script.actors.iter().map(|actor| actor.steps.iter().map(|_| pause(&mut rng)).collect()).collect();
+    let runs = sessions.iter_mut().zip(&script.actors).zip(&pauses);
+    try_join_all(runs.map(|((session, actor), pauses)| run_actor(session, case, actor, pauses, clock))).await
+}
+
+/// Mostly none, so that actors meet.
+fn pause(rng: &mut ChaCha8Rng) -> Duration {
+    if rng.random_bool(0.75) { Duration::ZERO } else { rng.random_range(Duration::ZERO..=PAUSE_MAX) }
+}
+
+/// Every step of a round, in the order in which they were sent.
+fn history<S: Session>(sessions: &[S], passes: &[Pass]) -> Vec<Moved> {
+    let numbers: Vec<Option<i32>> = sessions.iter().map(Session::number).collect();
+    let moved = |actor: usize, ran: &Ran| {
+        let waited = ran.answer.waited.as_ref().and_then(|by| {
+            let is_named = |at: &usize| numbers[*at].is_some_and(|number| by.contains(&number));
+            let named: Vec<usize> = (0..numbers.len()).filter(|at| *at != actor && is_named(at)).collect();
+            // Where the server names those who are waited for, one of them is an actor.
+            (by.is_empty() || !named.is_empty()).then_some(named)
+        });
+        Moved { actor, ran: ran.clone(), waited }
+    };
+    let all = passes.iter().enumerate();
+    let mut history: Vec<Moved> =
+        all.flat_map(|(actor, pass)| pass.ran.iter().map(|ran| moved(actor, ran)).collect::<Vec<_>>()).collect();
+    history.sort_by_key(|moved| (moved.ran.begun, moved.actor, moved.ran.step));
+    history
+}
+
+/// A step as `explore` knows it, to be judged in the same way.
+fn taken(moved: &Moved) -> Taken {
+    let (actor, step) = (moved.actor, moved.ran.step);
+    let events = vec![Event { actor, step, what: moved.ran.answer.what.clone() }];
+    Taken { actor, step, events, footprint: Footprint::everything(), futile: false, notes: Vec::new() }
+}
