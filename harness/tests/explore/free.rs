@@ -1,15 +1,26 @@
 //! A script's actor on a session of its own: what it returns to whoever uses it as traffic.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use drift_engine::lock::Backend;
 use driftlock::actor::script::postgres::PgSession;
+use driftlock::actor::script::sqlite::SqliteSession;
 use driftlock::actor::script::{Session, run};
 use driftlock::clock::Clock;
+use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::world::What;
 use driftlock::isolation::config;
-use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
+use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::script::Script;
+use driftlock::verify::rounds::{Options, run as rounds};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
+
+use super::generated::script as script_of;
+use super::reduction::environment;
 
 const SCRIPT: &str = r#"
 name = "traffic"
@@ -73,4 +84,50 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     let again = wants.send("SELECT 5").await.unwrap();
     assert_eq!(again.what, What::Done(vec!["5".to_owned()]));
     server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_actors_of_any_script_run_freely_to_their_end_on_both_databases() {
+    let scripts = environment("DRIFTLOCK_EXPLORE_SCRIPTS").unwrap_or(8);
+    let options = StartOptions { choice: PostgresChoice::Local, pg_bin: None, profile: Profile::Fast, tcp: false };
+    let server = Server::start(&options, &RunName::new("rounds").unwrap(), &CancellationToken::new()).await.unwrap();
+    let files = SqliteFiles::create(Journal::Wal).await.unwrap();
+    let (mut ran, mut overlapped, mut waited, mut refused) = (0, 0, 0, 0);
+    for seed in 1..=scripts {
+        for backend in Backend::ALL {
+            let script = Arc::new(script_of(backend, &mut ChaCha8Rng::seed_from_u64(seed)));
+            let (case, options) = (script.cases[0].clone(), Options { rounds: 20, seed });
+            let of = match backend {
+                Backend::Postgres => {
+                    let database = server.create_database(&format!("rounds_{seed}"), None).await.unwrap();
+                    let config = config(&server, &database).unwrap();
+                    let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+                    let control = PgSession::control(&config).await.unwrap();
+                    let mut sessions = Vec::new();
+                    for actor in &script.actors {
+                        sessions.push(PgSession::open(&config, control.clone(), &actor.name).await.unwrap());
+                    }
+                    rounds(&mut world, &mut sessions, &script, &case, options).await
+                }
+                Backend::Sqlite => {
+                    let file = files.create_database(&format!("rounds_{seed}"), None).await.unwrap();
+                    let keep = files.create_database(&format!("start_{seed}"), None).await.unwrap();
+                    let (file, keep) = (files.connect_options(&file), keep.path().display().to_string());
+                    let mut world = SqliteWorld::new(file.clone(), &keep, script.clone(), case.clone()).await.unwrap();
+                    let mut sessions = Vec::new();
+                    for _ in &script.actors {
+                        sessions.push(SqliteSession::open(&file).await.unwrap());
+                    }
+                    rounds(&mut world, &mut sessions, &script, &case, options).await
+                }
+            };
+            let of = of.unwrap_or_else(|lost| panic!("seed {seed} on {backend}: {lost}\n{script:#?}"));
+            assert!(of.overlapped <= of.rounds && of.waited <= of.overlapped, "{of:?}");
+            (ran, overlapped) = (ran + of.rounds, overlapped + of.overlapped);
+            (waited, refused) = (waited + of.waited, refused + of.refused);
+        }
+    }
+    server.stop().await.unwrap();
+    eprintln!("{ran} rounds, {overlapped} overlapped, {waited} with a wait, {refused} with a refusal");
+    assert!(overlapped > 0 && waited > 0 && refused > 0, "{ran}, {overlapped}, {waited}, {refused}");
 }

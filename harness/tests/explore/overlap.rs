@@ -1,8 +1,23 @@
 //! Steps that run at the same time: what they show, and what is said where nothing was shown.
 
 use std::fs;
+use std::sync::Arc;
+
+use drift_engine::lock::Backend;
+use driftlock::explore::case::Options;
+use driftlock::explore::overlap::overlap;
+use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::search::Strategy;
+use driftlock::isolation::config;
+use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
+use driftlock::scenario::script::Overlap;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use tokio_util::sync::CancellationToken;
 
 use super::command::driftlock;
+use super::generated::script as script_of;
+use super::reduction::environment;
 
 /// Two statements that look before they insert; what the case expects is to be put in.
 fn script(expected: &str, steps: &str) -> String {
@@ -102,4 +117,40 @@ fn mistakes_in_a_pair_are_named() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(expected), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_pair_of_any_script_comes_to_an_end() {
+    let scripts = environment("DRIFTLOCK_EXPLORE_SCRIPTS").unwrap_or(12);
+    let choice = PostgresChoice::Local;
+    let options = StartOptions { choice, pg_bin: None, profile: Profile::Fast, tcp: false };
+    let server = Server::start(&options, &RunName::new("pairs").unwrap(), &CancellationToken::new()).await.unwrap();
+    let (mut together, mut in_flight, mut waits) = (0, 0, 0);
+    for seed in 1..=scripts {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let script = Arc::new(script_of(Backend::Postgres, &mut rng));
+        let case = script.cases[0].clone();
+        let steps = [0, 1].map(|actor| (actor, rng.random_range(0..script.actors[actor].steps.len())));
+        let database = server.create_database(&format!("pairs_{seed}"), None).await.unwrap();
+        let config = config(&server, &database).unwrap();
+        let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+        let options = Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true };
+        let of = overlap(&mut world, &script, &case, &[Overlap { steps, tries: 8 }], &options).await;
+        let of = of.unwrap_or_else(|lost| panic!("seed {seed}: {lost}\n{script:#?}"));
+        assert_eq!(of[0].tries, 8);
+        (together, in_flight) = (together + of[0].together, in_flight + of[0].in_flight);
+        for found in &of[0].found {
+            let pair = &found.found.execution.taken[found.at..found.at + 2];
+            assert!(pair.iter().all(|taken| steps.contains(&(taken.actor, taken.step))), "seed {seed}: {pair:?}");
+            waits += u32::from(pair.iter().any(|taken| taken.waits()));
+        }
+        drop(world);
+        server.drop_database(database).await.unwrap();
+    }
+    server.stop().await.unwrap();
+    eprintln!(
+        "{together} of {} were sent together, {in_flight} in flight, {waits} violations with a wait",
+        scripts * 8
+    );
+    assert!(together > scripts && in_flight > 0 && in_flight <= together, "{together}, {in_flight}");
 }

@@ -21,6 +21,13 @@ pub struct Flight {
     pub ended: i64,
 }
 
+impl Flight {
+    /// Whether the server worked on both at once.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.begun.max(other.begun) < self.ended.min(other.ended)
+    }
+}
+
 /// Two steps that were sent at the same time.
 #[derive(Clone, Debug)]
 pub struct Together {
@@ -33,8 +40,7 @@ pub struct Together {
 impl Together {
     /// Whether the server worked on both at once.
     pub fn in_flight(&self) -> bool {
-        let [first, second] = self.flights;
-        first.begun.max(second.begun) < first.ended.min(second.ended)
+        self.flights[0].meets(&self.flights[1])
     }
 }
 
