@@ -24,11 +24,8 @@ use super::reduction::environment;
 
 const SCRIPT: &str = r#"
 name = "traffic"
-summary = "One holds a row for a moment, the other wants it."
+summary = "It wants a row that somebody else holds."
 setup = "CREATE TABLE t (v integer)"
-[[actor]]
-name = "holds"
-steps = ["{begin}", "UPDATE t SET v = v + 1", "COMMIT"]
 [[actor]]
 name = "wants"
 steps = [
@@ -43,6 +40,18 @@ sql = "SELECT FROM t WHERE false"
 backend = "postgres"
 "#;
 
+/// Asks until there is a row: its first value.
+async fn until(session: &mut PgSession, question: &str) -> String {
+    let asked = async {
+        loop {
+            if let Some(first) = session.send(question).await.unwrap().first {
+                return first;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it comes to that")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     let script = Script::parse("traffic.toml".as_ref(), SCRIPT.as_bytes()).unwrap();
@@ -54,18 +63,24 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     control.batch_execute("CREATE TABLE t (v integer); INSERT INTO t VALUES (1)").await.unwrap();
     let mut holds = PgSession::open(&config, control.clone(), "holds").await.unwrap();
     let mut wants = PgSession::open(&config, control.clone(), "wants").await.unwrap();
-    let (clock, case) = (Clock::start(), &script.cases[0]);
-    // The lock is held a tenth of a second, the other comes in the meantime.
-    let late = [Duration::from_millis(50)];
-    let held = [Duration::ZERO, Duration::ZERO, Duration::from_millis(150)];
-    let (holding, wanting) = tokio::join!(
-        run(&mut holds, case, &script.actors[0], &held, &clock),
-        run(&mut wants, case, &script.actors[1], &late, &clock)
-    );
-    let (holding, wanting) = (holding.unwrap(), wanting.unwrap());
-    assert!(wanting.overlaps(&holding) && holding.overlaps(&wanting));
-    assert_eq!(holding.ran.len(), 3);
-    assert!(holding.ran.iter().all(|ran| ran.answer.waited.is_none() && ran.begun <= ran.ended));
+    let mut watches = PgSession::open(&config, control.clone(), "watches").await.unwrap();
+    let (clock, case, wants_pid) = (Clock::start(), &script.cases[0], wants.number().unwrap());
+    holds.send("BEGIN; UPDATE t SET v = v + 1").await.unwrap();
+    // The lock is held until the server has been asked who waits for it, and while somebody does.
+    let holding = async {
+        let waits = "SELECT clock_timestamp() FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let since = until(&mut watches, waits).await;
+        let asked = format!(
+            "SELECT 'asked' FROM pg_stat_activity WHERE query LIKE '%pg_blocking_pids({wants_pid})%' \
+             AND pid <> pg_backend_pid() AND state = 'idle' AND query_start > '{since}'"
+        );
+        until(&mut watches, &asked).await;
+        holds.send("COMMIT").await.unwrap();
+    };
+    let pauses = [Duration::ZERO, Duration::from_millis(1)];
+    let ((), wanting) = tokio::join!(holding, run(&mut wants, case, &script.actors[0], &pauses, &clock));
+    let wanting = wanting.unwrap();
+    assert!(wanting.ran.iter().all(|ran| ran.begun <= ran.ended) && wanting.flight.is_some());
     // It gave up at its failure, and was closed.
     let whats: Vec<&What> = wanting.ran.iter().map(|ran| &ran.answer.what).collect();
     assert_eq!(
@@ -80,7 +95,8 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     assert!(matches!(whats[4..], [What::Failed { code, .. }] if code == "22012"), "{whats:?}");
     assert_eq!(wanting.ran[0].answer.notices, ["NOTICE: here"]);
     assert_eq!(wanting.ran[1].answer.waited, Some(vec![holds.number().unwrap()]));
-    assert!(wanting.ran[1].ended - wanting.ran[1].begun > Duration::from_millis(50));
+    assert!(wanting.ran[1].ended - wanting.ran[1].begun > Duration::from_millis(1));
+    assert_eq!(wanting.ran[2].answer.waited, None);
     let again = wants.send("SELECT 5").await.unwrap();
     assert_eq!(again.what, What::Done(vec!["5".to_owned()]));
     server.stop().await.unwrap();

@@ -99,7 +99,7 @@ impl Session for PgSession {
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
-        let activity = activity(&self.control, &[self.pid]).await?.remove(0);
+        let activity = activity(&self.control, &[self.pid], &[true]).await?.remove(0);
         if activity.in_transaction {
             let rolled_back = self.client.batch_execute("ROLLBACK").await;
             rolled_back.map_err(|error| said("roll back", &error))?;

@@ -75,7 +75,8 @@ impl PgWorld {
         }
         let mut events = self.both(pair, &mut answers).await?;
         let pids = pair.map(|actor| self.actors[actor].pid);
-        let of = activity(&self.control, &pids).await?;
+        let answered = [answers[0].is_some(), answers[1].is_some()];
+        let of = activity(&self.control, &pids, &answered).await?;
         let flights = [of[0].flight, of[1].flight];
         for (actor, answer) in pair.into_iter().zip(answers) {
             if let Some(answer) = answer {
@@ -138,14 +139,31 @@ impl PgWorld {
 /// What a session does, and did last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activity {
+    /// It works, or waits.
+    active: bool,
     /// It is in a transaction, and does nothing.
     pub in_transaction: bool,
     /// Its last message.
     pub flight: Flight,
 }
 
-/// Asks the server about sessions: when it worked on the last message of each.
-pub(crate) async fn activity(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
+/// Asks the server about sessions: when it worked on the last message of each. Of those that have
+/// answered it is asked again until it is done: it tells of an error before it has ended the transaction.
+pub(crate) async fn activity(control: &Client, pids: &[i32], answered: &[bool]) -> Result<Vec<Activity>, Lost> {
+    let begin = Instant::now();
+    loop {
+        let of = activity_now(control, pids).await?;
+        if of.iter().zip(answered).all(|(of, answered)| !(of.active && *answered)) {
+            return Ok(of);
+        }
+        if begin.elapsed() > STEP_MAX {
+            let why = format!("the server is not done with a message within {} s of its answer", STEP_MAX.as_secs());
+            return Err(Lost::new(why));
+        }
+    }
+}
+
+async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
     let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
     let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let question = format!(
@@ -165,7 +183,11 @@ pub(crate) async fn activity(control: &Client, pids: &[i32]) -> Result<Vec<Activ
         let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
         if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
             let in_transaction = row.get(3).is_some_and(|state| state.starts_with("idle in transaction"));
-            all[at] = Some(Activity { in_transaction, flight: Flight { begun, ended } });
+            all[at] = Some(Activity {
+                active: row.get(3) == Some("active"),
+                in_transaction,
+                flight: Flight { begun, ended },
+            });
         }
     }
     let all: Option<Vec<Activity>> = all.into_iter().collect();
