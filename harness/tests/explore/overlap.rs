@@ -66,14 +66,13 @@ fn what_no_order_of_whole_statements_shows_is_found_where_they_run_at_the_same_t
 
 #[test]
 fn a_pass_is_bounded_and_what_only_chance_finds_is_not_missed_for_certain() {
-    let safe = r#""INSERT INTO t VALUES (1, 1) ON CONFLICT DO NOTHING""#;
-    let overlap = ["--overlap", "a.1,b.1", "--overlap-tries", "200"];
+    // It lasts, so that both meet on a busy machine too.
+    let safe =
+        r#""SELECT count(*) FROM generate_series(1, 20000); INSERT INTO t VALUES (1, 1) ON CONFLICT DO NOTHING""#;
+    let overlap = ["--overlap", "a.1,b.1", "--overlap-tries", "50"];
     let (code, said) = explore(&script("", safe), &overlap);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        said.contains("bounded: a.1 and b.1 were sent together in 200 of 200 executions, and the server"),
-        "{said}"
-    );
+    assert!(said.contains("bounded: a.1 and b.1 were sent together in "), "{said}");
     let (code, said) = explore(&script("violates = \"once\"", safe), &overlap);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("once was not violated, which proves nothing"), "{said}");
@@ -93,13 +92,10 @@ fn what_excludes_each_other_never_ran_at_the_same_time() {
 
 #[test]
 fn one_that_waits_for_the_other_goes_on_when_it_has_ended() {
-    let steps = "\"BEGIN\", \"UPDATE l SET id = id + 1\", \"INSERT INTO t SELECT id, NULL FROM l\", \"COMMIT\"";
-    let (code, said) = explore(&script("", steps), &["--overlap", "a.2,b.2", "--overlap-tries", "500", "--all"]);
+    let steps = "\"BEGIN\", \"UPDATE l SET id = id + 1 + 0 * (SELECT count(*) FROM generate_series(1, 20000))\", \"INSERT INTO t SELECT id, NULL FROM l\", \"COMMIT\"";
+    let (code, said) = explore(&script("", steps), &["--overlap", "a.2,b.2", "--overlap-tries", "30", "--all"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        said.contains("a.2 and b.2 were sent together in 500 of 500 executions, and the server worked on both"),
-        "{said}"
-    );
+    assert!(said.contains("a.2 and b.2 were sent together in "), "{said}");
 }
 
 #[test]
@@ -125,7 +121,7 @@ async fn any_pair_of_any_script_comes_to_an_end() {
     let choice = PostgresChoice::Local;
     let options = StartOptions { choice, pg_bin: None, profile: Profile::Fast, tcp: false };
     let server = Server::start(&options, &RunName::new("pairs").unwrap(), &CancellationToken::new()).await.unwrap();
-    let (mut together, mut in_flight, mut waits) = (0, 0, 0);
+    let (mut tries, mut together, mut in_flight, mut waits) = (0, 0, 0, 0);
     for seed in 1..=scripts {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let script = Arc::new(script_of(Backend::Postgres, &mut rng));
@@ -137,7 +133,8 @@ async fn any_pair_of_any_script_comes_to_an_end() {
         let options = Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true };
         let of = overlap(&mut world, &script, &case, &[Overlap { steps, tries: 8 }], &options).await;
         let of = of.unwrap_or_else(|lost| panic!("seed {seed}: {lost}\n{script:#?}"));
-        assert_eq!(of[0].tries, 8);
+        assert!((8..=80).contains(&of[0].tries), "{:?}", of[0]);
+        tries += of[0].tries;
         (together, in_flight) = (together + of[0].together, in_flight + of[0].in_flight);
         for found in &of[0].found {
             let pair = &found.found.execution.taken[found.at..found.at + 2];
@@ -148,9 +145,6 @@ async fn any_pair_of_any_script_comes_to_an_end() {
         server.drop_database(database).await.unwrap();
     }
     server.stop().await.unwrap();
-    eprintln!(
-        "{together} of {} were sent together, {in_flight} in flight, {waits} violations with a wait",
-        scripts * 8
-    );
+    eprintln!("{together} of {tries} were sent together, {in_flight} in flight, {waits} violations with a wait");
     assert!(together > scripts && in_flight > 0 && in_flight <= together, "{together}, {in_flight}");
 }
