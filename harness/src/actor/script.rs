@@ -79,10 +79,7 @@ impl Pass {
             (Some((from, until)), Some((other_from, other_until))) => from.max(other_from) < until.min(other_until),
             _ => false,
         };
-        let in_flight = match (self.flight, other.flight) {
-            (Some(one), Some(other)) => one.begun.max(other.begun) < one.ended.min(other.ended),
-            _ => false,
-        };
+        let in_flight = self.flight.zip(other.flight).is_some_and(|(one, other)| one.meets(&other));
         between || in_flight
     }
 }

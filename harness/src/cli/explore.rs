@@ -61,7 +61,8 @@ pub struct Args {
     #[arg(long, value_name = "ACTOR.STEP,ACTOR.STEP")]
     pub overlap: Vec<String>,
 
-    /// In how many executions each of these pairs is to run at the same time [500, or the script's]
+    /// In how many executions each of these pairs is to run at the same time [500, or the script's]; in up to
+    /// ten times as many where they hardly met, as on a busy machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=TRIES_MAX))]
     pub overlap_tries: Option<u64>,
 

@@ -4,13 +4,24 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use drift_engine::lock::Backend;
+use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::rules::queries;
+use driftlock::explore::search::{Execution, Go, Strategy, Visitor, search};
+use driftlock::explore::specification::export;
+use driftlock::explore::world::Lost;
 use driftlock::isolation::config;
 use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use tokio_util::sync::CancellationToken;
 
 use super::command::driftlock;
+use super::generated::script;
 
 /// The second closes the circle and gives up, and so never says that it is done. Neither value is known
 /// before it runs.
@@ -104,11 +115,17 @@ fn isolationtester() -> PathBuf {
 }
 
 /// What the real one prints for a specification, on a server of its own.
-async fn printed_by(program: &Path, specification: &Path) -> String {
+async fn printed_by(specification: &Path) -> String {
     let options = StartOptions { choice: PostgresChoice::Local, pg_bin: None, profile: Profile::Fast, tcp: false };
     let server = Server::start(&options, &RunName::new("export").unwrap(), &CancellationToken::new()).await.unwrap();
     let database = server.create_database("export", None).await.unwrap();
-    let config = config(&server, &database).unwrap();
+    let printed = printed_in(&config(&server, &database).unwrap(), &fs::read_to_string(specification).unwrap());
+    server.stop().await.unwrap();
+    printed
+}
+
+/// What the real one prints for a specification, in a database.
+fn printed_in(config: &Config, specification: &str) -> String {
     let [Host::Unix(socket)] = config.get_hosts() else { panic!("a socket: {:?}", config.get_hosts()) };
     let connect = format!(
         "host='{}' port={} user={} dbname={}",
@@ -117,13 +134,12 @@ async fn printed_by(program: &Path, specification: &Path) -> String {
         config.get_user().unwrap(),
         config.get_dbname().unwrap()
     );
-    let mut command = Command::new(program);
+    let mut command = Command::new(isolationtester());
     command.arg(connect).env("PGISOLATIONTIMEOUT", "20").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&fs::read(specification).unwrap()).unwrap();
+    child.stdin.take().unwrap().write_all(specification.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    server.stop().await.unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert!(output.status.success(), "{output:?}\n{specification}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -144,7 +160,7 @@ async fn compare(arguments: &[&str], file: &str, expected: &[&str]) {
     for line in expected {
         assert!(ours.contains(line), "{line:?} is not in\n{ours}\n{text}");
     }
-    assert_eq!(printed_by(&isolationtester(), &specification).await, ours, "{text}");
+    assert_eq!(printed_by(&specification).await, ours, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,4 +198,62 @@ fn what_cannot_be_a_specification_is_said() {
     let (code, said) = driftlock(directory.path(), &explore);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("cannot be exported: specifications are for PostgreSQL"), "{said}");
+}
+
+/// Keeps the executions.
+struct Keep(Vec<Execution>);
+
+impl Visitor<PgWorld> for Keep {
+    async fn visit(&mut self, _: &mut PgWorld, execution: Execution) -> Result<Go, Lost> {
+        self.0.push(execution);
+        Ok(Go::On)
+    }
+
+    fn is_over(&self, _: u64) -> Option<String> {
+        None
+    }
+}
+
+/// The rows of a step's answer as they are kept, from what isolationtester prints of it.
+fn answer(printed: &str, step: &str) -> Vec<String> {
+    let (_, after) = printed.split_once(&format!("\nstep {step}: ")).unwrap_or_else(|| panic!("{step}: {printed}"));
+    let rows =
+        after.lines().skip_while(|line| !line.starts_with("--")).skip(1).take_while(|line| !line.starts_with('('));
+    let cell = |cell: &str| if cell.trim().is_empty() { "NULL".to_owned() } else { cell.trim().to_owned() };
+    let mut rows: Vec<String> = rows.map(|row| row.split('|').map(cell).collect::<Vec<_>>().join(", ")).collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_order_is_exported_ends_in_the_same_state_under_isolationtester() {
+    let scripts = super::reduction::environment("DRIFTLOCK_EXPLORE_SCRIPTS").unwrap_or(10);
+    let options = StartOptions { choice: PostgresChoice::Local, pg_bin: None, profile: Profile::Fast, tcp: false };
+    let server = Server::start(&options, &RunName::new("exports").unwrap(), &CancellationToken::new()).await.unwrap();
+    let (mut compared, mut waited) = (0, 0);
+    for seed in 1..=scripts {
+        let script = Arc::new(script(Backend::Postgres, &mut ChaCha8Rng::seed_from_u64(seed)));
+        let case = script.cases[0].clone();
+        let database = server.create_database(&format!("exports_{seed}"), None).await.unwrap();
+        let config = config(&server, &database).unwrap();
+        let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+        let mut keep = Keep(Vec::new());
+        search(&mut world, Strategy::Random(3), seed, &queries(&script), &mut keep).await.unwrap();
+        drop(world);
+        for execution in &keep.0 {
+            let Ok(text) = export(&script, &case, execution) else { continue };
+            let text = text.replacen("setup\n{\n", "setup\n{\nDROP TABLE IF EXISTS b, a; ", 1);
+            let printed = printed_in(&config, &text);
+            for (query, expected) in script.serial.iter().zip(&execution.ended.answers) {
+                let there = answer(&printed, &format!("the end {}", query.name));
+                assert_eq!(Ok(there), *expected, "seed {seed}\n{text}\n{printed}");
+            }
+            compared += 1;
+            waited += u32::from(execution.taken.iter().any(|taken| taken.waits()));
+        }
+        server.drop_database(database).await.unwrap();
+    }
+    server.stop().await.unwrap();
+    eprintln!("{compared} orders compared, in {waited} a step waited");
+    assert!(compared > scripts && waited > 0, "{compared} orders compared, in {waited} a step waited");
 }

@@ -14,7 +14,7 @@ use super::world::Hosts;
 /// How many scripts are generated for each backend: more with `DRIFTLOCK_EXPLORE_SCRIPTS`.
 const SCRIPTS: u64 = 12;
 
-fn environment(name: &str) -> Option<u64> {
+pub fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::{Answer, STEP_MAX, Session};
@@ -100,16 +99,7 @@ impl Session for PgSession {
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
-        let begin = Instant::now();
-        let activity = loop {
-            let activity = activity(&self.control, &[self.pid]).await?.remove(0);
-            if !activity.active {
-                break activity;
-            }
-            if begin.elapsed() > STEP_MAX {
-                return Err(Lost::new(format!("still at work {} s after the answer", STEP_MAX.as_secs())));
-            }
-        };
+        let activity = activity(&self.control, &[self.pid], &[true]).await?.remove(0);
         if activity.in_transaction {
             let rolled_back = self.client.batch_execute("ROLLBACK").await;
             rolled_back.map_err(|error| said("roll back", &error))?;

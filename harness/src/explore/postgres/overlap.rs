@@ -21,6 +21,13 @@ pub struct Flight {
     pub ended: i64,
 }
 
+impl Flight {
+    /// Whether the server worked on both at once.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.begun.max(other.begun) < self.ended.min(other.ended)
+    }
+}
+
 /// Two steps that were sent at the same time.
 #[derive(Clone, Debug)]
 pub struct Together {
@@ -33,8 +40,7 @@ pub struct Together {
 impl Together {
     /// Whether the server worked on both at once.
     pub fn in_flight(&self) -> bool {
-        let [first, second] = self.flights;
-        first.begun.max(second.begun) < first.ended.min(second.ended)
+        self.flights[0].meets(&self.flights[1])
     }
 }
 
@@ -69,7 +75,8 @@ impl PgWorld {
         }
         let mut events = self.both(pair, &mut answers).await?;
         let pids = pair.map(|actor| self.actors[actor].pid);
-        let of = activity(&self.control, &pids).await?;
+        let answered = [answers[0].is_some(), answers[1].is_some()];
+        let of = activity(&self.control, &pids, &answered).await?;
         let flights = [of[0].flight, of[1].flight];
         for (actor, answer) in pair.into_iter().zip(answers) {
             if let Some(answer) = answer {
@@ -133,16 +140,31 @@ impl PgWorld {
 /// What a session does, and did last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activity {
-    /// It is at work. An error is told before the transaction is aborted, so this may be so after an answer.
-    pub active: bool,
+    /// It works, or waits.
+    active: bool,
     /// It is in a transaction, and does nothing.
     pub in_transaction: bool,
     /// Its last message.
     pub flight: Flight,
 }
 
-/// Asks the server about sessions: when it worked on the last message of each.
-pub(crate) async fn activity(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
+/// Asks the server about sessions: when it worked on the last message of each. Of those that have
+/// answered it is asked again until it is done: it tells of an error before it has ended the transaction.
+pub(crate) async fn activity(control: &Client, pids: &[i32], answered: &[bool]) -> Result<Vec<Activity>, Lost> {
+    let begin = Instant::now();
+    loop {
+        let of = activity_now(control, pids).await?;
+        if of.iter().zip(answered).all(|(of, answered)| !(of.active && *answered)) {
+            return Ok(of);
+        }
+        if begin.elapsed() > STEP_MAX {
+            let why = format!("the server is not done with a message within {} s of its answer", STEP_MAX.as_secs());
+            return Err(Lost::new(why));
+        }
+    }
+}
+
+async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
     let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
     let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let question = format!(
@@ -161,9 +183,12 @@ pub(crate) async fn activity(control: &Client, pids: &[i32]) -> Result<Vec<Activ
         let number = |at: usize| row.get(at).and_then(|text| text.parse::<i64>().ok());
         let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
         if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
-            let active = row.get(3) == Some("active");
             let in_transaction = row.get(3).is_some_and(|state| state.starts_with("idle in transaction"));
-            all[at] = Some(Activity { active, in_transaction, flight: Flight { begun, ended } });
+            all[at] = Some(Activity {
+                active: row.get(3) == Some("active"),
+                in_transaction,
+                flight: Flight { begun, ended },
+            });
         }
     }
     let all: Option<Vec<Activity>> = all.into_iter().collect();
