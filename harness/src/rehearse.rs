@@ -1,5 +1,19 @@
 //! A migration, tried out under verified traffic before the deploy: what it blocks, for how long, what is left, and
 //! whether it can be undone.
 
+pub mod application;
+pub mod apply;
+pub mod blame;
+pub mod budget;
+pub mod catalog;
+pub mod companion;
+pub mod course;
+pub mod fill;
+pub mod finding;
+pub mod judge;
 pub mod migrations;
+pub mod modes;
+pub mod rate;
+pub mod sampler;
 pub mod sql;
+pub mod traffic;

@@ -1,0 +1,333 @@
+//! From the record of a rehearsal to its findings.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::blame::{Blame, ByActor, Class, Hold, between, blame, holds};
+use super::budget::Budget;
+use super::catalog::Left;
+use super::companion::Companion;
+use super::course::{FileRun, Pass, Plan, Record};
+use super::finding::{Finding, Kind};
+use super::modes::Mode;
+use super::rate::{Rate, rate, recovery_ms};
+use super::sql::Statement;
+use crate::check::{self, Answer, CheckName};
+use crate::history::{Entry, Outcome};
+use crate::verdict::Verdict;
+
+mod advice;
+mod refused;
+
+/// The checks that are put to the traffic: those whose promises hold while something else has locks too.
+pub const CHECKS: [CheckName; 7] = [
+    CheckName::NoDuplicates,
+    CheckName::SerialOracle,
+    CheckName::Settled,
+    CheckName::Freshness,
+    CheckName::Exclusion,
+    CheckName::Accounted,
+    CheckName::RetriesBounded,
+];
+/// How many characters of a statement are shown.
+const STATEMENT_CHARACTERS: usize = 100;
+/// How long the files must have taken for their throughput to be compared.
+const COMPARED_MIN: Duration = Duration::from_millis(1_000);
+
+/// What was measured of one try of one file.
+#[derive(Debug)]
+pub struct Measured {
+    /// What it did to the traffic.
+    pub blame: Blame,
+    /// Its locks, strongest first.
+    pub holds: Vec<Hold>,
+    /// How long the traffic took to get over it, in milliseconds.
+    pub recovery_ms: f64,
+}
+
+/// What a rehearsal comes to.
+#[derive(Debug)]
+pub struct Judged {
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+    /// Why there is no answer, if there is none.
+    pub inconclusive: Vec<String>,
+    /// What was measured, file by file, in the record's order.
+    pub measured: Vec<Measured>,
+    /// The answers of the checks of the traffic.
+    pub checks: Vec<(CheckName, Verdict)>,
+    /// The traffic before (without the sampler, with it), during and after.
+    pub rates: Option<[Rate; 4]>,
+    /// Errors that the application saw, by SQLSTATE.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Judges a record by a budget.
+pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
+    let none = Vec::new();
+    let entries = record.history.as_ref().map_or(&none, |history| &history.entries);
+    let by_actor = ByActor::new(entries);
+    let measure = |file: &FileRun<'_>| Measured {
+        blame: blame(record, &by_actor, file),
+        holds: holds(record, file),
+        recovery_ms: recovery_ms(entries, file.applied.until),
+    };
+    let measured: Vec<Measured> = record.files.iter().map(measure).collect();
+    let mut judged = Judged {
+        findings: Vec::new(),
+        inconclusive: Vec::new(),
+        measured,
+        checks: Vec::new(),
+        rates: None,
+        errors: errors(entries),
+    };
+    for (file, measured) in record.files.iter().zip(&judged.measured) {
+        blocks(plan, entries, budget, file, measured, &mut judged.findings);
+    }
+    refused::find(plan, record, &mut judged.findings);
+    left_behind(record, &mut judged.findings);
+    differences(record, &mut judged.findings);
+    traffic(plan, record, budget, &mut judged);
+    total_time(record, budget, &mut judged.findings);
+    coverage(plan, record, &mut judged);
+    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
+    judged.findings.sort_by_key(|finding| order(finding.kind));
+    judged
+}
+
+/// A finding at a statement of a file.
+pub(super) fn at(file: &FileRun<'_>, statement: usize, kind: Kind, sentence: String) -> Finding {
+    let found: Option<&Statement> = file.script.statements.get(statement);
+    Finding {
+        kind,
+        file: file.script.file.clone(),
+        line: found.map_or(1, |statement| statement.line),
+        column: found.map_or(1, |statement| statement.column),
+        statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
+        pass: file.pass.as_str().to_owned(),
+        code: None,
+        sentence,
+        advice: found.and_then(|statement| advice::of(kind, statement)).unwrap_or(kind.advice()).to_owned(),
+    }
+}
+
+fn blocks(
+    plan: &Plan<'_>,
+    entries: &[Entry],
+    budget: &Budget,
+    file: &FileRun<'_>,
+    measured: &Measured,
+    findings: &mut Vec<Finding>,
+) {
+    let blame = &measured.blame;
+    for (class, kind, limit_ms) in [
+        (Class::Read, Kind::BlocksReaders, budget.read_block_ms),
+        (Class::Write, Kind::BlocksWriters, budget.write_block_ms),
+    ] {
+        for queued in [false, true] {
+            let Some(longest) = blame.longest(class, queued) else { continue };
+            if longest.took <= Duration::from_millis(limit_ms) {
+                continue;
+            }
+            let of_class =
+                |blocked: &&super::blame::Blocked| blocked.class == class && blocked.queued_behind.is_some() == queued;
+            let count = blame.blocked.iter().filter(of_class).count();
+            let operation = &entries[longest.entry].op;
+            let behind = longest.queued_behind.as_deref().map(|sessions| whom(plan, file, sessions));
+            let what = format!(
+                "{count} {}{} blocked, the longest ({operation}) for {} ms; {} ms are allowed",
+                class.as_str(),
+                if count == 1 { " was" } else { "s were" },
+                longest.took.as_millis(),
+                limit_ms
+            );
+            let (kind, sentence) = match behind {
+                Some(whom) => (Kind::Queue, format!("it waited for {whom}, and behind it {what}")),
+                None => (kind, what),
+            };
+            findings.push(at(file, longest.statement, kind, sentence));
+        }
+    }
+    let longest = measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive).max_by_key(|hold| hold.held);
+    if let Some(hold) = longest.filter(|hold| hold.held > Duration::from_millis(budget.access_exclusive_ms)) {
+        let sentence = format!(
+            "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction; {} ms are allowed",
+            hold.table,
+            hold.held.as_millis(),
+            budget.access_exclusive_ms
+        );
+        findings.push(at(file, hold.statement, Kind::AccessExclusive, sentence));
+    }
+}
+
+/// Whose sessions these are, for people.
+fn whom(plan: &Plan<'_>, file: &FileRun<'_>, sessions: &[i64]) -> String {
+    match plan.companion {
+        Some(companion) if sessions.iter().any(|session| file.beside.contains(session)) => {
+            format!("the companion {}", companion.as_str())
+        }
+        _ => "the traffic's own transactions".to_owned(),
+    }
+}
+
+fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
+    for file in &record.files {
+        let statement = match &file.applied.failed {
+            Some((statement, _)) => *statement,
+            None => file.script.statements.len().saturating_sub(1),
+        };
+        for left in &file.left {
+            let sentence = match left {
+                // The refusal tells of it.
+                Left::InvalidIndex { .. } => continue,
+                Left::UnvalidatedConstraint { constraint, table } => {
+                    format!("constraint {constraint} of {table} is not validated: it holds for new rows only")
+                }
+                Left::AdvisoryLock { key } => format!("the session still has the advisory lock {key}"),
+                Left::PreparedTransaction { name } => format!("the prepared transaction {name} was not ended"),
+            };
+            // A later file of the same pass may see to it.
+            let still = record.files.iter().rfind(|other| other.pass == file.pass);
+            let mended = match left {
+                Left::UnvalidatedConstraint { constraint, .. } => record
+                    .files
+                    .iter()
+                    .filter(|other| other.pass == file.pass && other.applied.from > file.applied.from)
+                    .any(|other| other.script.text.contains(constraint) && other.script.text.contains("VALIDATE")),
+                _ => false,
+            };
+            if still.is_some() && !mended {
+                findings.push(at(file, statement, Kind::LeftBehind, sentence));
+            }
+        }
+    }
+}
+
+fn differences(record: &Record<'_>, findings: &mut Vec<Finding>) {
+    for (pass, differs, kind, what) in [
+        (Pass::Down, &record.down_differs, Kind::DownDiffers, "after going down"),
+        (Pass::Again, &record.again_differs, Kind::UpDiffers, "after going up again"),
+    ] {
+        let Some(lines) = differs.as_ref().filter(|lines| !lines.is_empty()) else { continue };
+        let Some(file) = record.files.iter().rfind(|file| file.pass == pass) else { continue };
+        let shown: Vec<&str> = lines.iter().take(3).map(String::as_str).collect();
+        let more = lines.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        findings.push(at(file, 0, kind, format!("{what} the schema differs: {}{more}", shown.join("; "))));
+    }
+}
+
+/// The errors that the application saw, by SQLSTATE.
+fn errors(entries: &[Entry]) -> BTreeMap<String, u64> {
+    let mut errors = BTreeMap::new();
+    for entry in entries {
+        if let Outcome::Failed(error) | Outcome::Unknown(error) = &entry.outcome {
+            *errors.entry(error.code.clone().unwrap_or_else(|| error.class.to_string())).or_default() += 1;
+        }
+    }
+    errors
+}
+
+/// What the traffic says of itself: its errors, its checks, its throughput.
+fn traffic(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
+    let (Some(history), Some(first)) = (&record.history, record.files.first()) else { return };
+    for (code, count) in judged.errors.iter().filter(|(code, _)| !budget.errors.contains(*code)) {
+        let seen = |entry: &&Entry| match &entry.outcome {
+            Outcome::Failed(error) | Outcome::Unknown(error) => error.code.as_ref().is_some_and(|one| one == code),
+            Outcome::Ok(_) => false,
+        };
+        let Some(entry) = history.entries.iter().find(seen) else { continue };
+        let (Outcome::Failed(error) | Outcome::Unknown(error)) = &entry.outcome else { continue };
+        let last = history.entries.iter().rfind(seen).map_or(entry.returned, |entry| entry.returned);
+        let file = record.files.iter().rfind(|file| file.applied.from <= entry.returned).unwrap_or(first);
+        let application = plan.traffic.map_or("", |(_, application)| application.as_str());
+        let sentence = format!(
+            "the application ({application}) saw {code} {count} times within {} ms, first at {}: {}",
+            between(entry.invoked, last).as_millis(),
+            entry.op,
+            error.message
+        );
+        let mut finding = at(file, 0, Kind::ApplicationError, sentence);
+        finding.code = Some(code.clone());
+        if code == "42P10" {
+            finding.advice = "ON CONFLICT needs its unique index to be valid: deploy the code that says it after the \
+                              migration that builds it, and withdraw the code before undoing that."
+                .to_owned();
+        }
+        judged.findings.push(finding);
+    }
+    let refused = !judged.findings.iter().all(|finding| finding.kind != Kind::ApplicationError);
+    for (name, answer) in check::judge(history, &CHECKS, None) {
+        let Answer::Judged(verdict) = answer else { continue };
+        match &verdict {
+            // Tasks that were refused are lost, and their runs are not what they should be: that is said already.
+            Verdict::Violation { .. } if refused => {}
+            Verdict::Violation { counterexample } => {
+                let sentence = format!("{name}: {}", counterexample.sentence);
+                judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
+            }
+            Verdict::Inconclusive { why } if !refused => judged.inconclusive.push(format!("{name}: {why}")),
+            _ => {}
+        }
+        judged.checks.push((name, verdict));
+    }
+    let up = record.files.iter().filter(|file| file.pass == Pass::Up);
+    let (from, until) = (first.applied.from, up.map(|file| file.applied.until).max().unwrap_or_default());
+    let entries = &history.entries;
+    let rates = [
+        rate(entries, record.before[0]),
+        rate(entries, record.before[1]),
+        rate(entries, (from, until)),
+        record.after.map(|after| rate(entries, after)).unwrap_or_default(),
+    ];
+    let (before, during) = (&rates[1], &rates[2]);
+    let dip = 1.0 - during.per_second / before.per_second.max(f64::MIN_POSITIVE);
+    if between(from, until) >= COMPARED_MIN && dip - before.noise > budget.throughput_dip {
+        let sentence = format!(
+            "{:.0} operations a second while the files were applied, {:.0} before: {:.0} % lost; {:.0} % are allowed",
+            during.per_second,
+            before.per_second,
+            dip * 100.0,
+            budget.throughput_dip * 100.0
+        );
+        judged.findings.push(at(first, 0, Kind::Throughput, sentence));
+    }
+    judged.rates = Some(rates);
+}
+
+fn total_time(record: &Record<'_>, budget: &Budget, findings: &mut Vec<Finding>) {
+    for pass in [Pass::Up, Pass::Down] {
+        let of_pass = || record.files.iter().filter(move |file| file.pass == pass);
+        let total: Duration = of_pass().map(|file| between(file.applied.from, file.applied.until)).sum();
+        let longest = of_pass().max_by_key(|file| between(file.applied.from, file.applied.until));
+        if let Some(file) = longest.filter(|_| total > Duration::from_secs(budget.total_s)) {
+            let sentence = format!("{} took {} s; {} s are allowed", pass.as_str(), total.as_secs(), budget.total_s);
+            findings.push(at(file, 0, Kind::TotalTime, sentence));
+        }
+    }
+}
+
+/// Why a rehearsal that found nothing shows nothing.
+fn coverage(plan: &Plan<'_>, record: &Record<'_>, judged: &mut Judged) {
+    if record.files.is_empty() {
+        judged.inconclusive.push("no migration was applied".to_owned());
+    }
+    if plan.traffic.is_none() {
+        judged.inconclusive.push("there was no traffic: what the migrations block was not put to the test".to_owned());
+        return;
+    }
+    if record.full {
+        judged.inconclusive.push("the traffic was stopped before the end: its record was full".to_owned());
+    }
+    for (file, measured) in record.files.iter().zip(&judged.measured) {
+        if measured.blame.overlapped == 0 && file.attempt == 1 {
+            let why = "no operation of the traffic was under way while it was applied";
+            judged.inconclusive.push(format!("{} ({}): {why}", file.script.file, file.pass.as_str()));
+        }
+    }
+    if let Some(companion) = plan.companion.filter(|companion| *companion != Companion::Vacuum)
+        && record.files.iter().all(|file| file.beside.is_empty())
+    {
+        judged.inconclusive.push(format!("the companion {} never stood beside a file", companion.as_str()));
+    }
+}
