@@ -7,6 +7,7 @@ pub mod init;
 pub mod mutate;
 pub mod provisioning;
 pub mod recompute;
+pub mod rehearse;
 pub mod replay;
 pub mod report;
 pub mod verify;
@@ -42,6 +43,8 @@ pub enum Command {
     Explore(explore::Args),
     /// Runs an order of steps again that `explore` found.
     Replay(replay::Args),
+    /// Rehearses migrations under verified traffic: what they block, what they leave, whether they can be undone.
+    Rehearse(rehearse::Args),
     /// Writes a commented script for `explore` to begin with.
     Init(init::Args),
     /// Recomputes the drift of a file's customers, and prints it.
@@ -63,6 +66,7 @@ impl Cli {
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
+            Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,

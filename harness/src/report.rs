@@ -4,6 +4,7 @@ pub mod counterexample;
 pub mod directory;
 pub mod explored;
 pub mod junit;
+pub mod rehearsed;
 pub mod terminal;
 
 use drift_engine::lock::{Backend, LockStrategy};

@@ -32,8 +32,8 @@ pub enum Kind {
     UpDiffers,
     /// Something was left that should not be.
     LeftBehind,
-    /// Another replica, which wanted to migrate too, was refused.
-    ReplicaRefused,
+    /// Replicas that wanted to migrate at once got in each other's way.
+    Replicas,
     /// The application saw an error that the budget does not allow.
     ApplicationError,
     /// The traffic's results are wrong.
@@ -54,7 +54,7 @@ impl Kind {
         Self::FalseAlarm,
         Self::OneMessage,
         Self::Refused,
-        Self::ReplicaRefused,
+        Self::Replicas,
         Self::DownRefused,
         Self::DownDiffers,
         Self::UpDiffers,
@@ -83,7 +83,7 @@ impl Kind {
             Self::DownDiffers => "down-differs",
             Self::UpDiffers => "up-differs",
             Self::LeftBehind => "left-behind",
-            Self::ReplicaRefused => "replica-refused",
+            Self::Replicas => "replicas",
             Self::ApplicationError => "application-error",
             Self::WrongResult => "wrong-result",
             Self::Throughput => "throughput",
@@ -107,7 +107,7 @@ impl Kind {
             Self::DownDiffers => "after going down the schema is not what it was",
             Self::UpDiffers => "after going up again the schema is not what it was",
             Self::LeftBehind => "something was left that should not be",
-            Self::ReplicaRefused => "another replica, which wanted to migrate too, was refused",
+            Self::Replicas => "replicas that wanted to migrate at once got in each other's way",
             Self::ApplicationError => "the application saw an error",
             Self::WrongResult => "the traffic's results are wrong",
             Self::Throughput => "the traffic lost too much of its throughput",
@@ -151,7 +151,7 @@ impl Kind {
             Self::DownDiffers => "Undo everything that the file up did.",
             Self::UpDiffers => "Let the file down undo everything, so that a second way up begins where the first did.",
             Self::LeftBehind => "Clean up in the same migration, or in the next one.",
-            Self::ReplicaRefused => {
+            Self::Replicas => {
                 "Let replicas ask pg_try_advisory_lock again and again: whoever waits in pg_advisory_lock has a \
                  snapshot, which a concurrent build waits for."
             }

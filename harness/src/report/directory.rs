@@ -129,6 +129,18 @@ impl RunDirectory {
         }
     }
 
+    /// Writes one more file of the run's.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn file(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        self.write(name, content)
+    }
+
     fn write(
         &self,
         name: &str,
@@ -147,8 +159,7 @@ impl RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    name == "report.json"
-        || name == "junit.xml"
+    ["report.json", "junit.xml", "report.md", "report.sarif"].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
 }

@@ -17,7 +17,9 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
                 continue;
             }
             let several = !file.script.in_transaction && file.script.statements.len() > 1;
+            let at_once = plan.companion == Some(Companion::Replicas) && code == "40P01";
             let kind = match file.pass {
+                _ if at_once => Kind::Replicas,
                 _ if several && code == "25001" => Kind::OneMessage,
                 Pass::Down => Kind::DownRefused,
                 Pass::Up | Pass::Again => Kind::Refused,
@@ -41,7 +43,7 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
         findings.extend(invalid(record, index));
         for error in file.beside_refused.iter().filter(|_| plan.companion == Some(Companion::Replicas)) {
             let sentence = format!("a replica that wanted to migrate too was refused: {error}");
-            let mut finding = at(file, 0, Kind::ReplicaRefused, sentence);
+            let mut finding = at(file, 0, Kind::Replicas, sentence);
             finding.code.clone_from(&error.code);
             findings.push(finding);
         }

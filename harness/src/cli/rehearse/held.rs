@@ -1,0 +1,100 @@
+//! Holds the rehearsals, one after another, and keeps what came of them.
+
+use super::{Args, Case, TrafficChoice, replay, unwritable, write};
+use crate::cli::{Context, Failure};
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::history::file;
+use crate::provision::Server;
+use crate::rehearse::course::{self, Plan, WINDOW};
+use crate::rehearse::judge::judge;
+use crate::rehearse::settings::EVENTS;
+use crate::rehearse::site::{Site, SiteError};
+use crate::report::directory::RunDirectory;
+use crate::report::rehearsed::RehearseReport;
+use crate::report::rehearsed::row::{About, RehearseRow, row};
+
+/// Holds all of them. What could not be tried is noted in the report.
+pub(super) async fn all(
+    args: &Args,
+    cases: &[Case],
+    server: &Server,
+    directory: &RunDirectory,
+    report: &mut RehearseReport,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
+    let mut site = Site::new(server, args.seed);
+    let cancel = context.cancel.clone();
+    for case in cases {
+        let held = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Failure::interrupted()),
+            held = one(args, case, &mut site, directory) => held,
+        };
+        match held {
+            Ok(row) => {
+                report.results.push(row);
+                report.conclude();
+                // Should nothing come after this, what there is so far is there.
+                write(directory, report)?;
+            }
+            Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
+            Err(Held::Site(error @ (SiteError::Earlier { .. } | SiteError::Subject(_)))) => {
+                return Err(Failure::usage(miette::Report::from_err(error)));
+            }
+            Err(Held::Site(error)) => {
+                report.not_verified.push(format!("{}: {error}", case.subject.name));
+                return Ok(Exit::Environment);
+            }
+            Err(Held::Failure(failure)) => return Err(failure),
+        }
+    }
+    Ok(Exit::Met)
+}
+
+enum Held {
+    Site(SiteError),
+    Failure(Failure),
+}
+
+impl From<SiteError> for Held {
+    fn from(error: SiteError) -> Self {
+        Self::Site(error)
+    }
+}
+
+async fn one(args: &Args, case: &Case, site: &mut Site<'_>, directory: &RunDirectory) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let (subject, settings) = (&case.subject, &case.subject.settings);
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
+    let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
+    let plan = Plan {
+        migrations: subject.migrations.between(from, to).collect(),
+        traffic: fitting.map(|fitting| (args.cast(), settings.application.unwrap_or(fitting))),
+        companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
+        lock: settings.replica_lock,
+        seed: args.seed,
+        window: WINDOW,
+    };
+    let base = place.base.clone();
+    let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
+    site.leave(place).await.map_err(SiteError::from)?;
+    let judged = judge(&plan, &record, &settings.budget);
+    if let Some(history) = &record.history {
+        let beside = case.companion.map_or("alone", |companion| companion.as_str());
+        let name = format!("history-{}-{beside}.jsonl", subject.name);
+        directory.file(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
+    }
+    let expected = settings.expected(case.companion);
+    let about = About {
+        name: &subject.name,
+        from,
+        to,
+        expected: &expected,
+        budget: settings.budget.to_string(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    Ok(row(about, &plan, &record, judged))
+}

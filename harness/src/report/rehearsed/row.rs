@@ -1,0 +1,346 @@
+//! One rehearsal as data.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::Word;
+use crate::check::CheckName;
+use crate::rehearse::blame::{Class, between};
+use crate::rehearse::course::{FileRun, Pass, Plan, Record};
+use crate::rehearse::finding::Finding;
+use crate::rehearse::judge::{Judged, Measured};
+use crate::rehearse::rate::Rate;
+use crate::rehearse::settings::{Expect, is_as_expected};
+use crate::verdict::Verdict;
+
+/// How many characters of a statement are shown.
+const STATEMENT_CHARACTERS: usize = 56;
+
+/// One rehearsal.
+#[derive(Clone, Debug, Serialize)]
+pub struct RehearseRow {
+    /// The directory's name.
+    pub name: String,
+    /// `postgres`.
+    pub backend: &'static str,
+    /// Beside whom: `alone`, or a companion.
+    pub strategy: String,
+    /// What came of it.
+    pub verdict: Word,
+    /// What should have.
+    pub expected: ExpectedRow,
+    /// Whether it did.
+    pub met: bool,
+    /// What shows the verdict, in a sentence.
+    pub evidence: String,
+    /// The answers of the checks of the traffic.
+    pub checks: Vec<CheckRow>,
+    /// How long it took, set-up included, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that holds it again.
+    pub replay: String,
+    /// The version at the start.
+    pub from: i64,
+    /// The version at the top.
+    pub to: i64,
+    /// What the traffic was, in a few words.
+    pub traffic: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Why there is no answer, if there is none.
+    pub inconclusive: Vec<String>,
+    /// What else is to be known.
+    pub notes: Vec<String>,
+    /// The tries of the files, in order.
+    pub files: Vec<FileRow>,
+    /// The traffic, before, during and after.
+    pub rates: Option<RatesRow>,
+    /// Errors that the application saw, by SQLSTATE, and how often.
+    pub errors: BTreeMap<String, u64>,
+    /// Bytes of what grew or shrank by a tenth, before and after the first way up.
+    pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
+    /// What the migrations may cost, in a sentence.
+    pub budget: String,
+}
+
+/// What was expected.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectedRow {
+    /// Pass or violation.
+    pub verdict: Word,
+    /// The finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
+}
+
+/// The answer of one check of the traffic.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckRow {
+    /// Which one.
+    pub name: CheckName,
+    /// What it said.
+    pub verdict: Word,
+    /// The evidence, the violation, or what was missing.
+    pub why: String,
+}
+
+/// The traffic's rates.
+#[derive(Clone, Debug, Serialize)]
+pub struct RatesRow {
+    /// On its own, without the sampler.
+    pub unobserved: Rate,
+    /// On its own, with it.
+    pub before: Rate,
+    /// While the files were applied for the first time.
+    pub during: Rate,
+    /// On its own again.
+    pub after: Rate,
+}
+
+impl RatesRow {
+    /// Each with its name.
+    pub fn named(&self) -> [(&'static str, &Rate); 4] {
+        [
+            ("before, unobserved", &self.unobserved),
+            ("before", &self.before),
+            ("while applying", &self.during),
+            ("after", &self.after),
+        ]
+    }
+}
+
+/// One try of one file.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileRow {
+    /// In which part of the course.
+    pub pass: &'static str,
+    /// The migration's version.
+    pub version: i64,
+    /// The file.
+    pub file: String,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// From its first message to its last answer, in milliseconds.
+    pub duration_ms: f64,
+    /// How many operations of the traffic were under way meanwhile.
+    pub overlapped: usize,
+    /// How many sessions of the traffic waited for it at the worst moment.
+    pub queue_peak: usize,
+    /// How long the traffic took to get over it, in milliseconds.
+    pub recovery_ms: f64,
+    /// Its statements.
+    pub statements: Vec<StatementRow>,
+}
+
+/// One statement.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatementRow {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// Its text, shortened.
+    pub statement: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// The locks that it took on what was there before, strongest first.
+    pub locks: Vec<LockRow>,
+    /// How long it was seen to wait for a lock, in milliseconds, at the most.
+    pub waited_ms: f64,
+    /// Reads that it blocked.
+    pub reads: BlockedRow,
+    /// Writes that it blocked.
+    pub writes: BlockedRow,
+    /// How the database refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A lock.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockRow {
+    /// On what.
+    pub on: String,
+    /// How strongly.
+    pub mode: &'static str,
+    /// From its grant to the end of the transaction, in milliseconds.
+    pub held_ms: f64,
+}
+
+/// Operations that were blocked.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct BlockedRow {
+    /// How many.
+    pub count: usize,
+    /// The longest, in milliseconds.
+    pub longest_ms: f64,
+}
+
+/// What a row is made of, beside what was recorded and judged.
+pub struct About<'a> {
+    /// The directory's name.
+    pub name: &'a str,
+    /// The version at the start.
+    pub from: i64,
+    /// The version at the top.
+    pub to: i64,
+    /// What is expected.
+    pub expected: &'a [&'a Expect],
+    /// What the migrations may cost.
+    pub budget: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that holds it again.
+    pub replay: String,
+}
+
+/// Puts a row together.
+pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judged) -> RehearseRow {
+    let verdict = match (judged.findings.is_empty(), judged.inconclusive.is_empty()) {
+        (false, _) => Word::Violation,
+        (true, false) => Word::Inconclusive,
+        (true, true) => Word::Pass,
+    };
+    let expected = about.expected.first().map(|expect| expect.finding.as_str().to_owned());
+    let met = match expected {
+        None => verdict == Word::Pass,
+        Some(_) => is_as_expected(about.expected, &judged.findings),
+    };
+    let expected =
+        ExpectedRow { verdict: if expected.is_some() { Word::Violation } else { Word::Pass }, finding: expected };
+    let files: Vec<FileRow> =
+        record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
+    let evidence = evidence(record, &judged, &files);
+    let changed = |(_, (before, after)): &(&String, &(Option<i64>, Option<i64>))| {
+        let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
+        before.abs_diff(after) > before.unsigned_abs() / 10
+    };
+    RehearseRow {
+        name: about.name.to_owned(),
+        backend: "postgres",
+        strategy: plan.companion.map_or("alone", |companion| companion.as_str()).to_owned(),
+        verdict,
+        expected,
+        met,
+        evidence,
+        checks: judged.checks.iter().map(|(name, verdict)| check(*name, verdict)).collect(),
+        duration_ms: about.duration_ms,
+        replay: about.replay,
+        from: about.from,
+        to: about.to,
+        traffic: traffic(plan),
+        notes: notes(record),
+        findings: judged.findings,
+        inconclusive: judged.inconclusive,
+        files,
+        rates: judged.rates.map(|[unobserved, before, during, after]| RatesRow { unobserved, before, during, after }),
+        errors: judged.errors,
+        sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
+        budget: about.budget,
+    }
+}
+
+fn traffic(plan: &Plan<'_>) -> String {
+    match plan.traffic {
+        None => "no traffic".to_owned(),
+        Some((cast, application)) => format!(
+            "{} workers, {} writers and {} readers, application {}",
+            cast.workers,
+            cast.writers,
+            cast.readers,
+            application.as_str()
+        ),
+    }
+}
+
+fn notes(record: &Record<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(version) = record.irreversible {
+        notes.push(format!("nothing undoes version {version}: going down was not rehearsed"));
+    }
+    for file in &record.files {
+        for error in &file.beside_refused {
+            notes.push(format!("{} ({}): the companion was refused: {error}", file.script.file, file.pass.as_str()));
+        }
+    }
+    notes
+}
+
+fn evidence(record: &Record<'_>, judged: &Judged, files: &[FileRow]) -> String {
+    if let Some(finding) = judged.findings.first() {
+        return format!("{}:{}: {}: {}", finding.file, finding.line, finding.kind.as_str(), finding.sentence);
+    }
+    if let Some(why) = judged.inconclusive.first() {
+        return why.clone();
+    }
+    let overlapped: usize = files.iter().map(|file| file.overlapped).sum();
+    let longest = |class: Class| {
+        let blocked = judged.measured.iter().flat_map(|measured| &measured.blame.blocked);
+        let took = blocked.filter(|blocked| blocked.class == class).map(|blocked| blocked.took.as_millis());
+        took.max().unwrap_or(0)
+    };
+    format!(
+        "{} files were applied while {overlapped} operations were under way; no read was blocked for more than {} ms, \
+         no write for more than {} ms; of {} operations none was lost or wrong; {}",
+        files.len(),
+        longest(Class::Read),
+        longest(Class::Write),
+        record.history.as_ref().map_or(0, |history| history.entries.len()),
+        match (&record.down_differs, &record.again_differs) {
+            (Some(_), Some(_)) => "down and up again the schema was the same",
+            _ => "going down was not rehearsed",
+        }
+    )
+}
+
+fn check(name: CheckName, verdict: &Verdict) -> CheckRow {
+    let word = match verdict {
+        Verdict::Pass { .. } => Word::Pass,
+        Verdict::Violation { .. } => Word::Violation,
+        Verdict::Inconclusive { .. } => Word::Inconclusive,
+    };
+    CheckRow { name, verdict: word, why: verdict.sentence().to_owned() }
+}
+
+fn ms(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
+    let statements = file.applied.ran.iter().map(|ran| {
+        let found = file.script.statements.get(ran.statement);
+        let blocked = |class: Class| {
+            let of = measured.blame.blocked.iter();
+            let of = of.filter(|blocked| blocked.class == class && blocked.statement == ran.statement);
+            let longest = of.clone().map(|blocked| ms(blocked.took)).fold(0.0, f64::max);
+            BlockedRow { count: of.count(), longest_ms: longest }
+        };
+        let locks = measured.holds.iter().filter(|hold| hold.statement == ran.statement);
+        let refused = file.applied.failed.as_ref().filter(|(statement, _)| *statement == ran.statement);
+        StatementRow {
+            line: found.map_or(1, |statement| statement.line),
+            column: found.map_or(1, |statement| statement.column),
+            statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
+            duration_ms: ms(between(ran.from, ran.until)),
+            locks: locks
+                .map(|hold| LockRow { on: hold.table.clone(), mode: hold.mode.as_str(), held_ms: ms(hold.held) })
+                .collect(),
+            waited_ms: measured.blame.waited.get(&ran.statement).map_or(0.0, |(waited, _)| ms(*waited)),
+            reads: blocked(Class::Read),
+            writes: blocked(Class::Write),
+            refused: refused.map(|(_, error)| error.to_string()),
+        }
+    });
+    FileRow {
+        pass: Pass::as_str(file.pass),
+        version: file.version,
+        file: file.script.file.clone(),
+        attempt: file.attempt,
+        duration_ms: ms(between(file.applied.from, file.applied.until)),
+        overlapped: measured.blame.overlapped,
+        queue_peak: measured.blame.queue_peak,
+        recovery_ms: measured.recovery_ms,
+        statements: statements.collect(),
+    }
+}
