@@ -46,8 +46,8 @@ pub async fn read(connection: &mut PgConnection) -> Result<Schema, DbError> {
              JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm', 'v', 'S', 'f') AND {table} \
          UNION ALL SELECT format('column %s.%I %s%s%s%s%s', c.oid::regclass, a.attname, \
                  format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' not null' END, \
-                 ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity, ''), \
-                 ' generated ' || nullif(a.attgenerated, '')) \
+                 ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity::text, ''), \
+                 ' generated ' || nullif(a.attgenerated::text, '')) \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
              WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'v', 'f') AND {table} \

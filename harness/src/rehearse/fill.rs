@@ -19,7 +19,7 @@ use crate::scenario::data;
 /// Whose the archive is.
 pub const ARCHIVE: i64 = 1_000_001;
 /// How many claims each customer has.
-const CLAIMS_PER_CUSTOMER: u32 = 200;
+const CLAIMS_PER_CUSTOMER: u32 = 600;
 /// How many events a run of the archive has.
 const EVENTS_PER_RUN: u32 = 100;
 /// Where nothing forbids it, every so manieth event of the archive is there twice.

@@ -214,6 +214,9 @@ impl Traffic {
             entries.extend(trail.entries);
             tasks.extend(trail.tasks);
         }
+        let closing = close(&self.shared).await?;
+        entries.extend(closing.entries);
+        tasks.extend(closing.tasks);
         entries.sort_by_key(|entry| (entry.invoked, entry.returned, entry.actor));
         tasks.sort_by_key(|task: &TaskRecord| task.id);
         let end = finish(&self.shared).await?;
@@ -237,30 +240,39 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
     let mut rng = ChaCha8Rng::seed_from_u64(fork(shared.seed, &format!("customers of worker {actor}")));
     let (mut tasks, mut recorded) = (Vec::new(), 0);
     while shared.goes_on() {
-        let id = TaskId(shared.tasks.fetch_add(1, Ordering::Relaxed));
         let customer = CustomerId(i64::from(rng.random_range(1..=CUSTOMERS)));
-        let task = shared.task(id.0, customer);
-        let started = shared.clock.now();
-        let traced = Trace::new(&mut driver, &mut log, Some(id));
-        let result = recompute(&mut Deployed::new(traced, shared.application), &task).await;
-        let lost = is_lost(&result);
-        let finished = shared.clock.now();
-        tasks.push(TaskRecord {
-            id,
-            identity: task.identity,
-            actor,
-            intended: started,
-            started,
-            finished,
-            fault: None,
-            result,
-        });
+        let task = perform(&shared, &mut driver, &mut log, customer).await;
+        let lost = is_lost(&task.result);
+        tasks.push(task);
         shared.came_round(actor, (log.len() - recorded) as u64);
         recorded = log.len();
         if lost {
             driver = shared.connect(actor).await?;
         }
         tokio::time::sleep(REST).await;
+    }
+    Ok(Trail { entries: log.into_entries(), tasks })
+}
+
+/// Performs one task, and says what became of it.
+async fn perform(shared: &Shared, driver: &mut Driver, log: &mut Log<Op, Reply>, customer: CustomerId) -> TaskRecord {
+    let id = TaskId(shared.tasks.fetch_add(1, Ordering::Relaxed));
+    let task = shared.task(id.0, customer);
+    let started = shared.clock.now();
+    let traced = Trace::new(driver, log, Some(id));
+    let result = recompute(&mut Deployed::new(traced, shared.application), &task).await;
+    let finished = shared.clock.now();
+    let (identity, actor) = (task.identity, log.actor());
+    TaskRecord { id, identity, actor, intended: started, started, finished, fault: None, result }
+}
+
+/// One more task for each customer, when no more claims arrive: what the others left is brought up to date.
+async fn close(shared: &Shared) -> Result<Trail, DbError> {
+    let actor = ActorId(0);
+    let mut driver = shared.connect(actor).await?;
+    let (mut log, mut tasks) = (Log::new(actor, shared.clock.clone()), Vec::new());
+    for customer in 1..=CUSTOMERS {
+        tasks.push(perform(shared, &mut driver, &mut log, CustomerId(i64::from(customer))).await);
     }
     Ok(Trail { entries: log.into_entries(), tasks })
 }
