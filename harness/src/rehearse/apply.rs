@@ -38,8 +38,8 @@ pub struct Ran {
 /// A file, carried out or refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
-    /// The migrating session.
-    pub session: i64,
+    /// The migrating sessions.
+    pub sessions: Vec<i64>,
     /// Before its first message.
     pub from: Tick,
     /// After its last one: the locks are let go.
@@ -93,7 +93,8 @@ impl Migrator {
     pub async fn apply(&mut self, script: &Script, skipped: Option<usize>) -> Result<Applied, DbError> {
         let tables = self.tables().await?;
         let from = self.clock.now();
-        let mut applied = Applied { session: self.session, from, until: from, tables, ran: Vec::new(), failed: None };
+        let mut applied =
+            Applied { sessions: vec![self.session], from, until: from, tables, ran: Vec::new(), failed: None };
         if script.in_transaction {
             self.in_transaction(script, skipped, &mut applied).await?;
         } else {

@@ -119,29 +119,20 @@ pub fn between(from: Tick, until: Tick) -> Duration {
 
 /// Finds what a file did.
 pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) -> Blame {
-    let migrator = file.applied.session;
-    let mut found: BTreeMap<usize, Blocked> = BTreeMap::new();
+    let mut found: BTreeMap<usize, Vec<Sighting>> = BTreeMap::new();
     let mut blame = Blame::default();
     for sample in during(record, file) {
-        let own = sample.waiting.iter().find(|waiting| waiting.pid == migrator);
-        if let Some((statement, from, own)) = own
-            .and_then(|own| Some((running(file, sample)?, own)))
-            .map(|((statement, from), own)| (statement, from, own))
-        {
+        let own = sample.waiting.iter().find(|waiting| file.applied.sessions.contains(&waiting.pid));
+        if let Some((own, (statement, from))) = own.zip(running(file, sample)) {
             let longest = blame.waited.entry(statement).or_default();
             *longest = (longest.0.max(between(from, sample.until)), own.behind.clone());
         }
         let mut queue = 0;
         for waiting in &sample.waiting {
             let Some(actor) = record.sessions.get(&waiting.pid) else { continue };
-            let Some(chain) = sample.chain(waiting.pid, migrator) else { continue };
+            let Some(chain) = sample.chain(waiting.pid, &file.applied.sessions) else { continue };
             queue += 1;
             let Some(index) = by_actor.under_way(*actor, sample) else { continue };
-            let entry = &by_actor.entries[index];
-            let Some(class) = Class::of(&entry.op) else { continue };
-            if found.contains_key(&index) {
-                continue;
-            }
             let last = chain.len().checked_sub(2).and_then(|at| chain.get(at));
             let wanted = sample.waiting.iter().find(|waiting| Some(&waiting.pid) == last);
             let wanted = wanted.and_then(|waiting| Some((waiting.table?, waiting.mode?)));
@@ -149,25 +140,44 @@ pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) ->
                 (None, Some(statement)) => statement,
                 _ => running(file, sample).map_or(0, |(statement, _)| statement),
             };
-            found.insert(
-                index,
-                Blocked {
-                    entry: index,
-                    class,
-                    took: between(entry.invoked.max(file.applied.from), entry.returned),
-                    statement,
-                    chain,
-                    queued_behind: own.map(|own| own.behind.clone()),
-                },
-            );
+            let queued_behind = own.map(|own| own.behind.clone());
+            found.entry(index).or_default().push(Sighting { statement, chain, queued_behind });
         }
         blame.queue_peak = blame.queue_peak.max(queue);
     }
-    blame.blocked = found.into_values().collect();
+    let blocked = found.into_iter().filter_map(|(index, sightings)| {
+        let entry = &by_actor.entries[index];
+        let sighting = Sighting::prevailing(sightings)?;
+        Some(Blocked {
+            entry: index,
+            class: Class::of(&entry.op)?,
+            took: between(entry.invoked.max(file.applied.from), entry.returned),
+            statement: sighting.statement,
+            chain: sighting.chain,
+            queued_behind: sighting.queued_behind,
+        })
+    });
+    blame.blocked = blocked.collect();
     blame.blocked.sort_by_key(|blocked| std::cmp::Reverse(blocked.took));
     let overlaps = |entry: &&Entry| entry.invoked < file.applied.until && entry.returned > file.applied.from;
     blame.overlapped = by_actor.entries.iter().filter(overlaps).filter(|entry| Class::of(&entry.op).is_some()).count();
     blame
+}
+
+/// An operation, seen to wait once.
+struct Sighting {
+    statement: usize,
+    chain: Vec<i64>,
+    queued_behind: Option<Vec<i64>>,
+}
+
+impl Sighting {
+    /// The first sighting of the sort that there are more of: queued behind a waiter, or blocked by a holder.
+    fn prevailing(sightings: Vec<Self>) -> Option<Self> {
+        let queued = sightings.iter().filter(|sighting| sighting.queued_behind.is_some()).count();
+        let mostly_queued = 2 * queued > sightings.len();
+        sightings.into_iter().find(|sighting| sighting.queued_behind.is_some() == mostly_queued)
+    }
 }
 
 /// The statement that was being carried out when a sample was taken, or the last one before it, and its beginning.
@@ -204,7 +214,7 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
     for ran in &applied.ran {
         for (table, mode) in &ran.took {
             let waits = |sample: &&Sample| {
-                let own = sample.waiting.iter().find(|waiting| waiting.pid == applied.session);
+                let own = sample.waiting.iter().find(|waiting| applied.sessions.contains(&waiting.pid));
                 own.is_some_and(|own| own.table == Some(*table) && own.mode == Some(*mode))
             };
             let within = samples.iter().filter(|sample| sample.from >= ran.from && sample.until <= ran.until);

@@ -21,7 +21,7 @@ use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
 
 /// How long the traffic is let run before the first file and after the last one.
-pub const WINDOW: Duration = Duration::from_millis(1_000);
+pub const WINDOW: Duration = Duration::from_millis(700);
 /// How long a companion holds on.
 pub const HOLD: Duration = Duration::from_millis(1_500);
 /// How long a statement may take.

@@ -90,9 +90,29 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     traffic(plan, record, budget, &mut judged);
     total_time(record, budget, &mut judged.findings);
     coverage(plan, record, &mut judged);
+    merge(&mut judged.findings);
     let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
     judged.findings.sort_by_key(|finding| order(finding.kind));
     judged
+}
+
+/// What was found at the same place in several parts of the course is said once, with the parts.
+fn merge(findings: &mut Vec<Finding>) {
+    let mut merged: Vec<Finding> = Vec::new();
+    for finding in findings.drain(..) {
+        let same = |other: &&mut Finding| {
+            let key = |one: &Finding| (one.kind, one.file.clone(), one.line, one.code.clone());
+            key(other) == key(&finding)
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) if other.pass.split(", ").all(|pass| pass != finding.pass) => {
+                other.pass = format!("{}, {}", other.pass, finding.pass);
+            }
+            Some(_) => {}
+            None => merged.push(finding),
+        }
+    }
+    *findings = merged;
 }
 
 /// A finding at a statement of a file.

@@ -52,13 +52,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether `pid` waits for `blocker`, or for somebody who does.
-    pub fn is_behind(&self, pid: i64, blocker: i64) -> bool {
-        self.chain(pid, blocker).is_some()
-    }
-
-    /// The sessions from `pid` to `blocker`, both included, if the first waits for the last: the shortest way.
-    pub fn chain(&self, pid: i64, blocker: i64) -> Option<Vec<i64>> {
+    /// The sessions from `pid` to one of `blockers`, both included, if the first waits for the last: the shortest way.
+    pub fn chain(&self, pid: i64, blockers: &[i64]) -> Option<Vec<i64>> {
         let mut ways = vec![vec![pid]];
         let mut seen = vec![pid];
         while !ways.is_empty() {
@@ -70,7 +65,7 @@ impl Sample {
                 for next in &waiting.behind {
                     let mut further = way.clone();
                     further.push(*next);
-                    if *next == blocker {
+                    if blockers.contains(next) {
                         return Some(further);
                     }
                     if !seen.contains(next) {
@@ -206,8 +201,8 @@ mod tests {
     fn a_chain_is_followed_to_whoever_is_at_its_end_and_no_circle_is_endless() {
         let waiting = vec![waits(1, &[2]), waits(2, &[3, 4]), waits(4, &[9]), waits(5, &[6]), waits(6, &[5])];
         let sample = Sample { from: Tick(0), until: Tick(1), waiting, has: Vec::new(), phase: None };
-        assert_eq!(sample.chain(1, 9), Some(vec![1, 2, 4, 9]));
-        assert!(sample.is_behind(4, 9) && !sample.is_behind(9, 1));
-        assert_eq!((sample.chain(5, 9), sample.chain(7, 9)), (None, None));
+        assert_eq!(sample.chain(1, &[9]), Some(vec![1, 2, 4, 9]));
+        assert_eq!(sample.chain(1, &[9, 3]), Some(vec![1, 2, 3]));
+        assert_eq!((sample.chain(9, &[1]), sample.chain(5, &[9]), sample.chain(7, &[9])), (None, None, None));
     }
 }

@@ -152,7 +152,7 @@ async fn fitting(connection: &mut PgConnection) -> Result<Application, DbError> 
              AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND ARRAY( \
                  SELECT a.attname::text FROM unnest(i.indkey::int2[]) AS k (number) \
                  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY a.attname::text COLLATE \"C\" \
-             ) = ARRAY['customer_id', 'cpt_group', 'drift_type', 'payer', 'run_id'])",
+             ) = ARRAY['cpt_group', 'customer_id', 'drift_type', 'payer', 'run_id'])",
     )
     .fetch_one(connection)
     .await

@@ -24,7 +24,7 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
                 Pass::Down => Kind::DownRefused,
                 Pass::Up | Pass::Again => Kind::Refused,
             };
-            let tried = if file.attempt > 1 { ", when it was run again," } else { "" };
+            let tried = if file.attempt > 1 { " when it was run again" } else { "" };
             let beside = match plan.companion {
                 Some(companion) if !file.beside.is_empty() => format!(" beside the companion {}", companion.as_str()),
                 _ => String::new(),
@@ -66,7 +66,7 @@ fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
     let error = &file.applied.failed.as_ref()?.1;
     went.then(|| {
         let sentence = format!(
-            "it refused the migration ({}); without it this file and all {} after it went through",
+            "it refused the migration ({}); without it this file and the {} after it went through",
             error.message,
             count - 1
         );

@@ -94,19 +94,16 @@ pub struct RatesRow {
     pub before: Rate,
     /// While the files were applied for the first time.
     pub during: Rate,
-    /// On its own again.
-    pub after: Rate,
+    /// On its own again, if it came to that.
+    pub after: Option<Rate>,
 }
 
 impl RatesRow {
     /// Each with its name.
-    pub fn named(&self) -> [(&'static str, &Rate); 4] {
-        [
-            ("before, unobserved", &self.unobserved),
-            ("before", &self.before),
-            ("while applying", &self.during),
-            ("after", &self.after),
-        ]
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Rate)> {
+        let known =
+            [("before, unobserved", &self.unobserved), ("before", &self.before), ("while applying", &self.during)];
+        known.into_iter().chain(self.after.as_ref().map(|after| ("after", after)))
     }
 }
 
@@ -234,7 +231,10 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         findings: judged.findings,
         inconclusive: judged.inconclusive,
         files,
-        rates: judged.rates.map(|[unobserved, before, during, after]| RatesRow { unobserved, before, during, after }),
+        rates: judged.rates.map(|[unobserved, before, during, after]| {
+            let after = record.after.map(|_| after);
+            RatesRow { unobserved, before, during, after }
+        }),
         errors: judged.errors,
         sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
         budget: about.budget,
@@ -264,6 +264,7 @@ fn notes(record: &Record<'_>) -> Vec<String> {
             notes.push(format!("{} ({}): the companion was refused: {error}", file.script.file, file.pass.as_str()));
         }
     }
+    notes.dedup();
     notes
 }
 
