@@ -247,8 +247,13 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
 }
 
 fn expectation(subject: &Subject, companion: Option<Companion>) -> String {
-    let kinds: Vec<&str> =
-        subject.settings.expected(companion).iter().map(|expect| Kind::as_str(expect.finding)).collect();
+    let kinds: Vec<&str> = subject
+        .settings
+        .expected(companion)
+        .iter()
+        .filter(|expect| !expect.may)
+        .map(|expect| Kind::as_str(expect.finding))
+        .collect();
     if kinds.is_empty() { "within the budget".to_owned() } else { kinds.join(", ") }
 }
 

@@ -213,12 +213,12 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
     let mut holds = Vec::new();
     for ran in &applied.ran {
         for (table, mode) in &ran.took {
-            let waits = |sample: &&Sample| {
-                let own = sample.waiting.iter().find(|waiting| applied.sessions.contains(&waiting.pid));
-                own.is_some_and(|own| own.table == Some(*table) && own.mode == Some(*mode))
-            };
-            let within = samples.iter().filter(|sample| sample.from >= ran.from && sample.until <= ran.until);
-            let granted = within.filter(waits).map(|sample| sample.from).next_back().unwrap_or(ran.from);
+            let within = || samples.iter().filter(|sample| sample.from >= ran.from && sample.until <= ran.until);
+            let has = within().find(|sample| sample.has.contains(&(*table, *mode))).map(|sample| sample.from);
+            // What no sample shows came after the last one in which the session was still waiting for something.
+            let waits = |sample: &&Sample| sample.waiting.iter().any(|one| applied.sessions.contains(&one.pid));
+            let waited = || within().filter(waits).map(|sample| sample.until).next_back();
+            let granted = has.or_else(waited).unwrap_or(ran.from);
             if let Some(table) = name(table) {
                 let held = between(granted, applied.until);
                 holds.push(Hold { table, mode: *mode, held, statement: ran.statement });
@@ -227,7 +227,7 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
     }
     // Where nothing could be asked within the session, the samples are all there is.
     let mut seen: BTreeMap<(i64, Mode), Stretches> = BTreeMap::new();
-    for sample in samples {
+    for sample in samples.iter().filter(|_| !file.script.in_transaction) {
         for lock in &sample.has {
             seen.entry(*lock).or_default().see(sample);
         }

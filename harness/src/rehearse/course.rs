@@ -22,8 +22,8 @@ use crate::history::{ActorId, History, Tick};
 
 /// How long the traffic is let run before the first file and after the last one.
 pub const WINDOW: Duration = Duration::from_millis(700);
-/// How long a companion holds on.
-pub const HOLD: Duration = Duration::from_millis(1_500);
+/// How long a companion holds on: longer than the traffic can bear by default, shorter than a usual `lock_timeout`.
+pub const HOLD: Duration = Duration::from_millis(2_500);
 /// How long a statement may take.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(120);
 /// How long the traffic may take to get over a file.
@@ -313,7 +313,7 @@ impl<'c> Course<'c> {
             Some(companion) => Some(Beside::stand(companion, &self.database, self.plan.lock, HOLD).await?),
             None => None,
         };
-        self.sampler.watch((!script.in_transaction).then_some(self.migrator.session()));
+        self.sampler.watch(Some(self.migrator.session()));
         let applied = self.migrator.apply(script, skipped).await?;
         let (mut sessions, mut refused) = (Vec::new(), Vec::new());
         if let Some(beside) = beside {

@@ -72,3 +72,18 @@ fn ours(row: &Value) {
     assert!(mode == "ACCESS EXCLUSIVE" && held_ms > 0.0, "{mode} {held_ms}");
     assert!(row["evidence"].as_str().unwrap().ends_with("down and up again the schema was the same"), "{row:#}");
 }
+
+#[test]
+fn it_is_said_which_companion_makes_which_of_our_own_files_wait() {
+    let at = tempfile::tempdir().unwrap();
+    let arguments = ["--postgres", "local", "--format", "json", "--filter", "postgres", "--events", "20000"];
+    let companions = ["--companion", "idle-reader", "--companion", "replicas"];
+    let report = rehearse(at.path(), &[&arguments[..], &companions].concat()).ends_with(0).json();
+    let rows = report["results"].as_array().unwrap();
+    let of = |beside: &str| rows.iter().find(|row| row["strategy"] == beside).unwrap();
+    assert_eq!((&of("alone")["verdict"], &of("replicas")["verdict"]), (&"pass".into(), &"pass".into()));
+    let waits = of("idle-reader");
+    assert!(found(waits).contains(&"queue 0004_unique_signal_constraint.up.sql:4 -".to_owned()), "{waits:#}");
+    let sentence = waits["findings"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("it waited for the companion idle-reader, and behind it "), "{sentence}");
+}

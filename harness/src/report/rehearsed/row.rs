@@ -199,11 +199,8 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         (true, false) => Word::Inconclusive,
         (true, true) => Word::Pass,
     };
-    let expected = about.expected.first().map(|expect| expect.finding.as_str().to_owned());
-    let met = match expected {
-        None => verdict == Word::Pass,
-        Some(_) => is_as_expected(about.expected, &judged.findings),
-    };
+    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
+    let met = is_as_expected(about.expected, &judged.findings) && verdict != Word::Inconclusive;
     let expected =
         ExpectedRow { verdict: if expected.is_some() { Word::Violation } else { Word::Pass }, finding: expected };
     let files: Vec<FileRow> =
