@@ -14,6 +14,7 @@ pub mod judge;
 pub mod migrations;
 pub mod modes;
 pub mod rate;
+pub mod runner;
 pub mod sampler;
 pub mod settings;
 pub mod shipped;

@@ -4,7 +4,7 @@ mod held;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::{Format, quoted, run_name, verdict_exit};
 use super::provisioning::PostgresArgs;
@@ -56,6 +56,16 @@ pub struct Args {
     /// Also rehearse beside every companion, one at a time
     #[arg(long)]
     pub adversarial: bool,
+
+    /// A shell command that migrates, instead of us. It finds DATABASE_URL in its environment, DRIFTLOCK_DIRECTION
+    /// (up), and in DRIFTLOCK_TO the version to go to (0: the last). With --from it is called once before the
+    /// traffic begins, to go there. Of DIR only rehearse.toml is read
+    #[arg(long, value_name = "COMMAND")]
+    pub runner: Option<String>,
+
+    /// A shell command that undoes what the runner did; DRIFTLOCK_TO is the version to go back to
+    #[arg(long, value_name = "COMMAND", requires = "runner")]
+    pub runner_down: Option<String>,
 
     /// Which code is deployed. Default: the newest that fits the schema at the start
     #[arg(long, value_parser = parse_application, value_name = "plain|on-conflict")]
@@ -162,8 +172,10 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let run = run_name("rehearse");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let server =
-        Server::start(&args.postgres.start_options(Profile::Durable), &RunName::new(&run)?, &context.cancel).await?;
+    let mut options = args.postgres.start_options(Profile::Durable);
+    // A runner is another process, and must be able to connect.
+    options.tcp = args.runner.is_some();
+    let server = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
     let mut report = RehearseReport {
         schema_version: SCHEMA_VERSION,
         command: "rehearse",
@@ -210,7 +222,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
 
 /// The rehearsals that the arguments ask for.
 fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
-    let mut subjects: Vec<Subject> = if args.directories.is_empty() {
+    let mut subjects: Vec<Subject> = if args.runner.is_some() {
+        let directories = args.directories.iter().map(|path| Some(path.as_path()));
+        let directories: Vec<Option<&Path>> =
+            if args.directories.is_empty() { vec![None] } else { directories.collect() };
+        directories.into_iter().map(Subject::of_runner).collect::<Result<_, _>>().map_err(refused)?
+    } else if args.directories.is_empty() {
         SHIPPED.iter().map(ShippedDirectory::subject).collect()
     } else {
         args.directories.iter().map(|path| Subject::read(path)).collect::<Result<_, _>>().map_err(refused)?
@@ -262,8 +279,12 @@ fn replay(args: &Args, case: &Case) -> String {
     let subject = &case.subject;
     let mut words = String::from("driftlock rehearse");
     match args.directories.is_empty() {
-        true => words.push_str(&format!(" --filter {}", subject.name)),
+        true if args.runner.is_none() => words.push_str(&format!(" --filter {}", subject.name)),
+        true => {}
         false => words.push_str(&format!(" {}", quoted(&subject.path))),
+    }
+    for (name, command) in [("--runner", &args.runner), ("--runner-down", &args.runner_down)] {
+        words.extend(command.as_ref().map(|command| format!(" {name} {}", quoted(command))));
     }
     for (name, value) in [("--from", args.from), ("--to", args.to)] {
         words.extend(value.map(|value| format!(" {name} {value}")));
@@ -273,6 +294,15 @@ fn replay(args: &Args, case: &Case) -> String {
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
     words.extend(args.events.map(|events| format!(" --events {events}")));
+    let budget = [
+        ("--read-block", args.read_block),
+        ("--write-block", args.write_block),
+        ("--access-exclusive", args.access_exclusive),
+    ];
+    for (name, value) in budget {
+        words.extend(value.map(|value| format!(" {name} {value}")));
+    }
+    words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
     words.push_str(&format!(" --workers {} --seed {}", args.workers, args.seed));
     if args.postgres.postgres != PostgresChoice::Auto {
         words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));

@@ -48,6 +48,8 @@ pub struct Applied {
     pub tables: Tables,
     /// The statements that were sent, in order.
     pub ran: Vec<Ran>,
+    /// Locks that an event trigger noted within a runner's transactions; for how long they were held, it cannot say.
+    pub noted: Vec<(i64, Mode)>,
     /// The statement that the database refused, and how.
     pub failed: Option<(usize, DbError)>,
 }
@@ -91,10 +93,17 @@ impl Migrator {
     /// # Errors
     /// The connection is lost. What the database refuses is part of the answer.
     pub async fn apply(&mut self, script: &Script, skipped: Option<usize>) -> Result<Applied, DbError> {
-        let tables = self.tables().await?;
+        let tables = tables(&mut self.connection).await?;
         let from = self.clock.now();
-        let mut applied =
-            Applied { sessions: vec![self.session], from, until: from, tables, ran: Vec::new(), failed: None };
+        let mut applied = Applied {
+            sessions: vec![self.session],
+            from,
+            until: from,
+            tables,
+            ran: Vec::new(),
+            noted: Vec::new(),
+            failed: None,
+        };
         if script.in_transaction {
             self.in_transaction(script, skipped, &mut applied).await?;
         } else {
@@ -162,17 +171,6 @@ impl Migrator {
         }
     }
 
-    async fn tables(&mut self) -> Result<Tables, DbError> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT c.oid::int8, c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'",
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|error| classify(error, Kind::Read))?;
-        Ok(rows.into_iter().collect())
-    }
-
     /// The session's locks on what was there before the file.
     async fn locks(&mut self, tables: &Tables) -> Result<Vec<(i64, Mode)>, DbError> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
@@ -185,6 +183,22 @@ impl Migrator {
         let known = rows.into_iter().filter(|(table, _)| tables.contains_key(table));
         Ok(known.filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))).collect())
     }
+}
+
+/// The tables and indexes that there are.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn tables(connection: &mut PgConnection) -> Result<Tables, DbError> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT c.oid::int8, c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') \
+             AND n.nspname NOT LIKE 'pg\\_toast%'",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(|error| classify(error, Kind::Read))?;
+    Ok(rows.into_iter().collect())
 }
 
 /// An error after which the session goes on.

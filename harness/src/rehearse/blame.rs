@@ -237,6 +237,13 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
             holds.push(Hold { table, mode, held: stretches.longest(), statement: ran.statement });
         }
     }
+    for (table, mode) in &applied.noted {
+        if let Some((table, ran)) = name(table).zip(applied.ran.first()) {
+            if holds.iter().all(|hold| (&hold.table, hold.mode) != (&table, *mode)) {
+                holds.push(Hold { table, mode: *mode, held: Duration::ZERO, statement: ran.statement });
+            }
+        }
+    }
     holds.sort_by_key(|hold| std::cmp::Reverse((hold.mode, hold.held)));
     holds
 }

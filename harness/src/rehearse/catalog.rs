@@ -37,7 +37,7 @@ impl Schema {
 /// # Errors
 /// The database cannot be asked.
 pub async fn read(connection: &mut PgConnection) -> Result<Schema, DbError> {
-    let ours = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' \
+    let ours = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') AND n.nspname NOT LIKE 'pg\\_toast%' \
                 AND n.nspname NOT LIKE 'pg\\_temp%'";
     let table = format!("{ours} AND c.relname NOT IN {TOOLS}");
     let query = format!(
@@ -86,7 +86,8 @@ pub async fn sizes(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, 
     let asked = sqlx::query_as(
         "SELECT c.oid::regclass::text, pg_relation_size(c.oid) FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm', 'i') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+         WHERE c.relkind IN ('r', 'm', 'i') \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') \
              AND n.nspname NOT LIKE 'pg\\_toast%'",
     );
     asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))

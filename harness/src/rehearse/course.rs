@@ -7,12 +7,14 @@ use std::time::Duration;
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::session::DbError;
+use sqlx::PgConnection;
 
 use super::application::Application;
-use super::apply::{Applied, Migrator};
+use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left, Schema};
 use super::companion::{self, Beside, Companion, ReplicaLock};
 use super::migrations::{Migration, Script};
+use super::runner::{self, Runner};
 use super::sampler::{Sample, Sampler};
 use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
@@ -62,6 +64,8 @@ pub struct Plan<'a> {
     pub companion: Option<Companion>,
     /// How replicas exclude each other.
     pub lock: ReplicaLock,
+    /// The tool that migrates, instead of us.
+    pub runner: Option<Runner>,
     /// The root of everything random.
     pub seed: u64,
     /// How long the traffic runs before and after.
@@ -130,6 +134,7 @@ struct Course<'c> {
     migrator: Migrator,
     sampler: Sampler,
     traffic: Option<Traffic>,
+    clock: Clock,
 }
 
 /// Rehearses a plan on a database that stands at the first version. `base` is the claims in it, counted.
@@ -156,8 +161,11 @@ pub async fn run<'a>(
         None => None,
     };
     let before = before(plan, &clock, &sampler).await;
+    if plan.runner.as_ref().is_some_and(|runner| runner.may_trigger) {
+        runner::watch(&mut asking).await?;
+    }
     let migrator = Migrator::new(database.plain().await?, clock.clone(), STATEMENT_MAX).await?;
-    let mut course = Course { plan, database, migrator, sampler, traffic };
+    let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
     let top = catalog::read(&mut asking).await?;
@@ -174,7 +182,10 @@ pub async fn run<'a>(
     }
     let after = went.then(|| (from, clock.now()));
     let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
-    let irreversible = irreversible.map(|migration| migration.version);
+    let irreversible = match &plan.runner {
+        Some(runner) => runner.down.is_none().then_some(runner.to),
+        None => irreversible.map(|migration| migration.version),
+    };
     let (mut down_differs, mut again_differs) = (None, None);
     if went && irreversible.is_none() {
         went = course.down(&mut files).await?;
@@ -186,6 +197,11 @@ pub async fn run<'a>(
         }
     }
     let samples = course.sampler.stop().await?;
+    for file in files.iter_mut().filter(|_| plan.runner.is_some()) {
+        let within = samples.iter().filter(|one| one.from >= file.applied.from && one.until <= file.applied.until);
+        let sessions: BTreeSet<i64> = within.flat_map(|sample| sample.foreign.iter().copied()).collect();
+        file.applied.sessions = sessions.into_iter().collect();
+    }
     let ended = match course.traffic {
         Some(traffic) => Some(traffic.stop(base).await?),
         None => None,
@@ -239,7 +255,10 @@ impl<'c> Course<'c> {
             }
             _ => None,
         };
-        let mut went = true;
+        let mut went = match &self.plan.runner {
+            Some(runner) => self.persistently(pass, runner.to, &runner.up, files).await?,
+            None => true,
+        };
         for migration in &self.plan.migrations {
             if !self.persistently(pass, migration.version, &migration.up, files).await? {
                 went = false;
@@ -261,6 +280,12 @@ impl<'c> Course<'c> {
     }
 
     async fn down(&mut self, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
+        if let Some((runner, down)) = self.plan.runner.as_ref().and_then(|one| Some((one, one.down.as_ref()?))) {
+            let file = self.file(Pass::Down, runner.to, down, 1, None).await?;
+            let went = file.applied.failed.is_none();
+            files.push(file);
+            return Ok(went);
+        }
         for migration in self.plan.migrations.iter().rev() {
             let Some(down) = &migration.down else { return Ok(false) };
             let file = self.file(Pass::Down, migration.version, down, 1, None).await?;
@@ -313,8 +338,12 @@ impl<'c> Course<'c> {
             Some(companion) => Some(Beside::stand(companion, &self.database, self.plan.lock, HOLD).await?),
             None => None,
         };
-        self.sampler.watch(Some(self.migrator.session()));
-        let applied = self.migrator.apply(script, skipped).await?;
+        self.sampler.watch(self.plan.runner.is_none().then_some(self.migrator.session()));
+        self.sampler.watch_foreign(self.plan.runner.is_some());
+        let applied = match &self.plan.runner {
+            Some(runner) => self.call(runner, pass, script, &mut asking).await?,
+            None => self.migrator.apply(script, skipped).await?,
+        };
         let (mut sessions, mut refused) = (Vec::new(), Vec::new());
         if let Some(beside) = beside {
             sessions.extend(&beside.sessions);
@@ -339,6 +368,29 @@ impl<'c> Course<'c> {
             beside: sessions,
             beside_refused: refused,
         })
+    }
+}
+
+impl Course<'_> {
+    /// Lets the runner do it.
+    async fn call(
+        &self,
+        runner: &Runner,
+        pass: Pass,
+        script: &Script,
+        asking: &mut PgConnection,
+    ) -> Result<Applied, DbError> {
+        let tables = apply::tables(asking).await?;
+        let from = self.clock.now();
+        let (direction, to) = match pass {
+            Pass::Down => ("down", runner.from),
+            Pass::Up | Pass::Again => ("up", runner.to),
+        };
+        let failed = runner.run(&script.text, direction, to).await.err().map(|error| (0, error));
+        let until = self.clock.now();
+        let noted = if runner.may_trigger { runner::noted(asking).await? } else { Vec::new() };
+        let ran = vec![Ran { statement: 0, from, until, took: Vec::new() }];
+        Ok(Applied { sessions: Vec::new(), from, until, tables, ran, noted, failed })
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Sample {
     pub has: Vec<(i64, Mode)>,
     /// How far a build of the migrating session's is.
     pub phase: Option<String>,
+    /// The sessions that are not ours; looked for where a runner migrates.
+    pub foreign: Vec<i64>,
 }
 
 impl Sample {
@@ -87,6 +89,8 @@ struct Wanted {
     on: AtomicBool,
     /// The migrating session whose locks are to be looked at, or zero.
     migrator: AtomicI64,
+    /// Whether it is every session that is not ours that migrates.
+    foreign: AtomicBool,
 }
 
 /// The sampler, running.
@@ -99,8 +103,12 @@ pub struct Sampler {
 impl Sampler {
     /// Starts it, on a connection of its own; it rests until [`Sampler::watch`].
     pub fn start(connection: PgConnection, clock: Clock) -> Self {
-        let wanted =
-            Arc::new(Wanted { ends: AtomicBool::new(false), on: AtomicBool::new(false), migrator: AtomicI64::new(0) });
+        let wanted = Arc::new(Wanted {
+            ends: AtomicBool::new(false),
+            on: AtomicBool::new(false),
+            migrator: AtomicI64::new(0),
+            foreign: AtomicBool::new(false),
+        });
         let task = tokio::spawn(sample(connection, clock, wanted.clone()));
         Self { wanted, task }
     }
@@ -109,6 +117,11 @@ impl Sampler {
     pub fn watch(&self, migrator: Option<i64>) {
         self.wanted.migrator.store(migrator.unwrap_or_default(), Ordering::Relaxed);
         self.wanted.on.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes every session that is not ours for a migrating one, or not.
+    pub fn watch_foreign(&self, foreign: bool) {
+        self.wanted.foreign.store(foreign, Ordering::Relaxed);
     }
 
     /// Rests.
@@ -135,8 +148,10 @@ async fn sample(mut connection: PgConnection, clock: Clock, wanted: Arc<Wanted>)
         let rested = tokio::time::sleep(SAMPLE_EVERY);
         if wanted.on.load(Ordering::Relaxed) && samples.len() < SAMPLES_MAX {
             let migrator = wanted.migrator.load(Ordering::Relaxed);
-            let one = ask(&mut connection, &clock, migrator).await.map_err(|error| classify(error, Kind::Read))?;
-            if !one.waiting.is_empty() || !one.has.is_empty() {
+            let foreign = wanted.foreign.load(Ordering::Relaxed);
+            let one =
+                ask(&mut connection, &clock, migrator, foreign).await.map_err(|error| classify(error, Kind::Read))?;
+            if !one.waiting.is_empty() || !one.has.is_empty() || !one.foreign.is_empty() {
                 samples.push(one);
             }
         }
@@ -145,7 +160,12 @@ async fn sample(mut connection: PgConnection, clock: Clock, wanted: Arc<Wanted>)
     Ok(samples)
 }
 
-async fn ask(connection: &mut PgConnection, clock: &Clock, migrator: i64) -> Result<Sample, sqlx::Error> {
+async fn ask(
+    connection: &mut PgConnection,
+    clock: &Clock,
+    migrator: i64,
+    foreign: bool,
+) -> Result<Sample, sqlx::Error> {
     let from = clock.now();
     let pids: Vec<i32> = sqlx::query_scalar(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
@@ -173,20 +193,30 @@ async fn ask(connection: &mut PgConnection, clock: &Clock, migrator: i64) -> Res
         ));
     }
     let (mut has, mut phase) = (Vec::new(), None);
-    if migrator != 0 {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT relation::int8, mode FROM pg_locks WHERE pid = $1 AND granted AND locktype = 'relation'",
+    let mut migrators: Vec<i32> = i32::try_from(migrator).into_iter().filter(|pid| *pid != 0).collect();
+    if foreign {
+        migrators = sqlx::query_scalar(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+             AND backend_type = 'client backend' AND application_name <> 'driftlock'",
         )
-        .bind(i32::try_from(migrator).unwrap_or_default())
+        .fetch_all(&mut *connection)
+        .await?;
+    }
+    if !migrators.is_empty() {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT relation::int8, mode FROM pg_locks WHERE pid = ANY($1) AND granted AND locktype = 'relation'",
+        )
+        .bind(&migrators)
         .fetch_all(&mut *connection)
         .await?;
         has.extend(rows.into_iter().filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))));
-        phase = sqlx::query_scalar("SELECT phase FROM pg_stat_progress_create_index WHERE pid = $1")
-            .bind(i32::try_from(migrator).unwrap_or_default())
+        phase = sqlx::query_scalar("SELECT phase FROM pg_stat_progress_create_index WHERE pid = ANY($1) LIMIT 1")
+            .bind(&migrators)
             .fetch_optional(&mut *connection)
             .await?;
     }
-    Ok(Sample { from, until: clock.now(), waiting, has, phase })
+    let foreign = if foreign { migrators.into_iter().map(i64::from).collect() } else { Vec::new() };
+    Ok(Sample { from, until: clock.now(), waiting, has, phase, foreign })
 }
 
 #[cfg(test)]
@@ -200,7 +230,8 @@ mod tests {
     #[test]
     fn a_chain_is_followed_to_whoever_is_at_its_end_and_no_circle_is_endless() {
         let waiting = vec![waits(1, &[2]), waits(2, &[3, 4]), waits(4, &[9]), waits(5, &[6]), waits(6, &[5])];
-        let sample = Sample { from: Tick(0), until: Tick(1), waiting, has: Vec::new(), phase: None };
+        let sample =
+            Sample { from: Tick(0), until: Tick(1), waiting, has: Vec::new(), phase: None, foreign: Vec::new() };
         assert_eq!(sample.chain(1, &[9]), Some(vec![1, 2, 4, 9]));
         assert_eq!(sample.chain(1, &[9, 3]), Some(vec![1, 2, 3]));
         assert_eq!((sample.chain(9, &[1]), sample.chain(5, &[9]), sample.chain(7, &[9])), (None, None, None));

@@ -14,7 +14,7 @@ use super::migrations::Script;
 use super::subject::{Subject, SubjectError, own_migrations};
 use crate::database::postgres::PgDatabase;
 use crate::load::LoadError;
-use crate::provision::{self, ProvisionError, Server};
+use crate::provision::{self, AccessUrl, ProvisionError, Server, Way};
 
 /// Why there is no database to rehearse on.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,32 @@ impl<'s> Site<'s> {
         let database = PgDatabase::new(self.server.connect_options(&made), None);
         let base = if template.application.is_some() { fill::counted(self.seed) } else { Vec::new() };
         Ok(Place { made, database, application: template.application, base })
+    }
+
+    /// Where the server comes from.
+    pub fn way(&self) -> Way {
+        self.server.way()
+    }
+
+    /// How a runner reaches a rehearsal's database.
+    pub fn access(&self, place: &Place) -> Option<AccessUrl> {
+        self.server.access(&place.made)
+    }
+
+    /// Looks again at what a runner has brought to the version to begin at, and fills it if it can be.
+    ///
+    /// # Errors
+    /// See [`SiteError`].
+    pub async fn look_again(&self, place: &mut Place, events: u32) -> Result<(), SiteError> {
+        let mut connection = place.database.plain().await?;
+        if place.application.is_none() && fill::has_tables(&mut connection).await? {
+            fill::fill(&mut connection, self.seed, events).await?;
+            place.base = fill::counted(self.seed);
+            place.application = Some(fitting(&mut connection).await?);
+        } else if place.application.is_some() {
+            place.application = Some(fitting(&mut connection).await?);
+        }
+        Ok(())
     }
 
     /// Drops a rehearsal's database.

@@ -6,7 +6,6 @@ use drift_engine::lock::Backend;
 use drift_engine::migrate;
 
 use super::companion::Companion;
-use super::course::Pass;
 use super::migrations::{Migrations, Mistakes};
 use super::settings::{FILE, Settings};
 
@@ -21,6 +20,8 @@ pub struct Subject {
     pub migrations: Migrations,
     /// How it is rehearsed.
     pub settings: Settings,
+    /// Whether a tool of its own migrates it: then its files are that tool's business.
+    pub has_runner: bool,
 }
 
 /// Why a directory cannot be rehearsed.
@@ -83,6 +84,26 @@ impl Subject {
         Self::new(path, migrations, &text)
     }
 
+    /// What a runner migrates: of a directory, if there is one, only the settings are read.
+    ///
+    /// # Errors
+    /// See [`SubjectError`].
+    pub fn of_runner(directory: Option<&Path>) -> Result<Self, SubjectError> {
+        let path = directory.map_or("runner".to_owned(), |path| path.display().to_string());
+        let text = directory.map(|directory| std::fs::read_to_string(directory.join(FILE)));
+        let text = match text {
+            Some(Ok(text)) => text,
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SubjectError::Settings { path, why: error.to_string() });
+            }
+            _ => String::new(),
+        };
+        let wrong = |why| SubjectError::Settings { path: path.clone(), why };
+        let settings = Settings::parse(&text).map_err(wrong)?;
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(&path).to_owned();
+        Ok(Self { name, path, migrations: Migrations { list: Vec::new() }, settings, has_runner: true })
+    }
+
     pub(super) fn new(path: String, migrations: Migrations, settings: &str) -> Result<Self, SubjectError> {
         let wrong = |why| SubjectError::Settings { path: path.clone(), why };
         let settings = Settings::parse(settings).map_err(wrong)?;
@@ -93,7 +114,7 @@ impl Subject {
             }
         }
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(&path).to_owned();
-        let subject = Self { name, path, migrations, settings };
+        let subject = Self { name, path, migrations, settings, has_runner: false };
         subject.range()?;
         Ok(subject)
     }
@@ -103,6 +124,9 @@ impl Subject {
     /// # Errors
     /// There are no such versions, or nothing lies between them.
     pub fn range(&self) -> Result<(i64, i64), SubjectError> {
+        if self.has_runner {
+            return Ok((self.settings.from.unwrap_or(0), self.settings.to.unwrap_or(0)));
+        }
         let to = self.settings.to.unwrap_or(self.migrations.latest());
         // Beside another schema's migrations, all of these are new.
         let last = if self.settings.base_version > 0 {
@@ -126,11 +150,6 @@ impl Subject {
     /// Beside whom it is rehearsed, where the command line does not say.
     pub fn companion(&self) -> Option<Companion> {
         self.settings.companion
-    }
-
-    /// How a part of the course is named for people.
-    pub fn pass_of(&self, pass: Pass) -> String {
-        format!("{} {}", self.name, pass.as_str())
     }
 }
 

@@ -99,7 +99,8 @@ fn summary(report: &RehearseReport) -> comfy_table::Table {
 }
 
 fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
-    writeln!(to, "{}, {}: versions {} to {}, {}", row.name.bold(), row.strategy, row.from, row.to, row.traffic)?;
+    let last = if row.to == 0 { "the last".to_owned() } else { row.to.to_string() };
+    writeln!(to, "{}, {}: version {} to {last}, {}", row.name.bold(), row.strategy, row.from, row.traffic)?;
     writeln!(to, "{}", statement::table(row))?;
     for finding in &row.findings {
         let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();

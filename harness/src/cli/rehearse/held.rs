@@ -5,11 +5,12 @@ use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::history::file;
-use crate::provision::Server;
+use crate::provision::{ProvisionError, Server, Way};
 use crate::rehearse::course::{self, Plan, WINDOW};
 use crate::rehearse::judge::judge;
+use crate::rehearse::runner::{Runner, script};
 use crate::rehearse::settings::EVENTS;
-use crate::rehearse::site::{Site, SiteError};
+use crate::rehearse::site::{Place, Site, SiteError};
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
 use crate::report::rehearsed::row::{About, RehearseRow, row};
@@ -67,13 +68,19 @@ async fn one(args: &Args, case: &Case, site: &mut Site<'_>, directory: &RunDirec
     let clock = Clock::start();
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
-    let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
+    let events = settings.events.unwrap_or(EVENTS);
+    let mut place = site.place(subject, events).await?;
+    let runner = match &args.runner {
+        Some(command) => Some(runner(args, case, command, (from, to), site, &mut place, events).await?),
+        None => None,
+    };
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
     let plan = Plan {
         migrations: subject.migrations.between(from, to).collect(),
         traffic: fitting.map(|fitting| (args.cast(), settings.application.unwrap_or(fitting))),
         companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
         lock: settings.replica_lock,
+        runner,
         seed: args.seed,
         window: WINDOW,
     };
@@ -97,4 +104,35 @@ async fn one(args: &Args, case: &Case, site: &mut Site<'_>, directory: &RunDirec
         replay: replay(args, case),
     };
     Ok(row(about, &plan, &record, judged))
+}
+
+/// The runner, after it has brought the database to the version to begin at.
+async fn runner(
+    args: &Args,
+    case: &Case,
+    command: &str,
+    (from, to): (i64, i64),
+    site: &Site<'_>,
+    place: &mut Place,
+    events: u32,
+) -> Result<Runner, Held> {
+    let path = &case.subject.path;
+    let unreachable = || ProvisionError::Statement {
+        what: "give the runner the database's URL".into(),
+        why: "the server does not listen for other processes".into(),
+    };
+    let runner = Runner {
+        up: script(path, command),
+        down: args.runner_down.as_ref().map(|down| script(path, down)),
+        url: site.access(place).ok_or_else(unreachable).map_err(SiteError::from)?,
+        from,
+        to,
+        may_trigger: site.way() != Way::Given,
+    };
+    if from > 0 {
+        let brought = runner.run(command, "up", from).await;
+        brought.map_err(|error| SiteError::Earlier { file: format!("version {from}"), error })?;
+    }
+    site.look_again(place, events).await?;
+    Ok(runner)
 }

@@ -29,7 +29,10 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
                 Some(companion) if !file.beside.is_empty() => format!(" beside the companion {}", companion.as_str()),
                 _ => String::new(),
             };
-            let sentence = format!("the database refused it{tried}{beside}: {code} {}", error.message);
+            let sentence = match &error.code {
+                Some(code) => format!("the database refused it{tried}{beside}: {code} {}", error.message),
+                None => format!("it failed{tried}{beside}: {}", error.message),
+            };
             let mut finding = at(file, *statement, kind, sentence);
             if kind != Kind::OneMessage
                 && let Some(found) = file.script.statements.get(*statement)
@@ -37,7 +40,7 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
             {
                 finding.advice = better.to_owned();
             }
-            finding.code = Some(code);
+            finding.code.clone_from(&error.code);
             findings.push(finding);
         }
         findings.extend(invalid(record, index));

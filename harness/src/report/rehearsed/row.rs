@@ -224,7 +224,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         from: about.from,
         to: about.to,
         traffic: traffic(plan),
-        notes: notes(record),
+        notes: notes(plan, record),
         findings: judged.findings,
         inconclusive: judged.inconclusive,
         files,
@@ -251,9 +251,11 @@ fn traffic(plan: &Plan<'_>) -> String {
     }
 }
 
-fn notes(record: &Record<'_>) -> Vec<String> {
+fn notes(plan: &Plan<'_>, record: &Record<'_>) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(version) = record.irreversible {
+    if plan.runner.is_some() && record.irreversible.is_some() {
+        notes.push("there is no --runner-down: going down was not rehearsed".to_owned());
+    } else if let Some(version) = record.irreversible {
         notes.push(format!("nothing undoes version {version}: going down was not rehearsed"));
     }
     for file in &record.files {
@@ -327,7 +329,10 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
             waited_ms: measured.blame.waited.get(&ran.statement).map_or(0.0, |(waited, _)| ms(*waited)),
             reads: blocked(Class::Read),
             writes: blocked(Class::Write),
-            refused: refused.map(|(_, error)| error.to_string()),
+            refused: refused.map(|(_, error)| match &error.code {
+                Some(code) => format!("{code} {}", error.message),
+                None => error.message.clone(),
+            }),
         }
     });
     FileRow {
