@@ -5,6 +5,7 @@ mod held;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::common::{Format, quoted, run_name, verdict_exit};
 use super::provisioning::PostgresArgs;
@@ -21,6 +22,7 @@ use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::{self, RehearseReport};
 use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
+use crate::scenario::script::Script;
 
 /// Rehearses migrations on a throw-away database under verified traffic, before the deploy
 ///
@@ -71,8 +73,9 @@ pub struct Args {
     #[arg(long, value_parser = parse_application, value_name = "plain|on-conflict")]
     pub application: Option<Application>,
 
-    /// Whose operations go on meanwhile
-    #[arg(long, value_enum, default_value = "engine")]
+    /// Whose operations go on meanwhile: those of driftlock's own job, none, or the actors of a script (as for
+    /// explore), over and over; its set-up is run before them, its invariants are asked at the end
+    #[arg(long, value_name = "engine|none|FILE", default_value = "engine", value_parser = parse_traffic)]
     pub traffic: TrafficChoice,
 
     /// How many workers recompute
@@ -126,12 +129,23 @@ pub struct Args {
 }
 
 /// Whose operations go on while the migrations run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrafficChoice {
     /// Driftlock's own job, writers of claims and readers of events.
     Engine,
     /// Nobody's.
     None,
+    /// Those of a script.
+    Script(PathBuf),
+}
+
+fn parse_traffic(text: &str) -> Result<TrafficChoice, String> {
+    Ok(match text {
+        "engine" => TrafficChoice::Engine,
+        "none" => TrafficChoice::None,
+        "" => return Err("the traffic is engine, none, or a script's file".to_owned()),
+        file => TrafficChoice::Script(file.into()),
+    })
 }
 
 impl Args {
@@ -161,6 +175,10 @@ struct Case {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let cases = cases(&args)?;
+    let script = match &args.traffic {
+        TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
+        TrafficChoice::Engine | TrafficChoice::None => None,
+    };
     if args.list {
         for Case { subject, companion } in &cases {
             let (from, to) = subject.range().map_err(refused)?;
@@ -193,7 +211,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         not_verified: Vec::new(),
     };
     let ended = if server.confines_foreign_code() {
-        held::all(&args, &cases, &server, &directory, &mut report, context).await
+        held::all(&args, &cases, script, &server, &directory, &mut report, context).await
     } else {
         Err(powerful(&server.role().name))
     };
@@ -294,6 +312,11 @@ fn replay(args: &Args, case: &Case) -> String {
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
     words.extend(args.events.map(|events| format!(" --events {events}")));
+    match &args.traffic {
+        TrafficChoice::Engine => {}
+        TrafficChoice::None => words.push_str(" --traffic none"),
+        TrafficChoice::Script(path) => words.push_str(&format!(" --traffic {}", quoted(&path.display().to_string()))),
+    }
     let budget = [
         ("--read-block", args.read_block),
         ("--write-block", args.write_block),

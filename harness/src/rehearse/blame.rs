@@ -6,41 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drift_engine::op::Op;
-use drift_engine::session::{Kind, Operation};
-
 use super::course::{FileRun, Record};
 use super::modes::Mode;
+use super::operation::{Class, Operation};
 use super::sampler::Sample;
-use crate::history::{ActorId, Entry, Tick};
-
-/// The sorts of operations, as a budget tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
-    /// Reads.
-    Read,
-    /// Writes, commits, and the lock that a task begins with.
-    Write,
-}
-
-impl Class {
-    /// The class of an operation; a pause has none.
-    pub fn of(op: &Op) -> Option<Self> {
-        match op.kind() {
-            Kind::Read => Some(Self::Read),
-            Kind::Write | Kind::Lock | Kind::Commit => Some(Self::Write),
-            _ => None,
-        }
-    }
-
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        }
-    }
-}
+use crate::history::{ActorId, Tick};
 
 /// An operation that a file blocked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +51,13 @@ impl Blame {
 
 /// The entries of each actor, in order.
 pub struct ByActor<'h> {
-    entries: &'h [Entry],
+    entries: &'h [Operation],
     of: BTreeMap<ActorId, Vec<usize>>,
 }
 
 impl<'h> ByActor<'h> {
     /// Sorts the entries of a history, which are ordered by invocation.
-    pub fn new(entries: &'h [Entry]) -> Self {
+    pub fn new(entries: &'h [Operation]) -> Self {
         let mut of: BTreeMap<ActorId, Vec<usize>> = BTreeMap::new();
         for (index, entry) in entries.iter().enumerate() {
             of.entry(entry.actor).or_default().push(index);
@@ -150,7 +120,7 @@ pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) ->
         let sighting = Sighting::prevailing(sightings)?;
         Some(Blocked {
             entry: index,
-            class: Class::of(&entry.op)?,
+            class: entry.class?,
             took: between(entry.invoked.max(file.applied.from), entry.returned),
             statement: sighting.statement,
             chain: sighting.chain,
@@ -159,8 +129,8 @@ pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) ->
     });
     blame.blocked = blocked.collect();
     blame.blocked.sort_by_key(|blocked| std::cmp::Reverse(blocked.took));
-    let overlaps = |entry: &&Entry| entry.invoked < file.applied.until && entry.returned > file.applied.from;
-    blame.overlapped = by_actor.entries.iter().filter(overlaps).filter(|entry| Class::of(&entry.op).is_some()).count();
+    let overlaps = |entry: &&Operation| entry.invoked < file.applied.until && entry.returned > file.applied.from;
+    blame.overlapped = by_actor.entries.iter().filter(overlaps).filter(|entry| entry.class.is_some()).count();
     blame
 }
 
@@ -238,10 +208,10 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
         }
     }
     for (table, mode) in &applied.noted {
-        if let Some((table, ran)) = name(table).zip(applied.ran.first()) {
-            if holds.iter().all(|hold| (&hold.table, hold.mode) != (&table, *mode)) {
-                holds.push(Hold { table, mode: *mode, held: Duration::ZERO, statement: ran.statement });
-            }
+        if let Some((table, ran)) = name(table).zip(applied.ran.first())
+            && holds.iter().all(|hold| (&hold.table, hold.mode) != (&table, *mode))
+        {
+            holds.push(Hold { table, mode: *mode, held: Duration::ZERO, statement: ran.statement });
         }
     }
     holds.sort_by_key(|hold| std::cmp::Reverse((hold.mode, hold.held)));

@@ -2,6 +2,7 @@
 //! and up once more; everything is recorded, and nothing judged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
@@ -14,13 +15,16 @@ use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left, Schema};
 use super::companion::{self, Beside, Companion, ReplicaLock};
 use super::migrations::{Migration, Script};
+use super::operation::Operation;
 use super::runner::{self, Runner};
 use super::sampler::{Sample, Sampler};
+use super::scripted::Scripted;
 use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
+use crate::scenario::script::Script as TrafficScript;
 
 /// How long the traffic is let run before the first file and after the last one.
 pub const WINDOW: Duration = Duration::from_millis(700);
@@ -58,8 +62,8 @@ impl Pass {
 pub struct Plan<'a> {
     /// The migrations, oldest first.
     pub migrations: Vec<&'a Migration>,
-    /// The traffic; none where the engine's tables are not there.
-    pub traffic: Option<(Cast, Application)>,
+    /// The traffic, if there is any.
+    pub traffic: Option<Crowd>,
     /// Who else is there.
     pub companion: Option<Companion>,
     /// How replicas exclude each other.
@@ -70,6 +74,59 @@ pub struct Plan<'a> {
     pub seed: u64,
     /// How long the traffic runs before and after.
     pub window: Duration,
+}
+
+/// Whose operations go on meanwhile.
+#[derive(Clone, Debug)]
+pub enum Crowd {
+    /// The engine's: needs its tables.
+    Engine(Cast, Application),
+    /// A script's.
+    Script(Arc<TrafficScript>),
+}
+
+impl Crowd {
+    /// How the application is called for people.
+    pub fn application(&self) -> &str {
+        match self {
+            Self::Engine(_, application) => application.as_str(),
+            Self::Script(script) => &script.name,
+        }
+    }
+}
+
+/// The traffic, running.
+enum Running {
+    Engine(Traffic),
+    Script(Scripted),
+}
+
+impl Running {
+    async fn start(crowd: &Crowd, database: PgDatabase, seed: u64, clock: Clock) -> Result<Self, DbError> {
+        Ok(match crowd {
+            Crowd::Engine(cast, application) => {
+                let on = Database::Postgres(database);
+                Self::Engine(Traffic::start(on, *cast, *application, seed, clock).await?)
+            }
+            Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
+        })
+    }
+
+    async fn come_round(&self, at_most: Duration) {
+        match self {
+            Self::Engine(traffic) => traffic.come_round(at_most).await,
+            Self::Script(traffic) => traffic.come_round(at_most).await,
+        };
+    }
+}
+
+/// What a script has left.
+#[derive(Debug)]
+pub struct ScriptEnd {
+    /// How many rounds its actors made.
+    pub rounds: u64,
+    /// Each invariant with what it found, which should be nothing.
+    pub invariants: Vec<(String, Option<String>)>,
 }
 
 /// One try of one file.
@@ -107,8 +164,12 @@ pub struct Record<'a> {
     pub files: Vec<FileRun<'a>>,
     /// What the server said on the way.
     pub samples: Vec<Sample>,
-    /// What the traffic did, if there was any.
+    /// What the traffic did, ordered by invocation.
+    pub operations: Vec<Operation>,
+    /// The same as the checks want it, if it was the engine's.
     pub history: Option<History>,
+    /// What a script has left, if it was one's.
+    pub script: Option<ScriptEnd>,
     /// Which session was whose.
     pub sessions: BTreeMap<i64, ActorId>,
     /// Whether the record of the traffic was full before the end.
@@ -133,7 +194,7 @@ struct Course<'c> {
     database: PgDatabase,
     migrator: Migrator,
     sampler: Sampler,
-    traffic: Option<Traffic>,
+    traffic: Option<Running>,
     clock: Clock,
 }
 
@@ -153,11 +214,8 @@ pub async fn run<'a>(
     let start = catalog::read(&mut asking).await?;
     let small = catalog::sizes(&mut asking).await?;
     let sampler = Sampler::start(database.plain().await?, clock.clone());
-    let traffic = match plan.traffic {
-        Some((cast, application)) => {
-            let on = Database::Postgres(database.clone());
-            Some(Traffic::start(on, cast, application, plan.seed, clock.clone()).await?)
-        }
+    let traffic = match &plan.traffic {
+        Some(crowd) => Some(Running::start(crowd, database.clone(), plan.seed, clock.clone()).await?),
         None => None,
     };
     let before = before(plan, &clock, &sampler).await;
@@ -202,27 +260,36 @@ pub async fn run<'a>(
         let sessions: BTreeSet<i64> = within.flat_map(|sample| sample.foreign.iter().copied()).collect();
         file.applied.sessions = sessions.into_iter().collect();
     }
-    let ended = match course.traffic {
-        Some(traffic) => Some(traffic.stop(base).await?),
-        None => None,
-    };
-    let (history, sessions, full) = match ended {
-        Some(ended) => (Some(ended.history), ended.sessions, ended.full),
-        None => (None, BTreeMap::new(), false),
-    };
-    Ok(Record {
+    let mut record = Record {
         files,
         samples,
-        history,
-        sessions,
-        full,
+        operations: Vec::new(),
+        history: None,
+        script: None,
+        sessions: BTreeMap::new(),
+        full: false,
         before,
         after,
         down_differs,
         again_differs,
         irreversible,
         sizes,
-    })
+    };
+    match course.traffic {
+        Some(Running::Engine(traffic)) => {
+            let ended = traffic.stop(base).await?;
+            record.operations = ended.history.entries.iter().map(Operation::of).collect();
+            (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+        }
+        Some(Running::Script(traffic)) => {
+            let ended = traffic.stop().await?;
+            record.operations = ended.operations;
+            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
+            (record.sessions, record.full) = (ended.sessions, ended.full);
+        }
+        None => {}
+    }
+    Ok(record)
 }
 
 fn difference(then: &Schema, now: &Schema) -> Vec<String> {

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::blame::{Blame, ByActor, Class, Hold, between, blame, holds};
+use super::blame::{Blame, ByActor, Hold, between, blame, holds};
 use super::budget::Budget;
 use super::catalog::Left;
 use super::companion::Companion;
 use super::course::{FileRun, Pass, Plan, Record};
 use super::finding::{Finding, Kind};
 use super::modes::Mode;
-use super::rate::{Rate, rate, recovery_ms};
+use super::operation::{Class, Operation};
+use super::rate::{Rate, recovery_ms};
 use super::sql::Statement;
-use crate::check::{self, Answer, CheckName};
-use crate::history::{Entry, Outcome};
+use crate::check::CheckName;
 use crate::verdict::Verdict;
 
 mod advice;
 mod refused;
+mod traffic;
 
 /// The checks that are put to the traffic: those whose promises hold while something else has locks too.
 pub const CHECKS: [CheckName; 7] = [
@@ -31,8 +32,6 @@ pub const CHECKS: [CheckName; 7] = [
 ];
 /// How many characters of a statement are shown.
 const STATEMENT_CHARACTERS: usize = 100;
-/// How long the files must have taken for their throughput to be compared.
-const COMPARED_MIN: Duration = Duration::from_millis(1_000);
 
 /// What was measured of one try of one file.
 #[derive(Debug)]
@@ -64,8 +63,7 @@ pub struct Judged {
 
 /// Judges a record by a budget.
 pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
-    let none = Vec::new();
-    let entries = record.history.as_ref().map_or(&none, |history| &history.entries);
+    let entries = &record.operations;
     let by_actor = ByActor::new(entries);
     let measure = |file: &FileRun<'_>| Measured {
         blame: blame(record, &by_actor, file),
@@ -79,7 +77,7 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
         measured,
         checks: Vec::new(),
         rates: None,
-        errors: errors(entries),
+        errors: traffic::errors(entries),
     };
     for (file, measured) in record.files.iter().zip(&judged.measured) {
         blocks(plan, entries, budget, file, measured, &mut judged.findings);
@@ -87,7 +85,7 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     refused::find(plan, record, &mut judged.findings);
     left_behind(record, &mut judged.findings);
     differences(record, &mut judged.findings);
-    traffic(plan, record, budget, &mut judged);
+    traffic::judge(plan, record, budget, &mut judged);
     total_time(record, budget, &mut judged.findings);
     coverage(plan, record, &mut judged);
     merge(&mut judged.findings);
@@ -133,7 +131,7 @@ pub(super) fn at(file: &FileRun<'_>, statement: usize, kind: Kind, sentence: Str
 
 fn blocks(
     plan: &Plan<'_>,
-    entries: &[Entry],
+    entries: &[Operation],
     budget: &Budget,
     file: &FileRun<'_>,
     measured: &Measured,
@@ -152,7 +150,7 @@ fn blocks(
             let of_class =
                 |blocked: &&super::blame::Blocked| blocked.class == class && blocked.queued_behind.is_some() == queued;
             let count = blame.blocked.iter().filter(of_class).count();
-            let operation = &entries[longest.entry].op;
+            let operation = &entries[longest.entry].what;
             let behind = longest.queued_behind.as_deref().map(|sessions| whom(plan, file, sessions));
             let what = format!(
                 "{count} {}{} blocked, the longest ({operation}) for {} ms; {} ms are allowed",
@@ -207,16 +205,8 @@ fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
                 Left::PreparedTransaction { name } => format!("the prepared transaction {name} was not ended"),
             };
             // A later file of the same pass may see to it.
-            let still = record.files.iter().rfind(|other| other.pass == file.pass);
-            let mended = match left {
-                Left::UnvalidatedConstraint { constraint, .. } => record
-                    .files
-                    .iter()
-                    .filter(|other| other.pass == file.pass && other.applied.from > file.applied.from)
-                    .any(|other| other.script.text.contains(constraint) && other.script.text.contains("VALIDATE")),
-                _ => false,
-            };
-            if still.is_some() && !mended {
+            let last = record.files.iter().rfind(|other| other.pass == file.pass);
+            if last.is_some_and(|last| last.left.contains(left) || last.still.contains(left)) {
                 findings.push(at(file, statement, Kind::LeftBehind, sentence));
             }
         }
@@ -235,86 +225,6 @@ fn differences(record: &Record<'_>, findings: &mut Vec<Finding>) {
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         findings.push(at(file, 0, kind, format!("{what} the schema differs: {}{more}", shown.join("; "))));
     }
-}
-
-/// The errors that the application saw, by SQLSTATE.
-fn errors(entries: &[Entry]) -> BTreeMap<String, u64> {
-    let mut errors = BTreeMap::new();
-    for entry in entries {
-        if let Outcome::Failed(error) | Outcome::Unknown(error) = &entry.outcome {
-            *errors.entry(error.code.clone().unwrap_or_else(|| error.class.to_string())).or_default() += 1;
-        }
-    }
-    errors
-}
-
-/// What the traffic says of itself: its errors, its checks, its throughput.
-fn traffic(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
-    let (Some(history), Some(first)) = (&record.history, record.files.first()) else { return };
-    for (code, count) in judged.errors.iter().filter(|(code, _)| !budget.errors.contains(*code)) {
-        let seen = |entry: &&Entry| match &entry.outcome {
-            Outcome::Failed(error) | Outcome::Unknown(error) => error.code.as_ref().is_some_and(|one| one == code),
-            Outcome::Ok(_) => false,
-        };
-        let Some(entry) = history.entries.iter().find(seen) else { continue };
-        let (Outcome::Failed(error) | Outcome::Unknown(error)) = &entry.outcome else { continue };
-        let last = history.entries.iter().rfind(seen).map_or(entry.returned, |entry| entry.returned);
-        let file = record.files.iter().rfind(|file| file.applied.from <= entry.returned).unwrap_or(first);
-        let application = plan.traffic.map_or("", |(_, application)| application.as_str());
-        let sentence = format!(
-            "the application ({application}) saw {code} {count} times within {} ms, first at {}: {}",
-            between(entry.invoked, last).as_millis(),
-            entry.op,
-            error.message
-        );
-        let mut finding = at(file, 0, Kind::ApplicationError, sentence);
-        finding.code = Some(code.clone());
-        if code == "42P10" {
-            finding.advice = "ON CONFLICT needs its unique index to be valid: deploy the code that says it after the \
-                              migration that builds it, and withdraw the code before undoing that."
-                .to_owned();
-        }
-        judged.findings.push(finding);
-    }
-    let refused = !judged.findings.iter().all(|finding| finding.kind != Kind::ApplicationError);
-    for (name, answer) in check::judge(history, &CHECKS, None) {
-        let Answer::Judged(verdict) = answer else { continue };
-        match &verdict {
-            // Tasks that were refused are lost, and their runs are not what they should be: that is said already.
-            Verdict::Violation { .. } if refused => {}
-            Verdict::Violation { counterexample } => {
-                let sentence = format!("{name}: {}", counterexample.sentence);
-                judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
-            }
-            // That nothing had to be tried again is no fault of the rehearsal's.
-            Verdict::Inconclusive { .. } if name == CheckName::RetriesBounded => {}
-            Verdict::Inconclusive { why } if !refused => judged.inconclusive.push(format!("{name}: {why}")),
-            _ => {}
-        }
-        judged.checks.push((name, verdict));
-    }
-    let up = record.files.iter().filter(|file| file.pass == Pass::Up);
-    let (from, until) = (first.applied.from, up.map(|file| file.applied.until).max().unwrap_or_default());
-    let entries = &history.entries;
-    let rates = [
-        rate(entries, record.before[0]),
-        rate(entries, record.before[1]),
-        rate(entries, (from, until)),
-        record.after.map(|after| rate(entries, after)).unwrap_or_default(),
-    ];
-    let (before, during) = (&rates[1], &rates[2]);
-    let dip = 1.0 - during.per_second / before.per_second.max(f64::MIN_POSITIVE);
-    if between(from, until) >= COMPARED_MIN && dip - before.noise > budget.throughput_dip {
-        let sentence = format!(
-            "{:.0} operations a second while the files were applied, {:.0} before: {:.0} % lost; {:.0} % are allowed",
-            during.per_second,
-            before.per_second,
-            dip * 100.0,
-            budget.throughput_dip * 100.0
-        );
-        judged.findings.push(at(first, 0, Kind::Throughput, sentence));
-    }
-    judged.rates = Some(rates);
 }
 
 fn total_time(record: &Record<'_>, budget: &Budget, findings: &mut Vec<Finding>) {

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::blame::{Class, between};
+use super::blame::between;
 use super::course::Stretch;
-use crate::history::{Entry, Tick};
+use super::operation::Operation;
+use crate::history::Tick;
 
 /// Into how many parts a stretch is cut to see how much it varies by itself.
 const PARTS: u64 = 4;
@@ -27,17 +28,17 @@ pub struct Rate {
 }
 
 /// Measures a stretch.
-pub fn rate(entries: &[Entry], (from, until): Stretch) -> Rate {
+pub fn rate(entries: &[Operation], (from, until): Stretch) -> Rate {
     let length = until.0.saturating_sub(from.0);
     if length == 0 {
         return Rate::default();
     }
     let mut took = Vec::new();
     let mut parts = [0_u32; PARTS as usize];
-    let ended = |entry: &&Entry| entry.returned >= from && entry.returned < until;
-    for entry in entries.iter().filter(ended).filter(|entry| Class::of(&entry.op).is_some()) {
+    let ended = |entry: &&Operation| entry.returned >= from && entry.returned < until;
+    for entry in entries.iter().filter(ended).filter(|entry| entry.class.is_some()) {
         took.push(between(entry.invoked, entry.returned));
-        if entry.outcome.ok().is_some() {
+        if entry.refused.is_none() {
             parts[((entry.returned.0 - from.0) * PARTS / length).min(PARTS - 1) as usize] += 1;
         }
     }
@@ -60,7 +61,7 @@ pub fn rate(entries: &[Entry], (from, until): Stretch) -> Rate {
 }
 
 /// When the last operation that had been under way at `end` came back, after it, in milliseconds.
-pub fn recovery_ms(entries: &[Entry], end: Tick) -> f64 {
+pub fn recovery_ms(entries: &[Operation], end: Tick) -> f64 {
     let under_way = entries.iter().take_while(|entry| entry.invoked <= end).filter(|entry| entry.returned > end);
     under_way.map(|entry| entry.returned.0 - end.0).max().unwrap_or(0) as f64 / 1e6
 }

@@ -36,13 +36,13 @@ pub const AS_OF: Date = date(2026, 4, 15);
 /// How many operations are recorded at the most: some 300 MB.
 pub const OPERATIONS_MAX: u64 = 500_000;
 /// How long to rest between two tasks, claims or reads: the database is to be used, not to be drowned.
-const REST: Duration = Duration::from_millis(4);
+pub(super) const REST: Duration = Duration::from_millis(4);
 /// How many tries a task may make: more than usual, since a migration may refuse it several times.
 const ATTEMPTS_MAX: u32 = 20;
 /// How long the actors may take to get going.
-const WARM_UP_MAX: Duration = Duration::from_secs(30);
+pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(30);
 /// How long to wait between two looks at them.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How many actors there are of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

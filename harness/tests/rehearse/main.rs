@@ -3,6 +3,7 @@
 
 mod command;
 mod runner;
+mod scripted;
 mod shipped;
 
 use std::path::Path;

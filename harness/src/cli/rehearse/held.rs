@@ -1,24 +1,29 @@
 //! Holds the rehearsals, one after another, and keeps what came of them.
 
 use super::{Args, Case, TrafficChoice, replay, unwritable, write};
+use std::sync::Arc;
+
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
-use crate::rehearse::course::{self, Plan, WINDOW};
+use crate::rehearse::course::{self, Crowd, Plan, WINDOW};
 use crate::rehearse::judge::judge;
-use crate::rehearse::runner::{Runner, script};
+use crate::rehearse::runner::{self, Runner};
+use crate::rehearse::scripted;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
 use crate::report::rehearsed::row::{About, RehearseRow, row};
+use crate::scenario::script::Script;
 
 /// Holds all of them. What could not be tried is noted in the report.
 pub(super) async fn all(
     args: &Args,
     cases: &[Case],
+    script: Option<Arc<Script>>,
     server: &Server,
     directory: &RunDirectory,
     report: &mut RehearseReport,
@@ -30,7 +35,7 @@ pub(super) async fn all(
         let held = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            held = one(args, case, &mut site, directory) => held,
+            held = one(args, case, script.as_ref(), &mut site, directory) => held,
         };
         match held {
             Ok(row) => {
@@ -64,7 +69,13 @@ impl From<SiteError> for Held {
     }
 }
 
-async fn one(args: &Args, case: &Case, site: &mut Site<'_>, directory: &RunDirectory) -> Result<RehearseRow, Held> {
+async fn one(
+    args: &Args,
+    case: &Case,
+    script: Option<&Arc<Script>>,
+    site: &mut Site<'_>,
+    directory: &RunDirectory,
+) -> Result<RehearseRow, Held> {
     let clock = Clock::start();
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
@@ -75,9 +86,17 @@ async fn one(args: &Args, case: &Case, site: &mut Site<'_>, directory: &RunDirec
         None => None,
     };
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
+    let traffic = match script {
+        Some(script) => {
+            let set = scripted::set_up(script, &place.database).await;
+            set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
+            Some(Crowd::Script(script.clone()))
+        }
+        None => fitting.map(|fitting| Crowd::Engine(args.cast(), settings.application.unwrap_or(fitting))),
+    };
     let plan = Plan {
         migrations: subject.migrations.between(from, to).collect(),
-        traffic: fitting.map(|fitting| (args.cast(), settings.application.unwrap_or(fitting))),
+        traffic,
         companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
         lock: settings.replica_lock,
         runner,
@@ -122,8 +141,8 @@ async fn runner(
         why: "the server does not listen for other processes".into(),
     };
     let runner = Runner {
-        up: script(path, command),
-        down: args.runner_down.as_ref().map(|down| script(path, down)),
+        up: runner::script(path, command),
+        down: args.runner_down.as_ref().map(|down| runner::script(path, down)),
         url: site.access(place).ok_or_else(unreachable).map_err(SiteError::from)?,
         from,
         to,

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::super::Word;
 use crate::check::CheckName;
-use crate::rehearse::blame::{Class, between};
-use crate::rehearse::course::{FileRun, Pass, Plan, Record};
+use crate::rehearse::blame::between;
+use crate::rehearse::course::{Crowd, FileRun, Pass, Plan, Record};
 use crate::rehearse::finding::Finding;
 use crate::rehearse::judge::{Judged, Measured};
+use crate::rehearse::operation::Class;
 use crate::rehearse::rate::Rate;
 use crate::rehearse::settings::{Expect, is_as_expected};
 use crate::verdict::Verdict;
@@ -239,9 +240,10 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
 }
 
 fn traffic(plan: &Plan<'_>) -> String {
-    match plan.traffic {
+    match &plan.traffic {
         None => "no traffic".to_owned(),
-        Some((cast, application)) => format!(
+        Some(Crowd::Script(script)) => format!("{} actors of the script {}", script.actors.len(), script.name),
+        Some(Crowd::Engine(cast, application)) => format!(
             "{} workers, {} writers and {} readers, application {}",
             cast.workers,
             cast.writers,
@@ -282,11 +284,15 @@ fn evidence(record: &Record<'_>, judged: &Judged, files: &[FileRow]) -> String {
     };
     format!(
         "{} files were applied while {overlapped} operations were under way; no read was blocked for more than {} ms, \
-         no write for more than {} ms; of {} operations none was lost or wrong; {}",
+         no write for more than {} ms; {}; {}",
         files.len(),
         longest(Class::Read),
         longest(Class::Write),
-        record.history.as_ref().map_or(0, |history| history.entries.len()),
+        match &record.script {
+            Some(script) =>
+                format!("after {} rounds of the script its {} invariants held", script.rounds, script.invariants.len()),
+            None => format!("of {} operations none was lost or wrong", record.operations.len()),
+        },
         match (&record.down_differs, &record.again_differs) {
             (Some(_), Some(_)) => "down and up again the schema was the same",
             _ => "going down was not rehearsed",
