@@ -15,7 +15,7 @@ use crate::provision::{PostgresChoice, Profile, RunName, Server};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
 use crate::rehearse::finding::Kind;
-use crate::rehearse::settings::EVENTS_MAX;
+use crate::rehearse::settings::{EVENTS_MAX, Expect};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
 use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
@@ -68,6 +68,11 @@ pub struct Args {
     /// A shell command that undoes what the runner did; DRIFTLOCK_TO is the version to go back to
     #[arg(long, value_name = "COMMAND", requires = "runner")]
     pub runner_down: Option<String>,
+
+    /// Also cut each statement of each file off (cancel, end of the session, lock_timeout, death of the migrating
+    /// process), run it again, and compare the schema with that of a clean run
+    #[arg(long, conflicts_with = "runner")]
+    pub failures: bool,
 
     /// Which code is deployed. Default: the newest that fits the schema at the start
     #[arg(long, value_parser = parse_application, value_name = "plain|on-conflict")]
@@ -167,6 +172,26 @@ impl Args {
 struct Case {
     subject: Subject,
     companion: Option<Companion>,
+    /// Whether it is about being cut off.
+    failures: bool,
+}
+
+impl Case {
+    /// Beside whom, for people.
+    fn beside(&self) -> &'static str {
+        match self.companion {
+            _ if self.failures => "failures",
+            Some(companion) => companion.as_str(),
+            None => "alone",
+        }
+    }
+
+    fn expected(&self) -> Vec<&Expect> {
+        match self.failures {
+            true => self.subject.settings.expected_of_failures(),
+            false => self.subject.settings.expected(self.companion),
+        }
+    }
 }
 
 /// Runs the command.
@@ -180,10 +205,10 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         TrafficChoice::Engine | TrafficChoice::None => None,
     };
     if args.list {
-        for Case { subject, companion } in &cases {
-            let (from, to) = subject.range().map_err(refused)?;
-            let beside = companion.map_or("alone", Companion::as_str);
-            writeln!(context.out, "{} {beside}: {from} to {to}, {}", subject.name, expectation(subject, *companion))?;
+        for case in &cases {
+            let (from, to) = case.subject.range().map_err(refused)?;
+            let (name, beside) = (&case.subject.name, case.beside());
+            writeln!(context.out, "{name} {beside}: {from} to {to}, {}", expectation(case))?;
         }
         return Ok(Exit::Met);
     }
@@ -270,7 +295,10 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         if args.adversarial {
             beside.extend(Companion::ALL.map(Some));
         }
-        cases.extend(beside.into_iter().map(|companion| Case { subject: subject.clone(), companion }));
+        cases.extend(beside.into_iter().map(|companion| Case { subject: subject.clone(), companion, failures: false }));
+        if args.failures {
+            cases.push(Case { subject, companion: None, failures: true });
+        }
     }
     if cases.is_empty() {
         return Err(Failure::usage(miette::miette!(
@@ -281,14 +309,8 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
     Ok(cases)
 }
 
-fn expectation(subject: &Subject, companion: Option<Companion>) -> String {
-    let kinds: Vec<&str> = subject
-        .settings
-        .expected(companion)
-        .iter()
-        .filter(|expect| !expect.may)
-        .map(|expect| Kind::as_str(expect.finding))
-        .collect();
+fn expectation(case: &Case) -> String {
+    let kinds: Vec<&str> = case.expected().iter().filter(|one| !one.may).map(|one| Kind::as_str(one.finding)).collect();
     if kinds.is_empty() { "within the budget".to_owned() } else { kinds.join(", ") }
 }
 
@@ -309,6 +331,9 @@ fn replay(args: &Args, case: &Case) -> String {
     }
     if let Some(companion) = case.companion.filter(|_| case.companion != subject.companion()) {
         words.push_str(&format!(" --companion {}", companion.as_str()));
+    }
+    if case.failures {
+        words.push_str(" --failures");
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
     words.extend(args.events.map(|events| format!(" --events {events}")));

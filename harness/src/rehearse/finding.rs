@@ -24,6 +24,8 @@ pub enum Kind {
     SilentInvalid,
     /// A check of the migration's own refused what would have succeeded.
     FalseAlarm,
+    /// Cut off and run again, it does not come to what a clean run comes to.
+    NotRecovered,
     /// The database refused a statement on the way down.
     DownRefused,
     /// After going down the schema is not what it was.
@@ -46,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::WrongResult,
         Self::ApplicationError,
         Self::SilentInvalid,
@@ -55,6 +57,7 @@ impl Kind {
         Self::OneMessage,
         Self::Refused,
         Self::Replicas,
+        Self::NotRecovered,
         Self::DownRefused,
         Self::DownDiffers,
         Self::UpDiffers,
@@ -79,6 +82,7 @@ impl Kind {
             Self::InvalidIndex => "invalid-index",
             Self::SilentInvalid => "silent-invalid",
             Self::FalseAlarm => "false-alarm",
+            Self::NotRecovered => "not-recovered",
             Self::DownRefused => "down-refused",
             Self::DownDiffers => "down-differs",
             Self::UpDiffers => "up-differs",
@@ -103,6 +107,7 @@ impl Kind {
             Self::InvalidIndex => "a refused statement left an INVALID index",
             Self::SilentInvalid => "a statement reported success, and its index is INVALID",
             Self::FalseAlarm => "a check refused what would have succeeded",
+            Self::NotRecovered => "cut off and run again, it does not come to what a clean run comes to",
             Self::DownRefused => "the database refused a statement on the way down",
             Self::DownDiffers => "after going down the schema is not what it was",
             Self::UpDiffers => "after going up again the schema is not what it was",
@@ -146,6 +151,10 @@ impl Kind {
             Self::FalseAlarm => {
                 "A unique index takes NULL for different from NULL; GROUP BY does not. Leave rows with a NULL among the \
                  index's columns out of the check."
+            }
+            Self::NotRecovered => {
+                "Make the file fit for a second run: what runs outside of a transaction leaves a part of itself behind. \
+                 Drop an INVALID index before its build (DROP INDEX CONCURRENTLY IF EXISTS)."
             }
             Self::DownRefused => "Undo exactly what the file up did, in the reverse order, and rehearse it.",
             Self::DownDiffers => "Undo everything that the file up did.",

@@ -8,7 +8,9 @@ use super::budget::Budget;
 use super::catalog::Left;
 use super::companion::Companion;
 use super::course::{FileRun, Pass, Plan, Record};
+use super::failures::{After, Cut};
 use super::finding::{Finding, Kind};
+use super::migrations::Script;
 use super::modes::Mode;
 use super::operation::{Class, Operation};
 use super::rate::{Rate, recovery_ms};
@@ -94,6 +96,37 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     judged
 }
 
+/// Judges what came of the cuts: one finding a statement, with every way in which it does not recover.
+pub fn judge_cuts(cuts: &[Cut<'_>]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for cut in cuts {
+        let (code, what) = match &cut.after {
+            After::NotReached | After::Recovered => continue,
+            After::Refused { file, error } => {
+                let of_another = if *file == cut.script.file { String::new() } else { format!(" of {file}") };
+                let code = error.code.clone();
+                let said = format!("{} {}", code.as_deref().unwrap_or_default(), error.message);
+                (code, format!("the next run{of_another} was refused: {}", said.trim()))
+            }
+            After::Differs(lines) => {
+                let shown: Vec<&str> = lines.iter().take(2).map(String::as_str).collect();
+                (None, format!("the next run reported success, and the schema differs: {}", shown.join("; ")))
+            }
+        };
+        let sentence = format!("cut off by {}, {what}", cut.failure.as_str());
+        let mut finding = placed(cut.script, cut.statement, Kind::NotRecovered, "up", sentence);
+        finding.code = code;
+        let same = |other: &&mut Finding| {
+            (&other.file, other.line, &other.code) == (&finding.file, finding.line, &finding.code)
+        };
+        match findings.iter_mut().find(same) {
+            Some(other) => other.sentence = format!("{}; {}", other.sentence, finding.sentence),
+            None => findings.push(finding),
+        }
+    }
+    findings
+}
+
 /// What was found at the same place in several parts of the course is said once, with the parts.
 fn merge(findings: &mut Vec<Finding>) {
     let mut merged: Vec<Finding> = Vec::new();
@@ -114,15 +147,20 @@ fn merge(findings: &mut Vec<Finding>) {
 }
 
 /// A finding at a statement of a file.
-pub(super) fn at(file: &FileRun<'_>, statement: usize, kind: Kind, sentence: String) -> Finding {
-    let found: Option<&Statement> = file.script.statements.get(statement);
+fn at(file: &FileRun<'_>, statement: usize, kind: Kind, sentence: String) -> Finding {
+    placed(file.script, statement, kind, file.pass.as_str(), sentence)
+}
+
+/// A finding at a statement of a script.
+fn placed(script: &Script, statement: usize, kind: Kind, pass: &str, sentence: String) -> Finding {
+    let found: Option<&Statement> = script.statements.get(statement);
     Finding {
         kind,
-        file: file.script.file.clone(),
+        file: script.file.clone(),
         line: found.map_or(1, |statement| statement.line),
         column: found.map_or(1, |statement| statement.column),
         statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
-        pass: file.pass.as_str().to_owned(),
+        pass: pass.to_owned(),
         code: None,
         sentence,
         advice: found.and_then(|statement| advice::of(kind, statement)).unwrap_or(kind.advice()).to_owned(),

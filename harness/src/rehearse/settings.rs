@@ -55,6 +55,9 @@ pub struct Expect {
     /// Whether it may be found, and need not.
     #[serde(default)]
     pub may: bool,
+    /// Whether it is what `--failures` finds.
+    #[serde(default)]
+    pub failures: bool,
     /// Beside which companion only; without it, with the one of the settings, or with none.
     pub companion: Option<Companion>,
 }
@@ -92,8 +95,13 @@ impl Settings {
 
     /// What is expected beside a companion, or alone.
     pub fn expected(&self, companion: Option<Companion>) -> Vec<&Expect> {
-        let meant = |expect: &&Expect| expect.companion.or(self.companion) == companion;
+        let meant = |expect: &&Expect| !expect.failures && expect.companion.or(self.companion) == companion;
         self.expect.iter().filter(meant).collect()
+    }
+
+    /// What is expected of being cut off.
+    pub fn expected_of_failures(&self) -> Vec<&Expect> {
+        self.expect.iter().filter(|expect| expect.failures).collect()
     }
 }
 

@@ -101,7 +101,9 @@ fn summary(report: &RehearseReport) -> comfy_table::Table {
 fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
     let last = if row.to == 0 { "the last".to_owned() } else { row.to.to_string() };
     writeln!(to, "{}, {}: version {} to {last}, {}", row.name.bold(), row.strategy, row.from, row.traffic)?;
-    writeln!(to, "{}", statement::table(row))?;
+    if !row.files.is_empty() {
+        writeln!(to, "{}", statement::table(row))?;
+    }
     for finding in &row.findings {
         let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         writeln!(

@@ -76,7 +76,7 @@ fn ours(row: &Value) {
 #[test]
 fn it_is_said_which_companion_makes_which_of_our_own_files_wait() {
     let at = tempfile::tempdir().unwrap();
-    let arguments = ["--postgres", "local", "--format", "json", "--filter", "postgres", "--events", "20000"];
+    let arguments = ["--postgres", "local", "--format", "json", "--filter", "postgres", "--events", "5000"];
     let companions = ["--companion", "idle-reader", "--companion", "replicas"];
     let report = rehearse(at.path(), &[&arguments[..], &companions].concat()).ends_with(0).json();
     let rows = report["results"].as_array().unwrap();

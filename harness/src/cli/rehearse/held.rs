@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
 use crate::rehearse::course::{self, Crowd, Plan, WINDOW};
+use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::judge;
 use crate::rehearse::runner::{self, Runner};
 use crate::rehearse::scripted;
@@ -16,8 +17,11 @@ use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
-use crate::report::rehearsed::row::{About, RehearseRow, row};
+use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
+
+/// How many events there are where only the schema counts.
+const EVENTS_FOR_CUTS: u32 = 1_000;
 
 /// Holds all of them. What could not be tried is noted in the report.
 pub(super) async fn all(
@@ -76,6 +80,9 @@ async fn one(
     site: &mut Site<'_>,
     directory: &RunDirectory,
 ) -> Result<RehearseRow, Held> {
+    if case.failures {
+        return cuts(args, case, site).await;
+    }
     let clock = Clock::start();
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
@@ -108,11 +115,10 @@ async fn one(
     site.leave(place).await.map_err(SiteError::from)?;
     let judged = judge(&plan, &record, &settings.budget);
     if let Some(history) = &record.history {
-        let beside = case.companion.map_or("alone", |companion| companion.as_str());
-        let name = format!("history-{}-{beside}.jsonl", subject.name);
+        let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
         directory.file(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
     }
-    let expected = settings.expected(case.companion);
+    let expected = case.expected();
     let about = About {
         name: &subject.name,
         from,
@@ -123,6 +129,41 @@ async fn one(
         replay: replay(args, case),
     };
     Ok(row(about, &plan, &record, judged))
+}
+
+/// Cuts every statement off, in every way.
+async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let subject = &case.subject;
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+    let clean = failures::clean(&migrations, &place.database).await;
+    site.leave(place).await.map_err(SiteError::from)?;
+    let clean = clean.map_err(|(file, error)| SiteError::Earlier { file, error })?;
+    let mut cuts = Vec::new();
+    for (index, migration) in migrations.iter().enumerate() {
+        let script = &migration.up;
+        // A file without a transaction is one message.
+        let statements = if script.in_transaction { script.statements.len() } else { script.statements.len().min(1) };
+        for (statement, failure) in (0..statements).flat_map(|one| Manner::ALL.map(|failure| (one, failure))) {
+            let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+            let cut = failures::cut(&migrations, (index, statement), failure, &place.database, &clean).await;
+            site.leave(place).await.map_err(SiteError::from)?;
+            cuts.push(cut.map_err(SiteError::from)?);
+        }
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        from,
+        to,
+        expected: &expected,
+        budget: subject.settings.budget.to_string(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    Ok(row_of_cuts(about, &cuts))
 }
 
 /// The runner, after it has brought the database to the version to begin at.

@@ -1,6 +1,6 @@
 //! One rehearsal as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -8,8 +8,9 @@ use super::super::Word;
 use crate::check::CheckName;
 use crate::rehearse::blame::between;
 use crate::rehearse::course::{Crowd, FileRun, Pass, Plan, Record};
+use crate::rehearse::failures::{After, Cut};
 use crate::rehearse::finding::Finding;
-use crate::rehearse::judge::{Judged, Measured};
+use crate::rehearse::judge::{Judged, Measured, judge_cuts};
 use crate::rehearse::operation::Class;
 use crate::rehearse::rate::Rate;
 use crate::rehearse::settings::{Expect, is_as_expected};
@@ -235,6 +236,51 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         }),
         errors: judged.errors,
         sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
+        budget: about.budget,
+    }
+}
+
+/// Puts the row of a rehearsal of failures together.
+pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
+    let findings = judge_cuts(cuts);
+    let count = |wanted: fn(&After) -> bool| cuts.iter().filter(|cut| wanted(&cut.after)).count();
+    let (skipped, recovered) = (count(|after| *after == After::NotReached), count(|after| *after == After::Recovered));
+    let reached = cuts.len() - skipped;
+    let evidence = format!(
+        "cut off {reached} times at {} statements, after {recovered} of them the next run came to what a clean run \
+         comes to; {skipped} times the statement had ended before it could be",
+        cuts.iter().map(|cut| (&cut.script.file, cut.statement)).collect::<BTreeSet<_>>().len()
+    );
+    let verdict = match (findings.is_empty(), reached) {
+        (false, _) => Word::Violation,
+        (true, 0) => Word::Inconclusive,
+        (true, _) => Word::Pass,
+    };
+    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
+    RehearseRow {
+        name: about.name.to_owned(),
+        backend: "postgres",
+        strategy: "failures".to_owned(),
+        verdict,
+        met: is_as_expected(about.expected, &findings) && verdict != Word::Inconclusive,
+        expected: ExpectedRow {
+            verdict: if expected.is_some() { Word::Violation } else { Word::Pass },
+            finding: expected,
+        },
+        evidence: findings.first().map_or(evidence.clone(), |finding| finding.sentence.clone()),
+        checks: Vec::new(),
+        duration_ms: about.duration_ms,
+        replay: about.replay,
+        from: about.from,
+        to: about.to,
+        traffic: "no traffic".to_owned(),
+        findings,
+        inconclusive: if reached == 0 { vec!["no statement could be cut off".to_owned()] } else { Vec::new() },
+        notes: vec![evidence],
+        files: Vec::new(),
+        rates: None,
+        errors: BTreeMap::new(),
+        sizes: BTreeMap::new(),
         budget: about.budget,
     }
 }
