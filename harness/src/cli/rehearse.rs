@@ -83,6 +83,14 @@ pub struct Args {
     #[arg(long, value_name = "engine|none|FILE", default_value = "engine", value_parser = parse_traffic)]
     pub traffic: TrafficChoice,
 
+    /// Also measure the WAL that each file writes, in a database of its own without traffic
+    #[arg(long, conflicts_with = "runner")]
+    pub wal: bool,
+
+    /// The major version of the server that the migrations are meant for: another one is noted
+    #[arg(long, value_name = "N")]
+    pub target_version: Option<u32>,
+
     /// How many workers recompute
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
@@ -221,7 +229,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let server = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
     let mut report = RehearseReport {
         schema_version: SCHEMA_VERSION,
-        command: "rehearse",
+        command: "rehearse".to_owned(),
         verdict: Word::Inconclusive,
         seed: args.seed,
         profile: server.settings().profile().as_str().to_owned(),

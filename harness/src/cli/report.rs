@@ -1,12 +1,15 @@
 //! `driftlock report`: an earlier run, again.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+
+use serde::Serialize;
 
 use super::common::{Format, verdict_exit};
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::report::directory::RunDirectory;
-use crate::report::terminal;
+use crate::report::directory::{Kept, RunDirectory};
+use crate::report::{rehearsed, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,12 +29,19 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let report =
         RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
-    match args.format {
-        Format::Text => terminal::write(&report, context.out)?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, &report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
-        }
+    match (args.format, &report) {
+        (Format::Text, Kept::Cases(report)) => terminal::write(report, context.out)?,
+        (Format::Text, Kept::Rehearsed(report)) => rehearsed::write(report, context.out)?,
+        (Format::Json, Kept::Cases(report)) => json(report, context.out)?,
+        (Format::Json, Kept::Rehearsed(report)) => json(report, context.out)?,
     }
-    Ok(verdict_exit(report.verdict))
+    Ok(verdict_exit(match &report {
+        Kept::Cases(report) => report.verdict,
+        Kept::Rehearsed(report) => report.verdict,
+    }))
+}
+
+fn json(report: &impl Serialize, mut to: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut to, report).map_err(io::Error::from)?;
+    writeln!(to)
 }

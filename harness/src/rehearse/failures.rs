@@ -127,6 +127,22 @@ pub async fn cut<'a>(
     Ok(told(if difference.is_empty() { After::Recovered } else { After::Differs(difference) }))
 }
 
+/// Applies a file, and answers how many bytes of WAL were written meanwhile, by the whole server.
+///
+/// # Errors
+/// The file is refused, or the database cannot be asked.
+pub async fn wal_of(script: &Script, database: &PgDatabase) -> Result<i64, DbError> {
+    let mut asking = database.plain().await?;
+    let before = written(&mut asking).await?;
+    apply(database, script).await?;
+    Ok(written(&mut asking).await? - before)
+}
+
+async fn written(asking: &mut PgConnection) -> Result<i64, DbError> {
+    let asked = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").fetch_one(asking).await;
+    asked.map_err(|error| classify(error, Kind::Read))
+}
+
 async fn apply(database: &PgDatabase, script: &Script) -> Result<(), DbError> {
     let mut connection = bounded(database).await?;
     if script.in_transaction {

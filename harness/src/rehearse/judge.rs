@@ -207,13 +207,23 @@ fn blocks(
     let longest = measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive).max_by_key(|hold| hold.held);
     if let Some(hold) = longest.filter(|hold| hold.held > Duration::from_millis(budget.access_exclusive_ms)) {
         let sentence = format!(
-            "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction; {} ms are allowed",
+            "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction{}; {} ms are allowed",
             hold.table,
             hold.held.as_millis(),
+            meanwhile(file, hold),
             budget.access_exclusive_ms
         );
         findings.push(at(file, hold.statement, Kind::AccessExclusive, sentence));
     }
+}
+
+/// The later statement during which most of a lock's time went by, if there is one.
+fn meanwhile(file: &FileRun<'_>, hold: &Hold) -> String {
+    let later = file.applied.ran.iter().filter(|ran| ran.statement > hold.statement);
+    let longest = later.max_by_key(|ran| between(ran.from, ran.until));
+    let longest = longest.filter(|ran| 2 * between(ran.from, ran.until) > hold.held);
+    let statement = longest.and_then(|ran| file.script.statements.get(ran.statement));
+    statement.map_or(String::new(), |statement| format!(", most of it while line {} was carried out", statement.line))
 }
 
 /// Whose sessions these are, for people.

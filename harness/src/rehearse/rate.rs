@@ -1,6 +1,6 @@
 //! Throughput and latency of the traffic over a stretch of time.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::blame::between;
 use super::course::Stretch;
@@ -11,7 +11,7 @@ use crate::history::Tick;
 const PARTS: u64 = 4;
 
 /// What the traffic did in a stretch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// How long it was, in milliseconds.
     pub stretch_ms: f64,

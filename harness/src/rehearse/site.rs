@@ -96,6 +96,11 @@ impl<'s> Site<'s> {
         Ok(Place { made, database, application: template.application, base })
     }
 
+    /// The server's version as a number: 150006 is 15.6.
+    pub fn version_number(&self) -> u32 {
+        self.server.version_number()
+    }
+
     /// Where the server comes from.
     pub fn way(&self) -> Way {
         self.server.way()

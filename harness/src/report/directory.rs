@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::rehearsed::RehearseReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
@@ -60,6 +61,16 @@ pub enum ReadError {
 #[derive(serde::Deserialize)]
 struct Header {
     schema_version: u32,
+    command: String,
+}
+
+/// A report that was read.
+#[derive(Debug)]
+pub enum Kept {
+    /// Of `verify` or `mutate`.
+    Cases(Box<Report>),
+    /// Of `rehearse`.
+    Rehearsed(Box<RehearseReport>),
 }
 
 impl RunDirectory {
@@ -114,7 +125,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read(directory: &Path) -> Result<Report, ReadError> {
+    pub fn read(directory: &Path) -> Result<Kept, ReadError> {
         let path = directory.join("report.json");
         let unreadable = |source| ReadError::Io { path: path.clone(), source };
         // A pipe would be waited for without end.
@@ -124,8 +135,13 @@ impl RunDirectory {
         let text = fs::read(&path).map_err(unreadable)?;
         let format = |source| ReadError::Format { path: path.clone(), source };
         match serde_json::from_slice(&text).map_err(format)? {
-            Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
-            Header { schema_version: found } => Err(ReadError::Version { path, found }),
+            Header { schema_version: SCHEMA_VERSION, command } if command == "rehearse" => {
+                serde_json::from_slice(&text).map(|report| Kept::Rehearsed(Box::new(report))).map_err(format)
+            }
+            Header { schema_version: SCHEMA_VERSION, .. } => {
+                serde_json::from_slice(&text).map(|report| Kept::Cases(Box::new(report))).map_err(format)
+            }
+            Header { schema_version: found, .. } => Err(ReadError::Version { path, found }),
         }
     }
 

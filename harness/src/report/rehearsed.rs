@@ -10,19 +10,18 @@ use std::io::{self, Write};
 
 use comfy_table::CellAlignment;
 use owo_colors::OwoColorize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BackendUsed, Word, terminal};
-use crate::rehearse::budget::Budget;
 use row::RehearseRow;
 
 /// The outcome of `rehearse`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RehearseReport {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
     /// `rehearse`.
-    pub command: &'static str,
+    pub command: String,
     /// `pass` exactly when every expectation was met.
     pub verdict: Word,
     /// The root seed.
@@ -136,6 +135,9 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
             rate.max_ms
         )?;
     }
+    for (file, bytes) in &row.wal_bytes {
+        writeln!(to, "{file}: {:.1} MB of WAL", *bytes as f64 / 1e6)?;
+    }
     writeln!(to, "budget: {}", row.budget)?;
     writeln!(to, "{}", wording(row))?;
     writeln!(to, "replay: {}\n", row.replay)
@@ -149,9 +151,4 @@ pub(super) fn wording(row: &RehearseRow) -> String {
         (false, Word::Violation) => "VIOLATION".to_owned(),
         (_, word) => word.as_str().to_owned(),
     }
-}
-
-/// What the migrations may cost, as it is printed.
-pub fn budget(budget: &Budget) -> String {
-    budget.to_string()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{found, holding, rehearse};
+use crate::{driftlock, found, holding, rehearse};
 
 /// The tables of the traffic, and so few events that nothing takes long.
 const SMALL: &str = "base-version = 4\nevents = 1000\n";
@@ -63,8 +63,15 @@ fn what_does_not_come_about_as_expected_is_a_violation() {
     assert!(called.out.contains("no access-exclusive"), "{}", called.out);
     // The same without the expectation is a pass.
     std::fs::write(at.path().join("m/rehearse.toml"), SMALL).unwrap();
-    let called = rehearse(at.path(), &["m", "--postgres", "local", "--output", "run"]).ends_with(0);
+    let more = ["--wal", "--target-version", "99"];
+    let called =
+        rehearse(at.path(), &[&["m", "--postgres", "local", "--output", "run"][..], &more].concat()).ends_with(0);
     assert!(called.out.contains("pass: 1 of 1 as expected"), "{}", called.out);
+    assert!(called.out.contains("m/1_a.up.sql: 0.0 MB of WAL"), "{}", called.out);
+    assert!(called.out.contains("not 99: what a statement locks"), "{}", called.out);
+    assert_eq!(driftlock(at.path(), &["report", "run"]).ends_with(0).out, called.out);
+    let json = driftlock(at.path(), &["report", "run", "--format", "json"]).ends_with(0).out;
+    assert_eq!(json.trim_end(), std::fs::read_to_string(at.path().join("run/report.json")).unwrap().trim_end());
     assert!(called.out.contains("application on-conflict"), "{}", called.out);
 }
 

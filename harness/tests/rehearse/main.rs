@@ -33,8 +33,12 @@ impl Called {
 }
 
 fn rehearse(at: &Path, arguments: &[&str]) -> Called {
+    driftlock(at, &[&["rehearse"], arguments].concat())
+}
+
+fn driftlock(at: &Path, arguments: &[&str]) -> Called {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
-    command.arg("rehearse").args(arguments).current_dir(at);
+    command.args(arguments).current_dir(at);
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Called { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }

@@ -1,6 +1,7 @@
 //! Holds the rehearsals, one after another, and keeps what came of them.
 
 use super::{Args, Case, TrafficChoice, replay, unwritable, write};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cli::{Context, Failure};
@@ -15,6 +16,7 @@ use crate::rehearse::runner::{self, Runner};
 use crate::rehearse::scripted;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
+use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
@@ -101,6 +103,10 @@ async fn one(
         }
         None => fitting.map(|fitting| Crowd::Engine(args.cast(), settings.application.unwrap_or(fitting))),
     };
+    let wal = match args.wal {
+        true => wal(subject, (from, to), site, events).await?,
+        false => BTreeMap::new(),
+    };
     let plan = Plan {
         migrations: subject.migrations.between(from, to).collect(),
         traffic,
@@ -128,7 +134,20 @@ async fn one(
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };
-    Ok(row(about, &plan, &record, judged))
+    let mut row = row(about, &plan, &record, judged);
+    row.notes.extend(args.target_version.and_then(|wanted| other_version(wanted, site.version_number())));
+    row.wal_bytes = wal;
+    Ok(row)
+}
+
+/// What is to be known where the server is not of the version that is meant.
+fn other_version(wanted: u32, number: u32) -> Option<String> {
+    let here = number / 10_000;
+    (here != wanted).then(|| {
+        format!(
+            "this server is PostgreSQL {here}, not {wanted}: what a statement locks and rewrites differs between them"
+        )
+    })
 }
 
 /// Cuts every statement off, in every way.
@@ -164,6 +183,26 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
         replay: replay(args, case),
     };
     Ok(row_of_cuts(about, &cuts))
+}
+
+/// The WAL that each file writes, in a database without traffic: under traffic nobody could tell whose it is.
+async fn wal(
+    subject: &Subject,
+    (from, to): (i64, i64),
+    site: &mut Site<'_>,
+    events: u32,
+) -> Result<BTreeMap<String, i64>, Held> {
+    let place = site.place(subject, events).await?;
+    let mut written = BTreeMap::new();
+    for migration in subject.migrations.between(from, to) {
+        match failures::wal_of(&migration.up, &place.database).await {
+            Ok(bytes) => written.insert(migration.up.file.clone(), bytes),
+            // The rehearsal itself says so.
+            Err(_) => break,
+        };
+    }
+    site.leave(place).await.map_err(SiteError::from)?;
+    Ok(written)
 }
 
 /// The runner, after it has brought the database to the version to begin at.

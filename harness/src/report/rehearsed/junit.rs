@@ -14,7 +14,7 @@ use super::RehearseReport;
 /// The writer's.
 pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
     let mut document = quick_junit::Report::new("driftlock");
-    let mut suite = TestSuite::new(report.command);
+    let mut suite = TestSuite::new(report.command.clone());
     for row in &report.results {
         let status = if row.met {
             TestCaseStatus::success()

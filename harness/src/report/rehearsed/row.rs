@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::Word;
 use crate::check::CheckName;
@@ -20,12 +20,12 @@ use crate::verdict::Verdict;
 const STATEMENT_CHARACTERS: usize = 56;
 
 /// One rehearsal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RehearseRow {
     /// The directory's name.
     pub name: String,
     /// `postgres`.
-    pub backend: &'static str,
+    pub backend: String,
     /// Beside whom: `alone`, or a companion.
     pub strategy: String,
     /// What came of it.
@@ -62,12 +62,14 @@ pub struct RehearseRow {
     pub errors: BTreeMap<String, u64>,
     /// Bytes of what grew or shrank by a tenth, before and after the first way up.
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
+    /// Bytes of WAL that each file writes without traffic, if that was asked for.
+    pub wal_bytes: BTreeMap<String, i64>,
     /// What the migrations may cost, in a sentence.
     pub budget: String,
 }
 
 /// What was expected.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpectedRow {
     /// Pass or violation.
     pub verdict: Word,
@@ -77,7 +79,7 @@ pub struct ExpectedRow {
 }
 
 /// The answer of one check of the traffic.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckRow {
     /// Which one.
     pub name: CheckName,
@@ -88,7 +90,7 @@ pub struct CheckRow {
 }
 
 /// The traffic's rates.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RatesRow {
     /// On its own, without the sampler.
     pub unobserved: Rate,
@@ -110,10 +112,10 @@ impl RatesRow {
 }
 
 /// One try of one file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileRow {
     /// In which part of the course.
-    pub pass: &'static str,
+    pub pass: String,
     /// The migration's version.
     pub version: i64,
     /// The file.
@@ -133,7 +135,7 @@ pub struct FileRow {
 }
 
 /// One statement.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatementRow {
     /// The line, from 1.
     pub line: u32,
@@ -157,18 +159,18 @@ pub struct StatementRow {
 }
 
 /// A lock.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LockRow {
     /// On what.
     pub on: String,
     /// How strongly.
-    pub mode: &'static str,
+    pub mode: String,
     /// From its grant to the end of the transaction, in milliseconds.
     pub held_ms: f64,
 }
 
 /// Operations that were blocked.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct BlockedRow {
     /// How many.
     pub count: usize,
@@ -214,7 +216,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
     };
     RehearseRow {
         name: about.name.to_owned(),
-        backend: "postgres",
+        backend: "postgres".to_owned(),
         strategy: plan.companion.map_or("alone", |companion| companion.as_str()).to_owned(),
         verdict,
         expected,
@@ -236,6 +238,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         }),
         errors: judged.errors,
         sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
+        wal_bytes: BTreeMap::new(),
         budget: about.budget,
     }
 }
@@ -259,7 +262,7 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
     let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
     RehearseRow {
         name: about.name.to_owned(),
-        backend: "postgres",
+        backend: "postgres".to_owned(),
         strategy: "failures".to_owned(),
         verdict,
         met: is_as_expected(about.expected, &findings) && verdict != Word::Inconclusive,
@@ -281,6 +284,7 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         rates: None,
         errors: BTreeMap::new(),
         sizes: BTreeMap::new(),
+        wal_bytes: BTreeMap::new(),
         budget: about.budget,
     }
 }
@@ -376,7 +380,11 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
             statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
             duration_ms: ms(between(ran.from, ran.until)),
             locks: locks
-                .map(|hold| LockRow { on: hold.table.clone(), mode: hold.mode.as_str(), held_ms: ms(hold.held) })
+                .map(|hold| LockRow {
+                    on: hold.table.clone(),
+                    mode: hold.mode.as_str().to_owned(),
+                    held_ms: ms(hold.held),
+                })
                 .collect(),
             waited_ms: measured.blame.waited.get(&ran.statement).map_or(0.0, |(waited, _)| ms(*waited)),
             reads: blocked(Class::Read),
@@ -388,7 +396,7 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
         }
     });
     FileRow {
-        pass: Pass::as_str(file.pass),
+        pass: Pass::as_str(file.pass).to_owned(),
         version: file.version,
         file: file.script.file.clone(),
         attempt: file.attempt,
