@@ -8,6 +8,7 @@ pub mod mutate;
 mod pipe;
 pub mod provisioning;
 pub mod recompute;
+pub mod rehearse;
 pub mod replay;
 pub mod report;
 pub mod verify;
@@ -43,6 +44,8 @@ pub enum Command {
     Explore(explore::Args),
     /// Runs an order of steps again that `explore` found.
     Replay(replay::Args),
+    /// Rehearses migrations under verified traffic: what they block, what they leave, whether they can be undone.
+    Rehearse(rehearse::Args),
     /// Writes a commented script for `explore` to begin with.
     Init(init::Args),
     /// Recomputes the drift of a file's customers, and prints it.
@@ -66,6 +69,7 @@ impl Cli {
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, &mut leavable).await,
             Command::Replay(args) => replay::run(args, &mut leavable).await,
+            Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,

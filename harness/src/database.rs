@@ -104,10 +104,22 @@ impl Database {
     /// # Errors
     /// The database cannot be read.
     pub async fn stored(&self) -> Result<(Vec<StoredRun>, Vec<StoredEvent>), DbError> {
-        let runs = match self {
+        self.stored_of(|_| true).await
+    }
+
+    /// Reads these runs and their events, ordered by run and business key.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn stored_of(
+        &self,
+        wanted: impl Fn(&StoredRun) -> bool + Send,
+    ) -> Result<(Vec<StoredRun>, Vec<StoredEvent>), DbError> {
+        let mut runs = match self {
             Self::Postgres(database) => bounded(Kind::Read, database.stored_runs()).await?,
             Self::Sqlite(database) => database.stored_runs().await?,
         };
+        runs.retain(wanted);
         let (mut session, mut events) = (self.connect().await?, Vec::new());
         for StoredRun { id, identity, .. } in &runs {
             let Reply::Events(signals) = session.call(Op::ReadEvents { run: id.clone() }).await? else {

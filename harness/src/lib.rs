@@ -14,6 +14,7 @@ pub mod model;
 pub mod mutant;
 pub mod oracle;
 pub mod provision;
+pub mod rehearse;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

@@ -4,6 +4,7 @@ pub mod counterexample;
 pub mod directory;
 pub mod explored;
 pub mod junit;
+pub mod rehearsed;
 pub mod rounds;
 pub mod terminal;
 

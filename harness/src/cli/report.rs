@@ -9,7 +9,7 @@ use super::common::{Format, verdict_exit};
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::directory::{Recorded, RunDirectory};
-use crate::report::{explored, rounds, terminal};
+use crate::report::{explored, rehearsed, rounds, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +40,10 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
         Recorded::Rounds(report) => {
             say(args.format, report, |out| rounds::write(report, out), context)?;
+            report.verdict
+        }
+        Recorded::Rehearsed(report) => {
+            say(args.format, report, |out| rehearsed::write(report, out), context)?;
             report.verdict
         }
     };

@@ -29,6 +29,16 @@ impl<O, R> Log<O, R> {
         &self.clock
     }
 
+    /// How many operations were recorded.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// What was recorded, in order.
     pub fn into_entries(self) -> Vec<Entry<O, R>> {
         self.entries

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
+use super::rehearsed::RehearseReport;
 use super::rounds::RoundsReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
@@ -65,7 +66,7 @@ struct Header {
     #[serde(default)]
     command: String,
     #[serde(default)]
-    not_applicable: Option<serde::de::IgnoredAny>,
+    rounds: Option<serde::de::IgnoredAny>,
 }
 
 /// A report of any command.
@@ -77,6 +78,8 @@ pub enum Recorded {
     Explored(ExploreReport),
     /// Of `verify` on scripts.
     Rounds(RoundsReport),
+    /// Of `rehearse`.
+    Rehearsed(Box<RehearseReport>),
 }
 
 impl RunDirectory {
@@ -178,11 +181,24 @@ impl RunDirectory {
             Header { command, .. } if command == "explore" => {
                 serde_json::from_slice(&text).map(Recorded::Explored).map_err(format)
             }
-            Header { not_applicable: None, command, .. } if command == "verify" => {
-                serde_json::from_slice(&text).map(Recorded::Rounds).map_err(format)
+            Header { command, .. } if command == "rehearse" => {
+                serde_json::from_slice(&text).map(|report| Recorded::Rehearsed(Box::new(report))).map_err(format)
             }
+            Header { rounds: Some(_), .. } => serde_json::from_slice(&text).map(Recorded::Rounds).map_err(format),
             Header { .. } => serde_json::from_slice(&text).map(Recorded::Suite).map_err(format),
         }
+    }
+
+    /// Writes one more file of the run's.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn file(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        self.write(name, content)
     }
 
     fn write(
@@ -203,8 +219,7 @@ impl RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    name == "report.json"
-        || name == "junit.xml"
+    ["report.json", "junit.xml", "report.md", "report.sarif"].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
         || of_a_case("schedule-", ".json")

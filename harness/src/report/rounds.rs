@@ -30,10 +30,14 @@ pub struct RoundsReport {
     pub profile: String,
     /// The databases that were used.
     pub backends: Vec<BackendUsed>,
+    /// How many rounds each case was to run.
+    pub rounds: u64,
     /// How many cases were to be run.
     pub planned: usize,
     /// The cases, in the order in which they were run.
     pub results: Vec<RoundRow>,
+    /// Nothing makes no sense here.
+    pub not_applicable: Vec<super::NotApplicable>,
     /// What was asked for and could not be tried.
     pub not_verified: Vec<String>,
 }

@@ -63,8 +63,10 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         seed,
         profile: "none".to_owned(),
         backends: Vec::new(),
+        rounds: args.rounds,
         planned: cases.len(),
         results: Vec::new(),
+        not_applicable: Vec::new(),
         not_verified: Vec::new(),
     };
     let mut hosts = Hosts::default();

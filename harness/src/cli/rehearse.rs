@@ -1,0 +1,394 @@
+//! `driftlock rehearse`: migrations under verified traffic.
+
+mod held;
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::common::{Format, quoted, run_name, verdict_exit};
+use super::provisioning::PostgresArgs;
+use super::{Context, Failure};
+use crate::exit::Exit;
+use crate::provision::{PostgresChoice, Profile, RunName, Server};
+use crate::rehearse::application::Application;
+use crate::rehearse::companion::Companion;
+use crate::rehearse::finding::Kind;
+use crate::rehearse::settings::{EVENTS_MAX, Expect};
+use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
+use crate::rehearse::subject::{Subject, SubjectError};
+use crate::rehearse::traffic::Cast;
+use crate::report::directory::RunDirectory;
+use crate::report::rehearsed::{self, RehearseReport};
+use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
+use crate::scenario::script::Script;
+
+/// Rehearses migrations on a throw-away database under verified traffic, before the deploy
+///
+/// The directories hold sqlx's migrations (simple or reversible) or plain ordered SQL files; a file
+/// rehearse.toml beside them may say what they are rehearsed on and what is expected. Without any, driftlock's
+/// own migrations and the broken twins that are built in, each of which must be found out.
+///
+/// Each file is applied statement by statement, with its locks, its waits, and the operations that it
+/// blocked; then everything is undone, and applied again. The traffic is that of driftlock's own job: it needs
+/// its tables, from the directory itself or from base-version in rehearse.toml. --traffic none does without,
+/// and says that nothing was blocked because nobody was there.
+///
+/// Exit codes: 0 within the budget, or as expected; 1 a finding, or an expected one that did not appear;
+/// 2 the files cannot be read; 3 no answer; 4 no database; 130 interrupted.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Directories of migrations
+    #[arg(value_name = "DIR")]
+    pub directories: Vec<PathBuf>,
+
+    /// The version to begin at, 0 for none of the files. Default: the one before the last
+    #[arg(long, value_name = "N")]
+    pub from: Option<i64>,
+
+    /// The version to go to. Default: the last
+    #[arg(long, value_name = "M")]
+    pub to: Option<i64>,
+
+    /// Also rehearse beside this companion; may be given several times
+    #[arg(long, value_enum)]
+    pub companion: Vec<Companion>,
+
+    /// Also rehearse beside every companion, one at a time
+    #[arg(long)]
+    pub adversarial: bool,
+
+    /// A shell command that migrates, instead of us. It finds DATABASE_URL in its environment, DRIFTLOCK_DIRECTION
+    /// (up), and in DRIFTLOCK_TO the version to go to (0: the last). With --from it is called once before the
+    /// traffic begins, to go there. Of DIR only rehearse.toml is read
+    #[arg(long, value_name = "COMMAND")]
+    pub runner: Option<String>,
+
+    /// A shell command that undoes what the runner did; DRIFTLOCK_TO is the version to go back to
+    #[arg(long, value_name = "COMMAND", requires = "runner")]
+    pub runner_down: Option<String>,
+
+    /// Also cut each statement of each file off (cancel, end of the session, lock_timeout, death of the migrating
+    /// process), run it again, and compare the schema with that of a clean run
+    #[arg(long, conflicts_with = "runner")]
+    pub failures: bool,
+
+    /// Which code is deployed. Default: the newest that fits the schema at the start
+    #[arg(long, value_parser = parse_application, value_name = "plain|on-conflict")]
+    pub application: Option<Application>,
+
+    /// Whose operations go on meanwhile: those of driftlock's own job, none, or the actors of a script (as for
+    /// explore), over and over; its set-up is run before them, its invariants are asked at the end
+    #[arg(long, value_name = "engine|none|FILE", default_value = "engine", value_parser = parse_traffic)]
+    pub traffic: TrafficChoice,
+
+    /// Also measure the WAL that each file writes, in a database of its own without traffic
+    #[arg(long, conflicts_with = "runner")]
+    pub wal: bool,
+
+    /// The major version of the server that the migrations are meant for: another one is noted
+    #[arg(long, value_name = "N")]
+    pub target_version: Option<u32>,
+
+    /// How many workers recompute
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+
+    /// How many events there are before the traffic begins
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_MAX)))]
+    pub events: Option<u32>,
+
+    /// How long a read may be blocked, in milliseconds; the default is printed with the result
+    #[arg(long, value_name = "MS")]
+    pub read_block: Option<u64>,
+
+    /// How long a write may be blocked, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub write_block: Option<u64>,
+
+    /// How long ACCESS EXCLUSIVE may be held, in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub access_exclusive: Option<u64>,
+
+    /// A SQLSTATE that the application may see; may be given several times
+    #[arg(long, value_name = "SQLSTATE")]
+    pub allow_error: Vec<String>,
+
+    /// Only directories whose name contains this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Vec<String>,
+
+    /// Print what would be rehearsed, and stop
+    #[arg(long)]
+    pub list: bool,
+
+    /// The root of everything random
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How the result is written to standard output
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+
+    /// The directory for the report (JSON, JUnit, Markdown, SARIF) and the histories. Default: one of its own
+    /// in target/driftlock
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub postgres: PostgresArgs,
+}
+
+/// Whose operations go on while the migrations run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrafficChoice {
+    /// Driftlock's own job, writers of claims and readers of events.
+    Engine,
+    /// Nobody's.
+    None,
+    /// Those of a script.
+    Script(PathBuf),
+}
+
+fn parse_traffic(text: &str) -> Result<TrafficChoice, String> {
+    Ok(match text {
+        "engine" => TrafficChoice::Engine,
+        "none" => TrafficChoice::None,
+        "" => return Err("the traffic is engine, none, or a script's file".to_owned()),
+        file => TrafficChoice::Script(file.into()),
+    })
+}
+
+impl Args {
+    /// The actors.
+    fn cast(&self) -> Cast {
+        Cast { workers: self.workers, writers: 2, readers: 2 }
+    }
+
+    fn wants(&self, name: &str, names: &[String]) -> bool {
+        let means = |text: &String| match names.contains(text) {
+            true => name == text,
+            false => name.contains(text.as_str()),
+        };
+        self.filter.is_empty() || self.filter.iter().any(means)
+    }
+}
+
+/// A rehearsal that is to be held.
+struct Case {
+    subject: Subject,
+    companion: Option<Companion>,
+    /// Whether it is about being cut off.
+    failures: bool,
+}
+
+impl Case {
+    /// Beside whom, for people.
+    fn beside(&self) -> &'static str {
+        match self.companion {
+            _ if self.failures => "failures",
+            Some(companion) => companion.as_str(),
+            None => "alone",
+        }
+    }
+
+    fn expected(&self) -> Vec<&Expect> {
+        match self.failures {
+            true => self.subject.settings.expected_of_failures(),
+            false => self.subject.settings.expected(self.companion),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let cases = cases(&args)?;
+    let script = match &args.traffic {
+        TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
+        TrafficChoice::Engine | TrafficChoice::None => None,
+    };
+    if args.list {
+        for case in &cases {
+            let (from, to) = case.subject.range().map_err(refused)?;
+            let (name, beside) = (&case.subject.name, case.beside());
+            writeln!(context.out, "{name} {beside}: {from} to {to}, {}", expectation(case))?;
+        }
+        return Ok(Exit::Met);
+    }
+    let run = run_name("rehearse");
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
+    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let mut options = args.postgres.start_options(Profile::Durable);
+    // A runner is another process, and must be able to connect.
+    options.tcp = args.runner.is_some();
+    let server = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
+    let mut report = RehearseReport {
+        schema_version: SCHEMA_VERSION,
+        command: "rehearse".to_owned(),
+        verdict: Word::Inconclusive,
+        seed: args.seed,
+        profile: server.settings().profile().as_str().to_owned(),
+        backends: vec![BackendUsed {
+            name: "postgres".to_owned(),
+            version: server.version().to_owned(),
+            provisioned: server.way().to_string(),
+        }],
+        planned: cases.len(),
+        results: Vec::new(),
+        not_applicable: Vec::new(),
+        not_verified: Vec::new(),
+    };
+    let ended = if server.confines_foreign_code() {
+        held::all(&args, &cases, script, &server, &directory, &mut report, context).await
+    } else {
+        Err(powerful(&server.role().name))
+    };
+    if let Err(error) = server.stop().await {
+        writeln!(context.err, "warning: {error}")?;
+    }
+    report.conclude();
+    if !report.results.is_empty() {
+        write(&directory, &report)?;
+    }
+    let exit = ended?;
+    let printed = match args.format {
+        Format::Text => rehearsed::write(&report, context.out),
+        Format::Json => serde_json::to_writer_pretty(&mut *context.out, &report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(context.out)),
+    };
+    match printed.and_then(|()| context.out.flush()) {
+        // Whoever reads has seen enough; the answer stands.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
+    writeln!(context.err, "written to {}", directory.path().display())?;
+    Ok(exit.worst(verdict_exit(report.verdict)))
+}
+
+/// The rehearsals that the arguments ask for.
+fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
+    let mut subjects: Vec<Subject> = if args.runner.is_some() {
+        let directories = args.directories.iter().map(|path| Some(path.as_path()));
+        let directories: Vec<Option<&Path>> =
+            if args.directories.is_empty() { vec![None] } else { directories.collect() };
+        directories.into_iter().map(Subject::of_runner).collect::<Result<_, _>>().map_err(refused)?
+    } else if args.directories.is_empty() {
+        SHIPPED.iter().map(ShippedDirectory::subject).collect()
+    } else {
+        args.directories.iter().map(|path| Subject::read(path)).collect::<Result<_, _>>().map_err(refused)?
+    };
+    let names: Vec<String> = subjects.iter().map(|subject| subject.name.clone()).collect();
+    subjects.retain(|subject| args.wants(&subject.name, &names));
+    let mut cases = Vec::new();
+    for mut subject in subjects {
+        let settings = &mut subject.settings;
+        settings.from = args.from.or(settings.from);
+        settings.to = args.to.or(settings.to);
+        settings.application = args.application.or(settings.application);
+        settings.events = args.events.or(settings.events);
+        let budget = &mut settings.budget;
+        budget.read_block_ms = args.read_block.unwrap_or(budget.read_block_ms);
+        budget.write_block_ms = args.write_block.unwrap_or(budget.write_block_ms);
+        budget.access_exclusive_ms = args.access_exclusive.unwrap_or(budget.access_exclusive_ms);
+        budget.errors.extend(args.allow_error.iter().cloned());
+        subject.range().map_err(refused)?;
+        let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
+        beside.extend(args.companion.iter().copied().map(Some));
+        if args.adversarial {
+            beside.extend(Companion::ALL.map(Some));
+        }
+        cases.extend(beside.into_iter().map(|companion| Case { subject: subject.clone(), companion, failures: false }));
+        if args.failures {
+            cases.push(Case { subject, companion: None, failures: true });
+        }
+    }
+    if cases.is_empty() {
+        return Err(Failure::usage(miette::miette!(
+            help = "driftlock rehearse --list shows what there is",
+            "nothing is left to rehearse: the filters exclude everything"
+        )));
+    }
+    Ok(cases)
+}
+
+fn expectation(case: &Case) -> String {
+    let kinds: Vec<&str> = case.expected().iter().filter(|one| !one.may).map(|one| Kind::as_str(one.finding)).collect();
+    if kinds.is_empty() { "within the budget".to_owned() } else { kinds.join(", ") }
+}
+
+/// The command that holds one rehearsal again.
+fn replay(args: &Args, case: &Case) -> String {
+    let subject = &case.subject;
+    let mut words = String::from("driftlock rehearse");
+    match args.directories.is_empty() {
+        true if args.runner.is_none() => words.push_str(&format!(" --filter {}", subject.name)),
+        true => {}
+        false => words.push_str(&format!(" {}", quoted(&subject.path))),
+    }
+    for (name, command) in [("--runner", &args.runner), ("--runner-down", &args.runner_down)] {
+        words.extend(command.as_ref().map(|command| format!(" {name} {}", quoted(command))));
+    }
+    for (name, value) in [("--from", args.from), ("--to", args.to)] {
+        words.extend(value.map(|value| format!(" {name} {value}")));
+    }
+    if let Some(companion) = case.companion.filter(|_| case.companion != subject.companion()) {
+        words.push_str(&format!(" --companion {}", companion.as_str()));
+    }
+    if case.failures {
+        words.push_str(" --failures");
+    }
+    words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
+    words.extend(args.events.map(|events| format!(" --events {events}")));
+    match &args.traffic {
+        TrafficChoice::Engine => {}
+        TrafficChoice::None => words.push_str(" --traffic none"),
+        TrafficChoice::Script(path) => words.push_str(&format!(" --traffic {}", quoted(&path.display().to_string()))),
+    }
+    let budget = [
+        ("--read-block", args.read_block),
+        ("--write-block", args.write_block),
+        ("--access-exclusive", args.access_exclusive),
+    ];
+    for (name, value) in budget {
+        words.extend(value.map(|value| format!(" {name} {value}")));
+    }
+    words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
+    words.push_str(&format!(" --workers {} --seed {}", args.workers, args.seed));
+    if args.postgres.postgres != PostgresChoice::Auto {
+        words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));
+    }
+    words
+}
+
+fn write(directory: &RunDirectory, report: &RehearseReport) -> Result<(), Failure> {
+    directory.file("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?)).map_err(unwritable)?;
+    directory.file("junit.xml", |to| rehearsed::junit::write(report, to)).map_err(unwritable)?;
+    directory.file("report.md", |to| rehearsed::markdown::write(report, to)).map_err(unwritable)?;
+    directory.file("report.sarif", |to| rehearsed::sarif::write(report, to)).map_err(unwritable)
+}
+
+fn refused(error: SubjectError) -> Failure {
+    Failure::usage(miette::Report::from_err(error))
+}
+
+fn powerful(role: &str) -> Failure {
+    Failure::usage(miette::miette!(
+        help = "Give a URL whose role has neither SUPERUSER nor CREATEROLE, or let driftlock start a server: --postgres local",
+        "migrations are not run as {role}, who can reach other databases of the given server"
+    ))
+}
+
+fn unwritable(error: crate::report::directory::WriteError) -> Failure {
+    Failure::environment(miette::Report::from_err(error))
+}
+
+fn parse_application(text: &str) -> Result<Application, String> {
+    let known = [Application::Plain, Application::OnConflict].into_iter().find(|one| one.as_str() == text);
+    known.ok_or_else(|| "the applications are plain and on-conflict".to_owned())
+}

@@ -1,0 +1,237 @@
+//! Holds the rehearsals, one after another, and keeps what came of them.
+
+use super::{Args, Case, TrafficChoice, replay, unwritable, write};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cli::{Context, Failure};
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::history::file;
+use crate::provision::{ProvisionError, Server, Way};
+use crate::rehearse::course::{self, Crowd, Plan, WINDOW};
+use crate::rehearse::failures::{self, Manner};
+use crate::rehearse::judge::judge;
+use crate::rehearse::runner::{self, Runner};
+use crate::rehearse::scripted;
+use crate::rehearse::settings::EVENTS;
+use crate::rehearse::site::{Place, Site, SiteError};
+use crate::rehearse::subject::Subject;
+use crate::report::directory::RunDirectory;
+use crate::report::rehearsed::RehearseReport;
+use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
+use crate::scenario::script::Script;
+
+/// How many events there are where only the schema counts.
+const EVENTS_FOR_CUTS: u32 = 1_000;
+
+/// Holds all of them. What could not be tried is noted in the report.
+pub(super) async fn all(
+    args: &Args,
+    cases: &[Case],
+    script: Option<Arc<Script>>,
+    server: &Server,
+    directory: &RunDirectory,
+    report: &mut RehearseReport,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
+    let mut site = Site::new(server, args.seed);
+    let cancel = context.cancel.clone();
+    for case in cases {
+        let held = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Failure::interrupted()),
+            held = one(args, case, script.as_ref(), &mut site, directory) => held,
+        };
+        match held {
+            Ok(row) => {
+                report.results.push(row);
+                report.conclude();
+                // Should nothing come after this, what there is so far is there.
+                write(directory, report)?;
+            }
+            Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
+            Err(Held::Site(error @ (SiteError::Earlier { .. } | SiteError::Subject(_)))) => {
+                return Err(Failure::usage(miette::Report::from_err(error)));
+            }
+            Err(Held::Site(error)) => {
+                report.not_verified.push(format!("{}: {error}", case.subject.name));
+                return Ok(Exit::Environment);
+            }
+            Err(Held::Failure(failure)) => return Err(failure),
+        }
+    }
+    Ok(Exit::Met)
+}
+
+enum Held {
+    Site(SiteError),
+    Failure(Failure),
+}
+
+impl From<SiteError> for Held {
+    fn from(error: SiteError) -> Self {
+        Self::Site(error)
+    }
+}
+
+async fn one(
+    args: &Args,
+    case: &Case,
+    script: Option<&Arc<Script>>,
+    site: &mut Site<'_>,
+    directory: &RunDirectory,
+) -> Result<RehearseRow, Held> {
+    if case.failures {
+        return cuts(args, case, site).await;
+    }
+    let clock = Clock::start();
+    let (subject, settings) = (&case.subject, &case.subject.settings);
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let events = settings.events.unwrap_or(EVENTS);
+    let mut place = site.place(subject, events).await?;
+    let runner = match &args.runner {
+        Some(command) => Some(runner(args, case, command, (from, to), site, &mut place, events).await?),
+        None => None,
+    };
+    let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
+    let traffic = match script {
+        Some(script) => {
+            let set = scripted::set_up(script, &place.database).await;
+            set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
+            Some(Crowd::Script(script.clone()))
+        }
+        None => fitting.map(|fitting| Crowd::Engine(args.cast(), settings.application.unwrap_or(fitting))),
+    };
+    let wal = match args.wal {
+        true => wal(subject, (from, to), site, events).await?,
+        false => BTreeMap::new(),
+    };
+    let plan = Plan {
+        migrations: subject.migrations.between(from, to).collect(),
+        traffic,
+        companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
+        lock: settings.replica_lock,
+        runner,
+        seed: args.seed,
+        window: WINDOW,
+    };
+    let base = place.base.clone();
+    let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
+    site.leave(place).await.map_err(SiteError::from)?;
+    let judged = judge(&plan, &record, &settings.budget);
+    if let Some(history) = &record.history {
+        let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
+        directory.file(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        from,
+        to,
+        expected: &expected,
+        budget: settings.budget.to_string(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    let mut row = row(about, &plan, &record, judged);
+    row.notes.extend(args.target_version.and_then(|wanted| other_version(wanted, site.version_number())));
+    row.wal_bytes = wal;
+    Ok(row)
+}
+
+/// What is to be known where the server is not of the version that is meant.
+fn other_version(wanted: u32, number: u32) -> Option<String> {
+    let here = number / 10_000;
+    (here != wanted).then(|| {
+        format!(
+            "this server is PostgreSQL {here}, not {wanted}: what a statement locks and rewrites differs between them"
+        )
+    })
+}
+
+/// Cuts every statement off, in every way.
+async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let subject = &case.subject;
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+    let clean = failures::clean(&migrations, &place.database).await;
+    site.leave(place).await.map_err(SiteError::from)?;
+    let clean = clean.map_err(|(file, error)| SiteError::Earlier { file, error })?;
+    let mut cuts = Vec::new();
+    for (index, migration) in migrations.iter().enumerate() {
+        let script = &migration.up;
+        // A file without a transaction is one message.
+        let statements = if script.in_transaction { script.statements.len() } else { script.statements.len().min(1) };
+        for (statement, failure) in (0..statements).flat_map(|one| Manner::ALL.map(|failure| (one, failure))) {
+            let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+            let cut = failures::cut(&migrations, (index, statement), failure, &place.database, &clean).await;
+            site.leave(place).await.map_err(SiteError::from)?;
+            cuts.push(cut.map_err(SiteError::from)?);
+        }
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        from,
+        to,
+        expected: &expected,
+        budget: subject.settings.budget.to_string(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    Ok(row_of_cuts(about, &cuts))
+}
+
+/// The WAL that each file writes, in a database without traffic: under traffic nobody could tell whose it is.
+async fn wal(
+    subject: &Subject,
+    (from, to): (i64, i64),
+    site: &mut Site<'_>,
+    events: u32,
+) -> Result<BTreeMap<String, i64>, Held> {
+    let place = site.place(subject, events).await?;
+    let mut written = BTreeMap::new();
+    for migration in subject.migrations.between(from, to) {
+        match failures::wal_of(&migration.up, &place.database).await {
+            Ok(bytes) => written.insert(migration.up.file.clone(), bytes),
+            // The rehearsal itself says so.
+            Err(_) => break,
+        };
+    }
+    site.leave(place).await.map_err(SiteError::from)?;
+    Ok(written)
+}
+
+/// The runner, after it has brought the database to the version to begin at.
+async fn runner(
+    args: &Args,
+    case: &Case,
+    command: &str,
+    (from, to): (i64, i64),
+    site: &Site<'_>,
+    place: &mut Place,
+    events: u32,
+) -> Result<Runner, Held> {
+    let path = &case.subject.path;
+    let unreachable = || ProvisionError::Statement {
+        what: "give the runner the database's URL".into(),
+        why: "the server does not listen for other processes".into(),
+    };
+    let runner = Runner {
+        up: runner::script(path, command),
+        down: args.runner_down.as_ref().map(|down| runner::script(path, down)),
+        url: site.access(place).ok_or_else(unreachable).map_err(SiteError::from)?,
+        from,
+        to,
+        may_trigger: site.way() != Way::Given,
+    };
+    if from > 0 {
+        let brought = runner.run(command, "up", from).await;
+        brought.map_err(|error| SiteError::Earlier { file: format!("version {from}"), error })?;
+    }
+    site.look_again(place, events).await?;
+    Ok(runner)
+}

@@ -1,0 +1,27 @@
+//! A migration, tried out under verified traffic before the deploy: what it blocks, for how long, what is left, and
+//! whether it can be undone.
+
+pub mod application;
+pub mod apply;
+pub mod blame;
+pub mod budget;
+pub mod catalog;
+pub mod companion;
+pub mod course;
+pub mod failures;
+pub mod fill;
+pub mod finding;
+pub mod judge;
+pub mod migrations;
+pub mod modes;
+pub mod operation;
+pub mod rate;
+pub mod runner;
+pub mod sampler;
+pub mod scripted;
+pub mod settings;
+pub mod shipped;
+pub mod site;
+pub mod sql;
+pub mod subject;
+pub mod traffic;

@@ -1,0 +1,207 @@
+//! Applies one file as sqlx does, but statement by statement, so that each one's part is known.
+//!
+//! A file in a transaction: BEGIN, its statements one at a time, and before COMMIT the session's own locks are read
+//! within it, so that one that is held for 3 ms is not missed. A file without one is a single message: sqlx sends it
+//! whole, and if it has several statements the server makes one transaction of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drift_engine::postgres::classify;
+use drift_engine::session::{DbError, ErrorClass, Kind};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::migrations::Script;
+use super::modes::Mode;
+use crate::clock::Clock;
+use crate::history::Tick;
+
+/// How long after a statement's own bound the server's answer is still waited for.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The tables and indexes that there were before a file, by their number.
+pub type Tables = BTreeMap<i64, String>;
+
+/// One statement, carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ran {
+    /// Its number in the file.
+    pub statement: usize,
+    /// Before it was sent.
+    pub from: Tick,
+    /// After it was answered.
+    pub until: Tick,
+    /// The locks that the session had after it and not before, on what was there before the file.
+    pub took: Vec<(i64, Mode)>,
+}
+
+/// A file, carried out or refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The migrating sessions.
+    pub sessions: Vec<i64>,
+    /// Before its first message.
+    pub from: Tick,
+    /// After its last one: the locks are let go.
+    pub until: Tick,
+    /// What was there before.
+    pub tables: Tables,
+    /// The statements that were sent, in order.
+    pub ran: Vec<Ran>,
+    /// Locks that an event trigger noted within a runner's transactions; for how long they were held, it cannot say.
+    pub noted: Vec<(i64, Mode)>,
+    /// The statement that the database refused, and how.
+    pub failed: Option<(usize, DbError)>,
+}
+
+/// The migrating session.
+pub struct Migrator {
+    connection: PgConnection,
+    session: i64,
+    clock: Clock,
+    statement_max: Duration,
+}
+
+impl Migrator {
+    /// Takes a connection, and bounds its statements.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn new(mut connection: PgConnection, clock: Clock, statement_max: Duration) -> Result<Self, DbError> {
+        let failed = |error| classify(error, Kind::Begin);
+        let bound = format!("SET statement_timeout = {}", statement_max.as_millis());
+        sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut connection).await.map_err(failed)?;
+        let pid: i32 =
+            sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
+        Ok(Self { connection, session: i64::from(pid), clock, statement_max })
+    }
+
+    /// The server's name for the session.
+    pub fn session(&self) -> i64 {
+        self.session
+    }
+
+    /// The connection itself, between two files.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Applies a file, without the statements in `skipped`.
+    ///
+    /// Cancellation: the session must be closed; its transaction is rolled back then.
+    ///
+    /// # Errors
+    /// The connection is lost. What the database refuses is part of the answer.
+    pub async fn apply(&mut self, script: &Script, skipped: Option<usize>) -> Result<Applied, DbError> {
+        let tables = tables(&mut self.connection).await?;
+        let from = self.clock.now();
+        let mut applied = Applied {
+            sessions: vec![self.session],
+            from,
+            until: from,
+            tables,
+            ran: Vec::new(),
+            noted: Vec::new(),
+            failed: None,
+        };
+        if script.in_transaction {
+            self.in_transaction(script, skipped, &mut applied).await?;
+        } else {
+            self.whole(script, &mut applied).await?;
+        }
+        applied.until = self.clock.now();
+        Ok(applied)
+    }
+
+    async fn in_transaction(
+        &mut self,
+        script: &Script,
+        skipped: Option<usize>,
+        applied: &mut Applied,
+    ) -> Result<(), DbError> {
+        self.send("BEGIN").await?;
+        let mut has = Vec::new();
+        for (number, statement) in script.statements.iter().enumerate().filter(|(n, _)| Some(*n) != skipped) {
+            let from = self.clock.now();
+            let sent = self.send(&statement.text).await;
+            let until = self.clock.now();
+            let mut took = Vec::new();
+            if sent.is_ok() {
+                let now = self.locks(&applied.tables).await?;
+                took = now.iter().filter(|lock| !has.contains(*lock)).copied().collect();
+                has = now;
+            }
+            applied.ran.push(Ran { statement: number, from, until, took });
+            if let Err(error) = sent {
+                applied.failed = Some((number, survivable(error)?));
+                self.send("ROLLBACK").await?;
+                return Ok(());
+            }
+        }
+        if let Err(error) = self.send("COMMIT").await {
+            let last = script.statements.len().saturating_sub(1);
+            applied.failed = Some((last, survivable(error)?));
+        }
+        Ok(())
+    }
+
+    async fn whole(&mut self, script: &Script, applied: &mut Applied) -> Result<(), DbError> {
+        let Some(shown) = script.first() else { return Ok(()) };
+        let statement = script.statements.iter().position(|one| one == shown).unwrap_or_default();
+        let from = self.clock.now();
+        let sent = self.send(&script.text).await;
+        applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new() });
+        if let Err(error) = sent {
+            applied.failed = Some((statement, survivable(error)?));
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, sql: &str) -> Result<(), DbError> {
+        let bound = self.statement_max + ANSWER;
+        let sent = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection);
+        match tokio::time::timeout(bound, sent).await {
+            Ok(sent) => sent.map(drop).map_err(|error| classify(error, Kind::Write)),
+            Err(_) => Err(DbError {
+                class: ErrorClass::Lost,
+                code: None,
+                message: format!("no answer within {} s", bound.as_secs()),
+                during: Kind::Write,
+            }),
+        }
+    }
+
+    /// The session's locks on what was there before the file.
+    async fn locks(&mut self, tables: &Tables) -> Result<Vec<(i64, Mode)>, DbError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT relation::int8, mode FROM pg_locks \
+             WHERE pid = pg_backend_pid() AND granted AND locktype = 'relation' ORDER BY relation, mode",
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(|error| classify(error, Kind::Read))?;
+        let known = rows.into_iter().filter(|(table, _)| tables.contains_key(table));
+        Ok(known.filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))).collect())
+    }
+}
+
+/// The tables and indexes that there are.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn tables(connection: &mut PgConnection) -> Result<Tables, DbError> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT c.oid::int8, c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') \
+             AND n.nspname NOT LIKE 'pg\\_toast%'",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(|error| classify(error, Kind::Read))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// An error after which the session goes on.
+fn survivable(error: DbError) -> Result<DbError, DbError> {
+    if error.class == ErrorClass::Lost { Err(error) } else { Ok(error) }
+}

@@ -1,0 +1,167 @@
+//! What the catalog says of a schema, as lines that can be compared, and what a migration may leave behind in it.
+
+use std::collections::BTreeSet;
+
+use drift_engine::postgres::classify;
+use drift_engine::session::{DbError, Kind};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+/// The tables of migration tools, which are no part of the schema.
+const TOOLS: &str = "('_sqlx_migrations', 'flyway_schema_history', 'schema_migrations', '__diesel_schema_migrations')";
+
+/// A schema, one line an object. The order of a table's columns is not part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schema(BTreeSet<String>);
+
+impl Schema {
+    /// What another schema has otherwise: lines with `-` are only in this one, with `+` only in the other.
+    pub fn difference(&self, other: &Self) -> Vec<String> {
+        let gone = self.0.difference(&other.0).map(|line| format!("- {line}"));
+        gone.chain(other.0.difference(&self.0).map(|line| format!("+ {line}"))).collect()
+    }
+
+    /// How many objects it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Reads the schema of the connection's database.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn read(connection: &mut PgConnection) -> Result<Schema, DbError> {
+    let ours = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') AND n.nspname NOT LIKE 'pg\\_toast%' \
+                AND n.nspname NOT LIKE 'pg\\_temp%'";
+    let table = format!("{ours} AND c.relname NOT IN {TOOLS}");
+    let query = format!(
+        "SELECT format('schema %I', n.nspname) FROM pg_namespace n WHERE {ours} \
+         UNION ALL SELECT format('relation %s (%s)', c.oid::regclass, c.relkind) FROM pg_class c \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm', 'v', 'S', 'f') AND {table} \
+         UNION ALL SELECT format('column %s.%I %s%s%s%s%s', c.oid::regclass, a.attname, \
+                 format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' not null' END, \
+                 ' default ' || pg_get_expr(d.adbin, d.adrelid), ' identity ' || nullif(a.attidentity::text, ''), \
+                 ' generated ' || nullif(a.attgenerated::text, '')) \
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+             WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'v', 'f') AND {table} \
+         UNION ALL SELECT format('constraint %I on %s %s%s', k.conname, k.conrelid::regclass, \
+                 pg_get_constraintdef(k.oid), CASE WHEN NOT k.convalidated THEN ' (not validated)' END) \
+             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE {table} \
+         UNION ALL SELECT format('index %s%s%s', pg_get_indexdef(i.indexrelid), \
+                 CASE WHEN NOT i.indisvalid THEN ' (invalid)' END, CASE WHEN NOT i.indisready THEN ' (not ready)' END) \
+             FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE {table} \
+         UNION ALL SELECT format('view %s %s', c.oid::regclass, pg_get_viewdef(c.oid)) FROM pg_class c \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND {table} \
+         UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND {table} \
+         UNION ALL SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+             WHERE p.prokind IN ('f', 'p') AND {ours} \
+             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') \
+         UNION ALL SELECT format('type %s %s', t.oid::regtype, \
+                 (SELECT string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid)) \
+             FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype IN ('e', 'd') AND {ours} \
+         UNION ALL SELECT format('extension %I', e.extname) FROM pg_extension e \
+         UNION ALL SELECT format('policy %I on %s %s', o.polname, o.polrelid::regclass, \
+                 pg_get_expr(o.polqual, o.polrelid)) FROM pg_policy o"
+    );
+    let asked = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_all(connection);
+    let lines = asked.await.map_err(|error| classify(error, Kind::Read))?;
+    Ok(Schema(lines.into_iter().collect()))
+}
+
+/// The bytes of each table and index.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn sizes(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, DbError> {
+    let asked = sqlx::query_as(
+        "SELECT c.oid::regclass::text, pg_relation_size(c.oid) FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'i') \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'driftlock_rehearsal') \
+             AND n.nspname NOT LIKE 'pg\\_toast%'",
+    );
+    asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))
+}
+
+/// Something that should not be left when a migration has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Left {
+    /// An index that answers no query, and that every write still pays for if it is ready.
+    InvalidIndex {
+        /// Its name.
+        index: String,
+        /// Its table.
+        table: String,
+        /// Whether it rejects duplicates all the same.
+        ready: bool,
+    },
+    /// A constraint that holds for new rows only.
+    UnvalidatedConstraint {
+        /// Its name.
+        constraint: String,
+        /// Its table.
+        table: String,
+    },
+    /// A session-level advisory lock that the migrating session still has.
+    AdvisoryLock {
+        /// Its key, as `pg_locks` shows it.
+        key: String,
+    },
+    /// A transaction that was prepared and not ended.
+    PreparedTransaction {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Looks for what was left; `migrator` is the migrating session.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn left(connection: &mut PgConnection, migrator: i64) -> Result<BTreeSet<Left>, DbError> {
+    let failed = |error| classify(error, Kind::Read);
+    let mut found = BTreeSet::new();
+    let indexes: Vec<(String, String, bool)> = sqlx::query_as(
+        "SELECT indexrelid::regclass::text, indrelid::regclass::text, indisready FROM pg_index \
+         WHERE NOT (indisvalid AND indisready)",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    found.extend(indexes.into_iter().map(|(index, table, ready)| Left::InvalidIndex { index, table, ready }));
+    let constraints: Vec<(String, String)> = sqlx::query_as(
+        "SELECT conname::text, conrelid::regclass::text FROM pg_constraint WHERE NOT convalidated AND conrelid <> 0",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    found.extend(constraints.into_iter().map(|(constraint, table)| Left::UnvalidatedConstraint { constraint, table }));
+    let locks: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%s/%s/%s', classid, objid, objsubid) FROM pg_locks \
+         WHERE locktype = 'advisory' AND granted AND pid = $1 \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .bind(i32::try_from(migrator).unwrap_or_default())
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    found.extend(locks.into_iter().map(|key| Left::AdvisoryLock { key }));
+    let prepared: Vec<String> =
+        sqlx::query_scalar("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
+    found.extend(prepared.into_iter().map(|name| Left::PreparedTransaction { name }));
+    Ok(found)
+}

@@ -1,0 +1,477 @@
+//! The course of one rehearsal: the database at its version, the traffic, each migration up, all of them down again,
+//! and up once more; everything is recorded, and nothing judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use drift_engine::claim::CustomerId;
+use drift_engine::drift::Cell;
+use drift_engine::session::DbError;
+use sqlx::PgConnection;
+
+use super::application::Application;
+use super::apply::{self, Applied, Migrator, Ran};
+use super::catalog::{self, Left, Schema};
+use super::companion::{self, Beside, Companion, ReplicaLock};
+use super::migrations::{Migration, Script};
+use super::operation::Operation;
+use super::runner::{self, Runner};
+use super::sampler::{Sample, Sampler};
+use super::scripted::Scripted;
+use super::traffic::{Cast, Traffic};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::postgres::PgDatabase;
+use crate::history::{ActorId, History, Tick};
+use crate::scenario::script::Script as TrafficScript;
+
+/// How long the traffic is let run before the first file and after the last one.
+pub const WINDOW: Duration = Duration::from_millis(700);
+/// How long a companion holds on: longer than the traffic can bear by default, shorter than a usual `lock_timeout`.
+pub const HOLD: Duration = Duration::from_millis(2_500);
+/// How long a statement may take.
+pub const STATEMENT_MAX: Duration = Duration::from_secs(120);
+/// How long the traffic may take to get over a file.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+
+/// In which part of the course a file was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pass {
+    /// The first time up.
+    Up,
+    /// Down again.
+    Down,
+    /// Up once more.
+    Again,
+}
+
+impl Pass {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Again => "up again",
+        }
+    }
+}
+
+/// What is rehearsed, and beside whom.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The migrations, oldest first.
+    pub migrations: Vec<&'a Migration>,
+    /// The traffic, if there is any.
+    pub traffic: Option<Crowd>,
+    /// Who else is there.
+    pub companion: Option<Companion>,
+    /// How replicas exclude each other.
+    pub lock: ReplicaLock,
+    /// The tool that migrates, instead of us.
+    pub runner: Option<Runner>,
+    /// The root of everything random.
+    pub seed: u64,
+    /// How long the traffic runs before and after.
+    pub window: Duration,
+}
+
+/// Whose operations go on meanwhile.
+#[derive(Clone, Debug)]
+pub enum Crowd {
+    /// The engine's: needs its tables.
+    Engine(Cast, Application),
+    /// A script's.
+    Script(Arc<TrafficScript>),
+}
+
+impl Crowd {
+    /// How the application is called for people.
+    pub fn application(&self) -> &str {
+        match self {
+            Self::Engine(_, application) => application.as_str(),
+            Self::Script(script) => &script.name,
+        }
+    }
+}
+
+/// The traffic, running.
+enum Running {
+    Engine(Traffic),
+    Script(Scripted),
+}
+
+impl Running {
+    async fn start(crowd: &Crowd, database: PgDatabase, seed: u64, clock: Clock) -> Result<Self, DbError> {
+        Ok(match crowd {
+            Crowd::Engine(cast, application) => {
+                let on = Database::Postgres(database);
+                Self::Engine(Traffic::start(on, *cast, *application, seed, clock).await?)
+            }
+            Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
+        })
+    }
+
+    async fn come_round(&self, at_most: Duration) {
+        match self {
+            Self::Engine(traffic) => traffic.come_round(at_most).await,
+            Self::Script(traffic) => traffic.come_round(at_most).await,
+        };
+    }
+}
+
+/// What a script has left.
+#[derive(Debug)]
+pub struct ScriptEnd {
+    /// How many rounds its actors made.
+    pub rounds: u64,
+    /// Each invariant with what it found, which should be nothing.
+    pub invariants: Vec<(String, Option<String>)>,
+}
+
+/// One try of one file.
+#[derive(Clone, Debug)]
+pub struct FileRun<'a> {
+    /// In which part of the course.
+    pub pass: Pass,
+    /// The migration's version.
+    pub version: i64,
+    /// The file.
+    pub script: &'a Script,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// The statement that was left out, if one was.
+    pub skipped: Option<usize>,
+    /// What came of it.
+    pub applied: Applied,
+    /// What is there now that should not be, and was not before.
+    pub left: BTreeSet<Left>,
+    /// What of that kind was there before, and still is.
+    pub still: BTreeSet<Left>,
+    /// The companion's sessions.
+    pub beside: Vec<i64>,
+    /// What the database refused the companion.
+    pub beside_refused: Vec<DbError>,
+}
+
+/// A stretch of time.
+pub type Stretch = (Tick, Tick);
+
+/// Everything that was seen.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The files, in the order in which they were applied.
+    pub files: Vec<FileRun<'a>>,
+    /// What the server said on the way.
+    pub samples: Vec<Sample>,
+    /// What the traffic did, ordered by invocation.
+    pub operations: Vec<Operation>,
+    /// The same as the checks want it, if it was the engine's.
+    pub history: Option<History>,
+    /// What a script has left, if it was one's.
+    pub script: Option<ScriptEnd>,
+    /// Which session was whose.
+    pub sessions: BTreeMap<i64, ActorId>,
+    /// Whether the record of the traffic was full before the end.
+    pub full: bool,
+    /// The traffic on its own before the first file: without the sampler, then with it.
+    pub before: [Stretch; 2],
+    /// The traffic on its own after the last file of the first pass.
+    pub after: Option<Stretch>,
+    /// What is otherwise after going down than at the start; `None` if that was not reached.
+    pub down_differs: Option<Vec<String>>,
+    /// What is otherwise after going up again than after the first time; `None` if that was not reached.
+    pub again_differs: Option<Vec<String>>,
+    /// The version that nothing undoes, if there is one.
+    pub irreversible: Option<i64>,
+    /// Bytes of each table and index, before and after the first pass.
+    pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
+}
+
+/// What a course goes on with from file to file.
+struct Course<'c> {
+    plan: &'c Plan<'c>,
+    database: PgDatabase,
+    migrator: Migrator,
+    sampler: Sampler,
+    traffic: Option<Running>,
+    clock: Clock,
+}
+
+/// Rehearses a plan on a database that stands at the first version. `base` is the claims in it, counted.
+///
+/// Cancellation: dropping the future ends every session; the database must then be dropped.
+///
+/// # Errors
+/// The database is lost, or cannot be asked.
+pub async fn run<'a>(
+    plan: &'a Plan<'a>,
+    database: PgDatabase,
+    base: Vec<(CustomerId, Vec<Cell>)>,
+) -> Result<Record<'a>, DbError> {
+    let clock = Clock::start();
+    let mut asking = database.plain().await?;
+    let start = catalog::read(&mut asking).await?;
+    let small = catalog::sizes(&mut asking).await?;
+    let sampler = Sampler::start(database.plain().await?, clock.clone());
+    let traffic = match &plan.traffic {
+        Some(crowd) => Some(Running::start(crowd, database.clone(), plan.seed, clock.clone()).await?),
+        None => None,
+    };
+    let before = before(plan, &clock, &sampler).await;
+    if plan.runner.as_ref().is_some_and(|runner| runner.may_trigger) {
+        runner::watch(&mut asking).await?;
+    }
+    let migrator = Migrator::new(database.plain().await?, clock.clone(), STATEMENT_MAX).await?;
+    let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
+    let mut files = Vec::new();
+    let mut went = course.up(Pass::Up, &mut files).await?;
+    let top = catalog::read(&mut asking).await?;
+    let mut sizes: BTreeMap<String, (Option<i64>, Option<i64>)> = BTreeMap::new();
+    for (name, bytes) in small {
+        sizes.entry(name).or_default().0 = Some(bytes);
+    }
+    for (name, bytes) in catalog::sizes(&mut asking).await? {
+        sizes.entry(name).or_default().1 = Some(bytes);
+    }
+    let from = clock.now();
+    if plan.traffic.is_some() {
+        tokio::time::sleep(plan.window).await;
+    }
+    let after = went.then(|| (from, clock.now()));
+    let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
+    let irreversible = match &plan.runner {
+        Some(runner) => runner.down.is_none().then_some(runner.to),
+        None => irreversible.map(|migration| migration.version),
+    };
+    let (mut down_differs, mut again_differs) = (None, None);
+    if went && irreversible.is_none() {
+        went = course.down(&mut files).await?;
+        if went {
+            down_differs = Some(difference(&start, &catalog::read(&mut asking).await?));
+            if course.up(Pass::Again, &mut files).await? {
+                again_differs = Some(difference(&top, &catalog::read(&mut asking).await?));
+            }
+        }
+    }
+    let samples = course.sampler.stop().await?;
+    for file in files.iter_mut().filter(|_| plan.runner.is_some()) {
+        let within = samples.iter().filter(|one| one.from >= file.applied.from && one.until <= file.applied.until);
+        let sessions: BTreeSet<i64> = within.flat_map(|sample| sample.foreign.iter().copied()).collect();
+        file.applied.sessions = sessions.into_iter().collect();
+    }
+    let mut record = Record {
+        files,
+        samples,
+        operations: Vec::new(),
+        history: None,
+        script: None,
+        sessions: BTreeMap::new(),
+        full: false,
+        before,
+        after,
+        down_differs,
+        again_differs,
+        irreversible,
+        sizes,
+    };
+    match course.traffic {
+        Some(Running::Engine(traffic)) => {
+            let ended = traffic.stop(base).await?;
+            record.operations = ended.history.entries.iter().map(Operation::of).collect();
+            (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+        }
+        Some(Running::Script(traffic)) => {
+            let ended = traffic.stop().await?;
+            record.operations = ended.operations;
+            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
+            (record.sessions, record.full) = (ended.sessions, ended.full);
+        }
+        None => {}
+    }
+    Ok(record)
+}
+
+fn difference(then: &Schema, now: &Schema) -> Vec<String> {
+    then.difference(now)
+}
+
+/// Lets the traffic run on its own, first without the sampler and then with it.
+async fn before(plan: &Plan<'_>, clock: &Clock, sampler: &Sampler) -> [Stretch; 2] {
+    let mut stretches = [(Tick(0), Tick(0)); 2];
+    for (number, stretch) in stretches.iter_mut().enumerate() {
+        if number == 1 {
+            sampler.watch(None);
+        }
+        stretch.0 = clock.now();
+        if plan.traffic.is_some() {
+            tokio::time::sleep(plan.window).await;
+        }
+        stretch.1 = clock.now();
+    }
+    stretches
+}
+
+impl<'c> Course<'c> {
+    /// Applies every file; answers whether all went through.
+    async fn up(&mut self, pass: Pass, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
+        let replicas = match self.plan.companion {
+            Some(Companion::Replicas) if pass == Pass::Up => {
+                self.migrator.lead().await?;
+                Some(Beside::stand(Companion::Replicas, &self.database, self.plan.lock, HOLD).await?)
+            }
+            _ => None,
+        };
+        let mut went = match &self.plan.runner {
+            Some(runner) => self.persistently(pass, runner.to, &runner.up, files).await?,
+            None => true,
+        };
+        for migration in &self.plan.migrations {
+            if !self.persistently(pass, migration.version, &migration.up, files).await? {
+                went = false;
+                break;
+            }
+        }
+        if let Some(replicas) = replicas {
+            self.migrator.follow().await?;
+            let sessions = replicas.sessions.clone();
+            let refused = replicas.end().await;
+            for file in files.iter_mut().filter(|file| file.pass == pass) {
+                file.beside.extend(&sessions);
+            }
+            if let Some(last) = files.last_mut() {
+                last.beside_refused.extend(refused);
+            }
+        }
+        Ok(went)
+    }
+
+    async fn down(&mut self, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
+        if let Some((runner, down)) = self.plan.runner.as_ref().and_then(|one| Some((one, one.down.as_ref()?))) {
+            let file = self.file(Pass::Down, runner.to, down, 1, None).await?;
+            let went = file.applied.failed.is_none();
+            files.push(file);
+            return Ok(went);
+        }
+        for migration in self.plan.migrations.iter().rev() {
+            let Some(down) = &migration.down else { return Ok(false) };
+            let file = self.file(Pass::Down, migration.version, down, 1, None).await?;
+            let went = file.applied.failed.is_none();
+            files.push(file);
+            if !went {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a file, again if it was refused, as the next deploy would; and where a check of the file's own was
+    /// what refused it, once more without that check, to see whether there was anything in it.
+    async fn persistently(
+        &mut self,
+        pass: Pass,
+        version: i64,
+        script: &'c Script,
+        files: &mut Vec<FileRun<'c>>,
+    ) -> Result<bool, DbError> {
+        let mut skipped = None;
+        for attempt in 1..=3 {
+            let file = self.file(pass, version, script, attempt, skipped).await?;
+            let failed = file.applied.failed.clone();
+            files.push(file);
+            let Some((statement, error)) = failed else { return Ok(true) };
+            match attempt {
+                1 => {}
+                2 if error.code.as_deref() == Some(RAISED) && script.in_transaction => skipped = Some(statement),
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn file(
+        &mut self,
+        pass: Pass,
+        version: i64,
+        script: &'c Script,
+        attempt: u32,
+        skipped: Option<usize>,
+    ) -> Result<FileRun<'c>, DbError> {
+        let mut asking = self.database.plain().await?;
+        let earlier = catalog::left(&mut asking, self.migrator.session()).await?;
+        let companion =
+            self.plan.companion.filter(|one| *one != Companion::Replicas && attempt == 1 && pass != Pass::Again);
+        let beside = match companion {
+            Some(companion) => Some(Beside::stand(companion, &self.database, self.plan.lock, HOLD).await?),
+            None => None,
+        };
+        self.sampler.watch(self.plan.runner.is_none().then_some(self.migrator.session()));
+        self.sampler.watch_foreign(self.plan.runner.is_some());
+        let applied = match &self.plan.runner {
+            Some(runner) => self.call(runner, pass, script, &mut asking).await?,
+            None => self.migrator.apply(script, skipped).await?,
+        };
+        let (mut sessions, mut refused) = (Vec::new(), Vec::new());
+        if let Some(beside) = beside {
+            sessions.extend(&beside.sessions);
+            refused = beside.end().await;
+        }
+        if let Some(traffic) = &self.traffic {
+            traffic.come_round(RECOVERY_MAX).await;
+        }
+        self.sampler.watch(None);
+        let left = catalog::left(&mut asking, self.migrator.session()).await?;
+        let still = left.intersection(&earlier).cloned().collect();
+        let left = left.difference(&earlier).cloned().collect();
+        Ok(FileRun {
+            pass,
+            version,
+            script,
+            attempt,
+            skipped,
+            applied,
+            left,
+            still,
+            beside: sessions,
+            beside_refused: refused,
+        })
+    }
+}
+
+impl Course<'_> {
+    /// Lets the runner do it.
+    async fn call(
+        &self,
+        runner: &Runner,
+        pass: Pass,
+        script: &Script,
+        asking: &mut PgConnection,
+    ) -> Result<Applied, DbError> {
+        let tables = apply::tables(asking).await?;
+        let from = self.clock.now();
+        let (direction, to) = match pass {
+            Pass::Down => ("down", runner.from),
+            Pass::Up | Pass::Again => ("up", runner.to),
+        };
+        let failed = runner.run(&script.text, direction, to).await.err().map(|error| (0, error));
+        let until = self.clock.now();
+        let noted = if runner.may_trigger { runner::noted(asking).await? } else { Vec::new() };
+        let ran = vec![Ran { statement: 0, from, until, took: Vec::new() }];
+        Ok(Applied { sessions: Vec::new(), from, until, tables, ran, noted, failed })
+    }
+}
+
+/// What PL/pgSQL's RAISE EXCEPTION says unless told otherwise.
+const RAISED: &str = "P0001";
+
+impl Migrator {
+    /// Takes the lock that keeps other replicas from migrating.
+    async fn lead(&mut self) -> Result<(), DbError> {
+        companion::lead(self.connection()).await
+    }
+
+    /// Gives it back.
+    async fn follow(&mut self) -> Result<(), DbError> {
+        companion::follow(self.connection()).await
+    }
+}

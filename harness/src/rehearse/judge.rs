@@ -1,0 +1,313 @@
+//! From the record of a rehearsal to its findings.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::blame::{Blame, ByActor, Hold, between, blame, holds};
+use super::budget::Budget;
+use super::catalog::Left;
+use super::companion::Companion;
+use super::course::{FileRun, Pass, Plan, Record};
+use super::failures::{After, Cut};
+use super::finding::{Finding, Kind};
+use super::migrations::Script;
+use super::modes::Mode;
+use super::operation::{Class, Operation};
+use super::rate::{Rate, recovery_ms};
+use super::sql::Statement;
+use crate::check::CheckName;
+use crate::verdict::Verdict;
+
+mod advice;
+mod refused;
+mod traffic;
+
+/// The checks that are put to the traffic: those whose promises hold while something else has locks too.
+pub const CHECKS: [CheckName; 7] = [
+    CheckName::NoDuplicates,
+    CheckName::SerialOracle,
+    CheckName::Settled,
+    CheckName::Freshness,
+    CheckName::Exclusion,
+    CheckName::Accounted,
+    CheckName::RetriesBounded,
+];
+/// How many characters of a statement are shown.
+const STATEMENT_CHARACTERS: usize = 100;
+
+/// What was measured of one try of one file.
+#[derive(Debug)]
+pub struct Measured {
+    /// What it did to the traffic.
+    pub blame: Blame,
+    /// Its locks, strongest first.
+    pub holds: Vec<Hold>,
+    /// How long the traffic took to get over it, in milliseconds.
+    pub recovery_ms: f64,
+}
+
+/// What a rehearsal comes to.
+#[derive(Debug)]
+pub struct Judged {
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+    /// Why there is no answer, if there is none.
+    pub inconclusive: Vec<String>,
+    /// What was measured, file by file, in the record's order.
+    pub measured: Vec<Measured>,
+    /// The answers of the checks of the traffic.
+    pub checks: Vec<(CheckName, Verdict)>,
+    /// The traffic before (without the sampler, with it), during and after.
+    pub rates: Option<[Rate; 4]>,
+    /// Errors that the application saw, by SQLSTATE.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Judges a record by a budget.
+pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
+    let entries = &record.operations;
+    let by_actor = ByActor::new(entries);
+    let measure = |file: &FileRun<'_>| Measured {
+        blame: blame(record, &by_actor, file),
+        holds: holds(record, file),
+        recovery_ms: recovery_ms(entries, file.applied.until),
+    };
+    let measured: Vec<Measured> = record.files.iter().map(measure).collect();
+    let mut judged = Judged {
+        findings: Vec::new(),
+        inconclusive: Vec::new(),
+        measured,
+        checks: Vec::new(),
+        rates: None,
+        errors: traffic::errors(entries),
+    };
+    for (file, measured) in record.files.iter().zip(&judged.measured) {
+        blocks(plan, entries, budget, file, measured, &mut judged.findings);
+    }
+    refused::find(plan, record, &mut judged.findings);
+    left_behind(record, &mut judged.findings);
+    differences(record, &mut judged.findings);
+    traffic::judge(plan, record, budget, &mut judged);
+    total_time(record, budget, &mut judged.findings);
+    coverage(plan, record, &mut judged);
+    merge(&mut judged.findings);
+    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
+    judged.findings.sort_by_key(|finding| order(finding.kind));
+    judged
+}
+
+/// Judges what came of the cuts: one finding a statement, with every way in which it does not recover.
+pub fn judge_cuts(cuts: &[Cut<'_>]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for cut in cuts {
+        let (code, what) = match &cut.after {
+            After::NotReached | After::Recovered => continue,
+            After::Refused { file, error } => {
+                let of_another = if *file == cut.script.file { String::new() } else { format!(" of {file}") };
+                let code = error.code.clone();
+                let said = format!("{} {}", code.as_deref().unwrap_or_default(), error.message);
+                (code, format!("the next run{of_another} was refused: {}", said.trim()))
+            }
+            After::Differs(lines) => {
+                let shown: Vec<&str> = lines.iter().take(2).map(String::as_str).collect();
+                (None, format!("the next run reported success, and the schema differs: {}", shown.join("; ")))
+            }
+        };
+        let sentence = format!("cut off by {}, {what}", cut.failure.as_str());
+        let mut finding = placed(cut.script, cut.statement, Kind::NotRecovered, "up", sentence);
+        finding.code = code;
+        let same = |other: &&mut Finding| {
+            (&other.file, other.line, &other.code) == (&finding.file, finding.line, &finding.code)
+        };
+        match findings.iter_mut().find(same) {
+            Some(other) => other.sentence = format!("{}; {}", other.sentence, finding.sentence),
+            None => findings.push(finding),
+        }
+    }
+    findings
+}
+
+/// What was found at the same place in several parts of the course is said once, with the parts.
+fn merge(findings: &mut Vec<Finding>) {
+    let mut merged: Vec<Finding> = Vec::new();
+    for finding in findings.drain(..) {
+        let same = |other: &&mut Finding| {
+            let key = |one: &Finding| (one.kind, one.file.clone(), one.line, one.code.clone());
+            key(other) == key(&finding)
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) if other.pass.split(", ").all(|pass| pass != finding.pass) => {
+                other.pass = format!("{}, {}", other.pass, finding.pass);
+            }
+            Some(_) => {}
+            None => merged.push(finding),
+        }
+    }
+    *findings = merged;
+}
+
+/// A finding at a statement of a file.
+fn at(file: &FileRun<'_>, statement: usize, kind: Kind, sentence: String) -> Finding {
+    placed(file.script, statement, kind, file.pass.as_str(), sentence)
+}
+
+/// A finding at a statement of a script.
+fn placed(script: &Script, statement: usize, kind: Kind, pass: &str, sentence: String) -> Finding {
+    let found: Option<&Statement> = script.statements.get(statement);
+    Finding {
+        kind,
+        file: script.file.clone(),
+        line: found.map_or(1, |statement| statement.line),
+        column: found.map_or(1, |statement| statement.column),
+        statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
+        pass: pass.to_owned(),
+        code: None,
+        sentence,
+        advice: found.and_then(|statement| advice::of(kind, statement)).unwrap_or(kind.advice()).to_owned(),
+    }
+}
+
+fn blocks(
+    plan: &Plan<'_>,
+    entries: &[Operation],
+    budget: &Budget,
+    file: &FileRun<'_>,
+    measured: &Measured,
+    findings: &mut Vec<Finding>,
+) {
+    let blame = &measured.blame;
+    for (class, kind, limit_ms) in [
+        (Class::Read, Kind::BlocksReaders, budget.read_block_ms),
+        (Class::Write, Kind::BlocksWriters, budget.write_block_ms),
+    ] {
+        for queued in [false, true] {
+            let Some(longest) = blame.longest(class, queued) else { continue };
+            if longest.took <= Duration::from_millis(limit_ms) {
+                continue;
+            }
+            let of_class =
+                |blocked: &&super::blame::Blocked| blocked.class == class && blocked.queued_behind.is_some() == queued;
+            let count = blame.blocked.iter().filter(of_class).count();
+            let operation = &entries[longest.entry].what;
+            let behind = longest.queued_behind.as_deref().map(|sessions| whom(plan, file, sessions));
+            let what = format!(
+                "{count} {}{} blocked, the longest ({operation}) for {} ms; {} ms are allowed",
+                class.as_str(),
+                if count == 1 { " was" } else { "s were" },
+                longest.took.as_millis(),
+                limit_ms
+            );
+            let (kind, sentence) = match behind {
+                Some(whom) => (Kind::Queue, format!("it waited for {whom}, and behind it {what}")),
+                None => (kind, what),
+            };
+            findings.push(at(file, longest.statement, kind, sentence));
+        }
+    }
+    let longest = measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive).max_by_key(|hold| hold.held);
+    if let Some(hold) = longest.filter(|hold| hold.held > Duration::from_millis(budget.access_exclusive_ms)) {
+        let sentence = format!(
+            "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction{}; {} ms are allowed",
+            hold.table,
+            hold.held.as_millis(),
+            meanwhile(file, hold),
+            budget.access_exclusive_ms
+        );
+        findings.push(at(file, hold.statement, Kind::AccessExclusive, sentence));
+    }
+}
+
+/// The later statement during which most of a lock's time went by, if there is one.
+fn meanwhile(file: &FileRun<'_>, hold: &Hold) -> String {
+    let later = file.applied.ran.iter().filter(|ran| ran.statement > hold.statement);
+    let longest = later.max_by_key(|ran| between(ran.from, ran.until));
+    let longest = longest.filter(|ran| 2 * between(ran.from, ran.until) > hold.held);
+    let statement = longest.and_then(|ran| file.script.statements.get(ran.statement));
+    statement.map_or(String::new(), |statement| format!(", most of it while line {} was carried out", statement.line))
+}
+
+/// Whose sessions these are, for people.
+fn whom(plan: &Plan<'_>, file: &FileRun<'_>, sessions: &[i64]) -> String {
+    match plan.companion {
+        Some(companion) if sessions.iter().any(|session| file.beside.contains(session)) => {
+            format!("the companion {}", companion.as_str())
+        }
+        _ => "the traffic's own transactions".to_owned(),
+    }
+}
+
+fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
+    for file in &record.files {
+        let statement = match &file.applied.failed {
+            Some((statement, _)) => *statement,
+            None => file.script.statements.len().saturating_sub(1),
+        };
+        for left in &file.left {
+            let sentence = match left {
+                // The refusal tells of it.
+                Left::InvalidIndex { .. } => continue,
+                Left::UnvalidatedConstraint { constraint, table } => {
+                    format!("constraint {constraint} of {table} is not validated: it holds for new rows only")
+                }
+                Left::AdvisoryLock { key } => format!("the session still has the advisory lock {key}"),
+                Left::PreparedTransaction { name } => format!("the prepared transaction {name} was not ended"),
+            };
+            // A later file of the same pass may see to it.
+            let last = record.files.iter().rfind(|other| other.pass == file.pass);
+            if last.is_some_and(|last| last.left.contains(left) || last.still.contains(left)) {
+                findings.push(at(file, statement, Kind::LeftBehind, sentence));
+            }
+        }
+    }
+}
+
+fn differences(record: &Record<'_>, findings: &mut Vec<Finding>) {
+    for (pass, differs, kind, what) in [
+        (Pass::Down, &record.down_differs, Kind::DownDiffers, "after going down"),
+        (Pass::Again, &record.again_differs, Kind::UpDiffers, "after going up again"),
+    ] {
+        let Some(lines) = differs.as_ref().filter(|lines| !lines.is_empty()) else { continue };
+        let Some(file) = record.files.iter().rfind(|file| file.pass == pass) else { continue };
+        let shown: Vec<&str> = lines.iter().take(3).map(String::as_str).collect();
+        let more = lines.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        findings.push(at(file, 0, kind, format!("{what} the schema differs: {}{more}", shown.join("; "))));
+    }
+}
+
+fn total_time(record: &Record<'_>, budget: &Budget, findings: &mut Vec<Finding>) {
+    for pass in [Pass::Up, Pass::Down] {
+        let of_pass = || record.files.iter().filter(move |file| file.pass == pass);
+        let total: Duration = of_pass().map(|file| between(file.applied.from, file.applied.until)).sum();
+        let longest = of_pass().max_by_key(|file| between(file.applied.from, file.applied.until));
+        if let Some(file) = longest.filter(|_| total > Duration::from_secs(budget.total_s)) {
+            let sentence = format!("{} took {} s; {} s are allowed", pass.as_str(), total.as_secs(), budget.total_s);
+            findings.push(at(file, 0, Kind::TotalTime, sentence));
+        }
+    }
+}
+
+/// Why a rehearsal that found nothing shows nothing.
+fn coverage(plan: &Plan<'_>, record: &Record<'_>, judged: &mut Judged) {
+    if record.files.is_empty() {
+        judged.inconclusive.push("no migration was applied".to_owned());
+    }
+    if plan.traffic.is_none() {
+        judged.inconclusive.push("there was no traffic: what the migrations block was not put to the test".to_owned());
+        return;
+    }
+    if record.full {
+        judged.inconclusive.push("the traffic was stopped before the end: its record was full".to_owned());
+    }
+    for (file, measured) in record.files.iter().zip(&judged.measured) {
+        if measured.blame.overlapped == 0 && file.attempt == 1 {
+            let why = "no operation of the traffic was under way while it was applied";
+            judged.inconclusive.push(format!("{} ({}): {why}", file.script.file, file.pass.as_str()));
+        }
+    }
+    if let Some(companion) = plan.companion.filter(|companion| *companion != Companion::Vacuum)
+        && record.files.iter().all(|file| file.beside.is_empty())
+    {
+        judged.inconclusive.push(format!("the companion {} never stood beside a file", companion.as_str()));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the database refused, and what a refusal left.
+
+use super::super::catalog::Left;
+use super::super::companion::Companion;
+use super::super::course::{FileRun, Pass, Plan, Record};
+use super::super::finding::{Finding, Kind};
+use super::{advice, at};
+
+/// Finds refused statements, INVALID indexes, and checks that refused what would have succeeded.
+pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Finding>) {
+    for (index, file) in record.files.iter().enumerate() {
+        if let Some((statement, error)) = &file.applied.failed {
+            let code = error.code.clone().unwrap_or_default();
+            if let Some(finding) = false_alarm(record, index) {
+                // Said once, with the first try.
+                findings.extend((file.attempt == 1).then_some(finding));
+                continue;
+            }
+            let several = !file.script.in_transaction && file.script.statements.len() > 1;
+            let at_once = plan.companion == Some(Companion::Replicas) && code == "40P01";
+            let kind = match file.pass {
+                _ if at_once => Kind::Replicas,
+                _ if several && code == "25001" => Kind::OneMessage,
+                Pass::Down => Kind::DownRefused,
+                Pass::Up | Pass::Again => Kind::Refused,
+            };
+            let tried = if file.attempt > 1 { " when it was run again" } else { "" };
+            let beside = match plan.companion {
+                Some(companion) if !file.beside.is_empty() => format!(" beside the companion {}", companion.as_str()),
+                _ => String::new(),
+            };
+            let sentence = match &error.code {
+                Some(code) => format!("the database refused it{tried}{beside}: {code} {}", error.message),
+                None => format!("it failed{tried}{beside}: {}", error.message),
+            };
+            let mut finding = at(file, *statement, kind, sentence);
+            if kind != Kind::OneMessage
+                && let Some(found) = file.script.statements.get(*statement)
+                && let Some(better) = advice::of_refusal(&code, found, file.script.in_transaction)
+            {
+                finding.advice = better.to_owned();
+            }
+            finding.code.clone_from(&error.code);
+            findings.push(finding);
+        }
+        findings.extend(invalid(record, index));
+        for error in file.beside_refused.iter().filter(|_| plan.companion == Some(Companion::Replicas)) {
+            let sentence = format!("a replica that wanted to migrate too was refused: {error}");
+            let mut finding = at(file, 0, Kind::Replicas, sentence);
+            finding.code.clone_from(&error.code);
+            findings.push(finding);
+        }
+    }
+}
+
+/// A check of the file's own that refused what goes through without it.
+fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
+    let file = &record.files[index];
+    let of_file = |other: &&FileRun<'_>| other.pass == file.pass && other.version == file.version;
+    let without = record.files.iter().filter(of_file).find(|other| other.skipped.is_some())?;
+    let statement = without.skipped?;
+    let later =
+        record.files.iter().filter(|other| other.pass == file.pass && other.applied.from >= without.applied.from);
+    let (mut count, mut went) = (0, true);
+    for other in later {
+        count += 1;
+        went &= other.applied.failed.is_none();
+    }
+    let error = &file.applied.failed.as_ref()?.1;
+    went.then(|| {
+        let sentence = format!(
+            "it refused the migration ({}); without it this file and the {} after it went through",
+            error.message,
+            count - 1
+        );
+        let mut finding = at(file, statement, Kind::FalseAlarm, sentence);
+        finding.code.clone_from(&error.code);
+        finding
+    })
+}
+
+/// INVALID indexes that a file left, or passed over in silence.
+fn invalid(record: &Record<'_>, index: usize) -> Vec<Finding> {
+    let file = &record.files[index];
+    let mut found = Vec::new();
+    for left in &file.left {
+        let Left::InvalidIndex { index, table, ready } = left else { continue };
+        let rejects = if *ready { ", and still rejects what would be a duplicate in it" } else { "" };
+        let (kind, statement) = match &file.applied.failed {
+            Some((statement, _)) => (Kind::InvalidIndex, *statement),
+            None => (Kind::SilentInvalid, 0),
+        };
+        let sentence = format!("index {index} of {table} is INVALID: no query uses it{rejects}");
+        let mut finding = at(file, statement, kind, sentence);
+        finding.code = file.applied.failed.as_ref().and_then(|(_, error)| error.code.clone());
+        found.push(finding);
+    }
+    // The next try, which went through: whatever the one before it left is still there, and nobody was told.
+    let earlier = index.checked_sub(1).map(|before| &record.files[before]);
+    let earlier = earlier.filter(|earlier| earlier.version == file.version && earlier.pass == file.pass);
+    if let (Some(earlier), None) = (earlier, &file.applied.failed) {
+        for left in &earlier.left {
+            let Left::InvalidIndex { index, table, .. } = left else { continue };
+            if file.still.contains(left) {
+                let sentence = format!(
+                    "run again, it reported success, and index {index} of {table} is still the INVALID one that the \
+                     first run left"
+                );
+                found.push(at(file, 0, Kind::SilentInvalid, sentence));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,122 @@
+//! What the traffic says of itself: its errors, its results, its throughput.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::blame::between;
+use super::super::budget::Budget;
+use super::super::course::{Pass, Plan, Record};
+use super::super::finding::Kind;
+use super::super::operation::Operation;
+use super::super::rate::rate;
+use super::{CHECKS, Judged, at};
+use crate::check::{self, Answer, CheckName};
+use crate::verdict::Verdict;
+
+/// How long the files must have taken for their throughput to be compared.
+const COMPARED_MIN: Duration = Duration::from_millis(1_000);
+/// What a task that was refused fails by itself: that is said already.
+const OF_REFUSED_TASKS: [CheckName; 3] = [CheckName::Accounted, CheckName::SerialOracle, CheckName::Settled];
+
+/// The errors that the application saw, by SQLSTATE.
+pub(super) fn errors(operations: &[Operation]) -> BTreeMap<String, u64> {
+    let mut errors = BTreeMap::new();
+    for (code, _) in operations.iter().filter_map(|operation| operation.refused.as_ref()) {
+        *errors.entry(code.to_string()).or_default() += 1;
+    }
+    errors
+}
+
+/// Judges the traffic.
+pub(super) fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
+    application_errors(plan, record, budget, judged);
+    checks(record, judged);
+    invariants(record, judged);
+    throughput(plan, record, budget, judged);
+}
+
+fn application_errors(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
+    let (Some(first), Some(crowd)) = (record.files.first(), &plan.traffic) else { return };
+    for (code, count) in judged.errors.iter().filter(|(code, _)| !budget.errors.contains(*code)) {
+        let saw = |operation: &Operation| operation.refused.as_ref().is_some_and(|(one, _)| **one == **code);
+        let Some(operation) = record.operations.iter().find(|one| saw(one)) else { continue };
+        let last = record.operations.iter().rfind(|one| saw(one)).map_or(operation.returned, |last| last.returned);
+        let file = record.files.iter().rfind(|file| file.applied.from <= operation.returned).unwrap_or(first);
+        let message = operation.refused.as_ref().map_or("", |(_, message)| message);
+        let sentence = format!(
+            "the application ({}) saw {code} {count} times within {} ms, first at {}: {message}",
+            crowd.application(),
+            between(operation.invoked, last).as_millis(),
+            operation.what,
+        );
+        let mut finding = at(file, 0, Kind::ApplicationError, sentence);
+        finding.code = Some(code.clone());
+        if code == "42P10" {
+            finding.advice = "ON CONFLICT needs its unique index to be valid: deploy the code that says it after the \
+                              migration that builds it, and withdraw the code before undoing that."
+                .to_owned();
+        }
+        judged.findings.push(finding);
+    }
+}
+
+/// The checks of `verify`, on the engine's history.
+fn checks(record: &Record<'_>, judged: &mut Judged) {
+    let (Some(history), Some(first)) = (&record.history, record.files.first()) else { return };
+    let refused = judged.findings.iter().any(|finding| finding.kind == Kind::ApplicationError);
+    for (name, answer) in check::judge(history, &CHECKS, None) {
+        let Answer::Judged(verdict) = answer else { continue };
+        match &verdict {
+            Verdict::Violation { .. } if refused && OF_REFUSED_TASKS.contains(&name) => {}
+            Verdict::Violation { counterexample } => {
+                let sentence = format!("{name}: {}", counterexample.sentence);
+                judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
+            }
+            // That nothing had to be tried again is no fault of the rehearsal's.
+            Verdict::Inconclusive { .. } if name == CheckName::RetriesBounded => {}
+            Verdict::Inconclusive { why } if !refused => judged.inconclusive.push(format!("{name}: {why}")),
+            _ => {}
+        }
+        judged.checks.push((name, verdict));
+    }
+}
+
+/// The invariants of a script.
+fn invariants(record: &Record<'_>, judged: &mut Judged) {
+    let (Some(script), Some(first)) = (&record.script, record.files.first()) else { return };
+    if script.invariants.is_empty() {
+        judged.inconclusive.push("the script has no invariant: nothing was asked of its results".to_owned());
+    }
+    for (name, found) in &script.invariants {
+        if let Some(found) = found {
+            let sentence = format!("invariant {name}: its query returned a row ({found}) at the end");
+            judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
+        }
+    }
+}
+
+fn throughput(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
+    let (Some(first), Some(_)) = (record.files.first(), &plan.traffic) else { return };
+    let up = record.files.iter().filter(|file| file.pass == Pass::Up);
+    let (from, until) = (first.applied.from, up.map(|file| file.applied.until).max().unwrap_or_default());
+    let operations = &record.operations;
+    let rates = [
+        rate(operations, record.before[0]),
+        rate(operations, record.before[1]),
+        rate(operations, (from, until)),
+        record.after.map(|after| rate(operations, after)).unwrap_or_default(),
+    ];
+    let (before, during) = (&rates[1], &rates[2]);
+    let dip = 1.0 - during.per_second / before.per_second.max(f64::MIN_POSITIVE);
+    if between(from, until) >= COMPARED_MIN && dip - before.noise > budget.throughput_dip {
+        let sentence = format!(
+            "{:.0} operations a second while the files were applied, {:.0} before: {:.0} % lost; {:.0} % are allowed",
+            during.per_second,
+            before.per_second,
+            dip * 100.0,
+            budget.throughput_dip * 100.0
+        );
+        judged.findings.push(at(first, 0, Kind::Throughput, sentence));
+    }
+    judged.rates = Some(rates);
+}

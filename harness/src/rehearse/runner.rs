@@ -1,0 +1,155 @@
+//! A tool of the user's own as runner: a shell command that migrates the database whose URL it is given.
+//!
+//! Nothing of ours can be asked within its transactions. Its sessions are those in the database that are not ours;
+//! their locks are sampled, and an event trigger notes, at the end of every command that changes the schema, the locks
+//! that its session has: so that one that is held for an instant is not missed. What is rolled back is not noted.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use drift_engine::postgres::classify;
+use drift_engine::session::{DbError, ErrorClass, Kind};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use sqlx::PgConnection;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::migrations::Script;
+use super::modes::Mode;
+use super::sql::Statement;
+use crate::provision::AccessUrl;
+
+/// How long one call of the runner may take.
+pub const RUNNER_MAX: Duration = Duration::from_secs(600);
+/// How much of its output is kept, from the end.
+const OUTPUT_BYTES_MAX: usize = 4_000;
+/// How many lines of it are shown.
+const LINES_SHOWN: usize = 5;
+
+/// The runner of a rehearsal.
+#[derive(Debug)]
+pub struct Runner {
+    /// What goes up.
+    pub up: Script,
+    /// What goes down, if anything does.
+    pub down: Option<Script>,
+    /// Where the database is: for the runner's environment, and for nothing else.
+    pub url: AccessUrl,
+    /// The version to begin at.
+    pub from: i64,
+    /// The version to go to; zero means whatever the runner takes for the last.
+    pub to: i64,
+    /// Whether an event trigger may be made: only where the whole server is thrown away.
+    pub may_trigger: bool,
+}
+
+/// A command as a file with one statement, so that what is found has a place.
+pub fn script(place: &str, command: &str) -> Script {
+    let statement = Statement { text: command.to_owned(), line: 1, column: 1, words: Vec::new() };
+    Script { file: place.to_owned(), text: command.to_owned(), in_transaction: false, statements: vec![statement] }
+}
+
+impl Runner {
+    /// Runs a command, and answers how it failed, if it did.
+    ///
+    /// Cancellation: the command and its children are killed.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn run(&self, command: &str, direction: &str, to: i64) -> Result<(), DbError> {
+        let failed = |message: String| DbError { class: ErrorClass::Other, code: None, message, during: Kind::Write };
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell.env("DATABASE_URL", self.url.expose()).env("DRIFTLOCK_DIRECTION", direction);
+        shell.env("DRIFTLOCK_FROM", self.from.to_string()).env("DRIFTLOCK_TO", to.to_string());
+        shell.process_group(0).kill_on_drop(true);
+        let mut child = shell.spawn().map_err(|error| failed(format!("sh cannot be run: {error}")))?;
+        let group = Group(child.id());
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let ended = async { tokio::join!(child.wait(), end_of(out), end_of(err)) };
+        let ended = tokio::time::timeout(RUNNER_MAX, ended).await;
+        drop(group);
+        match ended {
+            Ok((Ok(status), _, _)) if status.success() => Ok(()),
+            Ok((Ok(status), out, err)) => {
+                let said = if err.trim().is_empty() { out } else { err };
+                Err(failed(format!("the runner ended with {status}: {}", self.shown(&said))))
+            }
+            Ok((Err(error), ..)) => Err(failed(format!("the runner's end cannot be waited for: {error}"))),
+            Err(_) => Err(failed(format!("the runner did not end within {} s, and was killed", RUNNER_MAX.as_secs()))),
+        }
+    }
+
+    /// The last lines of what the runner said, without the password.
+    fn shown(&self, said: &str) -> String {
+        let password = url::Url::parse(self.url.expose()).ok().and_then(|url| url.password().map(str::to_owned));
+        let said = match password.filter(|password| !password.is_empty()) {
+            Some(password) => said.replace(&password, "***"),
+            None => said.to_owned(),
+        };
+        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("; ")
+    }
+}
+
+/// Kills what is left of a process group.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|id| i32::try_from(id).ok()) {
+            // An empty group is what is hoped for.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Reads to the end, and keeps the last bytes.
+async fn end_of(from: Option<impl AsyncRead + Unpin>) -> String {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    let Some(mut from) = from else { return String::new() };
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(&buffer[..read]);
+        let surplus = kept.len().saturating_sub(OUTPUT_BYTES_MAX);
+        kept.drain(..surplus);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The schema of the event trigger's table.
+pub const SCHEMA: &str = "driftlock_rehearsal";
+
+/// Makes the event trigger.
+///
+/// # Errors
+/// The role may not.
+pub async fn watch(connection: &mut PgConnection) -> Result<(), DbError> {
+    let statements = "CREATE SCHEMA driftlock_rehearsal; \
+        CREATE UNLOGGED TABLE driftlock_rehearsal.seen (relation bigint NOT NULL, mode text NOT NULL); \
+        GRANT USAGE ON SCHEMA driftlock_rehearsal TO PUBLIC; GRANT INSERT ON driftlock_rehearsal.seen TO PUBLIC; \
+        CREATE FUNCTION driftlock_rehearsal.look() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+            INSERT INTO driftlock_rehearsal.seen SELECT relation, mode FROM pg_catalog.pg_locks \
+            WHERE pid = pg_catalog.pg_backend_pid() AND granted AND locktype = 'relation'; \
+        END $$; \
+        CREATE EVENT TRIGGER driftlock_rehearsal ON ddl_command_end EXECUTE FUNCTION driftlock_rehearsal.look();";
+    sqlx::raw_sql(statements).execute(connection).await.map_err(|error| classify(error, Kind::Write)).map(drop)
+}
+
+/// Takes what the event trigger has noted since the last time.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn noted(connection: &mut PgConnection) -> Result<Vec<(i64, Mode)>, DbError> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "WITH taken AS (DELETE FROM driftlock_rehearsal.seen RETURNING relation, mode) \
+         SELECT DISTINCT relation, mode FROM taken",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(|error| classify(error, Kind::Read))?;
+    Ok(rows.into_iter().filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))).collect())
+}

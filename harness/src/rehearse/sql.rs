@@ -1,0 +1,342 @@
+//! Takes an SQL file apart into its statements, each with its place, as psql does: quotes, `E''`, dollar quotes,
+//! nested comments, parentheses, and the bodies of `BEGIN ATOMIC … END`.
+//!
+//! It knows where a statement ends, and nothing of what it means. What only psql understands is refused by name.
+
+use std::ops::Range;
+
+/// One statement of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Its text, from its first word, without the semicolon.
+    pub text: String,
+    /// The line of its first word, from 1.
+    pub line: u32,
+    /// The column of its first word, in characters, from 1.
+    pub column: u32,
+    /// Its words outside of quotes and comments, in upper case, the first few.
+    pub words: Vec<String>,
+}
+
+impl Statement {
+    /// Whether it begins with these words.
+    pub fn begins(&self, words: &[&str]) -> bool {
+        self.words.len() >= words.len() && self.words.iter().zip(words).all(|(word, wanted)| word == wanted)
+    }
+
+    /// Whether it has this word outside of quotes and comments.
+    pub fn has(&self, wanted: &str) -> bool {
+        self.words.iter().any(|word| word == wanted)
+    }
+
+    /// Its text in one line, shortened to `characters`.
+    pub fn in_short(&self, characters: usize) -> String {
+        let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(characters) {
+            Some((at, _)) => format!("{}…", &line[..at]),
+            None => line,
+        }
+    }
+}
+
+/// What is wrong with a file's text, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, in characters, from 1.
+    pub column: u32,
+    /// What it is: lower case, no full stop.
+    pub message: String,
+}
+
+/// How many words of a statement are kept.
+const WORDS_MAX: usize = 400;
+
+/// Takes a text apart.
+///
+/// # Errors
+/// Everything in it that is not SQL for a server, each with its place.
+pub fn split(text: &str) -> Result<Vec<Statement>, Vec<Flaw>> {
+    let mut splitter = Splitter { text, at: 0, statements: Vec::new(), flaws: Vec::new(), open: None };
+    splitter.run();
+    if splitter.flaws.is_empty() { Ok(splitter.statements) } else { Err(splitter.flaws) }
+}
+
+/// The line and the column of a place in a text, both from 1.
+pub fn place(text: &str, at: usize) -> (u32, u32) {
+    let before = &text[..text.floor_char_boundary(at)];
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    (count(before.matches('\n').count() + 1), count(line.chars().count() + 1))
+}
+
+/// The statement that is being read.
+#[derive(Default)]
+struct Open {
+    start: usize,
+    words: Vec<String>,
+    parentheses: u32,
+    /// How many `BEGIN` and, within them, `CASE` have not been ended, in the definition of a function.
+    bodies: u32,
+}
+
+impl Open {
+    /// Whether it defines a function, so that `BEGIN` opens a body: psql looks at the first four words too.
+    fn defines_function(&self) -> bool {
+        self.words.first().is_some_and(|word| word == "CREATE")
+            && self.words.iter().take(4).any(|word| word == "FUNCTION" || word == "PROCEDURE")
+    }
+}
+
+struct Splitter<'a> {
+    text: &'a str,
+    at: usize,
+    statements: Vec<Statement>,
+    flaws: Vec<Flaw>,
+    open: Option<Open>,
+}
+
+fn begins_word(c: char) -> bool {
+    c.is_alphabetic() || c == '_' || !c.is_ascii() && !c.is_whitespace()
+}
+
+fn continues_word(c: char) -> bool {
+    begins_word(c) || c.is_ascii_digit() || c == '$'
+}
+
+impl Splitter<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn run(&mut self) {
+        while let Some(c) = self.rest().chars().next() {
+            if c.is_whitespace() || (c == '\u{feff}' && self.at == 0) {
+                self.at += c.len_utf8();
+            } else if self.rest().starts_with("--") {
+                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+            } else if self.rest().starts_with("/*") {
+                self.comment();
+            } else if c == '\\' && !self.inside() {
+                self.flaw(self.at, "a command of psql, which no server understands".to_owned());
+                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+            } else {
+                self.token(c);
+            }
+        }
+        self.end();
+    }
+
+    /// Whether a statement has begun that psql would not send at a backslash: then it is the server's to refuse.
+    fn inside(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.parentheses > 0)
+    }
+
+    fn token(&mut self, c: char) {
+        if c == ';' && self.open.as_ref().is_none_or(|open| open.parentheses == 0 && open.bodies == 0) {
+            self.end();
+            self.at += 1;
+            return;
+        }
+        let start = self.at;
+        let open = self.open.get_or_insert_with(|| Open { start, ..Open::default() });
+        match c {
+            '(' => open.parentheses += 1,
+            ')' => open.parentheses = open.parentheses.saturating_sub(1),
+            '\'' => return self.quoted('\'', false),
+            '"' => return self.quoted('"', false),
+            '$' => {
+                if let Some(tag) = dollar_tag(self.rest()).map(str::to_owned) {
+                    return self.dollar_quoted(&tag);
+                }
+            }
+            _ if begins_word(c) => return self.word(),
+            _ if c.is_ascii_digit() => {
+                // So that the letters of 1e5 are no word.
+                let end = self.rest().find(|c: char| !continues_word(c) && c != '.').unwrap_or(self.rest().len());
+                self.at += end;
+                return;
+            }
+            _ => {}
+        }
+        self.at += c.len_utf8();
+    }
+
+    fn word(&mut self) {
+        let end = self.rest().find(|c: char| !continues_word(c)).unwrap_or(self.rest().len());
+        let word = self.rest()[..end].to_uppercase();
+        self.at += end;
+        if word == "E" && self.rest().starts_with('\'') {
+            return self.quoted('\'', true);
+        }
+        let Some(open) = self.open.as_mut() else { return };
+        if open.parentheses == 0 && open.defines_function() {
+            match word.as_str() {
+                "BEGIN" => open.bodies += 1,
+                "CASE" if open.bodies > 0 => open.bodies += 1,
+                "END" => open.bodies = open.bodies.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if open.words.len() < WORDS_MAX {
+            open.words.push(word);
+        }
+    }
+
+    fn quoted(&mut self, quote: char, escapes: bool) {
+        let start = self.at;
+        let mut characters = self.text[start + 1..].char_indices().peekable();
+        while let Some((index, c)) = characters.next() {
+            if c == '\\' && escapes {
+                characters.next();
+            } else if c == quote {
+                if characters.peek().is_some_and(|(_, next)| *next == quote) {
+                    characters.next();
+                    continue;
+                }
+                self.at = start + 1 + index + 1;
+                return;
+            }
+        }
+        self.unended(start, if quote == '"' { "a quoted name" } else { "a text" });
+    }
+
+    fn dollar_quoted(&mut self, tag: &str) {
+        let body = self.at + tag.len();
+        match self.text[body..].find(tag) {
+            Some(end) => self.at = body + end + tag.len(),
+            None => self.unended(self.at, &format!("a text that {tag} begins")),
+        }
+    }
+
+    fn comment(&mut self) {
+        let (start, mut depth) = (self.at, 0_u32);
+        while self.at < self.text.len() {
+            if self.rest().starts_with("/*") {
+                depth += 1;
+                self.at += 2;
+            } else if self.rest().starts_with("*/") {
+                depth -= 1;
+                self.at += 2;
+                if depth == 0 {
+                    return;
+                }
+            } else {
+                self.at += self.rest().chars().next().map_or(1, char::len_utf8);
+            }
+        }
+        self.unended(start, "a comment");
+    }
+
+    fn unended(&mut self, start: usize, what: &str) {
+        self.flaw(start, format!("{what} has no end"));
+        self.at = self.text.len();
+    }
+
+    fn flaw(&mut self, at: usize, message: String) {
+        let (line, column) = place(self.text, at);
+        self.flaws.push(Flaw { line, column, message });
+    }
+
+    fn end(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let range: Range<usize> = open.start..self.at;
+        let (line, column) = place(self.text, open.start);
+        let text = self.text[range].trim_end().to_owned();
+        let statement = Statement { text, line, column, words: open.words };
+        if statement.begins(&["COPY"]) && statement.has("STDIN") {
+            self.flaw(open.start, "COPY FROM STDIN, whose data only psql would send".to_owned());
+        }
+        self.statements.push(statement);
+    }
+}
+
+/// The opening tag of a dollar-quoted text: `$$`, `$body$`; not `$1`.
+fn dollar_tag(rest: &str) -> Option<&str> {
+    let end = rest[1..].find('$')? + 2;
+    let name = &rest[1..end - 1];
+    let sound = name.chars().all(|c| begins_word(c) || c.is_ascii_digit());
+    (sound && !name.starts_with(|c: char| c.is_ascii_digit())).then(|| &rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(sql: &str) -> Vec<String> {
+        split(sql).unwrap().into_iter().map(|statement| statement.text).collect()
+    }
+
+    #[test]
+    fn a_semicolon_within_quotes_comments_and_parentheses_ends_nothing() {
+        for whole in [
+            "SELECT 'a;b'",
+            "SELECT 'it''s; here'",
+            r"SELECT E'\';' || 'x'",
+            r"SELECT e'\\'",
+            r#"SELECT ";" FROM "a"";b""#,
+            "SELECT $$ ; ' $$",
+            "DO $body$ BEGIN x; $$ ; $$ y; END $body$",
+            "SELECT 1 /* ; /* nested; */ ; */ + 2",
+            "SELECT 1 -- ; not yet\n + 2",
+            "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM a; DELETE FROM b)",
+            "SELECT a$b, $1",
+            "SELECT U&'d\\0061t\\+000061;'",
+        ] {
+            assert_eq!(texts(&format!("{whole};\n;SELECT 2")), [whole, "SELECT 2"], "{whole}");
+        }
+        // A standard text has no escapes: it ends at the second quote.
+        assert_eq!(texts(r"SELECT 'a\'; SELECT 2"), [r"SELECT 'a\'", "SELECT 2"]);
+        // e and the quote belong together only where the word is e alone.
+        assert_eq!(texts(r"SELECT name'\'; SELECT 2"), [r"SELECT name'\'", "SELECT 2"]);
+    }
+
+    #[test]
+    fn the_body_of_a_function_is_one_statement_and_a_transaction_is_none() {
+        let function = "CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql BEGIN ATOMIC \
+                        SELECT CASE WHEN a > 1 THEN 2 ELSE 3 END; SELECT 4; END";
+        assert_eq!(texts(&format!("{function}; SELECT 1;")), [function, "SELECT 1"]);
+        let procedure = "CREATE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END";
+        assert_eq!(texts(&format!("{procedure};")), [procedure]);
+        assert_eq!(texts("BEGIN; SELECT 1; END; CREATE TABLE \"begin\" (a int); SELECT 2").len(), 5);
+    }
+
+    #[test]
+    fn places_are_those_of_the_first_word_and_count_characters() {
+        let found = split("-- ä\n/* x */ SELECT 1;\n\n  é(';'); SELECT 2").unwrap();
+        let places: Vec<_> = found.iter().map(|statement| (statement.line, statement.column)).collect();
+        assert_eq!(places, [(2, 9), (4, 3), (4, 11)]);
+        assert_eq!(found[0].words, ["SELECT"]);
+        assert!(found[0].begins(&["SELECT"]) && !found[0].begins(&["SELECT", "1"]));
+    }
+
+    #[test]
+    fn nothing_but_comments_is_no_statement() {
+        assert_eq!(texts("-- x\n/* y */ ;;; \u{feff}".trim_end_matches('\u{feff}')), [""; 0]);
+        assert_eq!(texts("\u{feff}SELECT 1"), ["SELECT 1"]);
+    }
+
+    #[test]
+    fn what_only_psql_understands_and_what_has_no_end_is_named_with_its_place() {
+        let flaws = |sql: &str| -> Vec<_> {
+            let flaws = split(sql).unwrap_err().into_iter();
+            flaws.map(|flaw| (flaw.line, flaw.column, flaw.message)).collect()
+        };
+        let psql = "a command of psql, which no server understands";
+        assert_eq!(flaws("SELECT 1;\n  \\d t\nSELECT 2 \\g\n"), [(2, 3, psql.into()), (3, 10, psql.into())]);
+        let copy = "COPY FROM STDIN, whose data only psql would send";
+        assert_eq!(flaws("COPY t (a) FROM stdin;\n1\n\\."), [(1, 1, copy.into()), (3, 1, psql.into())]);
+        assert_eq!(flaws("SELECT\n 'abc;"), [(2, 2, "a text has no end".into())]);
+        assert_eq!(flaws("SELECT \"abc;"), [(1, 8, "a quoted name has no end".into())]);
+        assert_eq!(flaws("/* /* */ SELECT 1"), [(1, 1, "a comment has no end".into())]);
+        assert_eq!(flaws("DO $x$ ; $$"), [(1, 4, "a text that $x$ begins has no end".into())]);
+    }
+
+    #[test]
+    fn any_text_comes_to_an_end() {
+        for text in ["$", "'", "E'\\", "\"", "$a", "/*", "--", "\\", "ä$ä$", "(;", "\u{0}", "1e5;$1$2", "😀;😀"] {
+            let _ = split(text);
+        }
+    }
+}

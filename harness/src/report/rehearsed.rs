@@ -1,0 +1,154 @@
+//! What `rehearse` has to say: rows as data, and the same for people.
+
+pub mod junit;
+pub mod markdown;
+pub mod row;
+pub mod sarif;
+pub mod statement;
+
+use std::io::{self, Write};
+
+use comfy_table::CellAlignment;
+use owo_colors::OwoColorize;
+use serde::{Deserialize, Serialize};
+
+use super::{BackendUsed, Word, terminal};
+use row::RehearseRow;
+
+/// The outcome of `rehearse`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RehearseReport {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `rehearse`.
+    pub command: String,
+    /// `pass` exactly when every expectation was met.
+    pub verdict: Word,
+    /// The root seed.
+    pub seed: u64,
+    /// How the server treats the disk.
+    pub profile: String,
+    /// The databases that were used.
+    pub backends: Vec<BackendUsed>,
+    /// How many rehearsals there were to be.
+    pub planned: usize,
+    /// The rehearsals, in the order in which they were held.
+    pub results: Vec<RehearseRow>,
+    /// Nothing yet makes no sense anywhere.
+    pub not_applicable: Vec<super::NotApplicable>,
+    /// What was asked for and could not be tried.
+    pub not_verified: Vec<String>,
+}
+
+impl RehearseReport {
+    /// Draws the verdict from the rows: nothing rehearsed is no pass, nor is a part of what was to be.
+    pub fn conclude(&mut self) {
+        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
+        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
+            Word::Violation
+        } else if missed(Word::Inconclusive)
+            || !self.not_verified.is_empty()
+            || self.results.is_empty()
+            || self.results.len() < self.planned
+        {
+            Word::Inconclusive
+        } else {
+            Word::Pass
+        };
+    }
+}
+
+/// Writes everything for people.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
+    for row in &report.results {
+        // Of what came out as expected among many, one line is enough.
+        if report.results.len() > 1 && row.met {
+            continue;
+        }
+        case(row, to)?;
+    }
+    if report.results.len() > 1 {
+        writeln!(to, "{}\n", summary(report))?;
+    }
+    terminal::surroundings(&report.not_verified, &report.backends, to)?;
+    writeln!(to, "profile {}, seed {}", report.profile, report.seed)?;
+    let met = report.results.iter().filter(|row| row.met).count();
+    terminal::conclusion(report.verdict, met, report.planned.max(report.results.len()), to)
+}
+
+fn summary(report: &RehearseReport) -> comfy_table::Table {
+    let mut table = terminal::table();
+    table.set_header(["migrations", "beside", "verdict", "found", "ms"]);
+    for row in &report.results {
+        let mut kinds: Vec<&str> = row.findings.iter().map(|finding| finding.kind.as_str()).collect();
+        kinds.dedup();
+        table.add_row([
+            row.name.clone(),
+            row.strategy.clone(),
+            wording(row),
+            kinds.join(", "),
+            row.duration_ms.to_string(),
+        ]);
+    }
+    table.column_mut(4).expect("the table has five columns").set_cell_alignment(CellAlignment::Right);
+    table
+}
+
+fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
+    let last = if row.to == 0 { "the last".to_owned() } else { row.to.to_string() };
+    writeln!(to, "{}, {}: version {} to {last}, {}", row.name.bold(), row.strategy, row.from, row.traffic)?;
+    if !row.files.is_empty() {
+        writeln!(to, "{}", statement::table(row))?;
+    }
+    for finding in &row.findings {
+        let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        writeln!(
+            to,
+            "{}:{}:{}: {}{code}, {}",
+            finding.file,
+            finding.line,
+            finding.column,
+            finding.kind.as_str().red().bold(),
+            finding.pass
+        )?;
+        writeln!(to, "    {}", finding.statement)?;
+        writeln!(to, "  {}", finding.sentence)?;
+        writeln!(to, "  instead: {}", finding.advice)?;
+    }
+    for why in &row.inconclusive {
+        writeln!(to, "{}: {why}", "inconclusive".yellow())?;
+    }
+    for note in &row.notes {
+        writeln!(to, "note: {note}")?;
+    }
+    for (name, rate) in row.rates.iter().flat_map(|rates| rates.named()) {
+        writeln!(
+            to,
+            "{name:>22}: {:>6.0} operations a second (±{:.0} %), p50 {:.1} ms, p99 {:.1} ms, longest {:.0} ms",
+            rate.per_second,
+            rate.noise * 50.0,
+            rate.p50_ms,
+            rate.p99_ms,
+            rate.max_ms
+        )?;
+    }
+    for (file, bytes) in &row.wal_bytes {
+        writeln!(to, "{file}: {:.1} MB of WAL", *bytes as f64 / 1e6)?;
+    }
+    writeln!(to, "budget: {}", row.budget)?;
+    writeln!(to, "{}", wording(row))?;
+    writeln!(to, "replay: {}\n", row.replay)
+}
+
+/// The verdict in relation to what was expected.
+pub(super) fn wording(row: &RehearseRow) -> String {
+    match (row.met, row.verdict) {
+        (true, Word::Violation) => format!("{}, as expected", row.expected.finding.as_deref().unwrap_or("violation")),
+        (false, Word::Pass) => format!("no {}", row.expected.finding.as_deref().unwrap_or("violation")),
+        (false, Word::Violation) => "VIOLATION".to_owned(),
+        (_, word) => word.as_str().to_owned(),
+    }
+}

@@ -1,0 +1,409 @@
+//! One rehearsal as data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::Word;
+use crate::check::CheckName;
+use crate::rehearse::blame::between;
+use crate::rehearse::course::{Crowd, FileRun, Pass, Plan, Record};
+use crate::rehearse::failures::{After, Cut};
+use crate::rehearse::finding::Finding;
+use crate::rehearse::judge::{Judged, Measured, judge_cuts};
+use crate::rehearse::operation::Class;
+use crate::rehearse::rate::Rate;
+use crate::rehearse::settings::{Expect, is_as_expected};
+use crate::verdict::Verdict;
+
+/// How many characters of a statement are shown.
+const STATEMENT_CHARACTERS: usize = 56;
+
+/// One rehearsal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RehearseRow {
+    /// The directory's name.
+    pub name: String,
+    /// `postgres`.
+    pub backend: String,
+    /// Beside whom: `alone`, or a companion.
+    pub strategy: String,
+    /// What came of it.
+    pub verdict: Word,
+    /// What should have.
+    pub expected: ExpectedRow,
+    /// Whether it did.
+    pub met: bool,
+    /// What shows the verdict, in a sentence.
+    pub evidence: String,
+    /// The answers of the checks of the traffic.
+    pub checks: Vec<CheckRow>,
+    /// How long it took, set-up included, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that holds it again.
+    pub replay: String,
+    /// The version at the start.
+    pub from: i64,
+    /// The version at the top.
+    pub to: i64,
+    /// What the traffic was, in a few words.
+    pub traffic: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Why there is no answer, if there is none.
+    pub inconclusive: Vec<String>,
+    /// What else is to be known.
+    pub notes: Vec<String>,
+    /// The tries of the files, in order.
+    pub files: Vec<FileRow>,
+    /// The traffic, before, during and after.
+    pub rates: Option<RatesRow>,
+    /// Errors that the application saw, by SQLSTATE, and how often.
+    pub errors: BTreeMap<String, u64>,
+    /// Bytes of what grew or shrank by a tenth, before and after the first way up.
+    pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
+    /// Bytes of WAL that each file writes without traffic, if that was asked for.
+    pub wal_bytes: BTreeMap<String, i64>,
+    /// What the migrations may cost, in a sentence.
+    pub budget: String,
+}
+
+/// What was expected.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExpectedRow {
+    /// Pass or violation.
+    pub verdict: Word,
+    /// The finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
+}
+
+/// The answer of one check of the traffic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckRow {
+    /// Which one.
+    pub name: CheckName,
+    /// What it said.
+    pub verdict: Word,
+    /// The evidence, the violation, or what was missing.
+    pub why: String,
+}
+
+/// The traffic's rates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RatesRow {
+    /// On its own, without the sampler.
+    pub unobserved: Rate,
+    /// On its own, with it.
+    pub before: Rate,
+    /// While the files were applied for the first time.
+    pub during: Rate,
+    /// On its own again, if it came to that.
+    pub after: Option<Rate>,
+}
+
+impl RatesRow {
+    /// Each with its name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &Rate)> {
+        let known =
+            [("before, unobserved", &self.unobserved), ("before", &self.before), ("while applying", &self.during)];
+        known.into_iter().chain(self.after.as_ref().map(|after| ("after", after)))
+    }
+}
+
+/// One try of one file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileRow {
+    /// In which part of the course.
+    pub pass: String,
+    /// The migration's version.
+    pub version: i64,
+    /// The file.
+    pub file: String,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// From its first message to its last answer, in milliseconds.
+    pub duration_ms: f64,
+    /// How many operations of the traffic were under way meanwhile.
+    pub overlapped: usize,
+    /// How many sessions of the traffic waited for it at the worst moment.
+    pub queue_peak: usize,
+    /// How long the traffic took to get over it, in milliseconds.
+    pub recovery_ms: f64,
+    /// Its statements.
+    pub statements: Vec<StatementRow>,
+}
+
+/// One statement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatementRow {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// Its text, shortened.
+    pub statement: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// The locks that it took on what was there before, strongest first.
+    pub locks: Vec<LockRow>,
+    /// How long it was seen to wait for a lock, in milliseconds, at the most.
+    pub waited_ms: f64,
+    /// Reads that it blocked.
+    pub reads: BlockedRow,
+    /// Writes that it blocked.
+    pub writes: BlockedRow,
+    /// How the database refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A lock.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LockRow {
+    /// On what.
+    pub on: String,
+    /// How strongly.
+    pub mode: String,
+    /// From its grant to the end of the transaction, in milliseconds.
+    pub held_ms: f64,
+}
+
+/// Operations that were blocked.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct BlockedRow {
+    /// How many.
+    pub count: usize,
+    /// The longest, in milliseconds.
+    pub longest_ms: f64,
+}
+
+/// What a row is made of, beside what was recorded and judged.
+pub struct About<'a> {
+    /// The directory's name.
+    pub name: &'a str,
+    /// The version at the start.
+    pub from: i64,
+    /// The version at the top.
+    pub to: i64,
+    /// What is expected.
+    pub expected: &'a [&'a Expect],
+    /// What the migrations may cost.
+    pub budget: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The command that holds it again.
+    pub replay: String,
+}
+
+/// Puts a row together.
+pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judged) -> RehearseRow {
+    let verdict = match (judged.findings.is_empty(), judged.inconclusive.is_empty()) {
+        (false, _) => Word::Violation,
+        (true, false) => Word::Inconclusive,
+        (true, true) => Word::Pass,
+    };
+    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
+    let met = is_as_expected(about.expected, &judged.findings) && verdict != Word::Inconclusive;
+    let expected =
+        ExpectedRow { verdict: if expected.is_some() { Word::Violation } else { Word::Pass }, finding: expected };
+    let files: Vec<FileRow> =
+        record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
+    let evidence = evidence(record, &judged, &files);
+    let changed = |(_, (before, after)): &(&String, &(Option<i64>, Option<i64>))| {
+        let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
+        before.abs_diff(after) > before.unsigned_abs() / 10
+    };
+    RehearseRow {
+        name: about.name.to_owned(),
+        backend: "postgres".to_owned(),
+        strategy: plan.companion.map_or("alone", |companion| companion.as_str()).to_owned(),
+        verdict,
+        expected,
+        met,
+        evidence,
+        checks: judged.checks.iter().map(|(name, verdict)| check(*name, verdict)).collect(),
+        duration_ms: about.duration_ms,
+        replay: about.replay,
+        from: about.from,
+        to: about.to,
+        traffic: traffic(plan),
+        notes: notes(plan, record),
+        findings: judged.findings,
+        inconclusive: judged.inconclusive,
+        files,
+        rates: judged.rates.map(|[unobserved, before, during, after]| {
+            let after = record.after.map(|_| after);
+            RatesRow { unobserved, before, during, after }
+        }),
+        errors: judged.errors,
+        sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
+        wal_bytes: BTreeMap::new(),
+        budget: about.budget,
+    }
+}
+
+/// Puts the row of a rehearsal of failures together.
+pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
+    let findings = judge_cuts(cuts);
+    let count = |wanted: fn(&After) -> bool| cuts.iter().filter(|cut| wanted(&cut.after)).count();
+    let (skipped, recovered) = (count(|after| *after == After::NotReached), count(|after| *after == After::Recovered));
+    let reached = cuts.len() - skipped;
+    let evidence = format!(
+        "cut off {reached} times at {} statements, after {recovered} of them the next run came to what a clean run \
+         comes to; {skipped} times the statement had ended before it could be",
+        cuts.iter().map(|cut| (&cut.script.file, cut.statement)).collect::<BTreeSet<_>>().len()
+    );
+    let verdict = match (findings.is_empty(), reached) {
+        (false, _) => Word::Violation,
+        (true, 0) => Word::Inconclusive,
+        (true, _) => Word::Pass,
+    };
+    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
+    RehearseRow {
+        name: about.name.to_owned(),
+        backend: "postgres".to_owned(),
+        strategy: "failures".to_owned(),
+        verdict,
+        met: is_as_expected(about.expected, &findings) && verdict != Word::Inconclusive,
+        expected: ExpectedRow {
+            verdict: if expected.is_some() { Word::Violation } else { Word::Pass },
+            finding: expected,
+        },
+        evidence: findings.first().map_or(evidence.clone(), |finding| finding.sentence.clone()),
+        checks: Vec::new(),
+        duration_ms: about.duration_ms,
+        replay: about.replay,
+        from: about.from,
+        to: about.to,
+        traffic: "no traffic".to_owned(),
+        findings,
+        inconclusive: if reached == 0 { vec!["no statement could be cut off".to_owned()] } else { Vec::new() },
+        notes: vec![evidence],
+        files: Vec::new(),
+        rates: None,
+        errors: BTreeMap::new(),
+        sizes: BTreeMap::new(),
+        wal_bytes: BTreeMap::new(),
+        budget: about.budget,
+    }
+}
+
+fn traffic(plan: &Plan<'_>) -> String {
+    match &plan.traffic {
+        None => "no traffic".to_owned(),
+        Some(Crowd::Script(script)) => format!("{} actors of the script {}", script.actors.len(), script.name),
+        Some(Crowd::Engine(cast, application)) => format!(
+            "{} workers, {} writers and {} readers, application {}",
+            cast.workers,
+            cast.writers,
+            cast.readers,
+            application.as_str()
+        ),
+    }
+}
+
+fn notes(plan: &Plan<'_>, record: &Record<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if plan.runner.is_some() && record.irreversible.is_some() {
+        notes.push("there is no --runner-down: going down was not rehearsed".to_owned());
+    } else if let Some(version) = record.irreversible {
+        notes.push(format!("nothing undoes version {version}: going down was not rehearsed"));
+    }
+    for file in &record.files {
+        for error in &file.beside_refused {
+            notes.push(format!("{} ({}): the companion was refused: {error}", file.script.file, file.pass.as_str()));
+        }
+    }
+    notes.dedup();
+    notes
+}
+
+fn evidence(record: &Record<'_>, judged: &Judged, files: &[FileRow]) -> String {
+    if let Some(finding) = judged.findings.first() {
+        return format!("{}:{}: {}: {}", finding.file, finding.line, finding.kind.as_str(), finding.sentence);
+    }
+    if let Some(why) = judged.inconclusive.first() {
+        return why.clone();
+    }
+    let overlapped: usize = files.iter().map(|file| file.overlapped).sum();
+    let longest = |class: Class| {
+        let blocked = judged.measured.iter().flat_map(|measured| &measured.blame.blocked);
+        let took = blocked.filter(|blocked| blocked.class == class).map(|blocked| blocked.took.as_millis());
+        took.max().unwrap_or(0)
+    };
+    format!(
+        "{} files were applied while {overlapped} operations were under way; no read was blocked for more than {} ms, \
+         no write for more than {} ms; {}; {}",
+        files.len(),
+        longest(Class::Read),
+        longest(Class::Write),
+        match &record.script {
+            Some(script) =>
+                format!("after {} rounds of the script its {} invariants held", script.rounds, script.invariants.len()),
+            None => format!("of {} operations none was lost or wrong", record.operations.len()),
+        },
+        match (&record.down_differs, &record.again_differs) {
+            (Some(_), Some(_)) => "down and up again the schema was the same",
+            _ => "going down was not rehearsed",
+        }
+    )
+}
+
+fn check(name: CheckName, verdict: &Verdict) -> CheckRow {
+    let word = match verdict {
+        Verdict::Pass { .. } => Word::Pass,
+        Verdict::Violation { .. } => Word::Violation,
+        Verdict::Inconclusive { .. } => Word::Inconclusive,
+    };
+    CheckRow { name, verdict: word, why: verdict.sentence().to_owned() }
+}
+
+fn ms(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
+    let statements = file.applied.ran.iter().map(|ran| {
+        let found = file.script.statements.get(ran.statement);
+        let blocked = |class: Class| {
+            let of = measured.blame.blocked.iter();
+            let of = of.filter(|blocked| blocked.class == class && blocked.statement == ran.statement);
+            let longest = of.clone().map(|blocked| ms(blocked.took)).fold(0.0, f64::max);
+            BlockedRow { count: of.count(), longest_ms: longest }
+        };
+        let locks = measured.holds.iter().filter(|hold| hold.statement == ran.statement);
+        let refused = file.applied.failed.as_ref().filter(|(statement, _)| *statement == ran.statement);
+        StatementRow {
+            line: found.map_or(1, |statement| statement.line),
+            column: found.map_or(1, |statement| statement.column),
+            statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
+            duration_ms: ms(between(ran.from, ran.until)),
+            locks: locks
+                .map(|hold| LockRow {
+                    on: hold.table.clone(),
+                    mode: hold.mode.as_str().to_owned(),
+                    held_ms: ms(hold.held),
+                })
+                .collect(),
+            waited_ms: measured.blame.waited.get(&ran.statement).map_or(0.0, |(waited, _)| ms(*waited)),
+            reads: blocked(Class::Read),
+            writes: blocked(Class::Write),
+            refused: refused.map(|(_, error)| match &error.code {
+                Some(code) => format!("{code} {}", error.message),
+                None => error.message.clone(),
+            }),
+        }
+    });
+    FileRow {
+        pass: Pass::as_str(file.pass).to_owned(),
+        version: file.version,
+        file: file.script.file.clone(),
+        attempt: file.attempt,
+        duration_ms: ms(between(file.applied.from, file.applied.until)),
+        overlapped: measured.blame.overlapped,
+        queue_peak: measured.blame.queue_peak,
+        recovery_ms: measured.recovery_ms,
+        statements: statements.collect(),
+    }
+}

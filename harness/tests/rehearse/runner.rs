@@ -1,0 +1,55 @@
+//! Another tool migrates: psql, as a stand-in for any framework's.
+
+use std::fs;
+
+use crate::{found, holding, rehearse};
+
+const PSQL: &str = "psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \"$DATABASE_URL\" --command";
+const KEY: &str = "(customer_id, run_id, payer, cpt_group, drift_type)";
+/// The tables of the traffic, and an archive whose index takes a moment to build.
+const SETTINGS: &str = "base-version = 2\nevents = 20000\n";
+
+#[test]
+fn a_shell_runner_is_rehearsed_up_down_and_up_again_and_its_locks_are_seen() {
+    let at = holding(&[("rehearse.toml", SETTINGS)]);
+    let build = format!("CREATE UNIQUE INDEX CONCURRENTLY u ON drift_events {KEY}");
+    let attach = "ALTER TABLE drift_events ADD CONSTRAINT u UNIQUE USING INDEX u";
+    let up = format!("test \"$DRIFTLOCK_DIRECTION\" = up && {PSQL} '{build}' && {PSQL} '{attach}'");
+    let down = format!(
+        "test \"$DRIFTLOCK_DIRECTION $DRIFTLOCK_TO\" = 'down 0' && {PSQL} 'ALTER TABLE drift_events DROP CONSTRAINT u'"
+    );
+    let arguments = ["m", "--postgres", "local", "--format", "json", "--output", "run"];
+    let called =
+        rehearse(at.path(), &[&arguments[..], &["--runner", &up, "--runner-down", &down]].concat()).ends_with(0);
+    let report = called.json();
+    let files = report["results"][0]["files"].as_array().unwrap();
+    let passes: Vec<&str> = files.iter().map(|file| file["pass"].as_str().unwrap()).collect();
+    assert_eq!(passes, ["up", "down", "up again"]);
+    for file in files {
+        assert!(file["overlapped"].as_u64() > Some(0), "{file:#}");
+        let locks = file["statements"][0]["locks"].as_array().unwrap();
+        let exclusive = |lock: &&serde_json::Value| lock["mode"] == "ACCESS EXCLUSIVE" && lock["on"] == "drift_events";
+        assert!(locks.iter().find(exclusive).is_some(), "held for an instant, and noted all the same: {file:#}");
+    }
+    let evidence = report["results"][0]["evidence"].as_str().unwrap();
+    assert!(evidence.ends_with("down and up again the schema was the same"), "{evidence}");
+}
+
+#[test]
+fn a_runner_that_fails_is_a_finding_and_its_password_is_nowhere() {
+    let at = holding(&[("rehearse.toml", SETTINGS)]);
+    let runner =
+        "echo \"cannot reach $DATABASE_URL\" >&2; echo \"${DATABASE_URL#*postgres:}\" | cut -d@ -f1 > password; exit 7";
+    let arguments = ["m", "--postgres", "local", "--format", "json", "--output", "run", "--runner", runner];
+    let called = rehearse(at.path(), &arguments).ends_with(1);
+    assert_eq!(found(&called.json()["results"][0]), ["refused m:1 -"]);
+    assert!(called.out.contains("exit status: 7: cannot reach postgres://postgres:***@127.0.0.1"), "{}", called.out);
+    let password = fs::read_to_string(at.path().join("password")).unwrap();
+    let password = password.trim().rsplit(':').next().unwrap();
+    assert!(password.len() > 10, "{password}");
+    assert!(!called.out.contains(password) && !called.err.contains(password));
+    for entry in fs::read_dir(at.path().join("run")).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(!fs::read_to_string(&path).unwrap().contains(password), "{}", path.display());
+    }
+}

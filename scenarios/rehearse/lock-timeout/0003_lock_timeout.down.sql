@@ -1,0 +1,2 @@
+-- no-transaction
+RESET lock_timeout;

@@ -1,0 +1,2 @@
+-- no-transaction
+SET lock_timeout = '300ms';

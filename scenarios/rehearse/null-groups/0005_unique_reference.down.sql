@@ -1,0 +1,2 @@
+-- no-transaction
+DROP INDEX CONCURRENTLY drift_events_unique_reference;

@@ -1,0 +1,1 @@
+ALTER TABLE drift_events DROP CONSTRAINT drift_events_unique_signal;

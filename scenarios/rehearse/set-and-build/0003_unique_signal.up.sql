@@ -1,0 +1,4 @@
+-- no-transaction
+SET lock_timeout = '5s';
+CREATE UNIQUE INDEX CONCURRENTLY drift_events_unique_signal
+    ON drift_events (customer_id, run_id, payer, cpt_group, drift_type);
