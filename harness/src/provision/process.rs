@@ -112,13 +112,21 @@ fn pid(id: u32) -> Pid {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+
     use super::*;
 
     fn sleeper(argument: Option<&Path>) -> Child {
         // A shell, so that there is a place for an argument that it does not look at.
         let mut command = Command::new("sh");
-        command.args(["-c", "exec sleep 300 & trap 'kill $!; exit' QUIT; wait"]).args(argument);
-        command.stdin(Stdio::null()).spawn().unwrap()
+        let script = "trap 'kill $!; exit' QUIT; sleep 300 >/dev/null & echo ready; wait";
+        command.args(["-c", script]).args(argument).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Before that it is not to be seen yet, or its trap is not set.
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        child
     }
 
     #[test]
