@@ -23,7 +23,7 @@ use crate::isolation::{TargetError, config};
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
+use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, TogetherRow, ViolatedRow};
 use crate::report::{BackendUsed, NotApplicable, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
@@ -390,6 +390,7 @@ fn row(
                 tries: of.tries,
                 together: of.together,
                 in_flight: of.in_flight,
+                violations: of.found.iter().map(|found| TogetherRow::new(script, case, found)).collect(),
             })
             .collect(),
         replay,
