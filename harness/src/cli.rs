@@ -36,17 +36,18 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened.
+    /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
+    /// runs the actors of your scripts freely.
     Verify(verify::Args),
     /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
     Mutate(mutate::Args),
-    /// Visits every interleaving that matters of SQL sessions, on real databases.
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Explore(explore::Args),
-    /// Runs an order of steps again that `explore` found.
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Replay(replay::Args),
-    /// Rehearses migrations under verified traffic: what they block, what they leave, whether they can be undone.
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Rehearse(rehearse::Args),
-    /// Writes a commented script for `explore` to begin with.
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),

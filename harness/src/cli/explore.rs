@@ -34,7 +34,8 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 /// cancelled (300).
 ///
 /// Exit codes: 0 everything came out as expected; 1 a violation, or an expected one that did not
-/// appear; 2 a file cannot be read or its set-up fails; 3 no answer; 4 no database; 130 interrupted.
+/// appear; 2 a file cannot be read or its set-up fails; 3 no answer, as where only chance (--overlap)
+/// could have brought an expected violation; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Scripts (*.toml) or specifications (*.spec)

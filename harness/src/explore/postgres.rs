@@ -382,14 +382,29 @@ impl World for PgWorld {
             (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Waiting).collect();
         // Those that wait for ever are set free by the end of those that they wait for.
         let idle = self.actors.iter().filter(|actor| actor.reply.is_none());
-        for ended in join_all(idle.map(|actor| actor.client.batch_execute("ROLLBACK"))).await {
+        // A lock of the session outlives its transaction.
+        let may_keep = self.cautions.discard || self.cautions.advisory_hidden;
+        let end = if may_keep { "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" } else { "ROLLBACK" };
+        for ended in join_all(idle.map(|actor| actor.client.batch_execute(end))).await {
             ended.map_err(|error| said("end a session's transaction", &error))?;
         }
-        for actor in &stuck {
-            if let Some(reply) = self.actors[*actor].reply.take() {
-                let _ = tokio::time::timeout(STEP_MAX, reply).await;
-            }
-            let _ = self.actors[*actor].client.batch_execute("ROLLBACK").await;
+        // Whoever is set free may keep another one waiting.
+        let freed: Vec<_> = stuck
+            .iter()
+            .map(|actor| {
+                let (reply, client) = (self.actors[*actor].reply.take(), self.actors[*actor].client.clone());
+                async move {
+                    if let Some(reply) = reply {
+                        // What comes of it is of no interest any more.
+                        drop(reply.await);
+                    }
+                    client.batch_execute(end).await
+                }
+            })
+            .collect();
+        let freed = tokio::time::timeout(STEP_MAX, join_all(freed)).await;
+        for ended in freed.map_err(|_| Lost::new("a step waits on, though everybody else has ended"))? {
+            ended.map_err(|error| said("end a session's transaction", &error))?;
         }
         self.at_rest = true;
         let mut answers = Vec::new();

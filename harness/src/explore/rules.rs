@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Rules, run};
 use super::search::Execution;
-use super::world::{Lost, What, World};
+use super::world::{Ended, Lost, What, World};
 use crate::scenario::script::{ERRORS, SERIAL, STUCK, Script};
 
 /// Codes with which a database refuses for the sake of concurrency: what a program must be ready for.
@@ -35,13 +35,8 @@ impl<'s> ScriptRules<'s> {
         if self.script.serial.is_empty() {
             return Ok(None);
         }
-        let state = self.state(execution)?;
-        let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
-        let failed = |actor: &usize| {
-            let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
-            events.any(|event| event.actor == *actor && matches!(event.what, What::Failed { .. }))
-        };
-        let survived: BTreeSet<usize> = all.iter().copied().filter(|actor| !failed(actor)).collect();
+        let state = self.state(&execution.ended)?;
+        let [survived, all] = takers(execution);
         for actors in [&survived, &all] {
             if !self.serial.contains_key(actors) {
                 let states = self.serial_states(world, actors).await?;
@@ -55,8 +50,24 @@ impl<'s> ScriptRules<'s> {
         Ok(Some(format!("the final state is {state}; serial orders give {}", serial.join(" or "))))
     }
 
-    fn state(&self, execution: &Execution) -> Result<String, Lost> {
-        let answers = &execution.ended.answers[self.script.invariants.len()..];
+    /// Those actors of an execution whose serial orders it is compared with, and are not known yet.
+    pub fn unknown(&self, execution: &Execution) -> Vec<BTreeSet<usize>> {
+        let mut sets = if self.script.serial.is_empty() { Vec::new() } else { takers(execution).to_vec() };
+        sets.retain(|actors| !self.serial.contains_key(actors));
+        sets
+    }
+
+    /// Takes the states of the serial orders of these actors from whoever has run them in another way.
+    pub fn learn(&mut self, actors: BTreeSet<usize>, states: BTreeSet<String>) {
+        self.serial.insert(actors, states);
+    }
+
+    /// The final state, as serial orders are compared by it.
+    ///
+    /// # Errors
+    /// A query of the script fails.
+    pub fn state(&self, ended: &Ended) -> Result<String, Lost> {
+        let answers = &ended.answers[self.script.invariants.len()..];
         let mut state = Vec::new();
         for (query, answer) in self.script.serial.iter().zip(answers) {
             match answer {
@@ -75,7 +86,7 @@ impl<'s> ScriptRules<'s> {
                 blocks.extend(std::iter::repeat_n(actor, self.script.actors[actor].steps.len()));
             }
             let execution = run(world, &blocks, &queries(self.script)).await?;
-            states.insert(self.state(&execution)?);
+            states.insert(self.state(&execution.ended)?);
         }
         Ok(states)
     }
@@ -129,10 +140,21 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
     }
 }
 
+/// The actors of an execution that came to their end, and all that took part.
+fn takers(execution: &Execution) -> [BTreeSet<usize>; 2] {
+    let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
+    let failed = |actor: &usize| {
+        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
+        events.any(|event| event.actor == *actor && matches!(event.what, What::Failed { .. }))
+    };
+    [all.iter().copied().filter(|actor| !failed(actor)).collect(), all]
+}
+
 /// The most serial orders that are tried: those of six actors.
 const SERIAL_MAX: usize = 720;
 
-fn permutations(of: &[usize]) -> Vec<Vec<usize>> {
+/// The orders of these actors, up to that many.
+pub fn permutations(of: &[usize]) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     for one in of {
         let insert = |order: Vec<usize>| {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{BackendUsed, Word, terminal};
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
-use crate::explore::schedule::came;
+use crate::explore::schedule::{Letting, Schedule, came};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How wide a step's SQL is shown, in characters.
@@ -90,6 +90,41 @@ pub struct OverlapRow {
     pub together: u64,
     /// In how many the server worked on both at once.
     pub in_flight: u64,
+    /// The executions that came to a violation.
+    pub violations: Vec<TogetherRow>,
+}
+
+/// A violation in whose execution two steps ran at the same time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TogetherRow {
+    /// What was violated.
+    pub check: String,
+    /// How, in a sentence.
+    pub sentence: String,
+    /// In which execution, from 1.
+    pub execution: u64,
+    /// The steps, in the order in which they were sent.
+    pub steps: Vec<Letting>,
+    /// Which of these were sent together: this one, counted from 0, and the next.
+    pub together: usize,
+    /// When the server worked on each of the two, in microseconds since it began the first one.
+    pub server_us: [(i64, i64); 2],
+}
+
+impl TogetherRow {
+    /// Of a violation.
+    pub fn new(script: &Script, case: &ScriptCase, of: &FoundTogether) -> Self {
+        let schedule = Schedule::new("", script, case, &of.found);
+        let start = of.flights[0].begun.min(of.flights[1].begun);
+        Self {
+            check: schedule.check,
+            sentence: schedule.sentence,
+            execution: of.number,
+            steps: schedule.step,
+            together: of.at,
+            server_us: of.flights.map(|flight| (flight.begun - start, flight.ended - start)),
+        }
+    }
 }
 
 /// What is expected.
@@ -203,10 +238,9 @@ pub fn counterexample(
 /// The writer's.
 pub fn together(script: &Script, case: &ScriptCase, of: &FoundTogether, to: &mut dyn Write) -> io::Result<()> {
     table(script, case, &of.found, usize::MAX, Some(of.at), to)?;
-    let start = of.flights.iter().map(|flight| flight.begun).min().unwrap_or_default();
-    let times = of.flights.iter().zip(&of.found.execution.taken[of.at..]).map(|(flight, taken)| {
-        let name = script.name_of((taken.actor, taken.step));
-        format!("{name} from {} to {} µs", flight.begun - start, flight.ended - start)
+    let server_us = TogetherRow::new(script, case, of).server_us;
+    let times = server_us.iter().zip(&of.found.execution.taken[of.at..]).map(|((from, until), taken)| {
+        format!("{} from {from} to {until} µs", script.name_of((taken.actor, taken.step)))
     });
     writeln!(to, "  ∥: at the same time, by the server's clock: {}", times.collect::<Vec<_>>().join(", "))?;
     writeln!(to, "  {}: {}", of.found.check, of.found.sentence)

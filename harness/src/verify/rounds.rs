@@ -4,7 +4,7 @@
 //! violation is real; its absence is what was seen, and an expected one that did not come is no answer:
 //! `explore` visits the orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -15,11 +15,11 @@ use crate::actor::script::{Pass, Ran, Session, run as run_actor};
 use crate::clock::Clock;
 use crate::explore::footprint::Footprint;
 use crate::explore::judge::Rules as _;
-use crate::explore::rules::{ScriptRules, queries};
+use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
 use crate::explore::world::{Cautions, Event, Lost, Taken, What, World};
 use crate::report::Word;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{Script, ScriptActor, ScriptCase};
 
 /// The longest pause before a step.
 const PAUSE_MAX: Duration = Duration::from_millis(3);
@@ -128,6 +128,7 @@ pub async fn run<W: World, S: Session>(
 ) -> Result<Rounds, Lost> {
     let (clock, cautions, asked) = (Clock::start(), Cautions::of(script), queries(script));
     let expected = case.violates.as_deref();
+    let renews = cautions.discard || cautions.rebuild || cautions.advisory_hidden;
     let mut rules = ScriptRules::new(script);
     let mut outcomes = BTreeMap::new();
     let (rounds, found) = (0, Vec::new());
@@ -136,12 +137,7 @@ pub async fn run<W: World, S: Session>(
         let seed = options.seed.wrapping_add(all.rounds);
         all.rounds += 1;
         world.reset().await?;
-        if cautions.discard || cautions.rebuild {
-            for session in &mut *sessions {
-                session.renew().await?;
-            }
-        }
-        let passes = round(sessions, script, case, seed, &clock).await?;
+        let passes = round(sessions, script, case, seed, renews, &clock).await?;
         let history = history(sessions, &passes);
         let ended = world.finish(&asked).await?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended };
@@ -151,6 +147,17 @@ pub async fn run<W: World, S: Session>(
         all.waited += u64::from(waited);
         all.refused += u64::from(history.iter().any(|moved| matches!(moved.ran.answer.what, What::Failed { .. })));
         *outcomes.entry(execution.outcome()).or_insert(0_u64) += 1;
+        for actors in rules.unknown(&execution) {
+            let mut states = BTreeSet::new();
+            for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
+                world.reset().await?;
+                for actor in order {
+                    once(&mut sessions[actor], case, &script.actors[actor], &[], renews, &clock).await?;
+                }
+                states.insert(rules.state(&world.finish(&asked).await?)?);
+            }
+            rules.learn(actors, states);
+        }
         let wrong = rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| expected.is_none_or(|expected| expected == check));
         for (check, sentence) in wrong {
@@ -167,19 +174,38 @@ pub async fn run<W: World, S: Session>(
     Ok(all)
 }
 
+/// One actor runs once, and leaves nothing that could keep others waiting, as a program that ends does;
+/// `renews` says that more than a transaction may be left.
+async fn once<S: Session>(
+    session: &mut S,
+    case: &ScriptCase,
+    actor: &ScriptActor,
+    pauses: &[Duration],
+    renews: bool,
+    clock: &Clock,
+) -> Result<Pass, Lost> {
+    let pass = run_actor(session, case, actor, pauses, clock).await?;
+    if renews {
+        session.renew().await?;
+    }
+    Ok(pass)
+}
+
 /// One round: every actor runs once.
 async fn round<S: Session>(
     sessions: &mut [S],
     script: &Script,
     case: &ScriptCase,
     seed: u64,
+    renews: bool,
     clock: &Clock,
 ) -> Result<Vec<Pass>, Lost> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pauses: Vec<Vec<Duration>> =
         script.actors.iter().map(|actor| actor.steps.iter().map(|_| pause(&mut rng)).collect()).collect();
     let runs = sessions.iter_mut().zip(&script.actors).zip(&pauses);
-    try_join_all(runs.map(|((session, actor), pauses)| run_actor(session, case, actor, pauses, clock))).await
+    let runs = runs.map(|((session, actor), pauses)| once(session, case, actor, pauses, renews, clock));
+    try_join_all(runs).await
 }
 
 /// Mostly none, so that actors meet.

@@ -213,3 +213,25 @@ backend = "postgres"
     assert!(!path.join("out/schedule-noisy-postgres-once.json").exists());
     assert!(path.join("out/schedule-noisy-postgres-ones.json").exists());
 }
+
+#[test]
+fn whoever_keeps_a_lock_of_the_session_keeps_others_waiting_and_not_the_search() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let actor = |name: &str| {
+        let steps = r#""SELECT pg_advisory_lock(7)", "UPDATE t SET v = v + 1""#;
+        format!("[[actor]]\nname = \"{name}\"\nsteps = [{steps}]\n")
+    };
+    let script = format!(
+        "name = \"leaks\"\nsummary = \"A lock that nobody gives back.\"\n\
+         setup = \"CREATE TABLE t (v integer); INSERT INTO t VALUES (1)\"\n{}{}{}\
+         [[serial]]\nname = \"v\"\nsql = \"SELECT v FROM t\"\n[[case]]\nbackend = \"postgres\"\n",
+        actor("a"),
+        actor("b"),
+        actor("c")
+    );
+    fs::write(path.join("leaks.toml"), script).unwrap();
+    let (code, said) = driftlock(path, &["explore", "leaks.toml", "--postgres", "local", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("stuck: ") && said.contains("would wait for ever: whoever has the lock has ended"), "{said}");
+}

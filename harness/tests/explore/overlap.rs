@@ -60,6 +60,13 @@ fn what_no_order_of_whole_statements_shows_is_found_where_they_run_at_the_same_t
     assert!(said.contains("exhausted at statement granularity: 2 executions"), "{said}");
     let (code, said) = explore(&script("", LOOKS), &["--overlap", "a.1,b.1", "--overlap-tries", "5000"]);
     assert_eq!(code, Some(1), "{said}");
+    let (code, json) =
+        explore(&script("", LOOKS), &["--overlap", "a.1,b.1", "--overlap-tries", "5000", "--format", "json"]);
+    assert_eq!(code, Some(1), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json[..json.rfind('}').unwrap() + 1]).unwrap();
+    let shown = &json["results"][0]["overlaps"][0]["violations"][0];
+    assert_eq!((&shown["check"], &shown["together"]), (&"once".into(), &0.into()), "{json}");
+    assert_eq!(shown["steps"].as_array().unwrap().len(), 2, "{json}");
     for part in ["∥ 1", "∥ 2", "∥: at the same time, by the server's clock: ", "VIOLATION OF ONCE"] {
         assert!(said.contains(part), "{part}\n{said}");
     }

@@ -99,6 +99,12 @@ async fn what_an_actor_leaves_behind_keeps_nobody_and_reaches_no_other_round() {
     let said = call(at.path(), &["verify", "open.toml", "--rounds", "10"]).await.ends_with(0);
     assert!(said.out.contains("10 rounds; in "), "{}", said.out);
 
+    // A lock of the session is nobody's any more once its actor has come to its end.
+    let steps = "\"SELECT pg_advisory_lock(7)\", \"UPDATE counters SET value = value + 1\"";
+    let at = holding(&[("leaks.toml", &on_postgres(steps, ""))]);
+    let said = call(at.path(), &["verify", "leaks.toml", "--rounds", "30"]).await.ends_with(0);
+    assert!(said.out.contains("30 rounds; in "), "{}", said.out);
+
     let fails = LOCKED.replace("COMMIT", "SELECT 1/0");
     let at = holding(&[("fails.toml", &on_postgres(&fails, ""))]);
     let said = call(at.path(), &["verify", "fails.toml", "--rounds", "10"]).await.ends_with(1);

@@ -15,13 +15,13 @@ use crate::explore::case::{Explored, Options, explore};
 use crate::explore::engine::case::{self, EngineCase};
 use crate::explore::engine::rules::{Confirmed, explore_engine};
 use crate::explore::judge::Found;
-use crate::explore::overlap::overlap;
+use crate::explore::overlap::{FoundTogether, overlap};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::Strategy;
 use crate::explore::specification::{ExportError, export, script_of};
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, ViolatedRow};
+use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, TogetherRow, ViolatedRow};
 use crate::report::{NotApplicable, SCHEMA_VERSION, Word};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
@@ -65,6 +65,14 @@ impl Subject<'_> {
         match self {
             Self::Script(_, case) => case.violates.clone(),
             Self::Engine(case) => case.violates.map(|check| check.to_string()),
+        }
+    }
+
+    /// The rows of what was violated when two steps ran at the same time.
+    fn together(&self, found: &[FoundTogether]) -> Vec<TogetherRow> {
+        match self {
+            Self::Script(source, case) => found.iter().map(|of| TogetherRow::new(&source.script, case, of)).collect(),
+            Self::Engine(_) => Vec::new(),
         }
     }
 
@@ -392,6 +400,7 @@ fn row(
                 tries: of.tries,
                 together: of.together,
                 in_flight: of.in_flight,
+                violations: subject.together(&of.found),
             })
             .collect(),
         replay,
