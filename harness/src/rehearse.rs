@@ -23,5 +23,6 @@ pub mod settings;
 pub mod shipped;
 pub mod site;
 pub mod sql;
+pub mod stock;
 pub mod subject;
 pub mod traffic;
