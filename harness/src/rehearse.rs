@@ -8,6 +8,7 @@ pub mod budget;
 pub mod catalog;
 pub mod companion;
 pub mod course;
+pub mod crowd;
 pub mod failures;
 pub mod fill;
 pub mod finding;

@@ -2,7 +2,6 @@
 //! and up once more; everything is recorded, and nothing judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
@@ -10,22 +9,18 @@ use drift_engine::drift::Cell;
 use drift_engine::session::DbError;
 use sqlx::PgConnection;
 
-use super::application::Application;
 use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left, Schema};
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
+use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script};
 use super::operation::Operation;
 use super::runner::{self, Runner};
 use super::sampler::{Sample, Sampler};
-use super::scripted::Scripted;
 use super::stock::Stock;
-use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
-use crate::database::Database;
 use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
-use crate::scenario::script::Script as TrafficScript;
 
 /// How long the traffic is let run before the first file and after the last one.
 pub const WINDOW: Duration = Duration::from_millis(700);
@@ -97,50 +92,6 @@ impl Plan<'_> {
     fn before(&self, version: i64) -> i64 {
         let earlier = self.migrations.iter().map(|migration| migration.version).filter(|one| *one < version);
         earlier.max().unwrap_or(self.from)
-    }
-}
-
-/// Whose operations go on meanwhile.
-#[derive(Clone, Debug)]
-pub enum Crowd {
-    /// The engine's: needs its tables.
-    Engine(Cast, Application),
-    /// A script's.
-    Script(Arc<TrafficScript>),
-}
-
-impl Crowd {
-    /// How the application is called for people.
-    pub fn application(&self) -> &str {
-        match self {
-            Self::Engine(_, application) => application.as_str(),
-            Self::Script(script) => &script.name,
-        }
-    }
-}
-
-/// The traffic, running.
-enum Running {
-    Engine(Traffic),
-    Script(Scripted),
-}
-
-impl Running {
-    async fn start(crowd: &Crowd, database: PgDatabase, seed: u64, clock: Clock) -> Result<Self, DbError> {
-        Ok(match crowd {
-            Crowd::Engine(cast, application) => {
-                let on = Database::Postgres(database);
-                Self::Engine(Traffic::start(on, *cast, *application, seed, clock).await?)
-            }
-            Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
-        })
-    }
-
-    async fn come_round(&self, at_most: Duration) {
-        match self {
-            Self::Engine(traffic) => traffic.come_round(at_most).await,
-            Self::Script(traffic) => traffic.come_round(at_most).await,
-        };
     }
 }
 
@@ -246,7 +197,7 @@ pub async fn run<'a>(
     if plan.has_trigger() {
         runner::watch(&mut asking).await?;
     }
-    let migrator = Migrator::new(database.plain().await?, clock.clone(), STATEMENT_MAX).await?;
+    let migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX).await?;
     let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
