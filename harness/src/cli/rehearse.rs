@@ -65,6 +65,11 @@ pub struct Args {
     #[arg(long, value_name = "COMMAND")]
     pub runner: Option<String>,
 
+    /// Who applies the files: we, statement by statement, or sqlx's own migrator as runner, with its advisory lock
+    /// and its transactions; then a finding has a file, and no statement
+    #[arg(long, value_enum, default_value = "statements", conflicts_with = "runner")]
+    pub fidelity: Fidelity,
+
     /// A shell command that undoes what the runner did; DRIFTLOCK_TO is the version to go back to
     #[arg(long, value_name = "COMMAND", requires = "runner")]
     pub runner_down: Option<String>,
@@ -139,6 +144,15 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub postgres: PostgresArgs,
+}
+
+/// Who applies the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fidelity {
+    /// We do, statement by statement.
+    Statements,
+    /// sqlx's own migrator does.
+    Runner,
 }
 
 /// Whose operations go on while the migrations run.
@@ -342,6 +356,9 @@ fn replay(args: &Args, case: &Case) -> String {
     }
     if case.failures {
         words.push_str(" --failures");
+    }
+    if args.fidelity == Fidelity::Runner {
+        words.push_str(" --fidelity runner");
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
     words.extend(args.events.map(|events| format!(" --events {events}")));

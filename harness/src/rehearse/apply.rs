@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::migrations::Script;
 use super::modes::Mode;
 use crate::clock::Clock;
+use crate::database::postgres::PgDatabase;
 use crate::history::Tick;
 
 /// How long after a statement's own bound the server's answer is still waited for.
@@ -56,6 +57,7 @@ pub struct Applied {
 
 /// The migrating session.
 pub struct Migrator {
+    database: PgDatabase,
     connection: PgConnection,
     session: i64,
     clock: Clock,
@@ -63,17 +65,18 @@ pub struct Migrator {
 }
 
 impl Migrator {
-    /// Takes a connection, and bounds its statements.
+    /// Connects, and bounds the session's statements.
     ///
     /// # Errors
-    /// The connection is lost.
-    pub async fn new(mut connection: PgConnection, clock: Clock, statement_max: Duration) -> Result<Self, DbError> {
+    /// The database cannot be reached.
+    pub async fn new(database: PgDatabase, clock: Clock, statement_max: Duration) -> Result<Self, DbError> {
+        let mut connection = database.plain().await?;
         let failed = |error| classify(error, Kind::Begin);
         let bound = format!("SET statement_timeout = {}", statement_max.as_millis());
         sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut connection).await.map_err(failed)?;
         let pid: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
-        Ok(Self { connection, session: i64::from(pid), clock, statement_max })
+        Ok(Self { database, connection, session: i64::from(pid), clock, statement_max })
     }
 
     /// The server's name for the session.
@@ -91,7 +94,8 @@ impl Migrator {
     /// Cancellation: the session must be closed; its transaction is rolled back then.
     ///
     /// # Errors
-    /// The connection is lost. What the database refuses is part of the answer.
+    /// The database cannot be reached any more. What it refuses is part of the answer, and so is a session that a
+    /// statement has ended; the next file gets a new one.
     pub async fn apply(&mut self, script: &Script, skipped: Option<usize>) -> Result<Applied, DbError> {
         let tables = tables(&mut self.connection).await?;
         let from = self.clock.now();
@@ -104,10 +108,15 @@ impl Migrator {
             noted: Vec::new(),
             failed: None,
         };
-        if script.in_transaction {
-            self.in_transaction(script, skipped, &mut applied).await?;
+        let went = if script.in_transaction {
+            self.in_transaction(script, skipped, &mut applied).await
         } else {
-            self.whole(script, &mut applied).await?;
+            self.whole(script, &mut applied).await
+        };
+        if let Err(lost) = went {
+            let statement = applied.ran.last().map_or(0, |ran| ran.statement);
+            applied.failed = Some((statement, lost));
+            *self = Self::new(self.database.clone(), self.clock.clone(), self.statement_max).await?;
         }
         applied.until = self.clock.now();
         Ok(applied)

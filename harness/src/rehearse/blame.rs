@@ -197,7 +197,8 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
     }
     // Where nothing could be asked within the session, the samples are all there is.
     let mut seen: BTreeMap<(i64, Mode), Stretches> = BTreeMap::new();
-    for sample in samples.iter().filter(|_| !file.script.in_transaction) {
+    let asked = applied.ran.iter().any(|ran| !ran.took.is_empty());
+    for sample in samples.iter().filter(|_| !asked) {
         for lock in &sample.has {
             seen.entry(*lock).or_default().see(sample);
         }

@@ -19,7 +19,7 @@ const REPLICA_KEY: i64 = 0x6d69_6772;
 /// How often a replica asks that does not wait in the lock.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How many replicas there are beside the one that migrates.
-const REPLICAS: usize = 2;
+pub const REPLICAS: usize = 2;
 
 /// Somebody who is there as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]

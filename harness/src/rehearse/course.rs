@@ -2,7 +2,6 @@
 //! and up once more; everything is recorded, and nothing judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
@@ -10,21 +9,18 @@ use drift_engine::drift::Cell;
 use drift_engine::session::DbError;
 use sqlx::PgConnection;
 
-use super::application::Application;
 use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left, Schema};
-use super::companion::{self, Beside, Companion, ReplicaLock};
+use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
+use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script};
 use super::operation::Operation;
 use super::runner::{self, Runner};
 use super::sampler::{Sample, Sampler};
-use super::scripted::Scripted;
-use super::traffic::{Cast, Traffic};
+use super::stock::Stock;
 use crate::clock::Clock;
-use crate::database::Database;
 use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
-use crate::scenario::script::Script as TrafficScript;
 
 /// How long the traffic is let run before the first file and after the last one.
 pub const WINDOW: Duration = Duration::from_millis(700);
@@ -60,6 +56,8 @@ impl Pass {
 /// What is rehearsed, and beside whom.
 #[derive(Debug)]
 pub struct Plan<'a> {
+    /// The version to begin at.
+    pub from: i64,
     /// The migrations, oldest first.
     pub migrations: Vec<&'a Migration>,
     /// The traffic, if there is any.
@@ -70,53 +68,30 @@ pub struct Plan<'a> {
     pub lock: ReplicaLock,
     /// The tool that migrates, instead of us.
     pub runner: Option<Runner>,
+    /// sqlx's own migrator, instead of us.
+    pub stock: Option<Stock>,
     /// The root of everything random.
     pub seed: u64,
     /// How long the traffic runs before and after.
     pub window: Duration,
 }
 
-/// Whose operations go on meanwhile.
-#[derive(Clone, Debug)]
-pub enum Crowd {
-    /// The engine's: needs its tables.
-    Engine(Cast, Application),
-    /// A script's.
-    Script(Arc<TrafficScript>),
-}
-
-impl Crowd {
-    /// How the application is called for people.
-    pub fn application(&self) -> &str {
-        match self {
-            Self::Engine(_, application) => application.as_str(),
-            Self::Script(script) => &script.name,
-        }
-    }
-}
-
-/// The traffic, running.
-enum Running {
-    Engine(Traffic),
-    Script(Scripted),
-}
-
-impl Running {
-    async fn start(crowd: &Crowd, database: PgDatabase, seed: u64, clock: Clock) -> Result<Self, DbError> {
-        Ok(match crowd {
-            Crowd::Engine(cast, application) => {
-                let on = Database::Postgres(database);
-                Self::Engine(Traffic::start(on, *cast, *application, seed, clock).await?)
-            }
-            Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
-        })
+impl Plan<'_> {
+    /// Whether sessions that are not ours migrate.
+    fn is_foreign(&self) -> bool {
+        self.runner.is_some() || self.stock.is_some()
     }
 
-    async fn come_round(&self, at_most: Duration) {
-        match self {
-            Self::Engine(traffic) => traffic.come_round(at_most).await,
-            Self::Script(traffic) => traffic.come_round(at_most).await,
-        };
+    /// Whether an event trigger notes their locks.
+    fn has_trigger(&self) -> bool {
+        let may = [self.runner.as_ref().map(|one| one.may_trigger), self.stock.as_ref().map(|one| one.may_trigger)];
+        may.into_iter().flatten().any(|may| may)
+    }
+
+    /// The version before one of these.
+    fn before(&self, version: i64) -> i64 {
+        let earlier = self.migrations.iter().map(|migration| migration.version).filter(|one| *one < version);
+        earlier.max().unwrap_or(self.from)
     }
 }
 
@@ -219,10 +194,10 @@ pub async fn run<'a>(
         None => None,
     };
     let before = before(plan, &clock, &sampler).await;
-    if plan.runner.as_ref().is_some_and(|runner| runner.may_trigger) {
+    if plan.has_trigger() {
         runner::watch(&mut asking).await?;
     }
-    let migrator = Migrator::new(database.plain().await?, clock.clone(), STATEMENT_MAX).await?;
+    let migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX).await?;
     let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
@@ -255,7 +230,7 @@ pub async fn run<'a>(
         }
     }
     let samples = course.sampler.stop().await?;
-    for file in files.iter_mut().filter(|_| plan.runner.is_some()) {
+    for file in files.iter_mut().filter(|_| plan.is_foreign()) {
         let within = samples.iter().filter(|one| one.from >= file.applied.from && one.until <= file.applied.until);
         let sessions: BTreeSet<i64> = within.flat_map(|sample| sample.foreign.iter().copied()).collect();
         file.applied.sessions = sessions.into_iter().collect();
@@ -316,11 +291,21 @@ impl<'c> Course<'c> {
     /// Applies every file; answers whether all went through.
     async fn up(&mut self, pass: Pass, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
         let replicas = match self.plan.companion {
-            Some(Companion::Replicas) if pass == Pass::Up => {
+            Some(Companion::Replicas) if pass == Pass::Up && self.plan.stock.is_none() => {
                 self.migrator.lead().await?;
                 Some(Beside::stand(Companion::Replicas, &self.database, self.plan.lock, HOLD).await?)
             }
             _ => None,
+        };
+        let others = match (&self.plan.stock, self.plan.migrations.last()) {
+            (Some(stock), Some(last)) if self.plan.companion == Some(Companion::Replicas) && pass == Pass::Up => {
+                let one = |_| {
+                    let (stock, database, to) = (stock.clone(), self.database.clone(), last.version);
+                    tokio::spawn(async move { stock.up(&database, to).await })
+                };
+                (0..REPLICAS).map(one).collect()
+            }
+            _ => Vec::new(),
         };
         let mut went = match &self.plan.runner {
             Some(runner) => self.persistently(pass, runner.to, &runner.up, files).await?,
@@ -341,6 +326,12 @@ impl<'c> Course<'c> {
             }
             if let Some(last) = files.last_mut() {
                 last.beside_refused.extend(refused);
+            }
+        }
+        for other in others {
+            let refused = other.await.expect("a replica neither panics nor is aborted").err();
+            if let Some(first) = files.iter_mut().find(|file| file.pass == pass) {
+                first.beside_refused.extend(refused);
             }
         }
         Ok(went)
@@ -405,11 +396,12 @@ impl<'c> Course<'c> {
             Some(companion) => Some(Beside::stand(companion, &self.database, self.plan.lock, HOLD).await?),
             None => None,
         };
-        self.sampler.watch(self.plan.runner.is_none().then_some(self.migrator.session()));
-        self.sampler.watch_foreign(self.plan.runner.is_some());
-        let applied = match &self.plan.runner {
-            Some(runner) => self.call(runner, pass, script, &mut asking).await?,
-            None => self.migrator.apply(script, skipped).await?,
+        self.sampler.watch((!self.plan.is_foreign()).then_some(self.migrator.session()));
+        self.sampler.watch_foreign(self.plan.is_foreign());
+        let applied = if self.plan.is_foreign() {
+            self.call(pass, version, script, &mut asking).await?
+        } else {
+            self.migrator.apply(script, skipped).await?
         };
         let (mut sessions, mut refused) = (Vec::new(), Vec::new());
         if let Some(beside) = beside {
@@ -442,21 +434,26 @@ impl Course<'_> {
     /// Lets the runner do it.
     async fn call(
         &self,
-        runner: &Runner,
         pass: Pass,
+        version: i64,
         script: &Script,
         asking: &mut PgConnection,
     ) -> Result<Applied, DbError> {
         let tables = apply::tables(asking).await?;
         let from = self.clock.now();
-        let (direction, to) = match pass {
-            Pass::Down => ("down", runner.from),
-            Pass::Up | Pass::Again => ("up", runner.to),
+        let went = match (&self.plan.runner, &self.plan.stock, pass) {
+            (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", runner.from).await,
+            (Some(runner), _, _) => runner.run(&script.text, "up", runner.to).await,
+            (None, Some(stock), Pass::Down) => stock.down(&self.database, self.plan.before(version)).await,
+            (None, Some(stock), _) => stock.up(&self.database, version).await,
+            (None, None, _) => Ok(()),
         };
-        let failed = runner.run(&script.text, direction, to).await.err().map(|error| (0, error));
+        let shown = script.first();
+        let statement = script.statements.iter().position(|one| Some(one) == shown).unwrap_or_default();
+        let failed = went.err().map(|error| (statement, error));
         let until = self.clock.now();
-        let noted = if runner.may_trigger { runner::noted(asking).await? } else { Vec::new() };
-        let ran = vec![Ran { statement: 0, from, until, took: Vec::new() }];
+        let noted = if self.plan.has_trigger() { runner::noted(asking).await? } else { Vec::new() };
+        let ran = vec![Ran { statement, from, until, took: Vec::new() }];
         Ok(Applied { sessions: Vec::new(), from, until, tables, ran, noted, failed })
     }
 }

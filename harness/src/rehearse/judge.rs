@@ -306,6 +306,7 @@ fn coverage(plan: &Plan<'_>, record: &Record<'_>, judged: &mut Judged) {
         }
     }
     if let Some(companion) = plan.companion.filter(|companion| *companion != Companion::Vacuum)
+        && plan.stock.is_none()
         && record.files.iter().all(|file| file.beside.is_empty())
     {
         judged.inconclusive.push(format!("the companion {} never stood beside a file", companion.as_str()));

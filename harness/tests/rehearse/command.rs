@@ -48,6 +48,10 @@ fn without_traffic_there_is_no_answer_and_what_is_refused_is_a_finding_all_the_s
     let at = holding(&[("1_a.sql", "CREATE TABLE t (a int);\nSELECT 1 / 0;")]);
     let called = rehearse(at.path(), &["m", "--postgres", "local", "--format", "json"]).ends_with(1);
     assert_eq!(found(&called.json()["results"][0]), ["refused 1_a.sql:2 22012"]);
+    // A file that ends its own session is at fault, and not the surroundings.
+    let at = holding(&[("1_a.sql", "CREATE TABLE t (a int);\nSELECT pg_terminate_backend(pg_backend_pid());")]);
+    let called = rehearse(at.path(), &["m", "--postgres", "local", "--format", "json"]).ends_with(1);
+    assert_eq!(found(&called.json()["results"][0]), ["refused 1_a.sql:2 57P01"]);
 }
 
 #[test]

@@ -4,6 +4,24 @@ use std::fs;
 
 use crate::{found, holding, rehearse};
 
+#[test]
+fn sqlx_alone_passes_and_three_at_once_meet_in_its_lock() {
+    let at = tempfile::tempdir().unwrap();
+    let arguments = ["--postgres", "local", "--format", "json", "--filter", "postgres", "--events", "20000"];
+    let more = ["--fidelity", "runner", "--companion", "replicas"];
+    let report = rehearse(at.path(), &[&arguments[..], &more].concat()).ends_with(1).json();
+    let rows = report["results"].as_array().unwrap();
+    let of = |beside: &str| rows.iter().find(|row| row["strategy"] == beside).unwrap();
+    assert_eq!(of("alone")["verdict"], "pass", "{:#}", of("alone"));
+    let files = of("alone")["files"].as_array().unwrap();
+    let attach = files.iter().find(|file| file["version"] == 4 && file["pass"] == "up").unwrap();
+    let locks = attach["statements"][0]["locks"].as_array().unwrap();
+    assert!(locks.iter().any(|lock| lock["mode"] == "ACCESS EXCLUSIVE" && lock["on"] == "drift_events"), "{attach:#}");
+    // They wait in pg_advisory_lock with a snapshot, which the concurrent build of the first one waits for.
+    let found = found(of("replicas"));
+    assert!(found.iter().any(|one| one.starts_with("replicas ") && one.ends_with(" 40P01")), "{found:?}");
+}
+
 const PSQL: &str = "psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \"$DATABASE_URL\" --command";
 const KEY: &str = "(customer_id, run_id, payer, cpt_group, drift_type)";
 /// The tables of the traffic, and an archive whose index takes a moment to build.

@@ -1,6 +1,6 @@
 //! Holds the rehearsals, one after another, and keeps what came of them.
 
-use super::{Args, Case, TrafficChoice, replay, unwritable, write};
+use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable, write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,13 +9,15 @@ use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
-use crate::rehearse::course::{self, Crowd, Plan, WINDOW};
+use crate::rehearse::course::{self, Plan, WINDOW};
+use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::judge;
 use crate::rehearse::runner::{self, Runner};
 use crate::rehearse::scripted;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
+use crate::rehearse::stock::Stock;
 use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
@@ -103,16 +105,28 @@ async fn one(
         }
         None => fitting.map(|fitting| Crowd::Engine(args.cast(), settings.application.unwrap_or(fitting))),
     };
+    let stock = match args.fidelity {
+        Fidelity::Runner => {
+            let stock = Stock::of(&subject.migrations, site.way() != Way::Given);
+            if from > 0 {
+                stock.mark(&place.database, from).await.map_err(SiteError::from)?;
+            }
+            Some(stock)
+        }
+        Fidelity::Statements => None,
+    };
     let wal = match args.wal {
         true => wal(subject, (from, to), site, events).await?,
         false => BTreeMap::new(),
     };
     let plan = Plan {
+        from,
         migrations: subject.migrations.between(from, to).collect(),
         traffic,
         companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
         lock: settings.replica_lock,
         runner,
+        stock,
         seed: args.seed,
         window: WINDOW,
     };

@@ -11,6 +11,7 @@ use super::super::operation::Operation;
 use super::super::rate::rate;
 use super::{CHECKS, Judged, at};
 use crate::check::{self, Answer, CheckName};
+use crate::history::Tick;
 use crate::verdict::Verdict;
 
 /// How long the files must have taken for their throughput to be compared.
@@ -97,8 +98,10 @@ fn invariants(record: &Record<'_>, judged: &mut Judged) {
 
 fn throughput(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
     let (Some(first), Some(_)) = (record.files.first(), &plan.traffic) else { return };
-    let up = record.files.iter().filter(|file| file.pass == Pass::Up);
-    let (from, until) = (first.applied.from, up.map(|file| file.applied.until).max().unwrap_or_default());
+    // What was blocked comes back after the file's end.
+    let ends = record.files.iter().zip(&judged.measured).filter(|(file, _)| file.pass == Pass::Up);
+    let ends = ends.map(|(file, measured)| file.applied.until.0 + (measured.recovery_ms * 1e6) as u64);
+    let (from, until) = (first.applied.from, Tick(ends.max().unwrap_or_default()));
     let operations = &record.operations;
     let rates = [
         rate(operations, record.before[0]),

@@ -35,7 +35,7 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
                 "message": { "text": format!("{} Instead: {}", sentence(&finding.sentence), finding.advice) },
                 "locations": [{
                     "physicalLocation": {
-                        "artifactLocation": { "uri": finding.file },
+                        "artifactLocation": { "uri": uri(&finding.file) },
                         "region": { "startLine": finding.line, "startColumn": finding.column },
                     },
                 }],
@@ -59,9 +59,27 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to)
 }
 
+/// A path as SARIF wants it: a relative reference, or a URI of a file, without spaces.
+fn uri(path: &str) -> String {
+    match url::Url::from_file_path(path) {
+        Ok(url) => url.to_string(),
+        Err(()) => path.replace('%', "%25").replace(' ', "%20"),
+    }
+}
+
 /// A sentence with its capital and its stop.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_path_is_a_reference_that_can_be_read_back() {
+        assert_eq!(super::uri("migrations/1_a.sql"), "migrations/1_a.sql");
+        assert_eq!(super::uri("my files/1_a.sql"), "my%20files/1_a.sql");
+        assert_eq!(super::uri("/my files/1_a.sql"), "file:///my%20files/1_a.sql");
+    }
 }
