@@ -1,9 +1,12 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod bench;
+pub mod capacity;
 pub mod common;
 pub mod doctor;
 pub mod explore;
 pub mod init;
+pub mod merge;
 pub mod mutate;
 pub mod provisioning;
 pub mod recompute;
@@ -44,6 +47,10 @@ pub enum Command {
     Replay(replay::Args),
     /// Writes a commented script for `explore` to begin with.
     Init(init::Args),
+    /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
+    Bench(bench::Args),
+    /// Adds up the runs of several load generators.
+    Merge(merge::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
     /// Shows which databases can be used here, and what each missing way would need.
@@ -64,6 +71,8 @@ impl Cli {
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
+            Command::Bench(args) => bench::run(args, context).await,
+            Command::Merge(args) => merge::run(&args, context),
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),

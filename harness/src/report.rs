@@ -1,5 +1,6 @@
 //! What a command has to say, as data; and its renderings, which look at nothing else.
 
+pub mod bench;
 pub mod counterexample;
 pub mod directory;
 pub mod explored;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::common::{Format, verdict_exit};
-use super::{Context, Failure};
+use super::{Context, Failure, bench};
 use crate::exit::Exit;
+use crate::report::bench::BenchReport;
 use crate::report::directory::RunDirectory;
 use crate::report::terminal;
 
@@ -24,6 +25,11 @@ pub struct Args {
 /// # Errors
 /// There is no report, or it is of another version.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if RunDirectory::command(&args.directory).is_ok_and(|command| command == "bench") {
+        let report = BenchReport::load(&args.directory)?;
+        bench::print(&report, args.format, context)?;
+        return Ok(verdict_exit(report.verdict));
+    }
     let report =
         RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
     match args.format {

@@ -115,13 +115,29 @@ impl RunDirectory {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(directory: &Path) -> Result<Report, ReadError> {
+        Self::read_as(directory)
+    }
+
+    /// Which command wrote the report.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn command(directory: &Path) -> Result<String, ReadError> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            command: String,
+        }
+        Self::read_as::<Named>(directory).map(|named| named.command)
+    }
+
+    /// Reads a report of any command.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_as<T: serde::de::DeserializeOwned>(directory: &Path) -> Result<T, ReadError> {
         let path = directory.join("report.json");
         let unreadable = |source| ReadError::Io { path: path.clone(), source };
-        // A pipe would be waited for without end.
-        if !path.metadata().map_err(unreadable)?.is_file() {
-            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
-        }
-        let text = fs::read(&path).map_err(unreadable)?;
+        let text = Self::bytes(&path).map_err(unreadable)?;
         let format = |source| ReadError::Format { path: path.clone(), source };
         match serde_json::from_slice(&text).map_err(format)? {
             Header { schema_version: SCHEMA_VERSION } => serde_json::from_slice(&text).map_err(format),
@@ -129,7 +145,20 @@ impl RunDirectory {
         }
     }
 
-    fn write(
+    /// What is in a file of a run.
+    pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+        // A pipe would be waited for without end.
+        if !path.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        fs::read(path)
+    }
+
+    /// Writes one file of the run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(
         &self,
         name: &str,
         content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -147,8 +176,7 @@ impl RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    name == "report.json"
-        || name == "junit.xml"
+    ["report.json", "junit.xml", "histograms.hlog"].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
 }
