@@ -8,13 +8,17 @@
 //! worker busy is late, never left out: a server that pauses shows up in full.
 
 pub mod alarm;
+pub mod calibrate;
 pub mod drive;
 pub mod health;
 pub mod job;
 pub mod load;
+pub mod lock_script;
 pub mod log;
+pub mod pgbench;
 pub mod phase;
 pub mod recorder;
 pub mod recording;
 pub mod setting;
 pub mod stream;
+pub mod wire;

@@ -8,6 +8,7 @@ pub mod explore;
 pub mod init;
 pub mod merge;
 pub mod mutate;
+pub mod pgbench;
 pub mod provisioning;
 pub mod recompute;
 pub mod replay;
@@ -51,6 +52,9 @@ pub enum Command {
     Bench(bench::Args),
     /// Adds up the runs of several load generators.
     Merge(merge::Args),
+    /// Measures the load generator against pgbench.
+    #[command(hide = true)]
+    BesidePgbench(pgbench::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
     /// Shows which databases can be used here, and what each missing way would need.
@@ -73,6 +77,7 @@ impl Cli {
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
             Command::Merge(args) => merge::run(&args, context),
+            Command::BesidePgbench(args) => pgbench::run(args, context).await,
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),

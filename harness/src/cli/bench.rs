@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::capacity::{Bed, LoadArgs, arrivals_of, parse_rate};
+use super::capacity::bed::Bed;
+use super::capacity::{LoadArgs, arrivals_of, parse_rate};
 use super::common::{Format, run_name, verdict_exit};
 use super::{Context, Failure};
 use crate::capacity::load::Arrivals;
-use crate::capacity::setting::Work;
 use crate::exit::Exit;
 use crate::report::bench::{self, BenchReport};
 use crate::report::directory::{RunDirectory, WriteError};
@@ -80,17 +80,19 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let mut bed = Bed::make(&args.load, scenario, &name, context).await?;
-    let driven = bed.run(strategy, &load, context).await;
-    let (setting, surroundings) = (bed.setting(Work::Engine, strategy, &load), bed.surroundings.clone());
+    let work = args.load.script;
+    let ran = bed.run((work, strategy), &load, true, context).await;
+    let (setting, surroundings) = (bed.setting(work, strategy, &load), bed.surroundings.clone());
     bed.stop(context).await?;
-    let driven = driven?;
+    let (calibration, driven) = ran?;
     let mut replay = args.load.repeated("bench", &load);
     match load.arrivals {
         Arrivals::Closed => replay.push_str(" --arrivals closed"),
         Arrivals::Poisson(rate) => replay.push_str(&format!(" --arrivals poisson --rate {rate}")),
         Arrivals::Constant(rate) => replay.push_str(&format!(" --arrivals constant --rate {rate}")),
     }
-    let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
+    let mut report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
+    report.calibration = calibration;
     finish(&report, &directory, args.format, context)
 }
 

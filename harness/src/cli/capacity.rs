@@ -1,25 +1,21 @@
 //! What `bench` and `plan` share: the load's arguments, and the database that it is put on.
 
+pub mod bed;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::{Backend, LockStrategy};
 
+use super::Failure;
 use super::common::{parse_backend, quoted};
 use super::provisioning::PostgresArgs;
 use super::verify::parse_strategy;
-use super::{Context, Failure};
-use crate::capacity::alarm::Alarm;
-use crate::capacity::drive::{DriveError, Driven, drive};
-use crate::capacity::job::EngineJob;
 use crate::capacity::load::{Arrivals, DURATION_MAX, KeyChoice, Load, RATE_MAX, WORKERS_MAX};
-use crate::capacity::setting::{Setting, Surroundings, Work, data_of};
-use crate::clock::Clock;
-use crate::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, sqlite_version};
+use crate::capacity::setting::Work;
+use crate::provision::PostgresChoice;
 use crate::scenario::shipped::{SHIPPED, Shipped};
 use crate::scenario::{Arrival, Keys, Scenario};
-use crate::verify::databases::{Copy, Databases, Host, PrepareError, Template};
 
 /// How long tasks that are late may still begin after the last arrival.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,6 +39,12 @@ pub struct LoadArgs {
     /// Share this many connections among the workers, instead of one each
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKERS_MAX)))]
     pub pool: Option<u32>,
+    /// What a task is
+    #[arg(long, value_name = "engine|lock", default_value = "engine")]
+    pub script: Work,
+    /// How many rows the lock script has; default: one for each customer of the scenario
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rows: Option<u32>,
     /// Whose the tasks are: one, uniform, or zipf:S
     #[arg(long, value_name = "KEYS")]
     pub keys: Option<KeyChoice>,
@@ -114,6 +116,18 @@ impl LoadArgs {
     /// # Errors
     /// It is one of the other backend.
     pub fn strategy(&self) -> Result<LockStrategy, Failure> {
+        if self.script == Work::Lock {
+            let row = LockStrategy::Row;
+            if self.backend != Backend::Postgres || self.strategy.is_some_and(|strategy| strategy != row) {
+                return Err(Failure::usage(miette::miette!(
+                    "the lock script locks a row of PostgreSQL, and in no other way"
+                )));
+            }
+            return Ok(row);
+        }
+        if self.rows.is_some() {
+            return Err(Failure::usage(miette::miette!("--rows is for --script lock: the engine locks customers")));
+        }
         let strategy = self.strategy.unwrap_or_else(|| self.backend.default_strategy());
         if strategy.backend() != self.backend {
             let other = strategy.backend();
@@ -144,7 +158,7 @@ impl LoadArgs {
             workers,
             pool: self.pool,
             keys,
-            key_count: scenario.data.customers,
+            key_count: self.rows.unwrap_or(scenario.data.customers),
             round_trip_added: self.rtt,
             warm_up: self.warm_up,
             duration: self.duration,
@@ -167,6 +181,9 @@ impl LoadArgs {
         );
         if let Some(strategy) = self.strategy {
             words.push_str(&format!(" --strategy {strategy}"));
+        }
+        if self.script == Work::Lock {
+            words.push_str(&format!(" --script lock --rows {}", load.key_count));
         }
         if let Some(pool) = load.pool {
             words.push_str(&format!(" --pool {pool}"));
@@ -197,136 +214,6 @@ pub fn arrivals_of(scenario: &Scenario) -> Arrivals {
         Arrival::Together => Arrivals::Closed,
         Arrival::Every(interval) => Arrivals::Constant(1.0 / interval.as_secs_f64()),
         Arrival::Poisson { per_second } => Arrivals::Poisson(per_second),
-    }
-}
-
-/// A database with a scenario's data, and what puts a load on it.
-pub struct Bed {
-    databases: Databases,
-    template: Template,
-    scenario: Arc<Scenario>,
-    clock: Clock,
-    alarm: Arc<Alarm>,
-    /// Where it is measured.
-    pub surroundings: Surroundings,
-}
-
-impl Bed {
-    /// Starts a database that flushes, and fills it.
-    ///
-    /// # Errors
-    /// No database could be had, or somebody interrupted it.
-    pub async fn make(
-        args: &LoadArgs,
-        scenario: Scenario,
-        run: &str,
-        context: &mut Context<'_>,
-    ) -> Result<Self, Failure> {
-        let cancel = context.cancel.clone();
-        let making = async {
-            let (mut databases, surroundings) = host(args, run, context).await?;
-            match databases.template(&scenario, scenario.data.seed).await {
-                Ok(template) => Ok((databases, template, surroundings)),
-                Err(error) => {
-                    let _ = databases.stop().await;
-                    Err(error)
-                }
-            }
-        };
-        let made = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
-            made = making => made,
-        };
-        let (databases, template, surroundings) = made.map_err(unprepared)?;
-        let clock = Clock::start();
-        let alarm = Alarm::start(clock.clone())
-            .map_err(|error| Failure::environment(miette::miette!("the system has no thread to give: {error}")))?;
-        Ok(Self { databases, template, scenario: Arc::new(scenario), clock, alarm: Arc::new(alarm), surroundings })
-    }
-
-    /// What will have been measured.
-    pub fn setting(&self, work: Work, strategy: LockStrategy, load: &Load) -> Setting {
-        Setting {
-            scenario: self.scenario.name.clone(),
-            work,
-            backend: strategy.backend(),
-            strategy,
-            max_attempts: self.scenario.tasks.max_attempts,
-            data: data_of(&self.scenario),
-            load: load.clone(),
-        }
-    }
-
-    /// Puts a load on a fresh copy of the data.
-    ///
-    /// # Errors
-    /// The database is lost, or somebody interrupted it.
-    pub async fn run(&mut self, strategy: LockStrategy, load: &Load, context: &Context<'_>) -> Result<Driven, Failure> {
-        let copy = self.databases.copy(&self.template, &self.scenario).await.map_err(unprepared)?;
-        let job = self.engine_job(&copy, strategy, load);
-        let driven = drive(Arc::new(job), load, &self.clock, &self.alarm, &context.cancel).await;
-        let discarded = self.databases.discard(copy).await;
-        let driven = driven.map_err(undriven)?;
-        discarded?;
-        Ok(driven)
-    }
-
-    fn engine_job(&self, copy: &Copy, strategy: LockStrategy, load: &Load) -> EngineJob {
-        EngineJob {
-            database: copy.database.clone(),
-            scenario: self.scenario.clone(),
-            strategy,
-            round_trip_added: load.round_trip_added,
-            clock: self.clock.clone(),
-            alarm: self.alarm.clone(),
-            seed: load.seed,
-        }
-    }
-
-    /// Ends the database.
-    ///
-    /// # Errors
-    /// The diagnostics cannot be written.
-    pub async fn stop(self, context: &mut Context<'_>) -> Result<(), Failure> {
-        if let Err(error) = self.databases.stop().await {
-            writeln!(context.err, "warning: {error}")?;
-        }
-        Ok(())
-    }
-}
-
-async fn host(args: &LoadArgs, run: &str, context: &Context<'_>) -> Result<(Databases, Surroundings), PrepareError> {
-    match args.backend {
-        Backend::Postgres => {
-            let options = args.postgres.start_options(Profile::Durable);
-            let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
-            let profile = server.settings().profile().as_str().to_owned();
-            let here = Surroundings::here(server.version().to_owned(), server.way().to_string(), profile);
-            Ok((Databases::new(Host::Postgres(Box::new(server))).await?, here))
-        }
-        Backend::Sqlite => {
-            let version = sqlite_version().await?;
-            let profile = Profile::Durable.as_str().to_owned();
-            let here = Surroundings::here(version, "built in".to_owned(), profile);
-            let files = SqliteFiles::create(Journal::Wal).await?;
-            Ok((Databases::new(Host::Sqlite(files)).await?, here))
-        }
-    }
-}
-
-fn unprepared(error: PrepareError) -> Failure {
-    match error {
-        PrepareError::Provision(error) => error.into(),
-        error if error.is_usage() => Failure::usage(miette::Report::from_err(error)),
-        error => Failure::environment(miette::Report::from_err(error)),
-    }
-}
-
-fn undriven(error: DriveError) -> Failure {
-    match error {
-        DriveError::Interrupted => Failure::interrupted(),
-        error => Failure::environment(miette::Report::from_err(error)),
     }
 }
 

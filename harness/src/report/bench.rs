@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
 use super::{SCHEMA_VERSION, Word};
+use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::health::Generator;
 use crate::capacity::load::Arrivals;
 use crate::capacity::log::{self, LogError};
@@ -43,6 +44,8 @@ pub struct BenchReport {
     pub recording: Recording,
     /// What the generator needed.
     pub generator: Generator,
+    /// What the parts take alone, measured in the same run.
+    pub calibration: Option<Calibration>,
     /// The command that does it again.
     pub replay: String,
 }
@@ -104,6 +107,7 @@ impl BenchReport {
             surroundings,
             recording,
             generator,
+            calibration: None,
             replay,
         };
         report.conclude();
@@ -138,6 +142,13 @@ impl BenchReport {
         self.seeds.extend(&other.seeds);
         self.conclude();
         Ok(())
+    }
+
+    /// What the lock allows at best; a run of several generators has none.
+    pub fn ceiling(&self) -> Option<Ceiling> {
+        let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite;
+        let calibration = self.calibration.filter(|_| self.seeds.len() == 1)?;
+        Some(calibration.ceiling(&self.setting.load, one_lock))
     }
 
     /// Writes it into a run's directory.
@@ -213,6 +224,9 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
             errors.join(", ")
         )?;
     }
+    if let Some((calibration, ceiling)) = report.calibration.zip(report.ceiling()) {
+        ceiling_line(&calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
+    }
     shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
     writeln!(
         to,
@@ -230,6 +244,36 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "inconclusive: {doubt}")?;
     }
     writeln!(to, "again: {}", report.replay)
+}
+
+fn ceiling_line(
+    calibration: &Calibration,
+    ceiling: &Ceiling,
+    achieved: f64,
+    arrivals: Arrivals,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    let millis = |nanos: f64| format!("{:.3} ms", nanos / 1e6);
+    write!(
+        to,
+        "alone: a task {}, in the lock {}",
+        millis(calibration.service_alone),
+        millis(calibration.in_lock_alone)
+    )?;
+    if let Some(server) = calibration.server {
+        write!(
+            to,
+            "; round trip {}, flush {}, hand-off {}",
+            millis(server.round_trip),
+            millis(server.flush),
+            millis(server.hand_off)
+        )?;
+    }
+    write!(to, "\nceiling: {:.1}/s on one key, {:.1}/s here", ceiling.one_key, ceiling.whole)?;
+    match arrivals {
+        Arrivals::Closed => writeln!(to, "; achieved {:.0} %", achieved / ceiling.whole * 100.0),
+        Arrivals::Poisson(_) | Arrivals::Constant(_) => writeln!(to),
+    }
 }
 
 fn added(round_trip: Duration) -> String {

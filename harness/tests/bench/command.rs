@@ -71,9 +71,43 @@ async fn every_lock_is_put_under_load_on_postgres() {
 }
 
 #[tokio::test]
+async fn the_lock_script_is_measured_against_its_ceiling() {
+    let at = place();
+    let common = ["bench", "small.toml", "--script", "lock", "--rows", "5", "--keys", "uniform", "--output", "lock"];
+    let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+    let report = BenchReport::load(&at.path().join("lock")).unwrap();
+    assert_eq!((report.recording.keys.len(), report.recording.failed), (5, 0));
+    assert!(report.recording.keys.iter().all(|key| key.tasks > 0));
+    assert!(!report.recording.histograms.contains_key(&Phase::Read), "a lock is no read");
+    let (calibration, ceiling) = (report.calibration.unwrap(), report.ceiling().unwrap());
+    let server = calibration.server.unwrap();
+    assert!(server.round_trip > 0.0 && server.flush > 0.0);
+    // Alone, a task has the lock for the INSERT and the COMMIT at least.
+    assert!(calibration.in_lock_alone > 0.0 && calibration.in_lock_alone < calibration.service_alone);
+    assert!(ceiling.whole > ceiling.one_key);
+}
+
+#[tokio::test]
+async fn pgbench_takes_turns_with_the_generator() {
+    let at = place();
+    let turns = ["beside-pgbench", "--clients", "2", "--rows", "1", "--rounds", "1", "--duration", "1s"];
+    let ran = call(at.path(), &turns).await.ends_with(0);
+    let row = ran.out.lines().find(|line| line.trim_start().starts_with("1 ")).unwrap_or_else(|| panic!("{}", ran.out));
+    let numbers: Vec<f64> = row.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 8);
+    assert!(numbers.iter().all(|number| *number > 0.0), "{row}");
+    let none = call(at.path(), &[&turns[..], &["--pgbench", "nowhere"]].concat()).await.ends_with(4);
+    assert!(none.err.contains("nowhere"), "{}", none.err);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_before_anything_is_started() {
     let at = place();
-    let refused: [(&[&str], &str); 9] = [
+    let refused: [(&[&str], &str); 12] = [
+        (&["bench", "small.toml", "--rows", "5"], "--script lock"),
+        (&["bench", "small.toml", "--script", "lock", "--backend", "sqlite"], "PostgreSQL"),
+        (&["bench", "small.toml", "--script", "lock", "--strategy", "advisory"], "no other way"),
         (&["bench", "nowhere.toml"], "nowhere.toml"),
         (&["bench", "deadlocks"], "deadlocks is no load"),
         (&["bench", "arrivals"], "claims arrive"),
