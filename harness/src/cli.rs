@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod capacity;
 pub mod common;
+pub mod compare;
 pub mod doctor;
 pub mod explore;
 pub mod init;
@@ -50,6 +51,8 @@ pub enum Command {
     Init(init::Args),
     /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
     Bench(bench::Args),
+    /// Compares runs of `bench`: is the new version slower?
+    Compare(compare::Args),
     /// Adds up the runs of several load generators.
     Merge(merge::Args),
     /// Measures the load generator against pgbench.
@@ -76,6 +79,7 @@ impl Cli {
             Command::Replay(args) => replay::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
+            Command::Compare(args) => compare::run(args, context).await,
             Command::Merge(args) => merge::run(&args, context),
             Command::BesidePgbench(args) => pgbench::run(args, context).await,
             Command::Recompute(args) => recompute::run(args, context).await,

@@ -1,6 +1,7 @@
 //! What a command has to say, as data; and its renderings, which look at nothing else.
 
 pub mod bench;
+pub mod compare;
 pub mod counterexample;
 pub mod directory;
 pub mod explored;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::common::{Format, verdict_exit};
-use super::{Context, Failure, bench};
+use super::{Context, Failure, bench, compare};
 use crate::exit::Exit;
 use crate::report::bench::BenchReport;
+use crate::report::compare::CompareReport;
 use crate::report::directory::RunDirectory;
 use crate::report::terminal;
 
@@ -25,13 +26,21 @@ pub struct Args {
 /// # Errors
 /// There is no report, or it is of another version.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if RunDirectory::command(&args.directory).is_ok_and(|command| command == "bench") {
-        let report = BenchReport::load(&args.directory)?;
-        bench::print(&report, args.format, context)?;
-        return Ok(verdict_exit(report.verdict));
+    let unreadable = |error| Failure::usage(miette::Report::from_err(error));
+    match RunDirectory::command(&args.directory).map_err(unreadable)?.as_str() {
+        "bench" => {
+            let report = BenchReport::load(&args.directory)?;
+            bench::print(&report, args.format, context)?;
+            return Ok(verdict_exit(report.verdict));
+        }
+        "compare" => {
+            let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            compare::print(&report, args.format, context)?;
+            return Ok(report.exit());
+        }
+        _ => {}
     }
-    let report =
-        RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
+    let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
     match args.format {
         Format::Text => terminal::write(&report, context.out)?,
         Format::Json => {
