@@ -10,6 +10,7 @@ pub mod init;
 pub mod merge;
 pub mod mutate;
 pub mod pgbench;
+pub mod plan;
 pub mod provisioning;
 pub mod recompute;
 pub mod replay;
@@ -51,6 +52,8 @@ pub enum Command {
     Init(init::Args),
     /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
     Bench(bench::Args),
+    /// Finds the largest rate that meets an objective, and says what bounds it.
+    Plan(plan::Args),
     /// Compares runs of `bench`: is the new version slower?
     Compare(compare::Args),
     /// Adds up the runs of several load generators.
@@ -79,6 +82,7 @@ impl Cli {
             Command::Replay(args) => replay::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
+            Command::Plan(args) => plan::run(args, context).await,
             Command::Compare(args) => compare::run(args, context).await,
             Command::Merge(args) => merge::run(&args, context),
             Command::BesidePgbench(args) => pgbench::run(args, context).await,

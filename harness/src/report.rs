@@ -6,6 +6,7 @@ pub mod counterexample;
 pub mod directory;
 pub mod explored;
 pub mod junit;
+pub mod plan;
 pub mod terminal;
 
 use drift_engine::lock::{Backend, LockStrategy};

@@ -166,8 +166,9 @@ pub async fn plan<M: Measure>(
         measure.announce(&what);
         let driven = measure.measure(&open(load, workers_max, rate, load.seed ^ 0x5eed)).await?;
         doubt(&driven, &what);
-        let measured = driven.recording.mean(Phase::Response).unwrap_or(f64::NAN);
-        let predicted = open_queues.open_response(&shares, rate) * 1e9;
+        let Some(measured) = driven.recording.mean(Phase::Response) else { continue };
+        // A queue that only grows has no response; a number so large says the same in a file.
+        let predicted = (open_queues.open_response(&shares, rate) * 1e9).min(1e18);
         responses.push(Checked { at: rate, predicted, measured });
     }
     let at_best = search.points.iter().filter(|(point, _)| point.met);
@@ -343,7 +344,7 @@ impl Search {
         let quantile = |quantile| recording.quantile(Phase::Response, quantile).unwrap_or(0);
         let point = OpenPoint {
             rate,
-            mean: recording.mean(Phase::Response).unwrap_or(f64::NAN),
+            mean: recording.mean(Phase::Response).unwrap_or(0.0),
             quantiles: [0.5, 0.9, 0.99, 0.999].map(quantile),
             longest: quantile(1.0),
             met,

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use super::common::{Format, verdict_exit};
-use super::{Context, Failure, bench, compare};
+use super::{Context, Failure, bench, compare, plan};
 use crate::exit::Exit;
 use crate::report::bench::BenchReport;
 use crate::report::compare::CompareReport;
 use crate::report::directory::RunDirectory;
+use crate::report::plan::PlanReport;
 use crate::report::terminal;
 
 /// The arguments of `report`.
@@ -37,6 +38,11 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
             compare::print(&report, args.format, context)?;
             return Ok(report.exit());
+        }
+        "plan" => {
+            let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            plan::print(&report, args.format, context)?;
+            return Ok(verdict_exit(report.verdict));
         }
         _ => {}
     }

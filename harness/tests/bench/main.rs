@@ -4,6 +4,7 @@
 mod command;
 mod compare;
 mod omission;
+mod plan;
 
 use std::path::Path;
 use std::process::Stdio;

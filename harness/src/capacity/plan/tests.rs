@@ -44,7 +44,9 @@ impl Measure for Paper {
                 ready.push_back((task(at, worker), worker));
             }
         } else {
-            Schedule::new(load).for_each(|arrival| drop(task(arrival.intended, 0)));
+            for arrival in Schedule::new(load) {
+                task(arrival.intended, 0);
+            }
         }
         let generator =
             Generator { cpu_seconds: 0.1, wall_seconds: 10.0, cores: 2, late_mean: 1.0, late_p99: 1, clock_step: 20 };
