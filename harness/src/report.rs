@@ -5,6 +5,7 @@ pub mod compare;
 pub mod counterexample;
 pub mod directory;
 pub mod explored;
+pub mod html;
 pub mod junit;
 pub mod plan;
 pub mod terminal;

@@ -92,6 +92,8 @@ pub struct Plan {
     pub usl: Option<Usl>,
     /// The fitted queues.
     pub queues: Queues,
+    /// The same, scaled to the open loops of the search.
+    pub open_queues: Queues,
     /// The tasks a second that no number of workers exceeds, by the queues: 5 %, 50 % and 95 % of the refits.
     pub limit: [f64; 3],
     /// The number of workers beyond which the rate hardly grows: with it 97 % of the highest rate are reached.
@@ -178,6 +180,7 @@ pub async fn plan<M: Measure>(
         enough_workers: enough(&closed, highest),
         usl: usl.ok(),
         queues,
+        open_queues,
         candidates,
         kept: at_best.map(|(point, _)| point.rate),
         broken: search.broken,

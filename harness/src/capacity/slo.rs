@@ -79,6 +79,12 @@ impl fmt::Display for Slo {
 }
 
 impl Slo {
+    /// Its limits, each with how it is written, in milliseconds.
+    pub fn limits(&self) -> Vec<(String, f64)> {
+        let limits = self.terms.iter().map(|term| term.limit.as_secs_f64() * 1e3);
+        self.text.split(',').map(|text| text.trim().to_owned()).zip(limits).collect()
+    }
+
     /// What a run shows. An arrival that nobody came to breaks every objective.
     pub fn kept(&self, recording: &Recording) -> Kept {
         if recording.unfinished > 0 || recording.failed > 0 {

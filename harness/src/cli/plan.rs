@@ -148,5 +148,5 @@ async fn planned(
         replay.push_str(" --every-lock");
     }
     let about = (bed.setting(work, strategy, load), bed.surroundings.clone());
-    Ok(PlanReport::new(about, args.slo.to_string(), measured, (calibration, locks), replay))
+    Ok(PlanReport::new(about, &args.slo, measured, (calibration, locks), replay))
 }

@@ -9,7 +9,7 @@ use crate::report::bench::BenchReport;
 use crate::report::compare::CompareReport;
 use crate::report::directory::RunDirectory;
 use crate::report::plan::PlanReport;
-use crate::report::terminal;
+use crate::report::{html, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,6 +20,9 @@ pub struct Args {
     /// How it is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
+    /// Also write it with charts, as one HTML file that needs nothing else: runs of bench, plan and compare.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// Runs the command; the exit code is that of the report's verdict.
@@ -31,20 +34,26 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match RunDirectory::command(&args.directory).map_err(unreadable)?.as_str() {
         "bench" => {
             let report = BenchReport::load(&args.directory)?;
+            pictured(args, || html::of_bench(&report))?;
             bench::print(&report, args.format, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         "compare" => {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            pictured(args, || html::of_compare(&report))?;
             compare::print(&report, args.format, context)?;
             return Ok(report.exit());
         }
         "plan" => {
             let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            pictured(args, || html::of_plan(&report))?;
             plan::print(&report, args.format, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         _ => {}
+    }
+    if args.html.is_some() {
+        return Err(Failure::usage(miette::miette!("only runs of bench, plan and compare have charts")));
     }
     let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
     match args.format {
@@ -55,4 +64,11 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
     }
     Ok(verdict_exit(report.verdict))
+}
+
+/// Writes the page, if one is wanted.
+fn pictured(args: &Args, page: impl FnOnce() -> String) -> Result<(), Failure> {
+    let Some(path) = &args.html else { return Ok(()) };
+    std::fs::write(path, page())
+        .map_err(|error| Failure::environment(miette::miette!("failed to write {}: {error}", path.display())))
 }

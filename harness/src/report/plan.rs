@@ -9,6 +9,7 @@ use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::Calibration;
 use crate::capacity::plan::{Checked, Plan, TRUSTED};
 use crate::capacity::setting::{Setting, Surroundings};
+use crate::capacity::slo::Slo;
 
 /// How far off a prediction may be that is to be trusted: 15 %.
 const OFF_MAX: f64 = 0.15;
@@ -41,6 +42,8 @@ pub struct PlanReport {
     pub verdict: Word,
     /// The objective.
     pub slo: String,
+    /// Its limits, each as it is written, in milliseconds.
+    pub limits: Vec<(String, f64)>,
     /// What was measured; the load's arrivals and workers are the plan's own.
     pub setting: Setting,
     /// Where.
@@ -59,7 +62,7 @@ impl PlanReport {
     /// Puts a report together; its verdict follows from the plan.
     pub fn new(
         (setting, surroundings): (Setting, Surroundings),
-        slo: String,
+        slo: &Slo,
         mut plan: Plan,
         (calibration, locks): (Option<Calibration>, Vec<OtherLock>),
         replay: String,
@@ -72,7 +75,8 @@ impl PlanReport {
             schema_version: SCHEMA_VERSION,
             command,
             verdict,
-            slo,
+            slo: slo.to_string(),
+            limits: slo.limits(),
             setting,
             surroundings,
             plan,
@@ -292,6 +296,8 @@ mod tests {
     use crate::capacity::model::queue::Queues;
     use crate::capacity::plan::Candidate;
 
+    const QUEUES: Queues = Queues { lock: 0.01, machine: 0.0, rest: 0.01, spread: 0.0 };
+
     fn plan(error: f64, responses: Vec<Checked>) -> Plan {
         let point =
             |workers, rate| ClosedPoint { workers, rate, error: 0.01, response: 1e6, longest: 1, fairness: 1.0 };
@@ -303,7 +309,8 @@ mod tests {
             broken: Some(65.0),
             candidates: vec![candidate],
             usl: None,
-            queues: Queues { lock: 0.01, machine: 0.0, rest: 0.01, spread: 0.0 },
+            queues: QUEUES,
+            open_queues: QUEUES,
             limit: [99.0, 100.0, 101.0],
             enough_workers: 2,
             responses,

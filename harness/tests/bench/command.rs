@@ -35,6 +35,10 @@ async fn runs_are_printed_again_as_they_were_and_merge_to_their_sum() {
     }
     assert!(ab.recording.histograms.contains_key(&Phase::InLock));
 
+    call(at.path(), &["report", "ab", "--html", "ab.html"]).await;
+    let page = std::fs::read_to_string(at.path().join("ab.html")).unwrap();
+    assert!(page.contains("Percentiles by phase") && page.contains("worker 1") && page.ends_with("</html>"));
+
     let twice = call(at.path(), &["merge", "a", "a"]).await.ends_with(2);
     assert!(twice.err.contains("seed: both have 1"), "{}", twice.err);
 }

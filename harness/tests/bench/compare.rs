@@ -52,7 +52,10 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
     assert_eq!(call(at, &["report", "fine"]).await.ends_with(0).out, fine.out);
     let slow = call(at, &["compare", "base", "slow", "--output", "worse"]).await.ends_with(5);
     assert!(slow.out.contains("+19") || slow.out.contains("+20"), "{}", slow.out);
-    assert_eq!(call(at, &["report", "worse"]).await.ends_with(5).out, slow.out);
+    assert_eq!(call(at, &["report", "worse", "--html", "worse.html"]).await.ends_with(5).out, slow.out);
+    let page = std::fs::read_to_string(at.join("worse.html")).unwrap();
+    assert!(page.contains("How much worse the new version is") && page.contains("threshold 5 %"), "{page}");
+    call(at, &["report", "worse", "--html", "nowhere/worse.html"]).await.ends_with(4);
     call(at, &["compare", "slow", "base"]).await.ends_with(0);
     call(at, &["compare", "base", "slow", "--threshold", "30"]).await.ends_with(0);
     let noise = call(at, &["compare", "base", "wild"]).await.ends_with(3);
