@@ -1,11 +1,17 @@
 //! The command line: one file a command, each with its arguments and a `run`.
 
+pub mod bench;
+pub mod capacity;
 pub mod common;
+pub mod compare;
 pub mod doctor;
 pub mod explore;
 pub mod init;
+pub mod merge;
 pub mod mutate;
+pub mod pgbench;
 mod pipe;
+pub mod plan;
 pub mod provisioning;
 pub mod recompute;
 pub mod rehearse;
@@ -49,6 +55,17 @@ pub enum Command {
     Rehearse(rehearse::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
+    /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
+    Bench(bench::Args),
+    /// Finds the largest rate that meets an objective, and says what bounds it.
+    Plan(plan::Args),
+    /// Compares runs of `bench`: is the new version slower?
+    Compare(compare::Args),
+    /// Adds up the runs of several load generators.
+    Merge(merge::Args),
+    /// Measures the load generator against pgbench.
+    #[command(hide = true)]
+    BesidePgbench(pgbench::Args),
     /// Recomputes the drift of a file's customers, and prints it.
     Recompute(recompute::Args),
     /// Shows which databases can be used here, and what each missing way would need.
@@ -72,6 +89,11 @@ impl Cli {
             Command::Replay(args) => replay::run(args, &mut leavable).await,
             Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
+            Command::Bench(args) => bench::run(args, context).await,
+            Command::Plan(args) => plan::run(args, context).await,
+            Command::Compare(args) => compare::run(args, context).await,
+            Command::Merge(args) => merge::run(&args, context),
+            Command::BesidePgbench(args) => pgbench::run(args, context).await,
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),

@@ -1,9 +1,13 @@
 //! What a command has to say, as data; and its renderings, which look at nothing else.
 
+pub mod bench;
+pub mod compare;
 pub mod counterexample;
 pub mod directory;
 pub mod explored;
+pub mod html;
 pub mod junit;
+pub mod plan;
 pub mod rehearsed;
 pub mod rounds;
 pub mod terminal;

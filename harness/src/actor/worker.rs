@@ -92,7 +92,8 @@ pub async fn work(
     Ok(Trail { entries: log.into_entries(), tasks })
 }
 
-fn is_lost<T>(result: &Result<T, TaskError>) -> bool {
+/// Whether a task's connection is gone.
+pub(crate) fn is_lost<T>(result: &Result<T, TaskError>) -> bool {
     match result {
         Err(TaskError::CommitUnknown(_)) => true,
         Err(TaskError::Database { error, unrecorded, .. }) => {

@@ -384,10 +384,10 @@ fn replay(args: &Args, case: &Case) -> String {
 }
 
 fn write(directory: &RunDirectory, report: &RehearseReport) -> Result<(), Failure> {
-    directory.file("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?)).map_err(unwritable)?;
-    directory.file("junit.xml", |to| rehearsed::junit::write(report, to)).map_err(unwritable)?;
-    directory.file("report.md", |to| rehearsed::markdown::write(report, to)).map_err(unwritable)?;
-    directory.file("report.sarif", |to| rehearsed::sarif::write(report, to)).map_err(unwritable)
+    directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?)).map_err(unwritable)?;
+    directory.write("junit.xml", |to| rehearsed::junit::write(report, to)).map_err(unwritable)?;
+    directory.write("report.md", |to| rehearsed::markdown::write(report, to)).map_err(unwritable)?;
+    directory.write("report.sarif", |to| rehearsed::sarif::write(report, to)).map_err(unwritable)
 }
 
 fn refused(error: SubjectError) -> Failure {

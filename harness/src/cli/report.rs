@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::common::{Format, verdict_exit};
-use super::{Context, Failure};
+use super::{Context, Failure, bench, compare, plan};
 use crate::exit::Exit;
+use crate::report::bench::BenchReport;
+use crate::report::compare::CompareReport;
 use crate::report::directory::{Recorded, RunDirectory};
-use crate::report::{explored, rehearsed, rounds, terminal};
+use crate::report::plan::PlanReport;
+use crate::report::{explored, html, rehearsed, rounds, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,6 +23,9 @@ pub struct Args {
     /// How it is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
+    /// Also write it with charts, as one HTML file that needs nothing else: runs of bench, plan and compare.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// Runs the command; the exit code is that of the report's verdict.
@@ -27,8 +33,32 @@ pub struct Args {
 /// # Errors
 /// There is no report, or it is of another version.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let report =
-        RunDirectory::read(&args.directory).map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
+    let unreadable = |error| Failure::usage(miette::Report::from_err(error));
+    match RunDirectory::command(&args.directory).map_err(unreadable)?.as_str() {
+        "bench" => {
+            let report = BenchReport::load(&args.directory)?;
+            pictured(args, || html::of_bench(&report))?;
+            bench::print(&report, args.format, context)?;
+            return Ok(verdict_exit(report.verdict));
+        }
+        "compare" => {
+            let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            pictured(args, || html::of_compare(&report))?;
+            compare::print(&report, args.format, context)?;
+            return Ok(report.exit());
+        }
+        "plan" => {
+            let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            pictured(args, || html::of_plan(&report))?;
+            plan::print(&report, args.format, context)?;
+            return Ok(verdict_exit(report.verdict));
+        }
+        _ => {}
+    }
+    if args.html.is_some() {
+        return Err(Failure::usage(miette::miette!("only runs of bench, plan and compare have charts")));
+    }
+    let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
     let verdict = match &report {
         Recorded::Suite(report) => {
             say(args.format, report, |out| terminal::write(report, out), context)?;
@@ -63,4 +93,11 @@ fn say(
             writeln!(context.out)
         }
     }
+}
+
+/// Writes the page, if one is wanted.
+fn pictured(args: &Args, page: impl FnOnce() -> String) -> Result<(), Failure> {
+    let Some(path) = &args.html else { return Ok(()) };
+    std::fs::write(path, page())
+        .map_err(|error| Failure::environment(miette::miette!("failed to write {}: {error}", path.display())))
 }

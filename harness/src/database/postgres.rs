@@ -28,6 +28,11 @@ impl PgDatabase {
         Self { options: options.application_name("driftlock").disable_statement_logging(), lock_timeout }
     }
 
+    /// How its sessions connect. Beware: sqlx's options show their password when they are debug-printed.
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
     /// Opens a plain connection.
     ///
     /// # Errors

@@ -168,40 +168,52 @@ impl RunDirectory {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(directory: &Path) -> Result<Recorded, ReadError> {
-        let path = directory.join("report.json");
-        let unreadable = |source| ReadError::Io { path: path.clone(), source };
-        // A pipe would be waited for without end.
-        if !path.metadata().map_err(unreadable)?.is_file() {
-            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
-        }
-        let text = fs::read(&path).map_err(unreadable)?;
-        let format = |source| ReadError::Format { path: path.clone(), source };
-        match serde_json::from_slice(&text).map_err(format)? {
-            Header { schema_version: found, .. } if found != SCHEMA_VERSION => Err(ReadError::Version { path, found }),
-            Header { command, .. } if command == "explore" => {
-                serde_json::from_slice(&text).map(Recorded::Explored).map_err(format)
-            }
-            Header { command, .. } if command == "rehearse" => {
-                serde_json::from_slice(&text).map(|report| Recorded::Rehearsed(Box::new(report))).map_err(format)
-            }
-            Header { rounds: Some(_), .. } => serde_json::from_slice(&text).map(Recorded::Rounds).map_err(format),
-            Header { .. } => serde_json::from_slice(&text).map(Recorded::Suite).map_err(format),
+        let header: Header = Self::read_as(directory)?;
+        match header.command.as_str() {
+            "explore" => Self::read_as(directory).map(Recorded::Explored),
+            "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),
+            _ if header.rounds.is_some() => Self::read_as(directory).map(Recorded::Rounds),
+            _ => Self::read_as(directory).map(Recorded::Suite),
         }
     }
 
-    /// Writes one more file of the run's.
+    /// Which command wrote the report.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn command(directory: &Path) -> Result<String, ReadError> {
+        Self::read_as::<Header>(directory).map(|header| header.command)
+    }
+
+    /// Reads a report of any command.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read_as<T: serde::de::DeserializeOwned>(directory: &Path) -> Result<T, ReadError> {
+        let path = directory.join("report.json");
+        let unreadable = |source| ReadError::Io { path: path.clone(), source };
+        let text = Self::bytes(&path).map_err(unreadable)?;
+        let format = |source| ReadError::Format { path: path.clone(), source };
+        match serde_json::from_slice(&text).map_err(format)? {
+            Header { schema_version: SCHEMA_VERSION, .. } => serde_json::from_slice(&text).map_err(format),
+            Header { schema_version: found, .. } => Err(ReadError::Version { path, found }),
+        }
+    }
+
+    /// What is in a file of a run.
+    pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+        // A pipe would be waited for without end.
+        if !path.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        fs::read(path)
+    }
+
+    /// Writes one file of the run.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn file(
-        &self,
-        name: &str,
-        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-    ) -> Result<(), WriteError> {
-        self.write(name, content)
-    }
-
-    fn write(
+    pub(crate) fn write(
         &self,
         name: &str,
         content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -219,7 +231,7 @@ impl RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    ["report.json", "junit.xml", "report.md", "report.sarif"].contains(&&*name)
+    ["report.json", "junit.xml", "report.md", "report.sarif", "histograms.hlog"].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
         || of_a_case("schedule-", ".json")

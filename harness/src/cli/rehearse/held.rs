@@ -136,7 +136,7 @@ async fn one(
     let judged = judge(&plan, &record, &settings.budget);
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
-        directory.file(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
+        directory.write(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
     }
     let expected = case.expected();
     let about = About {

@@ -1,0 +1,152 @@
+//! Wakes tasks at a moment, to some fifty microseconds.
+//!
+//! Tokio's timers are as coarse as a millisecond, which is more than a whole transaction takes. One
+//! thread of our own parks until the next moment that somebody waits for.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// Who waits, and until when on the clock.
+struct Sleeper {
+    until: Duration,
+    waker: Waker,
+}
+
+impl PartialEq for Sleeper {
+    fn eq(&self, other: &Self) -> bool {
+        self.until == other.until
+    }
+}
+
+impl Eq for Sleeper {}
+
+impl PartialOrd for Sleeper {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Sleeper {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.until.cmp(&other.until)
+    }
+}
+
+#[derive(Default)]
+struct Sleepers {
+    waiting: BinaryHeap<Reverse<Sleeper>>,
+    ended: bool,
+}
+
+/// A thread that wakes tasks. Dropping it ends the thread; nobody must be waiting then.
+pub struct Alarm {
+    clock: Clock,
+    sleepers: Arc<Mutex<Sleepers>>,
+    thread: Thread,
+    joined: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Alarm").finish_non_exhaustive()
+    }
+}
+
+impl Alarm {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(clock: Clock) -> std::io::Result<Self> {
+        let sleepers = Arc::new(Mutex::new(Sleepers::default()));
+        let shared = (clock.clone(), sleepers.clone());
+        let builder = std::thread::Builder::new().name("alarm".to_owned());
+        let joined = builder.spawn(move || keep(&shared.0, &shared.1))?;
+        Ok(Self { clock, sleepers, thread: joined.thread().clone(), joined: Some(joined) })
+    }
+
+    /// Waits until the clock shows `until`; a moment that has passed is not waited for.
+    ///
+    /// Cancellation: safe.
+    pub async fn until(&self, until: Duration) {
+        poll_fn(|context| {
+            if self.clock.elapsed() >= until {
+                return Poll::Ready(());
+            }
+            let mut sleepers = self.sleepers.lock().expect("nobody panics while holding the sleepers");
+            let is_first = sleepers.waiting.peek().is_none_or(|Reverse(first)| until < first.until);
+            sleepers.waiting.push(Reverse(Sleeper { until, waker: context.waker().clone() }));
+            drop(sleepers);
+            if is_first {
+                self.thread.unpark();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.sleepers.lock().expect("nobody panics while holding the sleepers").ended = true;
+        self.thread.unpark();
+        if let Some(joined) = self.joined.take() {
+            let _ = joined.join();
+        }
+    }
+}
+
+/// Wakes everyone who is due, then parks until the next one is.
+fn keep(clock: &Clock, sleepers: &Mutex<Sleepers>) {
+    let mut due = Vec::new();
+    loop {
+        let next = {
+            let mut sleepers = sleepers.lock().expect("nobody panics while holding the sleepers");
+            if sleepers.ended {
+                return;
+            }
+            let now = clock.elapsed();
+            while sleepers.waiting.peek().is_some_and(|Reverse(first)| first.until <= now) {
+                due.extend(sleepers.waiting.pop().map(|Reverse(sleeper)| sleeper.waker));
+            }
+            sleepers.waiting.peek().map(|Reverse(first)| first.until)
+        };
+        due.drain(..).for_each(Waker::wake);
+        match next {
+            Some(until) => std::thread::park_timeout(until.saturating_sub(clock.elapsed())),
+            None => std::thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_woken_early_and_the_past_is_not_waited_for() {
+        let clock = Clock::start();
+        let alarm = Arc::new(Alarm::start(clock.clone()).unwrap());
+        alarm.until(Duration::ZERO).await;
+        let waits = [3_000, 500, 1_700, 500].map(|micros| {
+            let (alarm, clock, until) = (alarm.clone(), clock.clone(), Duration::from_micros(micros));
+            tokio::spawn(async move {
+                alarm.until(clock.elapsed() + until).await;
+                let began = clock.elapsed();
+                alarm.until(began + until).await;
+                (clock.elapsed() - began, until)
+            })
+        });
+        for wait in waits {
+            let (waited, asked) = wait.await.unwrap();
+            assert!(waited >= asked, "{waited:?} instead of {asked:?}");
+        }
+    }
+}

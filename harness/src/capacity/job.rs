@@ -1,0 +1,119 @@
+//! What is done again and again under load: the engine's task, with any lock.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drift_engine::claim::CustomerId;
+use drift_engine::lock::LockStrategy;
+use drift_engine::protocol::{Retry, Task, recompute};
+use drift_engine::run::{Identity, RunChoice, RunId};
+use drift_engine::session::{Connect, DbError, Kind};
+
+use super::alarm::Alarm;
+use super::phase::Times;
+use super::recorder::{Errors, Outcome};
+use crate::actor::worker::is_lost;
+use crate::clock::Clock;
+use crate::database::{Database, Driver};
+use crate::lens::delay::Delayed;
+use crate::lens::timed::Timed;
+use crate::scenario::data::fork;
+use crate::scenario::{RunPlan, Scenario};
+
+/// Which task it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its number: no other task of the load has it.
+    pub number: u64,
+    /// Whose it is, from 1.
+    pub key: u32,
+}
+
+/// Something that is done again and again.
+pub trait Job: Send + Sync + 'static {
+    /// What it is done on.
+    type Connection: Send + 'static;
+
+    /// Opens one more connection.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or refuses.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, DbError>> + Send;
+
+    /// Does it once. It says itself how long its parts took; errors are counted in `errors`.
+    fn perform(
+        &self,
+        connection: &mut Self::Connection,
+        turn: Turn,
+        errors: &Errors,
+        times: &mut Times,
+    ) -> impl Future<Output = Outcome> + Send;
+}
+
+/// The engine's recompute, as it ships, for the customers of a scenario.
+#[derive(Debug)]
+pub struct EngineJob {
+    /// Where it is done.
+    pub database: Database,
+    /// Whose windows, runs and retries it has.
+    pub scenario: Arc<Scenario>,
+    /// With which lock.
+    pub strategy: LockStrategy,
+    /// What is added to each round trip.
+    pub round_trip_added: Duration,
+    /// What time is taken from.
+    pub clock: Clock,
+    /// Who waits for the added time.
+    pub alarm: Arc<Alarm>,
+    /// The root of the pauses between tries.
+    pub seed: u64,
+}
+
+impl EngineJob {
+    /// The operation that has the lock when it has been answered.
+    fn grants(&self) -> Option<Kind> {
+        match self.strategy {
+            LockStrategy::Row | LockStrategy::RowNoKey | LockStrategy::Advisory => Some(Kind::Lock),
+            LockStrategy::Immediate => Some(Kind::Begin),
+            LockStrategy::Serializable | LockStrategy::Constraint => None,
+        }
+    }
+
+    fn task(&self, turn: Turn) -> Task {
+        let data = &self.scenario.data;
+        let fresh = || RunId::new(&format!("fresh-{:x}-{}", self.seed, turn.number)).expect("short, and without a NUL");
+        Task {
+            identity: Identity { customer: CustomerId(i64::from(turn.key)), as_of: data.as_of, policy: data.policy },
+            run: match &self.scenario.tasks.run {
+                RunPlan::Named(id) => RunChoice::Named(id.clone()),
+                RunPlan::ByWindow => RunChoice::Shared,
+                RunPlan::Fresh => RunChoice::Fresh(fresh()),
+            },
+            strategy: self.strategy,
+            retry: Retry {
+                max_attempts: self.scenario.tasks.max_attempts,
+                ..Retry::seeded(fork(self.seed.wrapping_add(turn.number), "retries under load"))
+            },
+        }
+    }
+}
+
+impl Job for EngineJob {
+    type Connection = Driver;
+
+    async fn connect(&self) -> Result<Driver, DbError> {
+        self.database.connect().await
+    }
+
+    async fn perform(&self, connection: &mut Driver, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
+        let delayed = Delayed::new(connection, &self.clock, &self.alarm, self.round_trip_added);
+        let mut timed = Timed::new(delayed, &self.clock, self.grants(), errors, times);
+        let result = recompute(&mut timed, &self.task(turn)).await;
+        match result {
+            Ok(_) => Outcome::Done,
+            Err(_) if is_lost(&result) => Outcome::Lost,
+            Err(_) => Outcome::Failed,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Models of what a load comes to, fitted to measured points; each says at points that it has not
+//! seen how far off it is.
+//!
+//! [`usl`] knows nothing of locks; [`queue`] is the lock's own queues, with the machine as one more.
+
+pub mod queue;
+pub mod search;
+pub mod usl;
+
+use serde::{Deserialize, Serialize};
+
+/// A closed loop that was measured: how many workers, and how many tasks a second they came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedPoint {
+    /// The workers.
+    pub workers: u32,
+    /// Tasks a second.
+    pub rate: f64,
+    /// The standard error of the rate's logarithm.
+    pub error: f64,
+    /// The mean response, in nanoseconds.
+    pub response: f64,
+    /// The longest response, in nanoseconds.
+    pub longest: u64,
+    /// How evenly the workers were served: 1 is evenly.
+    pub fairness: f64,
+}
+
+/// An open loop that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenPoint {
+    /// The tasks that arrived in a second.
+    pub rate: f64,
+    /// The mean response, in nanoseconds.
+    pub mean: f64,
+    /// Half, 90 %, 99 % and 99.9 % of the responses took at most this, in nanoseconds.
+    pub quantiles: [u64; 4],
+    /// The longest response, in nanoseconds.
+    pub longest: u64,
+    /// Whether it met the objective.
+    pub met: bool,
+    /// The tasks that were recorded.
+    pub tasks: u64,
+}
+
+/// The mean of the relative errors of predictions; `None` of none.
+pub fn error(predicted_and_measured: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (predicted, measured) in predicted_and_measured {
+        sum += (predicted / measured - 1.0).abs();
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sum / count)
+}

@@ -1,0 +1,90 @@
+//! The plan on a database that exists on paper: one lock, and a task that always takes the same time.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::*;
+use crate::capacity::health::Generator;
+use crate::capacity::load::KeyChoice;
+use crate::capacity::phase::Times;
+use crate::capacity::recorder::{Finished, Outcome, Recorder};
+use crate::capacity::stream::Schedule;
+
+const LOCK: Duration = Duration::from_micros(2_000);
+const REST: Duration = Duration::from_micros(1_000);
+
+/// Tasks of 1 ms before the lock and 2 ms in it: no more than 500 a second.
+struct Paper {
+    announced: u32,
+}
+
+impl Measure for Paper {
+    type Error = Infallible;
+
+    async fn measure(&mut self, load: &Load) -> Result<Driven, Infallible> {
+        let recorder = Recorder::new(load, 1);
+        let end = load.warm_up + load.duration;
+        let mut free_at = Duration::ZERO;
+        let mut task = |intended: Duration, worker: u32| {
+            let arrived = intended + REST;
+            let granted = arrived.max(free_at);
+            free_at = granted + LOCK;
+            let mut times = Times::default();
+            times.add(Phase::LockWait, (granted - arrived).as_nanos() as u64);
+            times.add(Phase::InLock, LOCK.as_nanos() as u64);
+            let outcome = Outcome::Done;
+            recorder.record(0, &Finished { worker, key: 1, intended, ended: free_at, times: &times, outcome });
+            free_at
+        };
+        if load.arrivals == Arrivals::Closed {
+            let mut ready: VecDeque<(Duration, u32)> =
+                (0..load.workers).map(|worker| (Duration::ZERO, worker)).collect();
+            while let Some((at, worker)) = ready.pop_front().filter(|(at, _)| *at < end) {
+                ready.push_back((task(at, worker), worker));
+            }
+        } else {
+            for arrival in Schedule::new(load) {
+                task(arrival.intended, 0);
+            }
+        }
+        let generator =
+            Generator { cpu_seconds: 0.1, wall_seconds: 10.0, cores: 2, late_mean: 1.0, late_p99: 1, clock_step: 20 };
+        Ok(Driven { recording: recorder.finish(), generator })
+    }
+
+    fn announce(&mut self, _: &str) {
+        self.announced += 1;
+    }
+}
+
+#[tokio::test]
+async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() {
+    let load = Load {
+        arrivals: Arrivals::Closed,
+        workers: 16,
+        pool: None,
+        keys: KeyChoice::One,
+        key_count: 1,
+        round_trip_added: Duration::ZERO,
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(20),
+        drain: Duration::ZERO,
+        seed: 1,
+    };
+    let mut paper = Paper { announced: 0 };
+    let Ok(plan) = plan(&mut paper, &load, 16, &"p99<20ms".parse().unwrap(), false).await;
+    assert!((plan.highest() - 500.0).abs() < 5.0, "{}", plan.highest());
+    assert_eq!(plan.enough_workers, 2);
+    assert!(plan.limit.iter().all(|limit| (limit / 500.0 - 1.0).abs() < 0.15), "{:?}", plan.limit);
+    // Of M/D/1 with 2 ms, 99 % wait less than 17 ms up to about 76 % of the limit.
+    let (kept, broken) = (plan.kept.unwrap(), plan.broken.unwrap());
+    assert!(kept > 330.0 && broken < 450.0 && broken / kept <= CLOSE, "{kept} and {broken}");
+    for checked in plan.responses.iter().filter(|checked| checked.at < TRUSTED * plan.highest()) {
+        assert!(checked.error() < 0.15, "{checked:?}");
+    }
+    assert_eq!(plan.responses.len(), CHECKED.len());
+    assert_eq!(plan.candidates.len(), 2);
+    assert!(plan.doubts.is_empty() && paper.announced > 15);
+    assert!(plan.open.iter().any(|point| point.met) && plan.open.iter().any(|point| !point.met));
+}

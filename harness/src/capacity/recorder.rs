@@ -1,0 +1,271 @@
+//! Where finished tasks are counted while the load is on. Everything that is counted into has its
+//! place before the load begins: to record a task allocates nothing, and waits for nobody but
+//! another task of the same thread that ends at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use drift_engine::session::DbError;
+use hdrhistogram::Histogram;
+
+use super::load::Load;
+use super::phase::{Phase, Times};
+use super::recording::{ATTEMPTS_MAX, Interval, Recording, SERIES_INTERVAL, Share, histogram};
+
+/// The errors of operations, by code. Only an error waits here.
+#[derive(Debug, Default)]
+pub struct Errors {
+    by_code: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Errors {
+    /// Counts one: by SQLSTATE or SQLite's code, and without one by its class.
+    pub fn count(&self, error: &DbError) {
+        let mut by_code = self.by_code.lock().expect("nobody panics while holding the counts");
+        let class;
+        let code = match &error.code {
+            Some(code) => code.as_str(),
+            None => {
+                class = error.class.to_string();
+                &class
+            }
+        };
+        match by_code.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(by_code.insert(code.to_owned(), 1)),
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It was given up.
+    Failed,
+    /// Its connection is gone.
+    Lost,
+}
+
+/// One finished task; moments are counted from the start of the load.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// Who performed it, from 0.
+    pub worker: u32,
+    /// Whose it was, from 1.
+    pub key: u32,
+    /// When it should have started.
+    pub intended: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// What it spent its time on, but for [`Phase::Response`].
+    pub times: &'a Times,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+struct Shard {
+    histograms: Vec<Histogram<u64>>,
+    attempts: Vec<u64>,
+    workers: Vec<Share>,
+    keys: Vec<Share>,
+    series: Vec<Interval>,
+    failed: u64,
+    unfinished: u64,
+}
+
+/// Counts finished tasks.
+pub struct Recorder {
+    warm_up: Duration,
+    end: Duration,
+    shards: Vec<Mutex<Shard>>,
+    /// The errors of operations, those of the warm-up included.
+    pub errors: Errors,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// Makes room for what `threads` threads will record under `load`.
+    pub fn new(load: &Load, threads: usize) -> Self {
+        let intervals = load.duration.as_nanos().div_ceil(SERIES_INTERVAL.as_nanos());
+        let shard = || {
+            Mutex::new(Shard {
+                histograms: Phase::ALL.map(|_| histogram()).into(),
+                attempts: vec![0; ATTEMPTS_MAX + 1],
+                workers: vec![Share::default(); load.workers as usize],
+                keys: vec![Share::default(); load.key_count as usize],
+                series: vec![Interval::default(); usize::try_from(intervals).expect("bounded by the longest run")],
+                failed: 0,
+                unfinished: 0,
+            })
+        };
+        Self {
+            warm_up: load.warm_up,
+            end: load.warm_up + load.duration,
+            shards: (0..threads.max(1)).map(|_| shard()).collect(),
+            errors: Errors::default(),
+        }
+    }
+
+    /// Counts a finished task of `thread`.
+    pub fn record(&self, thread: usize, task: &Finished<'_>) {
+        let mut shard = self.shard(thread);
+        let shard = &mut *shard;
+        let response = nanos(task.ended.saturating_sub(task.intended));
+        let lock_wait = task.times.get(Phase::LockWait).unwrap_or(0);
+        let in_lock = task.times.get(Phase::InLock).unwrap_or(0);
+        let within = |moment: Duration| (self.warm_up..self.end).contains(&moment);
+        if within(task.ended) && task.outcome == Outcome::Done {
+            let index = (task.ended - self.warm_up).as_nanos() / SERIES_INTERVAL.as_nanos();
+            let index = usize::try_from(index).expect("bounded by the longest run");
+            shard.series[index].add(response, lock_wait, in_lock);
+        }
+        if !within(task.intended) {
+            return;
+        }
+        shard.histograms[Phase::Response.index()].saturating_record(response);
+        for phase in Phase::ALL {
+            if let Some(nanos) = task.times.get(phase) {
+                shard.histograms[phase.index()].saturating_record(nanos);
+            }
+        }
+        shard.attempts[(task.times.attempts as usize).min(ATTEMPTS_MAX)] += 1;
+        shard.workers[task.worker as usize].add(response, lock_wait, in_lock);
+        shard.keys[task.key as usize - 1].add(response, lock_wait, in_lock);
+        shard.failed += u64::from(task.outcome != Outcome::Done);
+    }
+
+    /// Counts a task that nobody came to: it had waited from `intended` until `given_up`, at least.
+    pub fn unfinished(&self, thread: usize, intended: Duration, given_up: Duration) {
+        if (self.warm_up..self.end).contains(&intended) {
+            let mut shard = self.shard(thread);
+            let waited = nanos(given_up.saturating_sub(intended));
+            shard.histograms[Phase::Response.index()].saturating_record(waited);
+            shard.histograms[Phase::Lag.index()].saturating_record(waited);
+            shard.unfinished += 1;
+        }
+    }
+
+    /// Adds up what the threads recorded.
+    pub fn finish(self) -> Recording {
+        let mut whole = Recording::empty();
+        for shard in self.shards {
+            let shard = shard.into_inner().expect("nobody panics while recording");
+            let part = Recording {
+                histograms: Phase::ALL
+                    .into_iter()
+                    .zip(shard.histograms)
+                    .filter(|(_, histogram)| !histogram.is_empty())
+                    .collect(),
+                attempts: shard.attempts,
+                workers: shard.workers,
+                keys: shard.keys,
+                series: shard.series,
+                failed: shard.failed,
+                unfinished: shard.unfinished,
+                errors: BTreeMap::new(),
+            };
+            whole.add_shard(&part);
+        }
+        whole.errors = self.errors.by_code.into_inner().expect("nobody panics while holding the counts");
+        whole
+    }
+
+    fn shard(&self, thread: usize) -> std::sync::MutexGuard<'_, Shard> {
+        self.shards[thread % self.shards.len()].lock().expect("nobody panics while recording")
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::load::{Arrivals, KeyChoice};
+    use crate::capacity::log;
+
+    fn load(workers: u32) -> Load {
+        Load {
+            arrivals: Arrivals::Constant(100.0),
+            workers,
+            pool: None,
+            keys: KeyChoice::Uniform,
+            key_count: 3,
+            round_trip_added: Duration::ZERO,
+            warm_up: Duration::from_millis(100),
+            duration: Duration::from_secs(1),
+            drain: Duration::ZERO,
+            seed: 1,
+        }
+    }
+
+    /// The `n`th of some tasks of all sorts, and who recorded it.
+    fn record(recorder: &Recorder, thread: usize, worker: u32, n: u32) {
+        let mut times = Times::default();
+        times.attempts = 1 + n % 3;
+        times.add(Phase::Lag, u64::from(n) * 17);
+        if !n.is_multiple_of(5) {
+            times.add(Phase::LockWait, u64::from(n) * 1_931);
+            times.add(Phase::InLock, u64::from(n) * 90_001);
+        }
+        let intended = Duration::from_millis(u64::from(n));
+        let ended = intended + Duration::from_nanos(u64::from(n) * 100_003);
+        let outcome = if n % 40 == 7 { Outcome::Failed } else { Outcome::Done };
+        recorder.record(thread, &Finished { worker, key: 1 + n % 3, intended, ended, times: &times, outcome });
+        if n.is_multiple_of(100) {
+            recorder.unfinished(thread, intended, Duration::from_secs(2));
+        }
+    }
+
+    /// As it is read from a run's directory.
+    fn read(recording: &Recording) -> Recording {
+        let mut text = Vec::new();
+        log::write(&recording.histograms, Duration::from_secs(1), &mut text).unwrap();
+        let json = serde_json::to_vec(recording).unwrap();
+        Recording { histograms: log::read(&text).unwrap(), ..serde_json::from_slice(&json).unwrap() }
+    }
+
+    #[test]
+    fn merged_recordings_are_what_one_generator_would_have_recorded() {
+        let (whole, first, second) =
+            (Recorder::new(&load(4), 3), Recorder::new(&load(2), 2), Recorder::new(&load(2), 1));
+        for n in 0..1_200 {
+            let worker = n % 4;
+            record(&whole, n as usize % 3, worker, n);
+            record(if worker < 2 { &first } else { &second }, n as usize % 2, worker % 2, n);
+        }
+        let [whole, first, second] = [whole, first, second].map(|recorder| read(&recorder.finish()));
+        assert!(whole.tasks() == 1_000 && whole.failed > 0 && whole.unfinished == 10);
+        let mut merged = first.clone();
+        merged.merge(&second);
+        assert_eq!(merged, whole);
+        assert_ne!(first, whole);
+        merged.merge(&second);
+        assert_ne!(merged, whole);
+    }
+
+    #[test]
+    fn what_begins_outside_the_recorded_time_is_not_recorded() {
+        let recorder = Recorder::new(&load(1), 1);
+        let times = Times::default();
+        for intended in [0, 99, 100, 1_099, 1_100, 5_000].map(Duration::from_millis) {
+            let ended = intended + Duration::from_millis(1);
+            let outcome = Outcome::Done;
+            recorder.record(0, &Finished { worker: 0, key: 1, intended, ended, times: &times, outcome });
+        }
+        let recording = recorder.finish();
+        assert_eq!(recording.tasks(), 2);
+        // What began before and ended within was done within.
+        assert_eq!(recording.series.iter().map(|interval| interval.done).sum::<u64>(), 2);
+        assert_eq!((recording.series[0].done, recording.series[9].done), (2, 0));
+    }
+}

@@ -1,0 +1,209 @@
+//! What a load came to: histograms and counts, all of which add up exactly.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::phase::Phase;
+
+/// The tries that are told apart; more count as these.
+pub const ATTEMPTS_MAX: usize = 100;
+/// How long an interval of the series is.
+pub const SERIES_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest time that a histogram tells from a longer one, in nanoseconds.
+const LONGEST: u64 = 3_600_000_000_000;
+
+/// An empty histogram of nanoseconds: three significant digits above half a millisecond, half a
+/// microsecond below, up to an hour. All are alike, so that they can be added without loss.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(512, LONGEST, 3).expect("the bounds are far enough apart")
+}
+
+/// What one worker, or one key, had of the tasks. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Its tasks.
+    pub tasks: u64,
+    /// Their responses, added up.
+    pub response: u64,
+    /// The longest response.
+    pub response_max: u64,
+    /// Their waits for the lock, added up.
+    pub lock_wait: u64,
+    /// The longest wait for the lock.
+    pub lock_wait_max: u64,
+    /// The time for which they held it, added up.
+    pub in_lock: u64,
+}
+
+impl Share {
+    /// Counts one task.
+    pub fn add(&mut self, response: u64, lock_wait: u64, in_lock: u64) {
+        let one = Self { tasks: 1, response, response_max: response, lock_wait, lock_wait_max: lock_wait, in_lock };
+        self.merge(&one);
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.tasks += other.tasks;
+        self.response = self.response.saturating_add(other.response);
+        self.response_max = self.response_max.max(other.response_max);
+        self.lock_wait = self.lock_wait.saturating_add(other.lock_wait);
+        self.lock_wait_max = self.lock_wait_max.max(other.lock_wait_max);
+        self.in_lock = self.in_lock.saturating_add(other.in_lock);
+    }
+}
+
+/// The tasks that were done in one interval of the run. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// How many.
+    pub done: u64,
+    /// Their responses, added up.
+    pub response: u64,
+    /// Their waits for the lock, added up.
+    pub lock_wait: u64,
+    /// The time for which they held it, added up.
+    pub in_lock: u64,
+}
+
+impl Interval {
+    /// Counts one task.
+    pub fn add(&mut self, response: u64, lock_wait: u64, in_lock: u64) {
+        self.merge(&Self { done: 1, response, lock_wait, in_lock });
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.done += other.done;
+        self.response = self.response.saturating_add(other.response);
+        self.lock_wait = self.lock_wait.saturating_add(other.lock_wait);
+        self.in_lock = self.in_lock.saturating_add(other.in_lock);
+    }
+}
+
+/// What a load came to. The histograms are written as a log beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    /// The time spent on each phase that occurred, in nanoseconds a task.
+    #[serde(skip)]
+    pub histograms: BTreeMap<Phase, Histogram<u64>>,
+    /// How many tasks tried this often.
+    pub attempts: Vec<u64>,
+    /// What each worker had.
+    pub workers: Vec<Share>,
+    /// What each key had.
+    pub keys: Vec<Share>,
+    /// What was done in each [`SERIES_INTERVAL`] after the warm-up.
+    pub series: Vec<Interval>,
+    /// The tasks that were given up, or whose connection was lost.
+    pub failed: u64,
+    /// The arrivals that nobody came to before the end.
+    pub unfinished: u64,
+    /// The errors of operations, by SQLSTATE, SQLite's code or class.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl Recording {
+    /// Of nothing.
+    pub fn empty() -> Self {
+        Self {
+            histograms: BTreeMap::new(),
+            attempts: vec![0; ATTEMPTS_MAX + 1],
+            workers: Vec::new(),
+            keys: Vec::new(),
+            series: Vec::new(),
+            failed: 0,
+            unfinished: 0,
+            errors: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what another generator recorded at the same time: its workers are others.
+    pub fn merge(&mut self, other: &Self) {
+        let mut apart = other.clone();
+        let mut workers = vec![Share::default(); self.workers.len()];
+        workers.append(&mut apart.workers);
+        apart.workers = workers;
+        self.add_shard(&apart);
+    }
+
+    /// Adds what another thread recorded of the same workers.
+    pub(super) fn add_shard(&mut self, other: &Self) {
+        for (phase, added) in &other.histograms {
+            let total = self.histograms.entry(*phase).or_insert_with(histogram);
+            total.add(added).expect("all histograms have the same bounds");
+        }
+        merge_lists(&mut self.attempts, &other.attempts, |total, added| *total += *added);
+        merge_lists(&mut self.workers, &other.workers, Share::merge);
+        merge_lists(&mut self.keys, &other.keys, Share::merge);
+        merge_lists(&mut self.series, &other.series, Interval::merge);
+        self.failed += other.failed;
+        self.unfinished += other.unfinished;
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    /// The tasks that are recorded, those given up included.
+    pub fn tasks(&self) -> u64 {
+        self.workers.iter().map(|share| share.tasks).sum()
+    }
+
+    /// The tasks that were done in a second, over the whole series.
+    pub fn throughput(&self) -> f64 {
+        let done: u64 = self.series.iter().map(|interval| interval.done).sum();
+        done as f64 / (self.series.len().max(1) as f64 * SERIES_INTERVAL.as_secs_f64())
+    }
+
+    /// The mean of a phase over the tasks in which it occurred, in nanoseconds.
+    pub fn mean(&self, phase: Phase) -> Option<f64> {
+        let histogram = self.histograms.get(&phase)?;
+        // The histogram's own mean is of its buckets' middles; the exact sums are known for these.
+        let sum = |of: fn(&Share) -> u64| self.workers.iter().map(of).sum::<u64>() as f64 / self.tasks().max(1) as f64;
+        Some(match phase {
+            Phase::LockWait if histogram.len() == self.tasks() => sum(|share| share.lock_wait),
+            Phase::InLock if histogram.len() == self.tasks() => sum(|share| share.in_lock),
+            Phase::Response if self.unfinished == 0 => sum(|share| share.response),
+            _ => histogram.mean(),
+        })
+    }
+
+    /// A quantile of a phase, in nanoseconds: 0.99 is the 99th percentile.
+    pub fn quantile(&self, phase: Phase, quantile: f64) -> Option<u64> {
+        self.histograms.get(&phase).map(|histogram| histogram.value_at_quantile(quantile))
+    }
+}
+
+fn merge_lists<T: Copy + Default>(total: &mut Vec<T>, added: &[T], mut merge: impl FnMut(&mut T, &T)) {
+    if total.len() < added.len() {
+        total.resize(added.len(), T::default());
+    }
+    total.iter_mut().zip(added).for_each(|(total, added)| merge(total, added));
+}
+
+/// The fairness of equal parts: Jain's index of the tasks' numbers, 1 for equal shares, 1/n where one
+/// of n has all (Jain, Chiu and Hawe, 1984). `None` of nobody.
+pub fn fairness(shares: &[Share]) -> Option<f64> {
+    let sum: f64 = shares.iter().map(|share| share.tasks as f64).sum();
+    let squares: f64 = shares.iter().map(|share| (share.tasks as f64).powi(2)).sum();
+    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fairness_tells_equal_parts_from_one_that_has_all() {
+        let of = |tasks: &[u64]| {
+            let share = |tasks: &u64| Share { tasks: *tasks, ..Share::default() };
+            fairness(&tasks.iter().map(share).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[5, 5, 5, 5]), Some(1.0));
+        assert_eq!(of(&[20, 0, 0, 0]), Some(0.25));
+        assert_eq!(of(&[0, 0]), None);
+    }
+}

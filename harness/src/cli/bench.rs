@@ -1,0 +1,133 @@
+//! `driftlock bench`: a load on a real database that flushes, and what it comes to.
+
+use std::path::PathBuf;
+
+use super::capacity::bed::Bed;
+use super::capacity::{LoadArgs, arrivals_of, parse_rate};
+use super::common::{Format, run_name, verdict_exit};
+use super::{Context, Failure};
+use crate::capacity::load::Arrivals;
+use crate::exit::Exit;
+use crate::report::bench::{self, BenchReport};
+use crate::report::directory::{RunDirectory, WriteError};
+use crate::scenario::Scenario;
+
+/// How tasks arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Process {
+    /// Closed loop: each worker begins one when its last one has ended.
+    Closed,
+    /// Open loop: at random.
+    Poisson,
+    /// Open loop: at equal intervals.
+    Constant,
+}
+
+/// Puts a load on a real database whose commits reach the disk, and says where the time goes.
+///
+/// Latency counts from the moment at which a task should have started: an arrival that finds every
+/// worker busy is late, never left out. Exit codes: 0 it was measured; 2 usage; 3 inconclusive: the
+/// generator was the bottleneck, or tasks failed; 4 no database; 130 interrupted.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub load: LoadArgs,
+    /// Open loop: this many tasks a second
+    #[arg(long, value_name = "TASKS/S", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// How tasks arrive; default: poisson where a rate is given, else as the scenario says
+    #[arg(long)]
+    pub arrivals: Option<Process>,
+    /// How the result is written to standard output
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// The directory for the report and the histograms. Default: one of its own in target/driftlock
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+impl Args {
+    fn arrivals(&self, scenario: &Scenario) -> Result<Arrivals, Failure> {
+        let usual = arrivals_of(scenario);
+        let rate = self.rate.or_else(|| usual.rate());
+        let missing = || Failure::usage(miette::miette!("an open loop needs a rate: --rate N"));
+        match self.arrivals {
+            None => Ok(match (self.rate, usual) {
+                (Some(rate), Arrivals::Closed) => Arrivals::Poisson(rate),
+                (Some(rate), usual) => usual.at(rate),
+                (None, usual) => usual,
+            }),
+            Some(Process::Closed) if self.rate.is_some() => {
+                Err(Failure::usage(miette::miette!("a closed loop has no rate: leave out --rate or --arrivals closed")))
+            }
+            Some(Process::Closed) => Ok(Arrivals::Closed),
+            Some(Process::Poisson) => rate.map(Arrivals::Poisson).ok_or_else(missing),
+            Some(Process::Constant) => rate.map(Arrivals::Constant).ok_or_else(missing),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let scenario = args.load.scenario()?;
+    let strategy = args.load.strategy()?;
+    let load = args.load.load(&scenario, args.arrivals(&scenario)?)?;
+    let name = run_name("bench");
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
+    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let mut bed = Bed::make(&args.load, scenario, &name, context).await?;
+    let work = args.load.script;
+    let ran = bed.run((work, strategy), &load, true, context).await;
+    let (setting, surroundings) = (bed.setting(work, strategy, &load), bed.surroundings.clone());
+    bed.stop(context).await?;
+    let (calibration, driven) = ran?;
+    let mut replay = args.load.repeated("bench", &load);
+    match load.arrivals {
+        Arrivals::Closed => replay.push_str(" --arrivals closed"),
+        Arrivals::Poisson(rate) => replay.push_str(&format!(" --arrivals poisson --rate {rate}")),
+        Arrivals::Constant(rate) => replay.push_str(&format!(" --arrivals constant --rate {rate}")),
+    }
+    let mut report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
+    report.calibration = calibration;
+    finish(&report, &directory, args.format, context)
+}
+
+/// Writes a report into its directory and to standard output; the exit code is its verdict's.
+///
+/// # Errors
+/// It cannot be written.
+pub fn finish(
+    report: &BenchReport,
+    directory: &RunDirectory,
+    format: Format,
+    context: &mut Context<'_>,
+) -> Result<Exit, Failure> {
+    report.save(directory).map_err(unwritable)?;
+    print(report, format, context)?;
+    writeln!(context.err, "written to {}", directory.path().display())?;
+    Ok(verdict_exit(report.verdict))
+}
+
+/// Writes a report to standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub fn print(report: &BenchReport, format: Format, context: &mut Context<'_>) -> Result<(), Failure> {
+    match format {
+        Format::Text => bench::write(report, context.out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *context.out, report).map_err(std::io::Error::from)?;
+            writeln!(context.out)?;
+        }
+    }
+    Ok(())
+}
+
+/// An output that cannot be written.
+pub fn unwritable(error: WriteError) -> Failure {
+    Failure::environment(miette::Report::from_err(error))
+}

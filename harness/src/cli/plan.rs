@@ -1,0 +1,152 @@
+//! `driftlock plan`: how much load can the job take?
+
+use std::path::PathBuf;
+
+use drift_engine::lock::LockStrategy;
+
+use super::bench::unwritable;
+use super::capacity::LoadArgs;
+use super::capacity::bed::Bed;
+use super::common::{Format, run_name, verdict_exit};
+use super::{Context, Failure};
+use crate::capacity::drive::Driven;
+use crate::capacity::load::{Arrivals, Load};
+use crate::capacity::phase::Phase;
+use crate::capacity::plan::{Measure, plan};
+use crate::capacity::setting::Work;
+use crate::capacity::slo::Slo;
+use crate::exit::Exit;
+use crate::report::directory::RunDirectory;
+use crate::report::plan::{self as report, OtherLock, PlanReport};
+use drift_engine::lock::Backend;
+
+/// How many workers are tried where nobody says.
+const WORKERS: u32 = 16;
+
+/// Finds the largest rate that meets an objective, and says what bounds it.
+///
+/// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them and checks these at
+/// the others; then looks for the rate with open loops, and checks predictions of the response at rates
+/// that no fit has seen. Every point takes --warm-up and --duration. Exit codes: 0 there is an answer;
+/// 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub load: LoadArgs,
+    /// What responses must keep to: p99<250ms, or several, with commas: p99<250ms,mean<50ms,max<2s
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub slo: Slo,
+    /// Measure the other locks of the backend as well
+    #[arg(long)]
+    pub every_lock: bool,
+    /// How the result is written to standard output
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// The directory for the report. Default: one of its own in target/driftlock
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// Measures on a bed.
+struct OnBed<'a, 'b> {
+    bed: &'a mut Bed,
+    what: (Work, LockStrategy),
+    context: &'a mut Context<'b>,
+}
+
+impl Measure for OnBed<'_, '_> {
+    type Error = Failure;
+
+    async fn measure(&mut self, load: &Load) -> Result<Driven, Failure> {
+        self.bed.run(self.what, load, false, self.context).await.map(|(_, driven)| driven)
+    }
+
+    fn announce(&mut self, what: &str) {
+        // Whoever does not listen misses nothing but the progress.
+        let _ = writeln!(self.context.err, "{what}");
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let scenario = args.load.scenario()?;
+    let strategy = args.load.strategy()?;
+    let workers = args.load.workers.unwrap_or(WORKERS);
+    if workers < 4 {
+        return Err(Failure::usage(miette::miette!("--workers {workers}: three points fit anything; at least 4")));
+    }
+    let mut load = args.load.load(&scenario, Arrivals::Closed)?;
+    load.workers = workers;
+    // What is late when an open loop ends has shown enough.
+    load.drain = load.duration / 2;
+    let name = run_name("plan");
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
+    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let mut bed = Bed::make(&args.load, scenario, &name, context).await?;
+    let ran = planned(&args, strategy, &load, &mut bed, context).await;
+    bed.stop(context).await?;
+    let report = ran?;
+    let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
+    written.map_err(unwritable)?;
+    print(&report, args.format, context)?;
+    writeln!(context.err, "written to {}", directory.path().display())?;
+    Ok(verdict_exit(report.verdict))
+}
+
+/// Writes a report to standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub fn print(report: &PlanReport, format: Format, context: &mut Context<'_>) -> Result<(), Failure> {
+    match format {
+        Format::Text => report::write(report, context.out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *context.out, report).map_err(std::io::Error::from)?;
+            writeln!(context.out)?;
+        }
+    }
+    Ok(())
+}
+
+async fn planned(
+    args: &Args,
+    strategy: LockStrategy,
+    load: &Load,
+    bed: &mut Bed,
+    context: &mut Context<'_>,
+) -> Result<PlanReport, Failure> {
+    let work = args.load.script;
+    let in_process = args.load.backend == Backend::Sqlite;
+    let measured = {
+        let mut measure = OnBed { bed, what: (work, strategy), context };
+        plan(&mut measure, load, load.workers, &args.slo, in_process).await?
+    };
+    let closed = Load { arrivals: Arrivals::Closed, workers: measured.enough_workers, pool: None, ..load.clone() };
+    let (mut locks, mut calibration) = (Vec::new(), None);
+    let others = LockStrategy::ALL.into_iter().filter(|other| other.backend() == strategy.backend());
+    let others = others.filter(|other| args.every_lock && work == Work::Engine && *other != strategy);
+    for lock in std::iter::once(strategy).chain(others) {
+        writeln!(context.err, "{lock}, {} workers", closed.workers)?;
+        let (found, driven) = bed.run((work, lock), &closed, lock == strategy, context).await?;
+        calibration = calibration.or(found);
+        let recording = driven.recording;
+        locks.push(OtherLock {
+            strategy: lock.to_string(),
+            rate: recording.throughput(),
+            response: recording.mean(Phase::Response).unwrap_or(0.0),
+            longest: recording.quantile(Phase::Response, 1.0).unwrap_or(0),
+            failed: [recording.failed, recording.tasks()],
+        });
+    }
+    let mut replay = args.load.repeated("plan", load);
+    replay.push_str(&format!(" --slo '{}'", args.slo));
+    if args.every_lock {
+        replay.push_str(" --every-lock");
+    }
+    let about = (bed.setting(work, strategy, load), bed.surroundings.clone());
+    Ok(PlanReport::new(about, &args.slo, measured, (calibration, locks), replay))
+}

@@ -1,0 +1,333 @@
+//! What `bench` has to say: the report of a run directory, and the same for people.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use serde::{Deserialize, Serialize};
+
+use super::directory::{ReadError, RunDirectory, WriteError};
+use super::{SCHEMA_VERSION, Word};
+use crate::capacity::calibrate::{Calibration, Ceiling};
+use crate::capacity::health::Generator;
+use crate::capacity::load::Arrivals;
+use crate::capacity::log::{self, LogError};
+use crate::capacity::recording::{Recording, Share, fairness};
+use crate::capacity::setting::{Setting, Surroundings, differences};
+
+/// The file beside the report that holds the histograms.
+const HISTOGRAMS: &str = "histograms.hlog";
+/// The part of the tasks that may fail in a run that measures anything but failures.
+const FAILED_SHARE_MAX: f64 = 0.01;
+/// How many keys are shown.
+const KEYS_SHOWN: usize = 5;
+
+/// The outcome of `bench`, or of `merge`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BenchReport {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `bench`.
+    pub command: String,
+    /// Pass: it was measured. Inconclusive: see `doubts`.
+    pub verdict: Word,
+    /// Why what was measured says nothing about the database.
+    pub doubts: Vec<String>,
+    /// What was measured.
+    pub setting: Setting,
+    /// The seeds of the generators that were merged.
+    pub seeds: Vec<u64>,
+    /// Where.
+    pub surroundings: Surroundings,
+    /// What it came to.
+    pub recording: Recording,
+    /// What the generator needed.
+    pub generator: Generator,
+    /// What the parts take alone, measured in the same run.
+    pub calibration: Option<Calibration>,
+    /// The command that does it again.
+    pub replay: String,
+}
+
+/// Why runs cannot be read or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The report cannot be read.
+    #[error(transparent)]
+    Report(#[from] ReadError),
+    /// It is of another command.
+    #[error("{path} is a run of {command}, and not of bench")]
+    Command {
+        /// The run's directory.
+        path: String,
+        /// What wrote it.
+        command: String,
+    },
+    /// The histograms cannot be read.
+    #[error("failed to read {path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The histograms are damaged.
+    #[error("{path}: {source}")]
+    Log {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
+    /// The runs have nothing to do with each other.
+    #[error("the runs cannot be put together: {}", .0.join("; "))]
+    Differ(Vec<String>),
+}
+
+impl BenchReport {
+    /// Puts a report together; its verdict follows from what was measured.
+    pub fn new(
+        setting: Setting,
+        surroundings: Surroundings,
+        recording: Recording,
+        generator: Generator,
+        replay: String,
+    ) -> Self {
+        let seeds = vec![setting.load.seed];
+        let mut report = Self {
+            schema_version: SCHEMA_VERSION,
+            command: "bench".to_owned(),
+            verdict: Word::Inconclusive,
+            doubts: Vec::new(),
+            setting,
+            seeds,
+            surroundings,
+            recording,
+            generator,
+            calibration: None,
+            replay,
+        };
+        report.conclude();
+        report
+    }
+
+    /// Derives the verdict.
+    fn conclude(&mut self) {
+        let in_process = self.setting.backend == drift_engine::lock::Backend::Sqlite;
+        self.doubts = self.generator.doubts(&self.recording, in_process);
+        let (failed, tasks) = (self.recording.failed, self.recording.tasks());
+        if failed as f64 > tasks as f64 * FAILED_SHARE_MAX {
+            self.doubts.push(format!("{failed} of {tasks} tasks were given up: what is measured is failures"));
+        }
+        self.verdict = if self.doubts.is_empty() { Word::Pass } else { Word::Inconclusive };
+    }
+
+    /// Adds the run of another generator, which put the same load on at the same time with another seed.
+    ///
+    /// # Errors
+    /// [`RunError::Differ`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), RunError> {
+        let mut differ = differences((&self.setting, &self.surroundings), (&other.setting, &other.surroundings));
+        if let Some(seed) = self.seeds.iter().find(|seed| other.seeds.contains(seed)) {
+            differ.push(format!("seed: both have {seed}, so both are the same arrivals and keys"));
+        }
+        if !differ.is_empty() {
+            return Err(RunError::Differ(differ));
+        }
+        self.recording.merge(&other.recording);
+        self.generator.merge(&other.generator);
+        self.seeds.extend(&other.seeds);
+        self.conclude();
+        Ok(())
+    }
+
+    /// What the lock allows at best; a run of several generators has none.
+    pub fn ceiling(&self) -> Option<Ceiling> {
+        let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite;
+        let calibration = self.calibration.filter(|_| self.seeds.len() == 1)?;
+        Some(calibration.ceiling(&self.setting.load, one_lock))
+    }
+
+    /// Writes it into a run's directory.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self, directory: &RunDirectory) -> Result<(), WriteError> {
+        let length = self.setting.load.duration;
+        directory.write(HISTOGRAMS, |to| log::write(&self.recording.histograms, length, to))?;
+        directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, self)?))
+    }
+
+    /// Reads it from a run's directory.
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub fn load(directory: &Path) -> Result<Self, RunError> {
+        let command = RunDirectory::command(directory)?;
+        if command != "bench" {
+            return Err(RunError::Command { path: directory.display().to_string(), command });
+        }
+        let mut report: Self = RunDirectory::read_as(directory)?;
+        let path = directory.join(HISTOGRAMS);
+        let text =
+            RunDirectory::bytes(&path).map_err(|source| RunError::Io { path: path.display().to_string(), source })?;
+        report.recording.histograms =
+            log::read(&text).map_err(|source| RunError::Log { path: path.display().to_string(), source })?;
+        Ok(report)
+    }
+}
+
+/// Writes the report for people.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
+    let BenchReport { setting, recording, surroundings, generator, .. } = report;
+    let load = &setting.load;
+    writeln!(to, "{} on {} with {}: {}", setting.scenario, setting.backend, setting.strategy, load.arrivals)?;
+    let pool = load.pool.map_or_else(|| "a connection each".to_owned(), |pool| format!("{pool} connections"));
+    writeln!(
+        to,
+        "{} workers ({pool}), keys {} of {}, {:?} after {:?} of warm-up{}\n",
+        load.workers * u32::try_from(report.seeds.len()).unwrap_or(u32::MAX),
+        load.keys,
+        load.key_count,
+        load.duration,
+        load.warm_up,
+        added(load.round_trip_added)
+    )?;
+    writeln!(to, "{}\n", phases(recording))?;
+    let tasks = recording.tasks();
+    write!(to, "{:.1} tasks/s; {tasks} recorded", recording.throughput())?;
+    if let Some(rate) = load.arrivals.rate() {
+        write!(to, " of an intended {:.1}/s", rate * report.seeds.len() as f64)?;
+    }
+    writeln!(to)?;
+    if recording.unfinished > 0 {
+        writeln!(
+            to,
+            "{} arrivals found nobody free before the end; they count as waiting until then",
+            recording.unfinished
+        )?;
+    }
+    let again: u64 = recording.attempts.iter().skip(2).sum();
+    if again > 0 || recording.failed > 0 {
+        let errors: Vec<String> = recording.errors.iter().map(|(code, count)| format!("{code} × {count}")).collect();
+        let most = recording.attempts.iter().rposition(|count| *count > 0).unwrap_or(0);
+        writeln!(
+            to,
+            "{again} tried again (at most {most} tries), {} given up; {}",
+            recording.failed,
+            errors.join(", ")
+        )?;
+    }
+    if let Some((calibration, ceiling)) = report.calibration.zip(report.ceiling()) {
+        ceiling_line(&calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
+    }
+    shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
+    writeln!(
+        to,
+        "generator: {:.0} % of {} processors, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
+        generator.cpu_share() * 100.0,
+        generator.cores,
+        generator.late_mean / 1e6,
+        generator.late_p99 as f64 / 1e6,
+        generator.clock_step
+    )?;
+    writeln!(to, "{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)?;
+    let seeds: Vec<String> = report.seeds.iter().map(u64::to_string).collect();
+    writeln!(to, "profile {}, seed {}", surroundings.profile, seeds.join(" and "))?;
+    for doubt in &report.doubts {
+        writeln!(to, "inconclusive: {doubt}")?;
+    }
+    writeln!(to, "again: {}", report.replay)
+}
+
+fn ceiling_line(
+    calibration: &Calibration,
+    ceiling: &Ceiling,
+    achieved: f64,
+    arrivals: Arrivals,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    let millis = |nanos: f64| format!("{:.3} ms", nanos / 1e6);
+    write!(
+        to,
+        "alone: a task {}, in the lock {}",
+        millis(calibration.service_alone),
+        millis(calibration.in_lock_alone)
+    )?;
+    if let Some(server) = calibration.server {
+        write!(
+            to,
+            "; round trip {}, flush {}, hand-off {}",
+            millis(server.round_trip),
+            millis(server.flush),
+            millis(server.hand_off)
+        )?;
+    }
+    write!(to, "\nceiling: {:.1}/s on one key, {:.1}/s here", ceiling.one_key, ceiling.whole)?;
+    match arrivals {
+        Arrivals::Closed => writeln!(to, "; achieved {:.0} %", achieved / ceiling.whole * 100.0),
+        Arrivals::Poisson(_) | Arrivals::Constant(_) => writeln!(to),
+    }
+}
+
+fn added(round_trip: Duration) -> String {
+    if round_trip.is_zero() { String::new() } else { format!(", {round_trip:?} added to each round trip") }
+}
+
+fn phases(recording: &Recording) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(["ms", "tasks", "mean", "p50", "p90", "p99", "p99.9", "max"]);
+    for (phase, histogram) in &recording.histograms {
+        let millis = |nanos: f64| format!("{:.3}", nanos / 1e6);
+        let at = |quantile| millis(histogram.value_at_quantile(quantile) as f64);
+        table.add_row([
+            phase.as_str().to_owned(),
+            histogram.len().to_string(),
+            millis(recording.mean(*phase).unwrap_or(0.0)),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            millis(histogram.max() as f64),
+        ]);
+    }
+    table.column_iter_mut().skip(1).for_each(|column| {
+        column.set_cell_alignment(CellAlignment::Right);
+    });
+    table
+}
+
+/// Who had how much of it.
+fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result<()> {
+    let longest = |shares: &[Share]| {
+        let longest = shares.iter().enumerate().max_by_key(|(_, share)| share.response_max);
+        longest.map(|(index, share)| (index, share.response_max as f64 / 1e6))
+    };
+    if let (Some(fair), Some((worker, longest))) = (fairness(&recording.workers), longest(&recording.workers)) {
+        // In an open loop whoever is free takes the next one: nothing is to be divided evenly.
+        let fair = if closed { format!("fairness {fair:.3}, ") } else { String::new() };
+        writeln!(to, "workers: {fair}the longest response was worker {worker}'s, {longest:.1} ms")?;
+    }
+    let tasks = recording.tasks().max(1) as f64;
+    let mut keys: Vec<(usize, &Share)> = recording.keys.iter().enumerate().filter(|(_, key)| key.tasks > 0).collect();
+    if keys.len() > 1 {
+        keys.sort_by_key(|(_, key)| std::cmp::Reverse(key.tasks));
+        let shown: Vec<String> = keys
+            .iter()
+            .take(KEYS_SHOWN)
+            .map(|(index, key)| {
+                let mean = key.lock_wait as f64 / key.tasks as f64 / 1e6;
+                format!("{} {:.0} % (lock wait {mean:.2} ms)", index + 1, key.tasks as f64 / tasks * 100.0)
+            })
+            .collect();
+        writeln!(to, "keys: {} of {} used; {}", keys.len(), recording.keys.len(), shown.join(", "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! What `plan` has to say: the report of a run directory, and the same in words and numbers.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use serde::{Deserialize, Serialize};
+
+use super::{SCHEMA_VERSION, Word};
+use crate::capacity::calibrate::Calibration;
+use crate::capacity::plan::{Checked, Plan, TRUSTED};
+use crate::capacity::setting::{Setting, Surroundings};
+use crate::capacity::slo::Slo;
+
+/// How far off a prediction may be that is to be trusted: 15 %.
+const OFF_MAX: f64 = 0.15;
+/// A response, in nanoseconds, that stands for none: the queue only grows.
+const ENDLESS: f64 = 1e15;
+
+/// What another lock comes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherLock {
+    /// Its name.
+    pub strategy: String,
+    /// Tasks a second of a closed loop with as many workers as the plan finds enough.
+    pub rate: f64,
+    /// The mean response, in nanoseconds.
+    pub response: f64,
+    /// The longest response, in nanoseconds.
+    pub longest: u64,
+    /// The tasks that were given up, of all.
+    pub failed: [u64; 2],
+}
+
+/// The outcome of `plan`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `plan`.
+    pub command: String,
+    /// Pass: there is an answer. Inconclusive: there is none, or the generator was in doubt.
+    pub verdict: Word,
+    /// The objective.
+    pub slo: String,
+    /// Its limits, each as it is written, in milliseconds.
+    pub limits: Vec<(String, f64)>,
+    /// What was measured; the load's arrivals and workers are the plan's own.
+    pub setting: Setting,
+    /// Where.
+    pub surroundings: Surroundings,
+    /// What was found.
+    pub plan: Plan,
+    /// What the parts take alone.
+    pub calibration: Option<Calibration>,
+    /// The locks, with the same number of workers; the planned one first.
+    pub locks: Vec<OtherLock>,
+    /// The command that does it again.
+    pub replay: String,
+}
+
+impl PlanReport {
+    /// Puts a report together; its verdict follows from the plan.
+    pub fn new(
+        (setting, surroundings): (Setting, Surroundings),
+        slo: &Slo,
+        mut plan: Plan,
+        (calibration, locks): (Option<Calibration>, Vec<OtherLock>),
+        replay: String,
+    ) -> Self {
+        plan.doubts.extend(drift(&plan, &locks));
+        let answered = plan.kept.is_some() && plan.doubts.is_empty();
+        let verdict = if answered { Word::Pass } else { Word::Inconclusive };
+        let command = "plan".to_owned();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            command,
+            verdict,
+            slo: slo.to_string(),
+            limits: slo.limits(),
+            setting,
+            surroundings,
+            plan,
+            calibration,
+            locks,
+            replay,
+        }
+    }
+}
+
+/// The same load at the beginning and at the end must come to the same.
+fn drift(plan: &Plan, locks: &[OtherLock]) -> Option<String> {
+    let first = plan.closed.iter().find(|point| point.workers == plan.enough_workers)?.rate;
+    let last = locks.first()?.rate;
+    ((last / first).ln().abs() > OFF_MAX.ln_1p()).then(|| {
+        format!(
+            "{} workers came to {first:.1}/s at first and to {last:.1}/s at the end: something else changed",
+            plan.enough_workers
+        )
+    })
+}
+
+/// Why the predictions are not to be trusted, if they are not.
+fn mistrust(plan: &Plan) -> Option<String> {
+    let rate = plan.candidates.first().and_then(|chosen| chosen.error);
+    let below = plan.responses.iter().filter(|one| one.at < TRUSTED * plan.highest());
+    let response = below.map(Checked::error).fold(0.0, f64::max);
+    let percent = |error: f64| if error > 10.0 { "far".to_owned() } else { format!("{:.0} %", error * 100.0) };
+    match rate {
+        None => Some("no model could be checked".to_owned()),
+        Some(rate) if rate > OFF_MAX => Some(format!("the rates were off by {}", percent(rate))),
+        Some(_) if response > OFF_MAX => Some(format!("a response was off by {}", percent(response))),
+        Some(_) => None,
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(head);
+    table.column_iter_mut().for_each(|column| {
+        column.set_cell_alignment(CellAlignment::Right);
+    });
+    table
+}
+
+fn millis(nanos: f64) -> String {
+    format!("{:.2}", nanos / 1e6)
+}
+
+/// Writes the report for people.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
+    let PlanReport { setting, plan, surroundings, .. } = report;
+    writeln!(
+        to,
+        "{} on {} with {}, keys {} of {}: {}\n",
+        setting.scenario, setting.backend, setting.strategy, setting.load.keys, setting.load.key_count, report.slo
+    )?;
+    let mut closed = table(&["workers", "tasks/s", "mean ms", "longest ms", "fairness"]);
+    for point in &plan.closed {
+        closed.add_row([
+            point.workers.to_string(),
+            format!("{:.1}", point.rate),
+            millis(point.response),
+            millis(point.longest as f64),
+            format!("{:.3}", point.fairness),
+        ]);
+    }
+    let mut open = table(&["arrivals/s", "mean ms", "p50", "p90", "p99", "p99.9", "longest", "tasks", ""]);
+    for point in &plan.open {
+        let [p50, p90, p99, p999] = point.quantiles.map(|nanos| millis(nanos as f64));
+        open.add_row([
+            format!("{:.1}", point.rate),
+            millis(point.mean),
+            p50,
+            p90,
+            p99,
+            p999,
+            millis(point.longest as f64),
+            point.tasks.to_string(),
+            if point.met { "kept" } else { "not kept" }.to_owned(),
+        ]);
+    }
+    writeln!(to, "closed loop\n{closed}\n\nopen loop, Poisson\n{open}\n")?;
+    answer(report, to)?;
+    checks(plan, to)?;
+    for doubt in &plan.doubts {
+        writeln!(to, "inconclusive: {doubt}")?;
+    }
+    writeln!(to, "{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)?;
+    writeln!(to, "profile {}, seed {}", surroundings.profile, setting.load.seed)?;
+    writeln!(to, "again: {}", report.replay)
+}
+
+/// The answer, in words.
+fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
+    let PlanReport { plan, slo, .. } = report;
+    match (plan.kept, plan.broken) {
+        (Some(kept), Some(broken)) => writeln!(
+            to,
+            "largest rate with {slo}: {kept:.1}/s ({:.0} % of the highest closed loop); {broken:.1}/s does not keep it",
+            kept / plan.highest() * 100.0
+        )?,
+        (Some(kept), None) => writeln!(to, "{slo} is kept up to {kept:.1}/s, the highest rate that was tried")?,
+        (None, Some(broken)) => writeln!(to, "{slo} was not kept at any rate; the lowest tried was {broken:.1}/s")?,
+        (None, None) => writeln!(to, "no task came to its end: there is nothing to plan with")?,
+    }
+    writeln!(
+        to,
+        "highest closed loop: {:.1}/s; {} workers, each with a connection, come to 97 % of it: more wait, and no more",
+        plan.highest(),
+        plan.enough_workers
+    )?;
+    let [low, middle, high] = plan.limit;
+    writeln!(
+        to,
+        "limit by the queues: {middle:.1}/s for any number of workers ({low:.1} … {high:.1} in 90 % of refits)"
+    )?;
+    if let Some(usl) = &plan.usl {
+        let peak = usl.peak();
+        let peak =
+            if peak.is_finite() && peak < 1e4 { format!("most at {peak:.0} workers") } else { "no most".to_owned() };
+        let (sigma, kappa) = (usl.sigma, usl.kappa);
+        writeln!(to, "universal scalability law: σ = {sigma:.3}, κ = {kappa:.5}, {peak}")?;
+    }
+    if let Some((key, share, mean, all)) = plan.hottest {
+        writeln!(
+            to,
+            "customer {key}, with {:.0} % of the load, breaks it first: {} ms on average where all have {} ms",
+            share * 100.0,
+            millis(mean),
+            millis(all)
+        )?;
+    }
+    let longest = plan.closed.iter().max_by_key(|point| point.longest);
+    if let Some(point) = longest {
+        writeln!(
+            to,
+            "starvation: the longest response was {} ms ({} workers); the least even service {:.3}",
+            millis(point.longest as f64),
+            point.workers,
+            plan.closed.iter().map(|point| point.fairness).fold(1.0, f64::min)
+        )?;
+    }
+    for lock in &report.locks {
+        let failed = if lock.failed[0] > 0 {
+            format!(", {} of {} given up", lock.failed[0], lock.failed[1])
+        } else {
+            String::new()
+        };
+        writeln!(
+            to,
+            "with {}: {:.1}/s, mean {} ms, longest {} ms{failed}",
+            lock.strategy,
+            lock.rate,
+            millis(lock.response),
+            millis(lock.longest as f64)
+        )?;
+    }
+    Ok(())
+}
+
+/// How far off the models are where they had not looked.
+fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
+    for candidate in &plan.candidates {
+        match (&candidate.refused, candidate.error) {
+            (Some(why), _) => writeln!(to, "{}: does not apply: {why}", candidate.name)?,
+            (None, None) => writeln!(to, "{}: nothing to check it with", candidate.name)?,
+            (None, Some(error)) => {
+                let shown: Vec<String> = candidate
+                    .checked
+                    .iter()
+                    .map(|one| format!("{:.0}: {:.1}/s for {:.1}/s", one.at, one.predicted, one.measured))
+                    .collect();
+                writeln!(
+                    to,
+                    "{}: off by {:.1} % at numbers of workers that it had not seen ({})",
+                    candidate.name,
+                    error * 100.0,
+                    shown.join(", ")
+                )?;
+            }
+        }
+    }
+    if let Some(chosen) = plan.candidates.first().filter(|candidate| candidate.error.is_some()) {
+        writeln!(to, "chosen by that error: {}", chosen.name)?;
+    }
+    let shown: Vec<String> = plan.responses.iter().map(response).collect();
+    writeln!(to, "mean response at rates that it had not seen: {}", shown.join(", "))?;
+    let most = plan.closed.last().map_or(0, |point| point.workers);
+    match mistrust(plan) {
+        Some(why) => writeln!(to, "predictions are not to be trusted here: {why}; what was measured stands"),
+        None => writeln!(
+            to,
+            "to be trusted: 1 to {most} workers, up to {:.1}/s ({:.0} % of the highest rate), on this machine, with this data",
+            plan.highest() * TRUSTED,
+            TRUSTED * 100.0
+        ),
+    }
+}
+
+fn response(checked: &Checked) -> String {
+    let (predicted, measured) = (millis(checked.predicted), millis(checked.measured));
+    if checked.predicted > ENDLESS {
+        return format!("{:.1}/s a queue without end for {measured} ms", checked.at);
+    }
+    format!("{:.1}/s {predicted} ms for {measured} ms ({:.0} % off)", checked.at, checked.error() * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::model::ClosedPoint;
+    use crate::capacity::model::queue::Queues;
+    use crate::capacity::plan::Candidate;
+
+    const QUEUES: Queues = Queues { lock: 0.01, machine: 0.0, rest: 0.01, spread: 0.0 };
+
+    fn plan(error: f64, responses: Vec<Checked>) -> Plan {
+        let point =
+            |workers, rate| ClosedPoint { workers, rate, error: 0.01, response: 1e6, longest: 1, fairness: 1.0 };
+        let candidate = Candidate { name: "a".to_owned(), refused: None, checked: Vec::new(), error: Some(error) };
+        Plan {
+            closed: vec![point(1, 50.0), point(2, 100.0)],
+            open: Vec::new(),
+            kept: Some(60.0),
+            broken: Some(65.0),
+            candidates: vec![candidate],
+            usl: None,
+            queues: QUEUES,
+            open_queues: QUEUES,
+            limit: [99.0, 100.0, 101.0],
+            enough_workers: 2,
+            responses,
+            hottest: None,
+            doubts: Vec::new(),
+        }
+    }
+
+    fn lock(rate: f64) -> OtherLock {
+        OtherLock { strategy: "row".to_owned(), rate, response: 1.0, longest: 1, failed: [0, 1] }
+    }
+
+    #[test]
+    fn a_machine_that_changes_is_a_doubt() {
+        assert_eq!(drift(&plan(0.0, Vec::new()), &[lock(95.0)]), None);
+        for rate in [60.0, 140.0] {
+            assert!(drift(&plan(0.0, Vec::new()), &[lock(rate)]).is_some_and(|doubt| doubt.contains("2 workers")));
+        }
+    }
+
+    #[test]
+    fn predictions_that_were_off_are_not_to_be_trusted() {
+        let checked = |at, predicted| Checked { at, predicted, measured: 1e6 };
+        assert_eq!(mistrust(&plan(0.05, vec![checked(50.0, 1.1e6)])), None);
+        // Beyond the range nothing is promised.
+        assert_eq!(mistrust(&plan(0.05, vec![checked(90.0, 1e18)])), None);
+        assert!(mistrust(&plan(0.3, Vec::new())).is_some_and(|why| why.contains("30 %")));
+        assert!(mistrust(&plan(0.05, vec![checked(50.0, 2e6)])).is_some_and(|why| why.contains("response")));
+        assert!(mistrust(&plan(0.05, vec![checked(50.0, 1e18)])).is_some_and(|why| why.contains("far")));
+    }
+}

@@ -1,0 +1,130 @@
+use driftlock::capacity::phase::Phase;
+use driftlock::report::bench::BenchReport;
+
+use crate::{SMALL, call};
+
+const QUICK: [&str; 4] = ["--warm-up", "100ms", "--duration", "700ms"];
+
+/// A directory with the small scenario.
+fn place() -> tempfile::TempDir {
+    let at = tempfile::tempdir().unwrap();
+    std::fs::write(at.path().join("small.toml"), SMALL).unwrap();
+    at
+}
+
+#[tokio::test]
+async fn runs_are_printed_again_as_they_were_and_merge_to_their_sum() {
+    let at = place();
+    for (seed, output) in [("1", "a"), ("2", "b")] {
+        let common =
+            ["bench", "small.toml", "--backend", "sqlite", "--workers", "1", "--seed", seed, "--output", output];
+        let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+        assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+        let again = call(at.path(), &["report", output]).await;
+        assert_eq!((again.out, again.code), (ran.out, ran.code));
+    }
+    let merged = call(at.path(), &["merge", "a", "b", "--output", "ab"]).await;
+    assert!(matches!(merged.code, Some(0 | 3)), "{}{}", merged.out, merged.err);
+    let [a, b, ab] = ["a", "b", "ab"].map(|run| BenchReport::load(&at.path().join(run)).unwrap());
+    assert!(a.recording.tasks() > 0 && b.recording.tasks() > 0);
+    assert_eq!(ab.recording.tasks(), a.recording.tasks() + b.recording.tasks());
+    assert_eq!((ab.recording.workers.len(), ab.seeds), (2, vec![1, 2]));
+    for (phase, histogram) in &ab.recording.histograms {
+        let of = |run: &BenchReport| run.recording.histograms[phase].len();
+        assert_eq!(histogram.len(), of(&a) + of(&b), "{phase:?}");
+    }
+    assert!(ab.recording.histograms.contains_key(&Phase::InLock));
+
+    call(at.path(), &["report", "ab", "--html", "ab.html"]).await;
+    let page = std::fs::read_to_string(at.path().join("ab.html")).unwrap();
+    assert!(page.contains("Percentiles by phase") && page.contains("worker 1") && page.ends_with("</html>"));
+
+    let twice = call(at.path(), &["merge", "a", "a"]).await.ends_with(2);
+    assert!(twice.err.contains("seed: both have 1"), "{}", twice.err);
+}
+
+#[tokio::test]
+async fn an_added_round_trip_is_waited_for_once_an_operation() {
+    let at = place();
+    let slow = ["bench", "small.toml", "--backend", "sqlite", "--workers", "1", "--rtt", "5ms", "--output", "slow"];
+    let ran = call(at.path(), &[&slow[..], &QUICK].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+    let recording = BenchReport::load(&at.path().join("slow")).unwrap().recording;
+    // In the lock: open the run, read, write, commit.
+    let in_lock = recording.mean(Phase::InLock).unwrap();
+    assert!((20e6..60e6).contains(&in_lock), "{in_lock}");
+    let begin = recording.histograms[&Phase::LockWait].min();
+    assert!(begin >= 4_999_000, "{begin}");
+}
+
+#[tokio::test]
+async fn every_lock_is_put_under_load_on_postgres() {
+    let at = place();
+    for strategy in ["row", "advisory", "serializable", "constraint"] {
+        let common =
+            ["bench", "small.toml", "--strategy", strategy, "--rate", "60", "--pool", "2", "--output", strategy];
+        let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+        assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+        let recording = BenchReport::load(&at.path().join(strategy)).unwrap().recording;
+        assert!(recording.tasks() > 10, "{}", ran.out);
+        for phase in [Phase::Lag, Phase::Pool, Phase::InLock, Phase::Commit] {
+            assert!(recording.histograms.contains_key(&phase), "{strategy} without {phase:?}");
+        }
+        assert_eq!(recording.histograms.contains_key(&Phase::LockWait), ["row", "advisory"].contains(&strategy));
+    }
+}
+
+#[tokio::test]
+async fn the_lock_script_is_measured_against_its_ceiling() {
+    let at = place();
+    let common = ["bench", "small.toml", "--script", "lock", "--rows", "5", "--keys", "uniform", "--output", "lock"];
+    let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+    let report = BenchReport::load(&at.path().join("lock")).unwrap();
+    assert_eq!((report.recording.keys.len(), report.recording.failed), (5, 0));
+    assert!(report.recording.keys.iter().all(|key| key.tasks > 0));
+    assert!(!report.recording.histograms.contains_key(&Phase::Read), "a lock is no read");
+    let (calibration, ceiling) = (report.calibration.unwrap(), report.ceiling().unwrap());
+    let server = calibration.server.unwrap();
+    assert!(server.round_trip > 0.0 && server.flush > 0.0);
+    // Alone, a task has the lock for the INSERT and the COMMIT at least.
+    assert!(calibration.in_lock_alone > 0.0 && calibration.in_lock_alone < calibration.service_alone);
+    assert!(ceiling.whole > ceiling.one_key);
+}
+
+#[tokio::test]
+async fn pgbench_takes_turns_with_the_generator() {
+    let at = place();
+    let turns = ["beside-pgbench", "--clients", "2", "--rows", "1", "--rounds", "1", "--duration", "1s"];
+    let ran = call(at.path(), &turns).await.ends_with(0);
+    let row = ran.out.lines().find(|line| line.trim_start().starts_with("1 ")).unwrap_or_else(|| panic!("{}", ran.out));
+    let numbers: Vec<f64> = row.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers.len(), 8);
+    assert!(numbers.iter().all(|number| *number > 0.0), "{row}");
+    let none = call(at.path(), &[&turns[..], &["--pgbench", "nowhere"]].concat()).await.ends_with(4);
+    assert!(none.err.contains("nowhere"), "{}", none.err);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_before_anything_is_started() {
+    let at = place();
+    let refused: [(&[&str], &str); 12] = [
+        (&["bench", "small.toml", "--rows", "5"], "--script lock"),
+        (&["bench", "small.toml", "--script", "lock", "--backend", "sqlite"], "PostgreSQL"),
+        (&["bench", "small.toml", "--script", "lock", "--strategy", "advisory"], "no other way"),
+        (&["bench", "nowhere.toml"], "nowhere.toml"),
+        (&["bench", "deadlocks"], "deadlocks is no load"),
+        (&["bench", "arrivals"], "claims arrive"),
+        (&["bench", "small.toml", "--arrivals", "poisson"], "needs a rate"),
+        (&["bench", "small.toml", "--arrivals", "closed", "--rate", "5"], "no rate"),
+        (&["bench", "small.toml", "--backend", "sqlite", "--strategy", "row"], "--backend postgres"),
+        (&["bench", "small.toml", "--duration", "0s"], "measures nothing"),
+        (&["bench", "small.toml", "--pool", "9"], "more than the 3 workers"),
+        (&["merge", "here", "there"], "here"),
+    ];
+    for (arguments, word) in refused {
+        let called = call(at.path(), arguments).await.ends_with(2);
+        assert!(called.err.contains(word), "{arguments:?}: {}", called.err);
+    }
+    assert!(!at.path().join("target").exists(), "a refused run leaves nothing");
+}

@@ -1,0 +1,99 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{SMALL, call};
+
+/// Writes a run again with another series, and perhaps another setting.
+fn altered(run: &Path, name: &str, alter: impl Fn(&mut Value)) {
+    let to = run.with_file_name(name);
+    std::fs::create_dir(&to).unwrap();
+    std::fs::copy(run.join("histograms.hlog"), to.join("histograms.hlog")).unwrap();
+    let mut report: Value = serde_json::from_slice(&std::fs::read(run.join("report.json")).unwrap()).unwrap();
+    alter(&mut report);
+    std::fs::write(to.join("report.json"), report.to_string()).unwrap();
+}
+
+/// Intervals of forty tasks, each this long in the lock, more or less.
+fn series(nanos: impl Fn(u64) -> f64) -> Value {
+    let interval = |n: u64| {
+        let in_lock = (40.0 * nanos(n)) as u64;
+        json!({"done": 40, "response": in_lock * 8, "lock_wait": in_lock * 7, "in_lock": in_lock})
+    };
+    (0..30).map(interval).collect()
+}
+
+fn steady(level: f64) -> impl Fn(u64) -> f64 {
+    move |n| level * (1.0 + (n as f64 * 2.4).sin() / 100.0)
+}
+
+#[tokio::test]
+async fn runs_are_compared_and_what_cannot_be_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path();
+    std::fs::write(at.join("small.toml"), SMALL).unwrap();
+    let quick = ["--warm-up", "0s", "--duration", "2500ms", "--workers", "1", "--output", "run"];
+    let ran = call(at, &[&["bench", "small.toml", "--backend", "sqlite"], &quick[..]].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+
+    let with = |name: &str, series: Value| {
+        altered(&at.join("run"), name, |report| {
+            report["recording"]["series"] = series.clone();
+            report["doubts"] = json!([]);
+        });
+    };
+    with("base", series(steady(1e6)));
+    with("same", series(steady(1.001e6)));
+    with("slow", series(steady(1.2e6)));
+    with("wild", series(|n| 1e6 * (1.0 + (n * n % 13) as f64) / 6.4));
+
+    let fine = call(at, &["compare", "base", "same", "--output", "fine"]).await.ends_with(0);
+    assert!(fine.out.contains("pass: nothing is worse by 5 %"), "{}", fine.out);
+    assert_eq!(call(at, &["report", "fine"]).await.ends_with(0).out, fine.out);
+    let slow = call(at, &["compare", "base", "slow", "--output", "worse"]).await.ends_with(5);
+    assert!(slow.out.contains("+19") || slow.out.contains("+20"), "{}", slow.out);
+    assert_eq!(call(at, &["report", "worse", "--html", "worse.html"]).await.ends_with(5).out, slow.out);
+    let page = std::fs::read_to_string(at.join("worse.html")).unwrap();
+    assert!(page.contains("How much worse the new version is") && page.contains("threshold 5 %"), "{page}");
+    call(at, &["report", "worse", "--html", "nowhere/worse.html"]).await.ends_with(4);
+    call(at, &["compare", "slow", "base"]).await.ends_with(0);
+    call(at, &["compare", "base", "slow", "--threshold", "30"]).await.ends_with(0);
+    let noise = call(at, &["compare", "base", "wild"]).await.ends_with(3);
+    assert!(noise.out.contains("rounds a side would tell"), "{}", noise.out);
+
+    altered(&at.join("base"), "doubted", |report| report["doubts"] = json!(["the generator was the bottleneck"]));
+    let doubted = call(at, &["compare", "base", "doubted"]).await.ends_with(3);
+    assert!(doubted.out.contains("new, round 1: the generator was"), "{}", doubted.out);
+
+    altered(&at.join("base"), "other", |report| report["setting"]["load"]["workers"] = json!(2));
+    let other = call(at, &["compare", "base", "other"]).await.ends_with(2);
+    assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
+    altered(&at.join("base"), "short", |report| report["recording"]["series"] = json!([]));
+    call(at, &["compare", "base", "short"]).await.ends_with(2);
+    call(at, &["compare", "base", "nowhere"]).await.ends_with(2);
+    call(at, &["compare", "base"]).await.ends_with(2);
+    call(at, &["report", "base"]).await;
+}
+
+#[tokio::test]
+async fn commands_take_turns_and_a_failing_one_is_an_error() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path();
+    std::fs::write(at.join("small.toml"), SMALL).unwrap();
+    let quick = ["--warm-up", "0s", "--duration", "2s", "--workers", "1", "--output", "run"];
+    call(at, &[&["bench", "small.toml", "--backend", "sqlite"], &quick[..]].concat()).await;
+    for (name, level) in [("base", 1e6), ("slow", 1.2e6)] {
+        altered(&at.join("run"), name, |report| {
+            report["recording"]["series"] = series(steady(level));
+            report["doubts"] = json!([]);
+        });
+    }
+    std::fs::write(at.join("again.sh"), "echo \"$1\" >> order; mkdir -p out; cp -r \"$1\" \"$3\"\n").unwrap();
+    let turns = ["compare", "--rounds", "3", "--output", "out", "--run-base", "sh again.sh base", "--run-new"];
+    let slow = call(at, &[&turns[..], &["sh again.sh slow"]].concat()).await.ends_with(5);
+    assert!(slow.out.contains("3 runs"), "{}", slow.out);
+    let order = std::fs::read_to_string(at.join("order")).unwrap();
+    assert_eq!(order.split_whitespace().collect::<Vec<_>>(), ["base", "slow", "slow", "base", "base", "slow"]);
+    let failed = call(at, &[&turns[..], &["sh -c 'echo out of luck >&2; exit 7' --"]].concat()).await.ends_with(4);
+    assert!(failed.err.contains("out of luck"), "{}", failed.err);
+}
