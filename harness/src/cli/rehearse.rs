@@ -257,7 +257,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         not_applicable: Vec::new(),
         not_verified: Vec::new(),
     };
-    let ended = if server.confines_foreign_code() {
+    // What is built in is not foreign.
+    let is_ours = args.directories.is_empty() && args.runner.is_none() && script.is_none();
+    let ended = if is_ours || server.confines_foreign_code() {
         held::all(&args, &cases, script, &server, &directory, &mut report, context).await
     } else {
         Err(powerful(&server.role().name))

@@ -28,7 +28,10 @@ fn a_second_run_that_only_says_that_it_succeeded_has_not_recovered() {
     let at = tempfile::tempdir().unwrap();
     let report = rehearse(at.path(), &[&ARGUMENTS[..], &["if-not-exists"]].concat()).ends_with(1).json();
     let row = report["results"].as_array().unwrap().iter().find(|row| row["strategy"] == "failures").unwrap();
-    assert_eq!(found(row), ["not-recovered 0003_unique_signal.up.sql:2 -"]);
+    // A dead process's build may also meet the next one: 40P01.
+    let found = found(row);
+    assert_eq!(found[0], "not-recovered 0003_unique_signal.up.sql:2 -");
+    assert!(found.iter().all(|one| one.starts_with("not-recovered 0003_unique_signal.up.sql:2")), "{found:?}");
     let sentence = row["findings"][0]["sentence"].as_str().unwrap();
     assert!(sentence.contains("the next run reported success, and the schema differs"), "{sentence}");
     assert!(sentence.contains("(invalid)"), "{sentence}");

@@ -75,7 +75,7 @@ pub struct ExpectedRow {
     /// Pass or violation.
     pub verdict: Word,
     /// The finding.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "check", default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
 }
 
