@@ -3,6 +3,7 @@
 
 pub mod antagonist;
 pub mod bystander;
+pub mod recheck;
 pub mod script;
 pub mod worker;
 

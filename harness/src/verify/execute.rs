@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
-use drift_engine::op::Reply;
-use drift_engine::protocol::{Retry, Task, recompute};
+use drift_engine::protocol::{Retry, Task};
 use drift_engine::run::Identity;
 use drift_engine::session::{Connect, DbError};
 use tokio::task::JoinSet;
 
 use super::plan::Case;
+use crate::actor::recheck::recheck;
 use crate::actor::worker::{PlannedTask, Queue};
 use crate::actor::{Stage, Trail, antagonist, bystander, worker};
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::history::{ActorId, FinalState, History, Meta, Recheck, Role};
-use crate::lens::trace::{Log, Trace};
+use crate::history::{ActorId, FinalState, History, Meta, Role};
 use crate::mutant::{SchemaChange, Stance};
 use crate::scenario::data;
 use crate::schedule::opening::Opening;
@@ -158,17 +157,7 @@ async fn finish(case: &Case<'_>, stage: &Stage, tasks: &[Task]) -> Result<FinalS
     );
     for task in tasks.iter().filter(|_| !skip) {
         let task = Task { retry: Retry { seed: 0, ..task.retry }, ..task.clone() };
-        let mut log = Log::new(ActorId(u32::MAX), stage.clock.clone());
-        let result = recompute(&mut Trace::new(&mut driver, &mut log, None), &task).await;
-        let cells = log.into_entries().into_iter().rev().find_map(|entry| match entry.outcome.ok() {
-            Some(Reply::Claims(cells)) => Some(cells.to_vec()),
-            _ => None,
-        });
-        rechecks.push(Recheck {
-            identity: task.identity,
-            cells: cells.unwrap_or_default(),
-            result: result.map(|done| done.changes),
-        });
+        rechecks.push(recheck(&mut driver, &task, &stage.clock).await);
     }
     Ok(FinalState { runs, events, rechecks })
 }

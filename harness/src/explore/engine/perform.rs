@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
-use drift_engine::op::{Op, Reply};
+use drift_engine::op::Op;
 use drift_engine::protocol::{Recomputed, TaskError, recompute};
 use drift_engine::session::{DbError, ErrorClass, Kind, Session, SessionId};
 
 use super::super::world::Lost;
 use super::gate::Gate;
 use super::looking::{Closing, Looking};
+use crate::actor::recheck::recheck;
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
-use crate::history::{ActorId, Entry, Fault, FinalState, History, Meta, Recheck, Role, Seen, TaskId, TaskRecord, Tick};
+use crate::history::{ActorId, Entry, Fault, FinalState, History, Meta, Role, Seen, TaskId, TaskRecord, Tick};
 use crate::lens::fault::{Faulty, Plan, Terminate};
 use crate::lens::gate::Gated;
 use crate::lens::mutant::Mutated;
@@ -134,17 +135,7 @@ async fn finish(setting: &Setting, database: &Database, checker: &mut Driver) ->
     // Without the unique constraint the protocol as it ships cannot run: 42P10.
     for customer in customers.into_iter().filter(|_| setting.constrained) {
         let task = task(CustomerId(customer), setting.strategy);
-        let mut log = Log::new(ActorId(u32::MAX), Clock::start());
-        let result = recompute(&mut Trace::new(&mut *checker, &mut log, None), &task).await;
-        let cells = log.into_entries().into_iter().rev().find_map(|entry| match entry.outcome.ok() {
-            Some(Reply::Claims(cells)) => Some(cells.to_vec()),
-            _ => None,
-        });
-        rechecks.push(Recheck {
-            identity: task.identity,
-            cells: cells.unwrap_or_default(),
-            result: result.map(|done| done.changes),
-        });
+        rechecks.push(recheck(&mut *checker, &task, &Clock::start()).await);
     }
     Ok(FinalState { runs, events, rechecks })
 }
