@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::{Context, Failure};
+use crate::exit::Exit;
 use crate::explore::engine::{EngineWorld, MakeError};
 use crate::explore::postgres::PgWorld;
 use crate::explore::sqlite::SqliteWorld;
@@ -74,7 +75,53 @@ impl CaseFailure {
     }
 }
 
+/// What could be made ready, and what not.
+pub(crate) struct Started {
+    pub backends: Vec<BackendUsed>,
+    /// How the server treats the disk, where there is one.
+    pub profile: String,
+    /// What could not be had, with the reason.
+    pub missing: Vec<(Backend, String)>,
+}
+
+impl Started {
+    /// Whether a backend could not be had.
+    pub(crate) fn lacks(&self, backend: Backend) -> bool {
+        self.missing.iter().any(|(missing, _)| *missing == backend)
+    }
+
+    /// What could not be had, in a line each.
+    pub(crate) fn not_verified(&self) -> Vec<String> {
+        self.missing.iter().map(|(backend, why)| format!("{backend}: {why}")).collect()
+    }
+}
+
 impl Hosts {
+    /// Makes every backend ready that `wants` one; one at least can be had.
+    pub(crate) async fn start_all(
+        &mut self,
+        wants: impl Fn(Backend) -> bool,
+        postgres: &PostgresArgs,
+        context: &Context<'_>,
+    ) -> Result<Started, Failure> {
+        let (mut backends, mut missing) = (Vec::new(), Vec::new());
+        for backend in Backend::ALL.into_iter().filter(|backend| wants(*backend)) {
+            match self.start(backend, postgres, context).await {
+                Ok(used) => backends.push(used),
+                Err(failure) if failure.exit != Exit::Environment => return Err(failure),
+                Err(failure) => missing.push((backend, failure)),
+            }
+        }
+        if backends.is_empty()
+            && let Some((_, failure)) = missing.pop()
+        {
+            return Err(failure);
+        }
+        let profile = self.server().map_or("none", |server| server.settings().profile().as_str()).to_owned();
+        let missing = missing.into_iter().map(|(backend, failure)| (backend, failure.report.to_string())).collect();
+        Ok(Started { backends, profile, missing })
+    }
+
     /// Makes a backend ready.
     pub(crate) async fn start(
         &mut self,

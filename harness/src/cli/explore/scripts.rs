@@ -216,27 +216,13 @@ async fn run_cases(
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
     let options = Options { strategy: args.strategy, seed: args.seed, limit: args.budget, all: args.all };
-    let mut missing = Vec::new();
-    for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|case| case.backend() == *backend)) {
-        match hosts.start(backend, &args.postgres, context).await {
-            Ok(used) => report.backends.push(used),
-            Err(failure) if failure.exit != Exit::Environment => return Err(failure),
-            Err(failure) => missing.push((backend, failure)),
-        }
-    }
-    if let Some(server) = hosts.server() {
-        report.profile = server.settings().profile().as_str().to_owned();
-    }
-    if report.backends.is_empty()
-        && let Some((_, failure)) = missing.pop()
-    {
-        return Err(failure);
-    }
-    for (backend, failure) in &missing {
-        report.not_verified.push(format!("{backend}: {}", failure.report));
-    }
+    let wants = |backend| cases.iter().any(|case| case.backend() == backend);
+    let started = hosts.start_all(wants, &args.postgres, context).await?;
+    report.profile.clone_from(&started.profile);
+    report.backends.clone_from(&started.backends);
+    report.not_verified.extend(started.not_verified());
     let cancel = context.cancel.clone();
-    for case in cases.iter().filter(|case| missing.iter().all(|(backend, _)| *backend != case.backend())) {
+    for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
         let pairs = match case {
             Subject::Script(source, _) => args.overlaps(&source.script)?,
             Subject::Engine(_) => Vec::new(),

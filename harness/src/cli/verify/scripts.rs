@@ -95,29 +95,15 @@ async fn run_cases(
     report: &mut RoundsReport,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let mut missing = Vec::new();
-    for backend in Backend::ALL.into_iter().filter(|backend| cases.iter().any(|(_, case)| case.backend == *backend)) {
-        match hosts.start(backend, &args.suite.postgres, context).await {
-            Ok(used) => report.backends.push(used),
-            Err(failure) if failure.exit != Exit::Environment => return Err(failure),
-            Err(failure) => missing.push((backend, failure)),
-        }
-    }
-    if let Some(server) = hosts.server() {
-        report.profile = server.settings().profile().as_str().to_owned();
-    }
-    if report.backends.is_empty()
-        && let Some((_, failure)) = missing.pop()
-    {
-        return Err(failure);
-    }
-    for (backend, failure) in &missing {
-        report.not_verified.push(format!("{backend}: {}", failure.report));
-    }
+    let wants = |backend| cases.iter().any(|(_, case)| case.backend == backend);
+    let started = hosts.start_all(wants, &args.suite.postgres, context).await?;
+    report.profile.clone_from(&started.profile);
+    report.backends.clone_from(&started.backends);
+    report.not_verified.extend(started.not_verified());
     let options = Options { rounds: args.rounds, seed: report.seed };
     let (cancel, limit) = (context.cancel.clone(), args.suite.time_limit.map(Duration::from_secs));
     let until = limit.map(|limit| tokio::time::Instant::now() + limit);
-    for (source, case) in cases.iter().filter(|(_, case)| missing.iter().all(|(backend, _)| *backend != case.backend)) {
+    for (source, case) in cases.iter().filter(|(_, case)| !started.lacks(case.backend)) {
         let over = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
