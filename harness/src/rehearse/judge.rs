@@ -20,6 +20,8 @@ use crate::verdict::Verdict;
 
 mod advice;
 mod refused;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 /// The checks that are put to the traffic: those whose promises hold while something else has locks too.

@@ -104,3 +104,29 @@ fn a_check_that_is_right_is_no_false_alarm_and_a_down_that_forgets_is_noticed() 
     let found = found(&called.json()["results"][0]);
     assert_eq!(found, ["refused 1_a.up.sql:1 P0001", "refused 2_b.up.sql:1 23505"]);
 }
+
+#[test]
+fn what_is_left_is_told_unless_a_later_file_sees_to_it() {
+    let add = "ALTER TABLE drift_events ADD CONSTRAINT sound CHECK (severity >= 0) NOT VALID";
+    let lock = "-- no-transaction\nSELECT pg_advisory_lock(7)";
+    let at = holding(&[("1_add.sql", add), ("2_lock.sql", lock), ("rehearse.toml", SMALL)]);
+    let called = rehearse(at.path(), &["m", "--postgres", "local", "--format", "json"]).ends_with(1);
+    assert_eq!(found(&called.json()["results"][0]), ["left-behind 1_add.sql:1 -", "left-behind 2_lock.sql:2 -"]);
+    let validate = "ALTER TABLE drift_events VALIDATE CONSTRAINT sound";
+    let unlock = "-- no-transaction\nSELECT pg_advisory_unlock(7)";
+    let files = [("1_add.sql", add), ("2_lock.sql", lock), ("3_validate.sql", validate), ("4_unlock.sql", unlock)];
+    let at = holding(&[&files[..], &[("rehearse.toml", SMALL)]].concat());
+    rehearse(at.path(), &["m", "--postgres", "local"]).ends_with(0);
+}
+
+#[test]
+fn lost_throughput_and_time_are_within_the_budget_or_findings() {
+    let up = "LOCK TABLE drift_events IN ACCESS EXCLUSIVE MODE;\nSELECT pg_sleep(1.3);";
+    let long = "[budget]\nread-block-ms = 60000\nwrite-block-ms = 60000\naccess-exclusive-ms = 60000\n";
+    let settings = format!("{SMALL}{long}throughput-dip = 0.1\ntotal-s = 1\n");
+    let at = holding(&[("1_slow.sql", up), ("rehearse.toml", &settings)]);
+    let called = rehearse(at.path(), &["m", "--postgres", "local", "--format", "json"]).ends_with(1);
+    assert_eq!(found(&called.json()["results"][0]), ["throughput 1_slow.sql:1 -", "total-time 1_slow.sql:1 -"]);
+    std::fs::write(at.path().join("m/rehearse.toml"), format!("{SMALL}{long}throughput-dip = 1.0\n")).unwrap();
+    rehearse(at.path(), &["m", "--postgres", "local"]).ends_with(0);
+}

@@ -110,8 +110,9 @@ fn throughput(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mu
         record.after.map(|after| rate(operations, after)).unwrap_or_default(),
     ];
     let (before, during) = (&rates[1], &rates[2]);
-    let dip = 1.0 - during.per_second / before.per_second.max(f64::MIN_POSITIVE);
-    if between(from, until) >= COMPARED_MIN && dip - before.noise > budget.throughput_dip {
+    // Where nothing went on before, nothing can be lost.
+    let dip = if before.per_second > 0.0 { 1.0 - during.per_second / before.per_second } else { 0.0 };
+    if between(from, until) >= COMPARED_MIN && dip - before.noise / 2.0 > budget.throughput_dip {
         let sentence = format!(
             "{:.0} operations a second while the files were applied, {:.0} before: {:.0} % lost; {:.0} % are allowed",
             during.per_second,

@@ -1,0 +1,177 @@
+//! Records made by hand: what must be found in them, and what must not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::application::Application;
+use super::super::apply::{Applied, Ran};
+use super::super::companion::ReplicaLock;
+use super::super::course::WINDOW;
+use super::super::crowd::Crowd;
+use super::super::migrations::Migrations;
+use super::super::sampler::{Sample, Waiting};
+use super::super::traffic::Cast;
+use super::*;
+use crate::history::{ActorId, Tick};
+
+const MIGRATOR: i64 = 7;
+const READER: i64 = 11;
+const TABLE: i64 = 100;
+
+fn ms(n: u64) -> Tick {
+    Tick(n * 1_000_000)
+}
+
+fn migrations() -> Migrations {
+    let sql = "SELECT 1;\nALTER TABLE t ADD a int;\nSELECT 2;";
+    Migrations::of_files("m", [("1_a.sql", sql)]).unwrap()
+}
+
+fn plan(migrations: &Migrations) -> Plan<'_> {
+    Plan {
+        from: 0,
+        migrations: migrations.list.iter().collect(),
+        traffic: Some(Crowd::Engine(Cast { workers: 1, writers: 0, readers: 1 }, Application::Plain)),
+        companion: None,
+        lock: ReplicaLock::Blocking,
+        runner: None,
+        stock: None,
+        seed: 1,
+        window: WINDOW,
+    }
+}
+
+/// A file of three statements, applied from 1,000 to 2,000 ms: the second takes ACCESS EXCLUSIVE at 1,100, the third
+/// runs from 1,200 on. A reader's operation took from 1,150 to 1,950 ms.
+fn record(migrations: &Migrations) -> Record<'_> {
+    let ran = |statement, from, until, took: &[(i64, Mode)]| Ran {
+        statement,
+        from: ms(from),
+        until: ms(until),
+        took: took.to_vec(),
+    };
+    let applied = Applied {
+        sessions: vec![MIGRATOR],
+        from: ms(1_000),
+        until: ms(2_000),
+        tables: BTreeMap::from([(TABLE, "t".to_owned())]),
+        ran: vec![
+            ran(0, 1_000, 1_100, &[]),
+            ran(1, 1_100, 1_200, &[(TABLE, Mode::AccessExclusive)]),
+            ran(2, 1_200, 1_990, &[]),
+        ],
+        noted: Vec::new(),
+        failed: None,
+    };
+    let file = FileRun {
+        pass: Pass::Up,
+        version: 1,
+        script: &migrations.list[0].up,
+        attempt: 1,
+        skipped: None,
+        applied,
+        left: BTreeSet::new(),
+        still: BTreeSet::new(),
+        beside: Vec::new(),
+        beside_refused: Vec::new(),
+    };
+    let operation = Operation {
+        actor: ActorId(1),
+        invoked: ms(1_150),
+        returned: ms(1_950),
+        class: Some(Class::Read),
+        what: "a read".into(),
+        refused: None,
+    };
+    Record {
+        files: vec![file],
+        samples: vec![sample(1_300, &[waits(READER, MIGRATOR, Mode::AccessShare)])],
+        operations: vec![operation],
+        history: None,
+        script: None,
+        sessions: BTreeMap::from([(READER, ActorId(1))]),
+        full: false,
+        before: [(ms(0), ms(500)), (ms(500), ms(1_000))],
+        after: None,
+        down_differs: None,
+        again_differs: None,
+        irreversible: Some(1),
+        sizes: BTreeMap::new(),
+    }
+}
+
+fn waits(pid: i64, behind: i64, mode: Mode) -> Waiting {
+    Waiting { pid, behind: vec![behind], sort: "relation".into(), table: Some(TABLE), mode: Some(mode) }
+}
+
+fn sample(at: u64, waiting: &[Waiting]) -> Sample {
+    let waiting = waiting.to_vec();
+    Sample { from: ms(at), until: ms(at + 1), waiting, has: Vec::new(), phase: None, foreign: Vec::new() }
+}
+
+fn judged(record: &Record<'_>, migrations: &Migrations) -> Judged {
+    judge(&plan(migrations), record, &Budget::default())
+}
+
+fn kinds(judged: &Judged) -> Vec<(Kind, u32)> {
+    judged.findings.iter().map(|finding| (finding.kind, finding.line)).collect()
+}
+
+#[test]
+fn a_block_is_the_fault_of_the_statement_that_took_the_lock_and_is_as_long_as_its_client_waited() {
+    let migrations = migrations();
+    let judged = judged(&record(&migrations), &migrations);
+    assert_eq!(kinds(&judged), [(Kind::AccessExclusive, 2), (Kind::BlocksReaders, 2)]);
+    assert!(judged.findings[0].sentence.contains("held for 900 ms"), "{:?}", judged.findings);
+    assert!(judged.findings[0].sentence.contains("most of it while line 3 was carried out"), "{:?}", judged.findings);
+    assert!(judged.findings[1].sentence.contains("1 read was blocked, the longest (a read) for 800 ms"));
+}
+
+#[test]
+fn without_the_servers_word_a_slow_operation_is_nobodys_fault() {
+    let migrations = migrations();
+    let mut record = record(&migrations);
+    record.samples = vec![sample(1_300, &[waits(READER, 99, Mode::AccessShare)])];
+    assert_eq!(kinds(&judged(&record, &migrations)), [(Kind::AccessExclusive, 2)]);
+}
+
+#[test]
+fn what_queues_behind_a_waiting_statement_is_told_apart_and_the_wait_is_no_hold() {
+    let migrations = migrations();
+    let mut record = record(&migrations);
+    let ran = &mut record.files[0].applied.ran;
+    (ran[1].until, ran[2].from) = (ms(1_980), ms(1_980));
+    let queue = [waits(MIGRATOR, 99, Mode::AccessExclusive), waits(READER, MIGRATOR, Mode::AccessShare)];
+    record.samples = (0..60).map(|n| sample(1_200 + n * 10, &queue)).collect();
+    let judged = judged(&record, &migrations);
+    assert_eq!(kinds(&judged), [(Kind::Queue, 2)]);
+    assert!(
+        judged.findings[0].sentence.starts_with("it waited for the traffic's own transactions, and behind it 1 read")
+    );
+}
+
+#[test]
+fn a_file_beside_which_nothing_ran_shows_nothing() {
+    let migrations = migrations();
+    let mut record = record(&migrations);
+    assert_eq!(judged(&record, &migrations).inconclusive, [""; 0]);
+    record.operations.clear();
+    let why = judged(&record, &migrations).inconclusive;
+    assert_eq!(why, ["m/1_a.sql (up): no operation of the traffic was under way while it was applied"]);
+    record.full = true;
+    assert_eq!(judged(&record, &migrations).inconclusive.len(), 2);
+    record.files.clear();
+    assert!(judged(&record, &migrations).inconclusive.contains(&"no migration was applied".to_owned()));
+}
+
+#[test]
+fn an_error_that_the_budget_allows_is_none_and_any_other_is_told_with_its_code() {
+    let migrations = migrations();
+    let mut record = record(&migrations);
+    record.samples.clear();
+    record.operations[0].refused = Some(("40001".into(), "again".into()));
+    assert_eq!(kinds(&judged(&record, &migrations)), [(Kind::AccessExclusive, 2)]);
+    record.operations[0].refused = Some(("42P10".into(), "no index".into()));
+    let judged = judged(&record, &migrations);
+    assert_eq!(kinds(&judged), [(Kind::ApplicationError, 1), (Kind::AccessExclusive, 2)]);
+    assert_eq!(judged.findings[0].code.as_deref(), Some("42P10"));
+}
