@@ -23,9 +23,10 @@ use tokio::task::JoinSet;
 
 use super::application::{Application, Deployed};
 use crate::actor::Trail;
+use crate::actor::recheck::recheck;
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
-use crate::history::{ActorId, FinalState, History, Meta, Recheck, Role, TaskId, TaskRecord, Tick};
+use crate::history::{ActorId, FinalState, History, Meta, Role, TaskId, TaskRecord, Tick};
 use crate::lens::trace::{Log, Trace};
 use crate::scenario::data::{self, fork};
 
@@ -339,15 +340,8 @@ async fn finish(shared: &Shared) -> Result<FinalState, DbError> {
     let mut rechecks = Vec::new();
     for run in &runs {
         let task = shared.task(u32::MAX, run.identity.customer);
-        let mut log = Log::new(ActorId(u32::MAX), shared.clock.clone());
-        let traced = Trace::new(&mut driver, &mut log, None);
-        let result = recompute(&mut Deployed::new(traced, shared.application), &task).await;
-        let cells = log.into_entries().into_iter().rev().find_map(|entry| match entry.outcome.ok() {
-            Some(Reply::Claims(cells)) => Some(cells.to_vec()),
-            _ => None,
-        });
-        let result = result.map(|done| done.changes);
-        rechecks.push(Recheck { identity: run.identity, cells: cells.unwrap_or_default(), result });
+        let mut deployed = Deployed::new(&mut driver, shared.application);
+        rechecks.push(recheck(&mut deployed, &task, &shared.clock).await);
     }
     Ok(FinalState { runs, events, rechecks })
 }
