@@ -22,8 +22,9 @@ use super::recording::{Recording, histogram};
 use super::stream::{Keys, Schedule};
 use crate::clock::Clock;
 
-/// How often a thread is asked how late it comes to what it should do.
-const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// How often a thread is asked how late it comes to what it should do. Oftener would cost more processor
+/// time than a slow server's tasks.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 /// Why a load came to nothing.
 #[derive(Debug, thiserror::Error)]

@@ -157,7 +157,9 @@ pub async fn plan<M: Measure>(
     }
     let mut responses = Vec::new();
     let seen: Vec<OpenPoint> = search.points.iter().map(|(point, _)| point.clone()).collect();
-    let below: Vec<OpenPoint> = seen.iter().filter(|point| point.rate < TRUSTED * highest).cloned().collect();
+    // Where the objective breaks, a few long waits decide the mean: a fit would follow them.
+    let calm = |point: &&OpenPoint| point.met && point.rate < TRUSTED * highest;
+    let below: Vec<OpenPoint> = seen.iter().filter(calm).cloned().collect();
     let open_queues = if below.len() >= 2 { queues.fitted_to_open(&below, &shares) } else { queues };
     for part in CHECKED {
         let rate = part * highest;

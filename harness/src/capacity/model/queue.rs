@@ -15,6 +15,9 @@ const OWN_QUEUES: usize = 64;
 /// The least part of a task that a parameter may be.
 const LEAST: f64 = 1e-6;
 
+/// By how much an open loop's times may differ from a closed loop's.
+const SCALE_MAX: f64 = 2.0;
+
 /// Some keys of which each has the same share of the tasks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Group {
@@ -127,7 +130,8 @@ impl Queues {
     #[must_use]
     pub fn fitted_to_open(&self, points: &[OpenPoint], shares: &[f64]) -> Self {
         let scaled = |[lock, rest]: &[f64; 2]| {
-            let (lock, rest) = (lock.exp(), rest.exp());
+            let bounded = |scale: f64| scale.exp().clamp(1.0 / SCALE_MAX, SCALE_MAX);
+            let (lock, rest) = (bounded(*lock), bounded(*rest));
             Self { lock: self.lock * lock, machine: self.machine * lock, rest: self.rest * rest, ..*self }
         };
         let squares = |place: &[f64; 2]| {
