@@ -59,7 +59,7 @@ pub fn write(histograms: &BTreeMap<Phase, Histogram<u64>>, length: Duration, mut
     to.flush()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// See [`LogError`].
