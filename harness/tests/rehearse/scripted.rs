@@ -28,6 +28,9 @@ name = "every-order-is-kept"
 sql = "SELECT 1 WHERE (SELECT count(*) FROM orders) <> (SELECT count(*) FROM taken) + 300000"
 "#;
 
+/// So that some operation of the traffic is under way meanwhile.
+const LONG_ENOUGH: &str = "SELECT pg_sleep(0.2)";
+
 fn orders(up: &str, down: &str) -> tempfile::TempDir {
     let at = holding(&[
         ("1_orders.up.sql", "CREATE TABLE orders (amount int)"),
@@ -57,7 +60,8 @@ fn a_rewrite_of_a_users_own_table_blocks_its_own_traffic() {
         assert!(found.contains(&expected.to_owned()), "{found:?}");
     }
     // Harmless, and judged to be so.
-    let at = orders("ALTER TABLE orders ADD note text", "ALTER TABLE orders DROP note");
+    let [up, down] = ["ADD note text", "DROP note"].map(|what| format!("ALTER TABLE orders {what};\n{LONG_ENOUGH}"));
+    let at = orders(&up, &down);
     let called = under_traffic(at.path(), &[]).ends_with(0);
     let evidence = row(&called)["evidence"].as_str().unwrap().to_owned();
     assert!(evidence.contains("rounds of the script its 1 invariants held"), "{evidence}");
@@ -68,9 +72,9 @@ fn a_copy_that_loses_what_is_written_meanwhile_is_noticed_by_the_invariant() {
     let copy = "CREATE TABLE copied AS SELECT * FROM orders;\nSELECT pg_sleep(0.3);\n\
                 DROP TABLE orders;\nALTER TABLE copied RENAME TO orders;";
     let locked = format!("LOCK TABLE orders IN SHARE MODE;\n{copy}");
-    let at = orders(copy, "SELECT 1");
+    let at = orders(copy, LONG_ENOUGH);
     let called = under_traffic(at.path(), &[]).ends_with(1);
     assert_eq!(found(&row(&called)), ["wrong-result 2_next.up.sql:1 -"]);
-    let at = orders(&locked, "SELECT 1");
+    let at = orders(&locked, LONG_ENOUGH);
     under_traffic(at.path(), &[]).ends_with(0);
 }
