@@ -1,6 +1,8 @@
 //! `rehearse` as the program that ships, on a throw-away PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
+#[path = "../program/called.rs"]
+mod called;
 mod command;
 mod failures;
 mod runner;
@@ -8,25 +10,14 @@ mod scripted;
 mod shipped;
 
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What a call of the program came to.
-struct Called {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
+use self::called::{Called, end_of, program};
 
 impl Called {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
-        self
-    }
-
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
@@ -37,11 +28,8 @@ fn rehearse(at: &Path, arguments: &[&str]) -> Called {
 }
 
 fn driftlock(at: &Path, arguments: &[&str]) -> Called {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
-    command.args(arguments).current_dir(at);
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Called { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(end_of(program(at, arguments), Duration::from_secs(600)))
 }
 
 /// A directory that holds a directory of migrations, `m`, with these files.

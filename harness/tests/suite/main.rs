@@ -1,6 +1,8 @@
 //! `verify`, `mutate` and `report` as the program that ships: what they print, write and exit with.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
+#[path = "../program/called.rs"]
+mod called;
 mod coverage;
 mod harmless;
 mod interrupted;
@@ -11,12 +13,12 @@ mod verify;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
+
+use self::called::{Called, end_of, program};
 
 /// A few tasks for one customer, with a lock and without: a case on SQLite, and two on PostgreSQL.
 const SMALL: &str = r#"
@@ -29,20 +31,7 @@ count = 6
 workers = 3
 "#;
 
-/// What a call of the program came to.
-struct Called {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 impl Called {
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
-        self
-    }
-
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
@@ -57,25 +46,11 @@ fn holding(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-/// The program, about to be called in a directory.
-fn program(at: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_driftlock"));
-    command.args(arguments).current_dir(at);
-    command
-}
-
-/// Calls a command, for at most five minutes.
-async fn end_of(mut command: Command) -> Called {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let child = command.spawn().unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(300), child.wait_with_output()).await;
-    let output = ended.expect("the program ends in time").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Called { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
+/// How long a call may take.
+const CALL_MAX: Duration = Duration::from_secs(300);
 
 async fn call(at: &Path, arguments: &[&str]) -> Called {
-    end_of(program(at, arguments)).await
+    end_of(program(at, arguments), CALL_MAX).await
 }
 
 /// What is written in a file of JSON.

@@ -3,7 +3,7 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{Called, SMALL, call, end_of, holding, json_in, names_in, program, rows};
+use crate::{CALL_MAX, Called, SMALL, call, end_of, holding, json_in, names_in, program, rows};
 
 #[tokio::test]
 async fn everything_that_is_wrong_with_a_scenario_is_said_with_its_place() {
@@ -77,7 +77,8 @@ fn the_three_ways_are_named(text: &str) {
 #[tokio::test]
 async fn a_backend_that_cannot_be_had_is_not_verified() {
     let at = holding(&[("small.toml", SMALL)]);
-    let called = end_of(without_postgres(program(at.path(), &["verify", "small.toml", "--output", "run"]))).await;
+    let called =
+        end_of(without_postgres(program(at.path(), &["verify", "small.toml", "--output", "run"])), CALL_MAX).await;
     let called = called.ends_with(3);
     assert!(called.out.contains("not verified: postgres: "), "{}", called.out);
     the_three_ways_are_named(&called.out);
@@ -87,7 +88,7 @@ async fn a_backend_that_cannot_be_had_is_not_verified() {
     assert_eq!(report["not_verified"].as_array().unwrap().len(), 1);
 
     // The same of mutants: what was not run was not killed.
-    let called = end_of(without_postgres(program(at.path(), &["mutate", "--filter", "keep-stale"]))).await;
+    let called = end_of(without_postgres(program(at.path(), &["mutate", "--filter", "keep-stale"])), CALL_MAX).await;
     assert!(called.ends_with(3).out.contains("not verified: postgres: "));
 }
 
@@ -95,7 +96,7 @@ async fn a_backend_that_cannot_be_had_is_not_verified() {
 async fn when_no_wanted_backend_can_be_had_it_is_the_environments_fault() {
     let at = holding(&[("small.toml", SMALL)]);
     let arguments = ["verify", "small.toml", "--backend", "postgres", "--output", "run"];
-    let called = end_of(without_postgres(program(at.path(), &arguments))).await.ends_with(4);
+    let called = end_of(without_postgres(program(at.path(), &arguments)), CALL_MAX).await.ends_with(4);
     the_three_ways_are_named(&called.err);
     assert_eq!(called.out, "");
     assert!(!at.path().join("run/report.json").exists(), "no report of nothing");

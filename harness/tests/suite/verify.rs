@@ -7,7 +7,7 @@ use driftlock::history::{History, file};
 use driftlock::scenario::Scenario;
 use serde_json::{Value, json};
 
-use crate::{SMALL, call, end_of, holding, json_in, keys, names_in, program, rows};
+use crate::{CALL_MAX, SMALL, call, end_of, holding, json_in, keys, names_in, program, rows};
 
 fn history_in(path: &Path) -> History {
     file::read(BufReader::new(std::fs::File::open(path).unwrap())).unwrap()
@@ -139,7 +139,7 @@ async fn a_violation_that_nobody_expected_is_shown_and_its_replay_shows_it_again
     let directory = Path::new(env!("CARGO_BIN_EXE_driftlock")).parent().unwrap();
     let path = std::env::join_paths([directory, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     shell.args(["-c", replay]).env("PATH", path).current_dir(at.path());
-    let again = end_of(shell).await.ends_with(1);
+    let again = end_of(shell, CALL_MAX).await.ends_with(1);
     assert!(again.out.contains("VIOLATION OF NO-DUPLICATES"), "{}", again.out);
 }
 
