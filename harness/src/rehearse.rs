@@ -17,6 +17,7 @@ pub mod migrations;
 pub mod modes;
 pub mod operation;
 pub mod rate;
+mod rounds;
 pub mod runner;
 pub mod sampler;
 pub mod scripted;

@@ -4,7 +4,7 @@
 //! begin at; its invariants are asked at the end. An actor whose step is refused rolls back and begins again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, ValueRef};
 use tokio::task::JoinSet;
 
 use super::operation::{Class, Operation};
-use super::traffic::{LOOK_EVERY, OPERATIONS_MAX, REST, WARM_UP_MAX};
+use super::rounds::Rounds;
+use super::traffic::{OPERATIONS_MAX, REST, WARM_UP_MAX};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::explore::statement::{self, Class as Words};
@@ -40,7 +41,7 @@ struct Shared {
     begin: String,
     stop: AtomicBool,
     operations: AtomicU64,
-    rounds: Vec<AtomicU32>,
+    rounds: Rounds,
     sessions: Mutex<BTreeMap<i64, ActorId>>,
 }
 
@@ -108,7 +109,7 @@ impl Scripted {
             begin: begin(&script),
             stop: AtomicBool::new(false),
             operations: AtomicU64::new(0),
-            rounds: script.actors.iter().map(|_| AtomicU32::new(0)).collect(),
+            rounds: Rounds::of(script.actors.len()),
             sessions: Mutex::default(),
             script,
         });
@@ -127,17 +128,7 @@ impl Scripted {
 
     /// Waits until each actor has come round once more, or `at_most` has passed; answers which.
     pub async fn come_round(&self, at_most: Duration) -> bool {
-        let rounds = || self.shared.rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed));
-        let then: Vec<u32> = rounds().collect();
-        let mut left = at_most;
-        while self.shared.goes_on() && rounds().zip(&then).any(|(now, then)| now == *then) {
-            if left.is_zero() {
-                return false;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-            left = left.saturating_sub(LOOK_EVERY);
-        }
-        true
+        self.shared.rounds.one_more(|| self.shared.goes_on(), at_most).await
     }
 
     /// Lets each actor finish its round, and asks the invariants.
@@ -161,7 +152,7 @@ impl Scripted {
             let found = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read))?;
             invariants.push((query.name.clone(), found.map(|value| value.unwrap_or_else(|| "NULL".to_owned()))));
         }
-        let rounds = self.shared.rounds.iter().map(|rounds| u64::from(rounds.load(Ordering::Relaxed))).sum();
+        let rounds = self.shared.rounds.total();
         let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Ended { operations, sessions, full, rounds, invariants })
     }
@@ -225,7 +216,7 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) 
         if who.goes_on {
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
         }
-        shared.rounds[actor.0 as usize].fetch_add(1, Ordering::Relaxed);
+        shared.rounds.done(actor);
         tokio::time::sleep(REST).await;
     }
     Ok(operations)

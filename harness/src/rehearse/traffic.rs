@@ -22,6 +22,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::application::{Application, Deployed};
+use super::rounds::Rounds;
 use crate::actor::Trail;
 use crate::actor::recheck::recheck;
 use crate::clock::Clock;
@@ -42,8 +43,6 @@ pub(super) const REST: Duration = Duration::from_millis(4);
 const ATTEMPTS_MAX: u32 = 20;
 /// How long the actors may take to get going.
 pub(super) const WARM_UP_MAX: Duration = Duration::from_secs(30);
-/// How long to wait between two looks at them.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How many actors there are of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +66,7 @@ struct Shared {
     tasks: AtomicU32,
     operations: AtomicU64,
     /// How often each actor has come round.
-    rounds: Vec<AtomicU32>,
+    rounds: Rounds,
     /// The server's names for the sessions of the actors, every one that there was.
     sessions: Mutex<BTreeMap<i64, ActorId>>,
 }
@@ -84,7 +83,7 @@ impl Shared {
     }
 
     fn came_round(&self, actor: ActorId, operations: u64) {
-        self.rounds[actor.0 as usize].fetch_add(1, Ordering::Relaxed);
+        self.rounds.done(actor);
         self.operations.fetch_add(operations, Ordering::Relaxed);
     }
 
@@ -151,7 +150,7 @@ impl Traffic {
             stop: AtomicBool::new(false),
             tasks: AtomicU32::new(0),
             operations: AtomicU64::new(0),
-            rounds: (0..count).map(|_| AtomicU32::new(0)).collect(),
+            rounds: Rounds::of(count as usize),
             sessions: Mutex::default(),
         });
         let (mut roles, mut actors) = (BTreeMap::new(), JoinSet::new());
@@ -172,31 +171,16 @@ impl Traffic {
             }
         }
         let traffic = Self { shared, roles, actors };
-        let mut left = WARM_UP_MAX;
-        while traffic.shared.rounds.iter().any(|rounds| rounds.load(Ordering::Relaxed) < 2) {
-            if left.is_zero() {
-                let message = format!("not every actor got going within {} s", WARM_UP_MAX.as_secs());
-                return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-            left = left.saturating_sub(LOOK_EVERY);
+        if !traffic.shared.rounds.come_to(2, WARM_UP_MAX).await {
+            let message = format!("not every actor got going within {} s", WARM_UP_MAX.as_secs());
+            return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
         }
         Ok(traffic)
     }
 
     /// Waits until each actor has done something once more, or `at_most` has passed; answers which.
     pub async fn come_round(&self, at_most: Duration) -> bool {
-        let rounds = || self.shared.rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed));
-        let then: Vec<u32> = rounds().collect();
-        let mut left = at_most;
-        while self.shared.goes_on() && rounds().zip(&then).any(|(now, then)| now == *then) {
-            if left.is_zero() {
-                return false;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-            left = left.saturating_sub(LOOK_EVERY);
-        }
-        true
+        self.shared.rounds.one_more(|| self.shared.goes_on(), at_most).await
     }
 
     /// Lets each actor finish what it is doing, and puts the record together. `base` is the claims at the start.
