@@ -435,12 +435,7 @@ impl World for EngineWorld {
         }
         let footprint = match last {
             None => observed,
-            Some(last) => {
-                for (one, note) in self.actors.iter_mut().zip(&last.notes) {
-                    one.note.clone_from(note);
-                }
-                last.footprint.clone()
-            }
+            Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
         };
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
         Ok(Taken { actor, step, events, footprint, futile: again && waits, notes })

@@ -230,19 +230,8 @@ impl PgWorld {
         let script = self.script.clone();
         let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
         let step = &of.steps[number];
-        let (what, first) = match answer {
-            Ok(messages) => {
-                let (rows, first) = rows(&messages);
-                (What::Done(rows), first)
-            }
-            Err(error) => match error.as_db_error() {
-                Some(refused) => {
-                    let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
-                    (What::Failed { code, message }, None)
-                }
-                None => return Err(said(&format!("get an answer to step {} of {}", step.name, of.name), &error)),
-            },
-        };
+        let (what, first) = came(answer)
+            .map_err(|error| said(&format!("get an answer to step {} of {}", step.name, of.name), &error))?;
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
         one.waits_for.clear();
@@ -362,12 +351,7 @@ impl World for PgWorld {
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
         let footprint = match last {
             None => observed,
-            Some(last) => {
-                for (one, note) in self.actors.iter_mut().zip(&last.notes) {
-                    one.note.clone_from(note);
-                }
-                last.footprint.clone()
-            }
+            Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
         };
         for one in &mut self.actors {
             one.told.extend(one.notices.take());
@@ -433,6 +417,23 @@ pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Noti
     let notices = Notices::default();
     tokio::spawn(notices.clone().listen(connection));
     Ok((client, notices))
+}
+
+/// What came of a step, and the first value of its first row; an error if the session is lost.
+pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postgres::Error> {
+    match answer {
+        Ok(messages) => {
+            let (rows, first) = rows(&messages);
+            Ok((What::Done(rows), first))
+        }
+        Err(error) => match error.as_db_error() {
+            Some(refused) => {
+                let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
+                Ok((What::Failed { code, message }, None))
+            }
+            None => Err(error),
+        },
+    }
 }
 
 /// The rows of all results, and the first value of the first row.

@@ -184,17 +184,8 @@ impl World for SqliteWorld {
             let events = vec![Event { actor, step: number, what: What::Waits { by: Vec::new() } }];
             return Ok(Taken { actor, step: number, events, footprint, futile: again, notes: Vec::new() });
         };
-        let (what, first) = match answer {
-            Ok(found) => {
-                let (rows, first) = rows(&found);
-                (What::Done(rows), first)
-            }
-            Err(sqlx::Error::Database(refused)) => {
-                let code = refused.code().unwrap_or_default().into_owned();
-                (What::Failed { code, message: refused.message().to_owned() }, None)
-            }
-            Err(error) => return Err(Lost::during(&format!("run step {} of {}", step.name, of.name), error)),
-        };
+        let (what, first) =
+            came(answer).map_err(|error| Lost::during(&format!("run step {} of {}", step.name, of.name), error))?;
         let one = &mut self.actors[actor];
         one.progress.capture(step, first);
         one.progress.step_done(of.steps.len());
@@ -310,6 +301,21 @@ async fn clear(control: &mut SqliteConnection) -> Result<(), Lost> {
         execute(control, &drop, "clear the file").await?;
     }
     Ok(())
+}
+
+/// What came of a step, and the first value of its first row; an error if the connection is lost.
+pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), sqlx::Error> {
+    match answer {
+        Ok(found) => {
+            let (rows, first) = rows(&found);
+            Ok((What::Done(rows), first))
+        }
+        Err(sqlx::Error::Database(refused)) => {
+            let code = refused.code().unwrap_or_default().into_owned();
+            Ok((What::Failed { code, message: refused.message().to_owned() }, None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {

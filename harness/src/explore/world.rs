@@ -82,6 +82,14 @@ impl Taken {
             && self.events.iter().zip(&other.events).all(same)
     }
 
+    /// What is known again, of the actors' transactions and of the step, where it was not looked at anew.
+    pub(super) fn remember<'a>(&self, notes: impl Iterator<Item = &'a mut Note>) -> Footprint {
+        for (now, then) in notes.zip(&self.notes) {
+            now.clone_from(then);
+        }
+        self.footprint.clone()
+    }
+
     /// Whether a step ended as a deadlock's victim.
     pub fn deadlocked(&self) -> bool {
         self.events.iter().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"))

@@ -8,8 +8,8 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use super::{Answer, STEP_MAX, Session};
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
-use crate::explore::postgres::{connect, rows, said, victim};
-use crate::explore::world::{Lost, What};
+use crate::explore::postgres::{came, connect, said, victim};
+use crate::explore::world::Lost;
 
 /// After how long without an answer the server is asked whether a step waits; each further time takes
 /// twice as long, up to the most.
@@ -82,19 +82,7 @@ impl Session for PgSession {
                 }
             }
         };
-        let (what, first) = match answer {
-            Ok(messages) => {
-                let (rows, first) = rows(&messages);
-                (What::Done(rows), first)
-            }
-            Err(error) => match error.as_db_error() {
-                Some(refused) => {
-                    let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
-                    (What::Failed { code, message }, None)
-                }
-                None => return Err(said("get an answer", &error)),
-            },
-        };
+        let (what, first) = came(answer).map_err(|error| said("get an answer", &error))?;
         Ok(Answer { what, first, notices: self.notices.take(), waited })
     }
 

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Answer, STEP_MAX, Session};
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::sqlite::{fetch, open, roll_back, rows};
-use crate::explore::world::{Lost, What};
+use crate::explore::sqlite::{came, fetch, open, roll_back};
+use crate::explore::world::Lost;
 use crate::sqlite_busy::{self, Busy};
 
 /// How long a step waits for the file's lock before it is refused.
@@ -41,17 +41,7 @@ impl Session for SqliteSession {
         let answer = tokio::time::timeout(STEP_MAX, fetch(&mut self.connection, sql)).await;
         let answer = answer.map_err(|_| Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())))?;
         self.busy.ended();
-        let (what, first) = match answer {
-            Ok(found) => {
-                let (rows, first) = rows(&found);
-                (What::Done(rows), first)
-            }
-            Err(sqlx::Error::Database(refused)) => {
-                let code = refused.code().unwrap_or_default().into_owned();
-                (What::Failed { code, message: refused.message().to_owned() }, None)
-            }
-            Err(error) => return Err(Lost::during("get an answer", error)),
-        };
+        let (what, first) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
         let waited = (self.busy.waits() > waits).then(Vec::new);
         Ok(Answer { what, first, notices: Vec::new(), waited })
     }
