@@ -20,9 +20,11 @@ mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drift_engine::claim::CustomerId;
 use drift_engine::lock::{Backend, LockStrategy};
 use drift_engine::policy::{Policy, PolicyError, Windows};
-use drift_engine::run::RunId;
+use drift_engine::protocol::{Retry, Task};
+use drift_engine::run::{Identity, RunChoice, RunId};
 use drift_engine::session::Kind;
 use jiff::civil::Date;
 
@@ -273,6 +275,23 @@ impl Scenario {
     pub fn expectation(&self, backend: Backend, strategy: LockStrategy) -> Expected {
         let matching = self.expect.iter().filter(|expect| expect.matches(backend, strategy));
         matching.max_by_key(|expect| expect.specificity()).map_or(Expected::Pass, |expect| expect.verdict)
+    }
+
+    /// A customer's task; `fresh` names its run where each task has one of its own, and `seed` is its retries'.
+    ///
+    /// # Panics
+    /// `fresh` is no name of a run.
+    pub fn task(&self, customer: CustomerId, strategy: LockStrategy, fresh: &str, seed: u64) -> Task {
+        Task {
+            identity: Identity { customer, as_of: self.data.as_of, policy: self.data.policy },
+            run: match &self.tasks.run {
+                RunPlan::Named(id) => RunChoice::Named(id.clone()),
+                RunPlan::ByWindow => RunChoice::Shared,
+                RunPlan::Fresh => RunChoice::Fresh(RunId::new(fresh).expect("short, and without a NUL")),
+            },
+            strategy,
+            retry: Retry { max_attempts: self.tasks.max_attempts, ..Retry::seeded(seed) },
+        }
     }
 
     /// The cases: every backend with every chosen strategy that exists there, in the file's order.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::lock::LockStrategy;
-use drift_engine::protocol::{Retry, Task, recompute};
-use drift_engine::run::{Identity, RunChoice, RunId};
+use drift_engine::protocol::{Task, recompute};
 use drift_engine::session::{Connect, DbError, Kind};
 
 use super::alarm::Alarm;
@@ -18,8 +17,8 @@ use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::lens::delay::Delayed;
 use crate::lens::timed::Timed;
+use crate::scenario::Scenario;
 use crate::scenario::data::fork;
-use crate::scenario::{RunPlan, Scenario};
 
 /// Which task it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +80,9 @@ impl EngineJob {
     }
 
     fn task(&self, turn: Turn) -> Task {
-        let data = &self.scenario.data;
-        let fresh = || RunId::new(&format!("fresh-{:x}-{}", self.seed, turn.number)).expect("short, and without a NUL");
-        Task {
-            identity: Identity { customer: CustomerId(i64::from(turn.key)), as_of: data.as_of, policy: data.policy },
-            run: match &self.scenario.tasks.run {
-                RunPlan::Named(id) => RunChoice::Named(id.clone()),
-                RunPlan::ByWindow => RunChoice::Shared,
-                RunPlan::Fresh => RunChoice::Fresh(fresh()),
-            },
-            strategy: self.strategy,
-            retry: Retry {
-                max_attempts: self.scenario.tasks.max_attempts,
-                ..Retry::seeded(fork(self.seed.wrapping_add(turn.number), "retries under load"))
-            },
-        }
+        let fresh = format!("fresh-{:x}-{}", self.seed, turn.number);
+        let seed = fork(self.seed.wrapping_add(turn.number), "retries under load");
+        self.scenario.task(CustomerId(i64::from(turn.key)), self.strategy, &fresh, seed)
     }
 }
 

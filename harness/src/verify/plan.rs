@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::lock::{Backend, LockStrategy};
-use drift_engine::protocol::{Retry, Task};
-use drift_engine::run::{Identity, RunChoice, RunId};
+use drift_engine::protocol::Task;
 use drift_engine::session::Kind;
 use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
@@ -18,7 +17,7 @@ use crate::history::{ActorId, Role, TaskId};
 use crate::lens::fault;
 use crate::mutant::Mutant;
 use crate::scenario::data::fork;
-use crate::scenario::{Arrival, Keys, RunPlan, Scenario, Until};
+use crate::scenario::{Arrival, Keys, Scenario, Until};
 use crate::schedule::opening::{HoldPoint, Plan, Release};
 
 /// One scenario on one backend with one strategy.
@@ -100,21 +99,8 @@ impl Case<'_> {
     }
 
     fn task(&self, number: u32, customer: CustomerId) -> Task {
-        let data = &self.scenario.data;
-        let fresh = || RunId::new(&format!("fresh-{number}")).expect("short, and without a NUL");
-        Task {
-            identity: Identity { customer, as_of: data.as_of, policy: data.policy },
-            run: match &self.scenario.tasks.run {
-                RunPlan::Named(id) => RunChoice::Named(id.clone()),
-                RunPlan::ByWindow => RunChoice::Shared,
-                RunPlan::Fresh => RunChoice::Fresh(fresh()),
-            },
-            strategy: self.strategy,
-            retry: Retry {
-                max_attempts: self.scenario.tasks.max_attempts,
-                ..Retry::seeded(fork(self.seed, &format!("retries of task {number}")))
-            },
-        }
+        let seed = fork(self.seed, &format!("retries of task {number}"));
+        self.scenario.task(customer, self.strategy, &format!("fresh-{number}"), seed)
     }
 
     fn customer(&self, rng: &mut ChaCha8Rng) -> CustomerId {
