@@ -80,13 +80,14 @@ impl Cli {
     /// # Errors
     /// It could not do its work; see [`Failure`].
     pub async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
+        // Whoever reads may leave before the end, and the answer stands.
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
-        let mut leavable = Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
+        let context = &mut Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
         match self.command {
-            Command::Verify(args) => verify::run(args, &mut leavable).await,
+            Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
-            Command::Explore(args) => explore::run(args, &mut leavable).await,
-            Command::Replay(args) => replay::run(args, &mut leavable).await,
+            Command::Explore(args) => explore::run(args, context).await,
+            Command::Replay(args) => replay::run(args, context).await,
             Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,

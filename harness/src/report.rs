@@ -68,6 +68,21 @@ impl Word {
     }
 }
 
+impl Word {
+    /// Over a whole report, from whether each row is as expected, and its verdict. What was expected and did
+    /// not come, or came and was not, outweighs what has no answer; a part of what was to be run is no pass.
+    fn over(rows: impl Iterator<Item = (bool, Self)> + Clone, is_partial: bool) -> Self {
+        let unmet = |word| rows.clone().any(|(met, verdict)| !met && verdict == word);
+        if unmet(Self::Violation) || unmet(Self::Pass) {
+            Self::Violation
+        } else if unmet(Self::Inconclusive) || is_partial {
+            Self::Inconclusive
+        } else {
+            Self::Pass
+        }
+    }
+}
+
 /// A database that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendUsed {
@@ -216,13 +231,7 @@ impl Report {
 
     /// Derives the verdict from the results: nothing run is no pass, and nor is a part of what was to be run.
     pub fn conclude(&mut self) {
-        let unmet = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
-        self.verdict = if unmet(Word::Violation) || unmet(Word::Pass) {
-            Word::Violation
-        } else if unmet(Word::Inconclusive) || self.is_partial() || !self.not_verified.is_empty() {
-            Word::Inconclusive
-        } else {
-            Word::Pass
-        };
+        let is_partial = self.is_partial() || !self.not_verified.is_empty();
+        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::capacity::bed::Bed;
 use super::capacity::{LoadArgs, arrivals_of, parse_rate};
-use super::common::{Format, run_name, verdict_exit};
+use super::common::{Format, print, run_name, verdict_exit};
 use super::{Context, Failure};
 use crate::capacity::load::Arrivals;
 use crate::exit::Exit;
@@ -107,24 +107,9 @@ pub fn finish(
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     report.save(directory).map_err(unwritable)?;
-    print(report, format, context)?;
+    print(report, format, bench::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
-}
-
-/// Writes a report to standard output.
-///
-/// # Errors
-/// It cannot be written.
-pub fn print(report: &BenchReport, format: Format, context: &mut Context<'_>) -> Result<(), Failure> {
-    match format {
-        Format::Text => bench::write(report, context.out)?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
-        }
-    }
-    Ok(())
 }
 
 /// An output that cannot be written.

@@ -1,7 +1,7 @@
 //! What `verify` and `mutate` share: their options, the start of the databases, progress, the report.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use drift_engine::lock::Backend;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde::Serialize;
 
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
@@ -183,19 +184,29 @@ pub async fn run(
         directory.report(&report).map_err(unwritable)?;
     }
     let exit = ended?;
-    let printed = match args.format {
-        Format::Text => terminal::write(&report, context.out),
-        Format::Json => serde_json::to_writer_pretty(&mut *context.out, &report)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(context.out)),
-    };
-    match printed.and_then(|()| context.out.flush()) {
-        // Whoever reads has seen enough; the answer stands.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        printed => printed?,
-    }
+    print(&report, args.format, terminal::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))
+}
+
+/// Prints a report, for people or for programs.
+///
+/// # Errors
+/// The writer's.
+pub fn print<R: Serialize>(
+    report: &R,
+    format: Format,
+    text: impl FnOnce(&R, &mut dyn Write) -> io::Result<()>,
+    context: &mut Context<'_>,
+) -> io::Result<()> {
+    match format {
+        Format::Text => text(report, context.out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *context.out, report)?;
+            writeln!(context.out)?;
+        }
+    }
+    context.out.flush()
 }
 
 /// The exit code that a report's verdict comes to.

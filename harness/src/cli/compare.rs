@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::bench::unwritable;
-use super::common::{Format, run_name};
+use super::common::{Format, print, run_name};
 use super::{Context, Failure};
 use crate::capacity::compare::{CompareError, compare, metrics};
 use crate::capacity::load::Arrivals;
@@ -76,24 +76,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
-    print(&report, args.format, context)?;
+    print(&report, args.format, report::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(report.exit())
-}
-
-/// Writes a report to standard output.
-///
-/// # Errors
-/// It cannot be written.
-pub fn print(report: &CompareReport, format: Format, context: &mut Context<'_>) -> Result<(), Failure> {
-    match format {
-        Format::Text => report::write(report, context.out)?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
-        }
-    }
-    Ok(())
 }
 
 fn judge(base: &[BenchReport], new: &[BenchReport], threshold: f64) -> Result<CompareReport, Failure> {

@@ -1,12 +1,11 @@
 //! `driftlock doctor`: every way to a database on this machine, tried, and what the others need.
 
 use std::fmt::Write as _;
-use std::io;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::common::Format;
+use super::common::{Format, print};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -68,7 +67,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         () = context.cancel.cancelled() => return Err(ProvisionError::Cancelled.into()),
         findings = examine(&args.postgres, &context.cancel) => findings?,
     };
-    print(&findings, args.format, context.out).map_err(|e| Failure::environment(miette::miette!("{e}")))?;
+    print(&findings, args.format, |findings, to| to.write_all(text(findings).as_bytes()), context)?;
     let usable = findings.postgres.tried.usable && findings.sqlite.usable;
     Ok(if usable { Exit::Met } else { Exit::Environment })
 }
@@ -139,16 +138,6 @@ impl Tried {
 
     fn failed(error: &ProvisionError) -> Self {
         Self { usable: false, version: None, start_ms: None, why: Some(error.in_full()) }
-    }
-}
-
-fn print(findings: &Findings, format: Format, out: &mut (dyn io::Write + Send)) -> io::Result<()> {
-    match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, findings)?;
-            writeln!(out)
-        }
-        Format::Text => out.write_all(text(findings).as_bytes()),
     }
 }
 

@@ -7,7 +7,7 @@ use drift_engine::lock::LockStrategy;
 use super::bench::unwritable;
 use super::capacity::LoadArgs;
 use super::capacity::bed::Bed;
-use super::common::{Format, run_name, verdict_exit};
+use super::common::{Format, print, run_name, verdict_exit};
 use super::{Context, Failure};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
@@ -92,24 +92,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let report = ran?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
-    print(&report, args.format, context)?;
+    print(&report, args.format, report::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
-}
-
-/// Writes a report to standard output.
-///
-/// # Errors
-/// It cannot be written.
-pub fn print(report: &PlanReport, format: Format, context: &mut Context<'_>) -> Result<(), Failure> {
-    match format {
-        Format::Text => report::write(report, context.out)?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, report).map_err(std::io::Error::from)?;
-            writeln!(context.out)?;
-        }
-    }
-    Ok(())
 }
 
 async fn planned(

@@ -5,7 +5,6 @@ mod customers;
 mod output;
 
 use std::future::Future;
-use std::io;
 use std::path::PathBuf;
 
 use drift_engine::lock::{Backend, LockStrategy};
@@ -89,8 +88,6 @@ pub async fn run(args: Args, ctx: &mut Context<'_>) -> Result<Exit, Failure> {
         Format::Text => output::text(ctx.out, &outcomes, &job.windows, &job.policy),
     };
     match printed.and_then(|()| ctx.out.flush()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Met),
         Err(error) => Err(Failure::environment(miette!("failed to print the runs: {error}"))),
         Ok(()) => Ok(Exit::Met),
     }

@@ -3,11 +3,10 @@
 mod held;
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::common::{Format, quoted, run_name, verdict_exit};
+use super::common::{Format, print, quoted, run_name, verdict_exit};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -272,17 +271,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         write(&directory, &report)?;
     }
     let exit = ended?;
-    let printed = match args.format {
-        Format::Text => rehearsed::write(&report, context.out),
-        Format::Json => serde_json::to_writer_pretty(&mut *context.out, &report)
-            .map_err(std::io::Error::from)
-            .and_then(|()| writeln!(context.out)),
-    };
-    match printed.and_then(|()| context.out.flush()) {
-        // Whoever reads has seen enough; the answer stands.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        printed => printed?,
-    }
+    print(&report, args.format, rehearsed::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))
 }

@@ -1,17 +1,14 @@
 //! `driftlock report`: an earlier run, again.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use serde::Serialize;
-
-use super::common::{Format, verdict_exit};
-use super::{Context, Failure, bench, compare, plan};
+use super::common::{Format, print, verdict_exit};
+use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::report::bench::BenchReport;
-use crate::report::compare::CompareReport;
+use crate::report::bench::{self, BenchReport};
+use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
-use crate::report::plan::PlanReport;
+use crate::report::plan::{self, PlanReport};
 use crate::report::{explored, html, rehearsed, rounds, terminal};
 
 /// The arguments of `report`.
@@ -38,19 +35,19 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         "bench" => {
             let report = BenchReport::load(&args.directory)?;
             pictured(args, || html::of_bench(&report))?;
-            bench::print(&report, args.format, context)?;
+            print(&report, args.format, bench::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         "compare" => {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
             pictured(args, || html::of_compare(&report))?;
-            compare::print(&report, args.format, context)?;
+            print(&report, args.format, compare::write, context)?;
             return Ok(report.exit());
         }
         "plan" => {
             let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
             pictured(args, || html::of_plan(&report))?;
-            plan::print(&report, args.format, context)?;
+            print(&report, args.format, plan::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         _ => {}
@@ -61,38 +58,23 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
     let verdict = match &report {
         Recorded::Suite(report) => {
-            say(args.format, report, |out| terminal::write(report, out), context)?;
+            print(report, args.format, terminal::write, context)?;
             report.verdict
         }
         Recorded::Explored(report) => {
-            say(args.format, report, |out| explored::write(report, false, out), context)?;
+            print(report, args.format, |report, to| explored::write(report, false, to), context)?;
             report.verdict
         }
         Recorded::Rounds(report) => {
-            say(args.format, report, |out| rounds::write(report, out), context)?;
+            print(report, args.format, rounds::write, context)?;
             report.verdict
         }
         Recorded::Rehearsed(report) => {
-            say(args.format, report, |out| rehearsed::write(report, out), context)?;
+            print(&**report, args.format, rehearsed::write, context)?;
             report.verdict
         }
     };
     Ok(verdict_exit(verdict))
-}
-
-fn say(
-    format: Format,
-    report: &impl Serialize,
-    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    context: &mut Context<'_>,
-) -> io::Result<()> {
-    match format {
-        Format::Text => text(context.out),
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *context.out, report)?;
-            writeln!(context.out)
-        }
-    }
 }
 
 /// Writes the page, if one is wanted.

@@ -150,14 +150,8 @@ pub struct ViolatedRow {
 impl ExploreReport {
     /// Draws the verdict from the rows: a violation outweighs what has no answer.
     pub fn conclude(&mut self) {
-        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
-        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
-            Word::Violation
-        } else if missed(Word::Inconclusive) || !self.not_verified.is_empty() || self.results.is_empty() {
-            Word::Inconclusive
-        } else {
-            Word::Pass
-        };
+        let is_partial = self.results.is_empty() || !self.not_verified.is_empty();
+        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
     }
 }
 

@@ -43,18 +43,8 @@ pub struct RehearseReport {
 impl RehearseReport {
     /// Draws the verdict from the rows: nothing rehearsed is no pass, nor is a part of what was to be.
     pub fn conclude(&mut self) {
-        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
-        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
-            Word::Violation
-        } else if missed(Word::Inconclusive)
-            || !self.not_verified.is_empty()
-            || self.results.is_empty()
-            || self.results.len() < self.planned
-        {
-            Word::Inconclusive
-        } else {
-            Word::Pass
-        };
+        let is_partial = self.results.is_empty() || self.results.len() < self.planned || !self.not_verified.is_empty();
+        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
     }
 }
 

@@ -132,15 +132,8 @@ impl ShownRound {
 impl RoundsReport {
     /// Draws the verdict from the rows: nothing run is no pass, and nor is a part of what was to be run.
     pub fn conclude(&mut self) {
-        let missed = |word| self.results.iter().any(|row| !row.met && row.verdict == word);
-        let is_partial = self.results.is_empty() || self.results.len() < self.planned;
-        self.verdict = if missed(Word::Violation) || missed(Word::Pass) {
-            Word::Violation
-        } else if missed(Word::Inconclusive) || is_partial || !self.not_verified.is_empty() {
-            Word::Inconclusive
-        } else {
-            Word::Pass
-        };
+        let is_partial = self.results.is_empty() || self.results.len() < self.planned || !self.not_verified.is_empty();
+        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
     }
 }
 

@@ -8,7 +8,7 @@ use drift_engine::lock::Backend;
 
 use super::Args;
 use super::hosts::{CaseFailure, Hosts};
-use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
+use crate::cli::common::{Format, print, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::case::{Explored, Options, explore};
@@ -162,13 +162,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         directory.explored(&report).map_err(unwritable)?;
     }
     ended?;
-    match args.format {
-        Format::Text => explored::write(&report, args.all, context.out)?,
-        Format::Json => {
-            let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-            writeln!(context.out, "{json}")?;
-        }
-    }
+    print(&report, args.format, |report, to| explored::write(report, args.all, to), context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
 }

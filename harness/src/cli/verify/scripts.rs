@@ -9,7 +9,7 @@ use drift_engine::lock::Backend;
 use super::Args;
 use crate::actor::script::postgres::PgSession;
 use crate::actor::script::sqlite::SqliteSession;
-use crate::cli::common::{Format, quoted, run_name, unwritable, verdict_exit};
+use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::explore::hosts::{CaseFailure, Hosts};
 use crate::cli::explore::scripts::{Source, load};
 use crate::cli::{Context, Failure};
@@ -77,13 +77,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         directory.rounds(&report).map_err(unwritable)?;
     }
     ended?;
-    match args.suite.format {
-        Format::Text => write(&report, context.out)?,
-        Format::Json => {
-            let json = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-            writeln!(context.out, "{json}")?;
-        }
-    }
+    print(&report, args.suite.format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
 }
