@@ -9,6 +9,7 @@
 
 pub mod alarm;
 pub mod calibrate;
+mod certain;
 pub mod compare;
 pub mod drive;
 pub mod health;

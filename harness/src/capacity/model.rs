@@ -1,9 +1,11 @@
 //! Models of what a load comes to, fitted to measured points; each says at points that it has not
 //! seen how far off it is.
 //!
-//! [`usl`] knows nothing of locks; [`queue`] is the lock's own queues, with the machine as one more.
+//! [`usl`] knows nothing of locks; [`queue`] is the lock's own queues, with the machine as one more;
+//! [`response`] is what an open loop's tasks take.
 
 pub mod queue;
+pub mod response;
 pub mod search;
 pub mod usl;
 

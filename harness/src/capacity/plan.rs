@@ -1,15 +1,22 @@
 //! How much load the job can take: measures, fits, and checks the fit where it has not looked.
 
+mod grid;
+mod responses;
+mod search;
+
 use std::future::Future;
 
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+pub use self::responses::{Foreseen, Response, Seen};
+use self::search::{Search, open_loop};
 use super::compare::series::estimate;
 use super::drive::Driven;
 use super::load::{Arrivals, Load};
 use super::model::queue::Queues;
+use super::model::response::{Fitted, Known, normal};
 use super::model::usl::{Usl, UslError};
 use super::model::{ClosedPoint, OpenPoint, error};
 use super::phase::Phase;
@@ -19,16 +26,10 @@ use crate::scenario::data::fork;
 
 /// The numbers of workers that are tried, up to a largest one.
 const SIZES: [u32; 13] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96];
-/// The parts of the highest rate at which predictions of responses are checked.
-const CHECKED: [f64; 4] = [0.3, 0.5, 0.65, 0.8];
 /// Below this part of the highest rate predictions are held to what they promise.
 pub const TRUSTED: f64 = 0.85;
-/// The most open loops that the search runs.
-const SEARCH_MAX: usize = 12;
 /// How close the rate that is kept and the one that is not must come.
 const CLOSE: f64 = 1.08;
-/// How often a run that is too short to say is prolonged.
-const PROLONGED_MAX: u32 = 2;
 /// How often the fit is repeated on rates that are off by chance.
 const RESAMPLES: usize = 60;
 
@@ -44,12 +45,12 @@ pub trait Measure {
     fn announce(&mut self, what: &str);
 }
 
-/// A prediction at a point that its model had not seen.
+/// A prediction of a closed loop's rate, at a number of workers that its model had not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
-    /// Workers of a closed loop, or the rate of an open one.
+    /// The workers.
     pub at: f64,
-    /// Tasks a second, or nanoseconds.
+    /// Tasks a second.
     pub predicted: f64,
     /// What it really was.
     pub measured: f64,
@@ -92,14 +93,18 @@ pub struct Plan {
     pub usl: Option<Usl>,
     /// The fitted queues.
     pub queues: Queues,
-    /// The same, scaled to the open loops of the search.
-    pub open_queues: Queues,
     /// The tasks a second that no number of workers exceeds, by the queues: 5 %, 50 % and 95 % of the refits.
     pub limit: [f64; 3],
     /// The number of workers beyond which the rate hardly grows: with it 97 % of the highest rate are reached.
     pub enough_workers: u32,
-    /// Predictions of the mean response at rates that no fit has seen.
-    pub responses: Vec<Checked>,
+    /// The models of the mean response of open loops, the chosen one first.
+    pub mean_models: Vec<Fitted>,
+    /// Those of the 99th percentile.
+    pub p99_models: Vec<Fitted>,
+    /// What the chosen ones say over the rates, for a picture.
+    pub foreseen: Vec<Foreseen>,
+    /// Predictions of responses at rates that no fit has seen.
+    pub responses: Vec<Response>,
     /// The key that waited longest at the highest rate that was kept: its number, its share of the
     /// tasks, its mean response and everybody's.
     pub hottest: Option<(u32, f64, f64, f64)>,
@@ -147,7 +152,10 @@ pub async fn plan<M: Measure>(
     let candidates = candidates(&usl, &queues, &shares, &held);
     let highest = closed.iter().map(|point| point.rate).fold(0.0, f64::max);
 
-    let mut search = Search::default();
+    let grid = grid::measure(measure, load, workers_max, highest, slo, &mut doubt).await?;
+    let known = Known { queues, shares: &shares, highest };
+    let found = responses::find(&grid, &known, load.seed);
+    let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
         let what = format!("open loop, {rate:.1}/s");
         measure.announce(&what);
@@ -155,41 +163,22 @@ pub async fn plan<M: Measure>(
         doubt(&driven, &what);
         search.add(rate, recording, kept == Kept::Yes);
     }
-    let mut responses = Vec::new();
-    let seen: Vec<OpenPoint> = search.points.iter().map(|(point, _)| point.clone()).collect();
-    // Where the objective breaks, a few long waits decide the mean: a fit would follow them.
-    let calm = |point: &&OpenPoint| point.met && point.rate < TRUSTED * highest;
-    let below: Vec<OpenPoint> = seen.iter().filter(calm).cloned().collect();
-    let open_queues = if below.len() >= 2 { queues.fitted_to_open(&below, &shares) } else { queues };
-    for part in CHECKED {
-        let rate = part * highest;
-        if rate <= 0.0 {
-            continue;
-        }
-        let what = format!("check at {rate:.1}/s");
-        measure.announce(&what);
-        let driven = measure.measure(&open(load, workers_max, rate, load.seed ^ 0x5eed)).await?;
-        doubt(&driven, &what);
-        let Some(measured) = driven.recording.mean(Phase::Response) else { continue };
-        // A queue that only grows has no response; a number so large says the same in a file.
-        let predicted = (open_queues.open_response(&shares, rate) * 1e9).min(1e18);
-        responses.push(Checked { at: rate, predicted, measured });
-    }
-    let at_best = search.points.iter().filter(|(point, _)| point.met);
-    let at_best = at_best.max_by(|(a, _), (b, _)| a.rate.total_cmp(&b.rate));
+    let at_best = search.best();
     Ok(Plan {
         limit: limits(&fitted, &shares, alone, load.seed),
         enough_workers: enough(&closed, highest),
         usl: usl.ok(),
         queues,
-        open_queues,
         candidates,
         kept: at_best.map(|(point, _)| point.rate),
-        broken: search.broken,
+        broken: search.broken(),
         hottest: at_best.and_then(|(_, recording)| hottest(recording)),
-        open: seen,
+        open: search.points(),
         closed,
-        responses,
+        mean_models: found.mean,
+        p99_models: found.p99,
+        foreseen: found.foreseen,
+        responses: found.checks,
         doubts,
     })
 }
@@ -269,9 +258,8 @@ fn limits(points: &[ClosedPoint], shares: &[f64], alone: Alone, seed: u64) -> [f
             let moved: Vec<ClosedPoint> = points
                 .iter()
                 .map(|point| {
-                    // Nearly normal: the sum of twelve even numbers.
-                    let normal = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
-                    ClosedPoint { rate: point.rate * (point.error * normal).exp(), ..*point }
+                    let rate = point.rate * (point.error * normal(&mut rng)).exp();
+                    ClosedPoint { rate, ..*point }
                 })
                 .collect();
             Queues::fit(&moved, shares, alone.task, alone.lock, alone.spread).limit(shares)
@@ -284,80 +272,6 @@ fn limits(points: &[ClosedPoint], shares: &[f64], alone: Alone, seed: u64) -> [f
 /// The fewest workers that come close to the highest rate.
 fn enough(closed: &[ClosedPoint], highest: f64) -> u32 {
     closed.iter().find(|point| point.rate >= 0.97 * highest).map_or(1, |point| point.workers)
-}
-
-fn open(load: &Load, workers: u32, rate: f64, seed: u64) -> Load {
-    let pool = load.pool.filter(|pool| *pool <= workers);
-    Load { arrivals: Arrivals::Poisson(rate), workers, pool, seed, ..load.clone() }
-}
-
-/// Runs an open loop, and again while it is too short to say.
-async fn open_loop<M: Measure>(
-    measure: &mut M,
-    load: &Load,
-    workers: u32,
-    rate: f64,
-    slo: &Slo,
-) -> Result<(Recording, Driven, Kept), M::Error> {
-    let mut whole: Option<Recording> = None;
-    for round in 0..=PROLONGED_MAX {
-        let driven = measure.measure(&open(load, workers, rate, load.seed + u64::from(round))).await?;
-        let recording = match whole.take() {
-            None => driven.recording.clone(),
-            Some(mut earlier) => {
-                // After it, not beside it: its intervals follow.
-                let mut series = std::mem::take(&mut earlier.series);
-                series.extend(&driven.recording.series);
-                earlier.merge(&driven.recording);
-                Recording { series, ..earlier }
-            }
-        };
-        let kept = slo.kept(&recording);
-        if kept != Kept::Unsure || round == PROLONGED_MAX {
-            return Ok((recording, driven, kept));
-        }
-        whole = Some(recording);
-    }
-    unreachable!("the last round returns")
-}
-
-/// The search for the largest rate that is kept: up by half, or down, until there is one on each side;
-/// then in between.
-#[derive(Default)]
-struct Search {
-    points: Vec<(OpenPoint, Recording)>,
-    kept: Option<f64>,
-    broken: Option<f64>,
-}
-
-impl Search {
-    fn next(&self, highest: f64) -> Option<f64> {
-        if self.points.len() >= SEARCH_MAX || highest <= 0.0 {
-            return None;
-        }
-        match (self.kept, self.broken) {
-            (None, None) => Some(highest * 0.4),
-            (Some(kept), None) => Some(kept * 1.5).filter(|_| kept < highest * 1.5),
-            (None, Some(broken)) => Some(broken / 2.0).filter(|rate| *rate > highest / 1_000.0),
-            (Some(kept), Some(broken)) => Some((kept * broken).sqrt()).filter(|_| broken / kept > CLOSE),
-        }
-    }
-
-    fn add(&mut self, rate: f64, recording: Recording, met: bool) {
-        let known = if met { &mut self.kept } else { &mut self.broken };
-        *known = Some(known.map_or(rate, |known| if met { known.max(rate) } else { known.min(rate) }));
-        let quantile = |quantile| recording.quantile(Phase::Response, quantile).unwrap_or(0);
-        let point = OpenPoint {
-            rate,
-            mean: recording.mean(Phase::Response).unwrap_or(0.0),
-            quantiles: [0.5, 0.9, 0.99, 0.999].map(quantile),
-            longest: quantile(1.0),
-            met,
-            tasks: recording.tasks(),
-        };
-        self.points.push((point, recording));
-        self.points.sort_by(|(a, _), (b, _)| a.rate.total_cmp(&b.rate));
-    }
 }
 
 fn hottest(recording: &Recording) -> Option<(u32, f64, f64, f64)> {

@@ -130,6 +130,14 @@ impl Recording {
         self.add_shard(&apart);
     }
 
+    /// Adds what the same workers did after it: the intervals of `later` follow.
+    pub fn follow(&mut self, later: &Self) {
+        let mut series = std::mem::take(&mut self.series);
+        series.extend(&later.series);
+        self.add_shard(later);
+        self.series = series;
+    }
+
     /// Adds what another thread recorded of the same workers.
     pub(super) fn add_shard(&mut self, other: &Self) {
         for (phase, added) in &other.histograms {

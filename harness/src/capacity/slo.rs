@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::compare::series::estimate;
+use super::certain::{mean_error, quantile_between};
 use super::phase::Phase;
 use super::recording::Recording;
 
@@ -106,18 +106,13 @@ impl Term {
         let (low, high) = match self.what {
             What::Max => (responses.max() as f64, responses.max() as f64),
             What::Mean => {
-                let pairs: Vec<(f64, f64)> =
-                    recording.series.iter().map(|interval| (interval.response as f64, interval.done as f64)).collect();
-                let (mean, off) = (responses.mean(), estimate(&pairs).error * SURE);
+                let (mean, off) = (responses.mean(), mean_error(recording) * SURE);
                 (mean * (-off).exp(), mean * off.exp())
             }
-            What::Quantile(quantile) => {
-                // How many tasks lie below the quantile is binomial.
-                let off = SURE * (quantile * (1.0 - quantile) / responses.len() as f64).sqrt();
-                let at = |quantile: f64| responses.value_at_quantile(quantile.clamp(0.0, 1.0)) as f64;
-                let high = if quantile + off >= 1.0 { f64::INFINITY } else { at(quantile + off) };
-                (at(quantile - off), high)
-            }
+            What::Quantile(quantile) => match quantile_between(recording, quantile, SURE) {
+                Some(between) => between,
+                None => return Kept::Unsure,
+            },
         };
         if high < limit {
             Kept::Yes

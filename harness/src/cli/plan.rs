@@ -26,9 +26,10 @@ const WORKERS: u32 = 16;
 /// Finds the largest rate that meets an objective, and says what bounds it.
 ///
 /// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them and checks these at
-/// the others; then looks for the rate with open loops, and checks predictions of the response at rates
-/// that no fit has seen. Every point takes --warm-up and --duration. Exit codes: 0 there is an answer;
-/// 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
+/// the others. Then open loops at nine rates, up and down, two to four times each: to five of them models
+/// of the mean and of the 99th percentile are fitted, at the other four these are checked. Last the rate
+/// is searched between them. Every run takes --warm-up and --duration; there are 30 to 60 of them. Exit
+/// codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

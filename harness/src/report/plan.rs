@@ -7,14 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::Calibration;
-use crate::capacity::plan::{Checked, Plan, TRUSTED};
+use crate::capacity::model::response::{ENDLESS, Fitted};
+use crate::capacity::plan::{Plan, Seen, TRUSTED};
 use crate::capacity::setting::{Setting, Surroundings};
 use crate::capacity::slo::Slo;
 
 /// How far off a prediction may be that is to be trusted: 15 %.
 const OFF_MAX: f64 = 0.15;
-/// A response, in nanoseconds, that stands for none: the queue only grows.
-const ENDLESS: f64 = 1e15;
 
 /// What another lock comes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,14 +101,16 @@ fn drift(plan: &Plan, locks: &[OtherLock]) -> Option<String> {
 /// Why the predictions are not to be trusted, if they are not.
 fn mistrust(plan: &Plan) -> Option<String> {
     let rate = plan.candidates.first().and_then(|chosen| chosen.error);
-    let below = plan.responses.iter().filter(|one| one.at < TRUSTED * plan.highest());
-    let response = below.map(Checked::error).fold(0.0, f64::max);
+    let below = plan.responses.iter().filter(|one| one.rate < TRUSTED * plan.highest());
+    let response = below.map(|one| one.mean.off()).reduce(f64::max);
     let percent = |error: f64| if error > 10.0 { "far".to_owned() } else { format!("{:.0} %", error * 100.0) };
     match rate {
         None => Some("no model could be checked".to_owned()),
         Some(rate) if rate > OFF_MAX => Some(format!("the rates were off by {}", percent(rate))),
-        Some(_) if response > OFF_MAX => Some(format!("a response was off by {}", percent(response))),
-        Some(_) => None,
+        Some(_) => match response {
+            None => Some("no response could be checked".to_owned()),
+            Some(off) => (off > OFF_MAX).then(|| format!("a mean response was off by {}", percent(off))),
+        },
     }
 }
 
@@ -267,8 +268,7 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
     if let Some(chosen) = plan.candidates.first().filter(|candidate| candidate.error.is_some()) {
         writeln!(to, "chosen by that error: {}", chosen.name)?;
     }
-    let shown: Vec<String> = plan.responses.iter().map(response).collect();
-    writeln!(to, "mean response at rates that it had not seen: {}", shown.join(", "))?;
+    responses(plan, to)?;
     let most = plan.closed.last().map_or(0, |point| point.workers);
     match mistrust(plan) {
         Some(why) => writeln!(to, "predictions are not to be trusted here: {why}; what was measured stands"),
@@ -281,12 +281,60 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn response(checked: &Checked) -> String {
-    let (predicted, measured) = (millis(checked.predicted), millis(checked.measured));
-    if checked.predicted > ENDLESS {
-        return format!("{:.1}/s a queue without end for {measured} ms", checked.at);
+/// How far off the models of responses are where they had not looked.
+fn responses(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
+    let mut checks = table(&["arrivals/s", "mean: said", "measured ms", "off", "p99: said", "measured ms", "off"]);
+    for check in &plan.responses {
+        let mut row = vec![format!("{:.1}", check.rate)];
+        for seen in [&check.mean, &check.p99] {
+            row.extend([said(seen), format!("{} ± {:.0} %", millis(seen.measured), seen.error * 100.0), off(seen)]);
+        }
+        checks.add_row(row);
     }
-    format!("{:.1}/s {predicted} ms for {measured} ms ({:.0} % off)", checked.at, checked.error() * 100.0)
+    writeln!(
+        to,
+        "\nresponses at rates that no fit has seen, and between what they were said to be in 90 of 100 runs\n{checks}\n"
+    )?;
+    for (what, models) in [("mean", &plan.mean_models), ("p99", &plan.p99_models)] {
+        let Some(chosen) = models.first() else {
+            writeln!(to, "{what} response: too few rates were served whole to fit a model")?;
+            continue;
+        };
+        let others: Vec<String> = models.iter().skip(1).map(left_out).collect();
+        writeln!(
+            to,
+            "{what} response: chosen by its error at points left out: {}; {}",
+            left_out(chosen),
+            others.join(", ")
+        )?;
+    }
+    let within = |of: fn(&crate::capacity::plan::Response) -> &Seen| {
+        format!("{} of {}", plan.responses.iter().filter(|one| of(one).is_within()).count(), plan.responses.len())
+    };
+    writeln!(
+        to,
+        "within the 90 % intervals: {} means, {} 99th percentiles",
+        within(|one| &one.mean),
+        within(|one| &one.p99)
+    )
+}
+
+fn left_out(fitted: &Fitted) -> String {
+    let error = if fitted.left_out > 10.0 { "far".to_owned() } else { format!("{:.0} %", fitted.left_out * 100.0) };
+    format!("{} (off by {error})", fitted.model.name())
+}
+
+fn said(seen: &Seen) -> String {
+    if seen.prediction.response >= ENDLESS {
+        return "a queue without end".to_owned();
+    }
+    let [low, high] = seen.prediction.between;
+    let high = if high >= ENDLESS { "∞".to_owned() } else { millis(high) };
+    format!("{} ({} … {high})", millis(seen.prediction.response), millis(low))
+}
+
+fn off(seen: &Seen) -> String {
+    if seen.off() > 10.0 { "far".to_owned() } else { format!("{:.0} %", seen.off() * 100.0) }
 }
 
 #[cfg(test)]
@@ -294,11 +342,12 @@ mod tests {
     use super::*;
     use crate::capacity::model::ClosedPoint;
     use crate::capacity::model::queue::Queues;
-    use crate::capacity::plan::Candidate;
+    use crate::capacity::model::response::Prediction;
+    use crate::capacity::plan::{Candidate, Response};
 
     const QUEUES: Queues = Queues { lock: 0.01, machine: 0.0, rest: 0.01, spread: 0.0 };
 
-    fn plan(error: f64, responses: Vec<Checked>) -> Plan {
+    fn plan(error: f64, responses: Vec<Response>) -> Plan {
         let point =
             |workers, rate| ClosedPoint { workers, rate, error: 0.01, response: 1e6, longest: 1, fairness: 1.0 };
         let candidate = Candidate { name: "a".to_owned(), refused: None, checked: Vec::new(), error: Some(error) };
@@ -310,7 +359,9 @@ mod tests {
             candidates: vec![candidate],
             usl: None,
             queues: QUEUES,
-            open_queues: QUEUES,
+            mean_models: Vec::new(),
+            p99_models: Vec::new(),
+            foreseen: Vec::new(),
             limit: [99.0, 100.0, 101.0],
             enough_workers: 2,
             responses,
@@ -333,10 +384,15 @@ mod tests {
 
     #[test]
     fn predictions_that_were_off_are_not_to_be_trusted() {
-        let checked = |at, predicted| Checked { at, predicted, measured: 1e6 };
+        let checked = |rate, response| {
+            let prediction = Prediction { response, between: [response / 2.0, response * 2.0] };
+            let seen = Seen { prediction, measured: 1e6, error: 0.01 };
+            Response { rate, mean: seen, p99: seen }
+        };
         assert_eq!(mistrust(&plan(0.05, vec![checked(50.0, 1.1e6)])), None);
         // Beyond the range nothing is promised.
-        assert_eq!(mistrust(&plan(0.05, vec![checked(90.0, 1e18)])), None);
+        assert_eq!(mistrust(&plan(0.05, vec![checked(50.0, 1e6), checked(90.0, 1e18)])), None);
+        assert!(mistrust(&plan(0.05, Vec::new())).is_some_and(|why| why.contains("no response")));
         assert!(mistrust(&plan(0.3, Vec::new())).is_some_and(|why| why.contains("30 %")));
         assert!(mistrust(&plan(0.05, vec![checked(50.0, 2e6)])).is_some_and(|why| why.contains("response")));
         assert!(mistrust(&plan(0.05, vec![checked(50.0, 1e18)])).is_some_and(|why| why.contains("far")));

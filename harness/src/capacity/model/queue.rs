@@ -7,8 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ClosedPoint;
+use super::response::Measured;
 use super::search::least;
-use super::{ClosedPoint, OpenPoint};
 
 /// The hottest keys that have a queue of their own; the others are alike.
 const OWN_QUEUES: usize = 64;
@@ -113,10 +114,14 @@ impl Queues {
 
     /// The mean response of an open loop, in seconds; infinite where a queue only grows.
     pub fn open_response(&self, shares: &[f64], rate: f64) -> f64 {
+        self.response(&groups(shares), rate)
+    }
+
+    fn response(&self, groups: &[Group], rate: f64) -> f64 {
         let busy_machine = rate * self.machine;
         let mut response = self.rest + self.machine / (1.0 - busy_machine);
         let mut overloaded = busy_machine >= 1.0;
-        for group in groups(shares) {
+        for group in groups {
             let busy = rate * group.share * self.lock;
             overloaded |= busy >= 1.0;
             let wait = busy * self.lock * (1.0 + self.spread) / (2.0 * (1.0 - busy));
@@ -128,17 +133,21 @@ impl Queues {
     /// Scales the times so that open loops come out best: what a closed loop's workers do to each
     /// other's caches and processors, a few arrivals do not.
     #[must_use]
-    pub fn fitted_to_open(&self, points: &[OpenPoint], shares: &[f64]) -> Self {
+    pub fn fitted_to_open(&self, points: &[Measured], shares: &[f64]) -> Self {
+        let groups = groups(shares);
         let scaled = |[lock, rest]: &[f64; 2]| {
-            let bounded = |scale: f64| scale.exp().clamp(1.0 / SCALE_MAX, SCALE_MAX);
-            let (lock, rest) = (bounded(*lock), bounded(*rest));
+            let (lock, rest) = (lock.exp(), rest.exp());
             Self { lock: self.lock * lock, machine: self.machine * lock, rest: self.rest * rest, ..*self }
         };
         let squares = |place: &[f64; 2]| {
+            // Not cut off at the bound: a search does not come back from where nothing changes.
+            if place.iter().any(|scale| scale.abs() > SCALE_MAX.ln()) {
+                return f64::INFINITY;
+            }
             let queues = scaled(place);
-            let off = |point: &OpenPoint| {
-                let predicted = queues.open_response(shares, point.rate) * 1e9;
-                if predicted.is_finite() { (predicted / point.mean).ln().powi(2) } else { 100.0 }
+            let off = |point: &Measured| {
+                let predicted = queues.response(&groups, point.rate) * 1e9;
+                if predicted.is_finite() { (predicted / point.response).ln().powi(2) } else { 100.0 }
             };
             points.iter().map(off).sum()
         };
@@ -195,14 +204,7 @@ mod tests {
             assert!((predicted / truth - 1.0).abs() < 0.03, "{workers}: {predicted} and {truth}: {found:?}");
         }
         let slower = Queues { lock: 0.0025, machine: 0.000_375, rest: 0.0009, ..QUEUES };
-        let open = |rate: f64| OpenPoint {
-            rate,
-            mean: slower.open_response(&shares, rate) * 1e9,
-            quantiles: [0; 4],
-            longest: 0,
-            met: true,
-            tasks: 1,
-        };
+        let open = |rate: f64| Measured { rate, response: slower.open_response(&shares, rate) * 1e9, error: 0.02 };
         let refitted = QUEUES.fitted_to_open(&[100.0, 300.0, 600.0].map(open), &shares);
         let (predicted, truth) = (refitted.open_response(&shares, 450.0), slower.open_response(&shares, 450.0));
         assert!((predicted / truth - 1.0).abs() < 0.02, "{predicted} and {truth}");

@@ -21,6 +21,8 @@ pub enum Look {
     Dashed,
     /// The points alone: what was measured.
     Dots,
+    /// What lies within its points, there and back: how sure the series before it is, in whose colour it is drawn.
+    Band,
 }
 
 /// Some points that belong together.
@@ -155,6 +157,15 @@ fn number(value: f64) -> String {
 }
 
 impl Chart {
+    /// The series, each with the number of its colour.
+    fn coloured(&self) -> impl Iterator<Item = (usize, &Series)> {
+        let mut next = 0;
+        self.series.iter().map(move |series| {
+            next += usize::from(series.look != Look::Band);
+            (next.saturating_sub(1), series)
+        })
+    }
+
     /// The chart as a figure, with its legend.
     pub fn render(&self) -> Markup {
         let marks = |vertical| self.marks.iter().filter(move |mark| mark.vertical == vertical);
@@ -168,13 +179,13 @@ impl Chart {
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
                     (grid(&x, &y))
                     @for (index, mark) in self.marks.iter().enumerate() { (drawn_mark(mark, index, &x, &y)) }
-                    @for (index, series) in self.series.iter().enumerate() { (drawn(series, index, &x, &y)) }
+                    @for (index, series) in self.coloured() { (drawn(series, index, &x, &y)) }
                     text x=((LEFT + WIDTH - RIGHT) / 2.0) y=(HEIGHT - 6.0) text-anchor="middle" { (self.x.label) }
                     text transform=(format!("translate(12 {}) rotate(-90)", (TOP + HEIGHT - BOTTOM) / 2.0))
                         text-anchor="middle" { (self.y.label) }
                 }
                 ul class="legend" {
-                    @for (index, series) in self.series.iter().enumerate() {
+                    @for (index, series) in self.coloured() {
                         li { (sample(series.look, index)) " " (series.name) }
                     }
                 }
@@ -245,6 +256,8 @@ fn drawn(series: &Series, index: usize, x: &Scale, y: &Scale) -> Markup {
     html! {
         @if series.look == Look::Dots {
             @for (across, up) in &places { (dot(*across, *up, index)) }
+        } @else if series.look == Look::Band {
+            polygon points=(path.trim_end()) fill=(colour(index)) opacity=".15" {}
         } @else {
             polyline points=(path.trim_end()) fill="none" stroke=(colour(index)) stroke-width="2"
                 stroke-dasharray=(dash) {}
@@ -267,7 +280,9 @@ fn sample(look: Look, index: usize) -> Markup {
     let dash = if look == Look::Dashed { "6 4" } else { "none" };
     html! {
         svg viewBox="0 0 28 12" aria-hidden="true" {
-            @if look == Look::Dots { (dot(14.0, 6.0, index)) } @else {
+            @if look == Look::Dots { (dot(14.0, 6.0, index)) } @else if look == Look::Band {
+                rect width="28" height="12" fill=(colour(index)) opacity=".15" {}
+            } @else {
                 line x1="0" x2="28" y1="6" y2="6" stroke=(colour(index)) stroke-width="2" stroke-dasharray=(dash) {}
             }
         }

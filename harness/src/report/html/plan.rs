@@ -2,6 +2,9 @@
 
 use super::bars::Bars;
 use super::chart::{Axis, Chart, Look, Mark, Series};
+use crate::capacity::model::OpenPoint;
+use crate::capacity::model::response::{ENDLESS, Prediction};
+use crate::capacity::plan::{Foreseen, Response};
 use crate::report::plan::{PlanReport, write};
 
 pub(super) fn page(report: &PlanReport) -> String {
@@ -66,16 +69,25 @@ fn rates(report: &PlanReport) -> Chart {
 
 fn responses(report: &PlanReport) -> Chart {
     let plan = &report.plan;
-    let shares = report.setting.load.keys.shares(report.setting.load.key_count);
     let millis = |nanos: f64| nanos / 1e6;
-    let open = |of: &dyn Fn(&crate::capacity::model::OpenPoint) -> f64| -> Vec<(f64, f64)> {
-        plan.open.iter().map(|point| (point.rate, millis(of(point)))).collect()
+    // The checks are among the rates that were tried.
+    let is_check = |rate: f64| plan.responses.iter().any(|check| check.rate == rate);
+    let open = |of: &dyn Fn(&OpenPoint) -> f64| -> Vec<(f64, f64)> {
+        let points = plan.open.iter().filter(|point| !is_check(point.rate));
+        points.map(|point| (point.rate, millis(of(point)))).collect()
     };
-    let highest = plan.open.iter().map(|point| point.rate).fold(plan.highest(), f64::max);
-    let curve = (1..=100).map(|n| highest * f64::from(n) / 100.0);
-    let longest = plan.open.iter().map(|point| point.longest as f64).fold(1.0, f64::max);
-    let predicted = curve.map(|rate| (rate, plan.open_queues.open_response(&shares, rate) * 1e9));
-    let predicted = predicted.filter(|(_, nanos)| *nanos < longest).map(|(rate, nanos)| (rate, millis(nanos)));
+    let checks = |of: &dyn Fn(&Response) -> f64| -> Vec<(f64, f64)> {
+        plan.responses.iter().map(|check| (check.rate, millis(of(check)))).collect()
+    };
+    // What has no end has no place either.
+    let ends = |of: &dyn Fn(&Foreseen) -> f64| -> Vec<(f64, f64)> {
+        let ends = plan.foreseen.iter().filter(|at| of(at) < ENDLESS);
+        ends.map(|at| (at.rate, millis(of(at)))).collect()
+    };
+    let band = |of: &dyn Fn(&Foreseen) -> Prediction| -> Vec<(f64, f64)> {
+        let back = ends(&|at| of(at).between[0]).into_iter().rev();
+        ends(&|at| of(at).between[1]).into_iter().chain(back).collect()
+    };
     let mut marks: Vec<Mark> = report
         .limits
         .iter()
@@ -92,12 +104,12 @@ fn responses(report: &PlanReport) -> Chart {
         series: vec![
             named("mean", Look::Dots, open(&|point| point.mean)),
             named("99th percentile", Look::Dots, open(&|point| point.quantiles[2] as f64)),
-            named("mean by the queues", Look::Line, predicted.collect()),
-            named(
-                "mean at the checks",
-                Look::Dots,
-                plan.responses.iter().map(|checked| (checked.at, millis(checked.measured))).collect(),
-            ),
+            named("mean, by the model", Look::Line, ends(&|at| at.mean.response)),
+            named("in 90 % of refits", Look::Band, band(&|at| at.mean)),
+            named("99th percentile, by the model", Look::Dashed, ends(&|at| at.p99.response)),
+            named("in 90 % of refits", Look::Band, band(&|at| at.p99)),
+            named("mean at the checks", Look::Dots, checks(&|check| check.mean.measured)),
+            named("99th percentile at the checks", Look::Dots, checks(&|check| check.p99.measured)),
         ],
         marks,
     }

@@ -13,6 +13,7 @@ fn chart() -> Chart {
         series: vec![
             Series { name: "seen".to_owned(), look: Look::Dots, points: vec![(1.0, 2.0), (2.0, f64::NAN)] },
             Series { name: "said".to_owned(), look: Look::Dashed, points: vec![(1.0, 2.0), (2.0, 300.0)] },
+            Series { name: "sure".to_owned(), look: Look::Band, points: vec![(1.0, 3.0), (2.0, 400.0), (2.0, 200.0)] },
         ],
         marks: vec![Mark { label: "limit".to_owned(), from: 100.0, to: 100.0, vertical: false }],
     }
@@ -31,9 +32,18 @@ fn a_page_needs_no_network_and_escapes_what_it_is_told() {
     for outside in ["http:", "https:", "src=", "href=", "url(", "<script", "@import", "<b>"] {
         assert!(!page.contains(outside), "{outside}");
     }
-    for word in
-        ["workers", "time, ms", "seen", "said", "limit", "a &lt; b", "8 more are not shown", "prefers-color-scheme"]
-    {
+    for word in [
+        "workers",
+        "time, ms",
+        "seen",
+        "said",
+        "sure",
+        "<polygon",
+        "limit",
+        "a &lt; b",
+        "8 more are not shown",
+        "prefers-color-scheme",
+    ] {
         assert!(page.contains(word), "{word}");
     }
     assert!(!page.contains("NaN") && !page.contains("inf"), "a place is a number");

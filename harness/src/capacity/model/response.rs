@@ -1,0 +1,289 @@
+//! Models of what a response of an open loop comes to over the rate, fitted to measured points; the one that is
+//! less far off at points left out is chosen, and says how sure it is.
+//!
+//! Of a single queue the response is `base + weight · rate / (limit − rate)` (Pollaczek and Khinchine: `weight` is
+//! what a task finds before it, `limit` the rate at which the queue only grows). [`Curve`] fits these three
+//! freely, because the flushes that tasks share, and processors that generator and server share, bend each of
+//! them; quantiles have the same shape, their tail being exponential. The other model is [`Queues`], scaled.
+
+use rand::RngExt;
+use rand::rngs::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::queue::Queues;
+use super::search::least;
+
+/// The most that a measured point counts: the standard error of its logarithm counts as at least this.
+const SURE_MAX: f64 = 0.02;
+/// How far the fitted limit is expected from the highest rate of a closed loop, on a logarithmic scale.
+const LIMIT_OFF: f64 = 0.15;
+/// The least part of the response at low rates that a parameter may be.
+const LEAST: f64 = 1e-6;
+/// How often a fit is repeated on points that are off by chance.
+const REFITS: usize = 60;
+/// The parts of the refits between which a prediction is said to lie: 90 % of them.
+const BETWEEN: [f64; 2] = [0.05, 0.95];
+/// Stands for a response that does not end, in nanoseconds: a file has no infinity.
+pub const ENDLESS: f64 = 1e18;
+/// What 90 % of a normal distribution keep within, in standard deviations.
+const NINETY: f64 = 1.645;
+
+/// A response that was measured at a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Tasks a second.
+    pub rate: f64,
+    /// The mean or a quantile, in nanoseconds.
+    pub response: f64,
+    /// The standard error of its logarithm.
+    pub error: f64,
+}
+
+/// The response of one queue, its three parameters free.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// The response where nobody else is there, in nanoseconds.
+    pub base: f64,
+    /// What the queue adds at half the limit, in nanoseconds.
+    pub weight: f64,
+    /// The rate at which the queue only grows.
+    pub limit: f64,
+}
+
+/// A model of responses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    /// One queue, freely fitted.
+    Curve(Curve),
+    /// A queue for each key and one for the machine.
+    Queues(Queues),
+}
+
+/// A fitted model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    /// The model.
+    pub model: Model,
+    /// How far it is off at a point that is left out: the mean of the relative errors.
+    pub left_out: f64,
+    /// The same, fitted to points that are off by chance.
+    #[serde(skip)]
+    refits: Vec<Model>,
+}
+
+/// What models are fitted with.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The queues as closed loops have them.
+    pub queues: Queues,
+    /// The part of the tasks that each key has.
+    pub shares: &'a [f64],
+    /// The highest rate of a closed loop.
+    pub highest: f64,
+}
+
+/// What a model says of a rate, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The response.
+    pub response: f64,
+    /// What would be measured lies between these in 90 of 100 cases.
+    pub between: [f64; 2],
+}
+
+impl Curve {
+    /// Fits the curve. The search begins at the least response, and at a limit of `highest`, near which it is
+    /// expected: a few points below the knee say little of where the knee is.
+    pub fn fit(points: &[Measured], highest: f64) -> Self {
+        let top = points.iter().map(|point| point.rate).fold(0.0, f64::max);
+        let base = points.iter().map(|point| point.response).fold(f64::INFINITY, f64::min).max(1.0);
+        let curve = |[low, weight, limit]: &[f64; 3]| Self {
+            base: low.exp().max(base * LEAST),
+            weight: weight.exp().max(base * LEAST),
+            limit: top * (1.0 + limit.exp()),
+        };
+        let squares = |place: &[f64; 3]| {
+            let curve = curve(place);
+            let off =
+                |point: &Measured| ((curve.at(point.rate) / point.response).ln() / point.error.max(SURE_MAX)).powi(2);
+            let prior = ((curve.limit / highest).ln() / LIMIT_OFF).powi(2);
+            points.iter().map(off).sum::<f64>() + prior
+        };
+        let room = (highest / top - 1.0).max(0.05);
+        curve(&least([base.ln(), (base * 0.5).ln(), room.ln()], squares))
+    }
+
+    /// The response at a rate, in nanoseconds; infinite at the limit and beyond.
+    pub fn at(&self, rate: f64) -> f64 {
+        if rate >= self.limit { f64::INFINITY } else { self.base + self.weight * rate / (self.limit - rate) }
+    }
+}
+
+impl Model {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Curve(_) => "one queue, freely fitted",
+            Self::Queues(_) => "queues (M/G/1 for each key)",
+        }
+    }
+
+    /// The response at a rate, in nanoseconds; infinite where a queue only grows.
+    pub fn at(&self, shares: &[f64], rate: f64) -> f64 {
+        match self {
+            Self::Curve(curve) => curve.at(rate),
+            Self::Queues(queues) => queues.open_response(shares, rate) * 1e9,
+        }
+    }
+
+    /// A model of the same kind, fitted to these points.
+    fn refitted(&self, points: &[Measured], known: &Known<'_>) -> Self {
+        match self {
+            Self::Curve(_) => Self::Curve(Curve::fit(points, known.highest)),
+            Self::Queues(_) => Self::Queues(known.queues.fitted_to_open(points, known.shares)),
+        }
+    }
+
+    /// How far it is off at a point that is left out, on average: of the points between others, since it is to
+    /// say what lies between.
+    fn left_out(&self, points: &[Measured], known: &Known<'_>) -> f64 {
+        let inside = 1..points.len().saturating_sub(1);
+        let off = |index: usize| {
+            let mut others = points.to_vec();
+            let point = others.remove(index);
+            let predicted = self.refitted(&others, known).at(known.shares, point.rate);
+            (predicted / point.response - 1.0).abs()
+        };
+        let count = inside.len() as f64;
+        inside.map(off).sum::<f64>() / count
+    }
+
+    /// The same fitted again and again to points that are off by what they may be off (the parametric bootstrap).
+    fn refits(&self, points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8Rng) -> Vec<Self> {
+        let moved = |rng: &mut ChaCha8Rng| points.iter().map(|point| point.moved(rng)).collect::<Vec<_>>();
+        (0..REFITS).map(|_| self.refitted(&moved(rng), known)).collect()
+    }
+}
+
+impl Fitted {
+    /// What would be measured at `rate` by a run whose own logarithm is off by `error` by chance.
+    pub fn predict(&self, shares: &[f64], rate: f64, error: f64) -> Prediction {
+        let mut found: Vec<f64> = self.refits.iter().map(|refit| refit.at(shares, rate)).collect();
+        found.sort_by(f64::total_cmp);
+        let response = self.model.at(shares, rate);
+        // Errors of which none knows of the others, by chance in the fit and in the run, and the model's own, add up
+        // as squares do.
+        let wide = |part: f64| {
+            let edge = found.get((found.len().saturating_sub(1) as f64 * part).round() as usize);
+            let fit = (edge.unwrap_or(&response) / response).ln();
+            (fit.powi(2) + NINETY.powi(2) * (error.powi(2) + self.left_out.powi(2))).sqrt()
+        };
+        let [low, high] = BETWEEN.map(wide);
+        let finite = |nanos: f64| if nanos.is_finite() { nanos.min(ENDLESS) } else { ENDLESS };
+        Prediction {
+            response: finite(response),
+            between: [finite(response * (-low).exp()), finite(response * high.exp())],
+        }
+    }
+}
+
+impl Measured {
+    fn moved(&self, rng: &mut ChaCha8Rng) -> Self {
+        Self { response: self.response * (self.error * normal(rng)).exp(), ..*self }
+    }
+}
+
+/// A number that is nearly normal: the sum of twelve even ones.
+pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+}
+
+/// The models, fitted to points in the order of their rates; the one that is less far off at points left out comes
+/// first. None of fewer than four points: three parameters fit any three. `rng` decides by how much points are off in the refits.
+pub fn fitted(points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8Rng) -> Vec<Fitted> {
+    if points.len() < 4 {
+        return Vec::new();
+    }
+    let kinds = [Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.highest }), Model::Queues(known.queues)];
+    let mut models: Vec<Fitted> = kinds
+        .iter()
+        .map(|kind| Fitted {
+            model: kind.refitted(points, known),
+            left_out: kind.left_out(points, known).min(ENDLESS),
+            refits: kind.refits(points, known, rng),
+        })
+        .collect();
+    models.sort_by(|a, b| a.left_out.total_cmp(&b.left_out));
+    models
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const TRUE: Curve = Curve { base: 3e6, weight: 1.2e6, limit: 520.0 };
+    const KNOWN: Known<'static> = Known {
+        queues: Queues { lock: 0.002, machine: 0.0003, rest: 0.001, spread: 0.5 },
+        shares: &[1.0],
+        highest: 500.0,
+    };
+
+    fn measured(of: impl Fn(f64) -> f64) -> Vec<Measured> {
+        let at = |part: f64| Measured { rate: part * 500.0, response: of(part * 500.0), error: 0.03 };
+        [0.2, 0.4, 0.6, 0.75, 0.88].map(at).to_vec()
+    }
+
+    #[test]
+    fn a_curve_is_found_again_and_predicts_between_its_points() {
+        let points = measured(|rate| TRUE.at(rate));
+        let models = fitted(&points, &KNOWN, &mut ChaCha8Rng::seed_from_u64(1));
+        assert!(matches!(models[0].model, Model::Curve(_)), "{models:?}");
+        for rate in [150.0, 250.0, 340.0, 400.0] {
+            let predicted = models[0].model.at(&[1.0], rate);
+            assert!((predicted / TRUE.at(rate) - 1.0).abs() < 0.05, "{rate}: {predicted} {}", TRUE.at(rate));
+        }
+        assert!(TRUE.at(520.0).is_infinite());
+    }
+
+    #[test]
+    fn queues_are_chosen_where_they_are_what_there_is() {
+        let shares = [0.7, 0.1, 0.1, 0.1];
+        let queues = Queues { lock: 0.0024, machine: 0.000_36, rest: 0.0012, ..KNOWN.queues };
+        let points = measured(|rate| queues.open_response(&shares, rate) * 1e9);
+        // The curve expects its limit near the highest rate, which here says nothing.
+        let known = Known { shares: &shares, highest: 1_500.0, ..KNOWN };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let models = fitted(&points, &known, &mut rng);
+        let said: Vec<_> = models.iter().map(|one| (one.model, one.left_out)).collect();
+        assert!(matches!(models[0].model, Model::Queues(_)), "{said:?}");
+        assert!(models[0].left_out < 0.02 && models[0].left_out <= models[1].left_out);
+        assert!(fitted(&points[..3], &known, &mut rng).is_empty());
+    }
+
+    /// The interval keeps its word: of many sets of points that are off by chance, about 90 in 100 have what a
+    /// run would measure within it. An interval of half the width would not.
+    #[test]
+    fn what_is_measured_lies_within_the_interval_as_often_as_is_said() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let (mut within, mut narrow, rounds) = (0, 0, 150);
+        for _ in 0..rounds {
+            let points: Vec<Measured> = measured(|rate| TRUE.at(rate))
+                .iter()
+                .map(|point| Measured { error: 0.06, ..*point }.moved(&mut rng))
+                .collect();
+            let model = Model::Curve(Curve::fit(&points, KNOWN.highest));
+            let refits = model.refits(&points, &KNOWN, &mut rng);
+            let prediction = Fitted { model, left_out: 0.0, refits }.predict(&[1.0], 340.0, 0.06);
+            let seen = TRUE.at(340.0) * (0.06 * normal(&mut rng)).exp();
+            let [low, high] = prediction.between;
+            within += u32::from(low <= seen && seen <= high);
+            let half = |edge: f64| (edge * prediction.response).sqrt();
+            narrow += u32::from(half(low) <= seen && seen <= half(high));
+        }
+        assert!((0.82..=0.98).contains(&(f64::from(within) / f64::from(rounds))), "{within} of {rounds}");
+        assert!(f64::from(narrow) / f64::from(rounds) < 0.75, "{narrow} of {rounds}");
+    }
+}
