@@ -22,13 +22,23 @@ fn effective(recording: &Recording) -> Option<f64> {
 }
 
 /// Between which responses, in nanoseconds, a quantile lies: `sure` standard errors to each side. The upper one is
-/// infinite where the run is too short to say; `None` of a run without tasks.
+/// the longest response where the effective number of tasks is too small for one, and infinite where their number
+/// is; `None` of a run without tasks.
 pub fn quantile_between(recording: &Recording, quantile: f64, sure: f64) -> Option<(f64, f64)> {
     let responses = recording.histograms.get(&Phase::Response)?;
+    let effective = effective(recording)?;
     // How many tasks lie below the quantile is binomial.
-    let off = sure * (quantile * (1.0 - quantile) / effective(recording)?).sqrt();
+    let off = |tasks: f64| sure * (quantile * (1.0 - quantile) / tasks).sqrt();
     let at = |quantile: f64| responses.value_at_quantile(quantile.clamp(0.0, 1.0)) as f64;
-    Some((at(quantile - off), if quantile + off >= 1.0 { f64::INFINITY } else { at(quantile + off) }))
+    let is_reached = |tasks: f64| quantile + off(tasks) < 1.0;
+    let high = if is_reached(effective) {
+        at(quantile + off(effective))
+    } else if is_reached(responses.len() as f64) {
+        responses.max() as f64
+    } else {
+        f64::INFINITY
+    };
+    Some((at(quantile - off(effective)), high))
 }
 
 /// The standard error of a quantile's logarithm; that of the longest response where the run is too short to say.

@@ -1,10 +1,12 @@
 //! Open loops at set rates, in turn and in several passes: to the first half models are fitted, at the others
 //! they are checked. What drifts while they are measured is spread over all of them.
 
+use std::time::Duration;
+
 use super::Measure;
 use crate::capacity::certain::mean_error;
 use crate::capacity::drive::Driven;
-use crate::capacity::load::{Arrivals, Load};
+use crate::capacity::load::{Arrivals, DURATION_MAX, Load};
 use crate::capacity::recording::Recording;
 use crate::capacity::slo::{Kept, Slo};
 
@@ -31,10 +33,17 @@ pub(super) struct Spot {
     pub(super) kept: Kept,
 }
 
-/// An open loop.
+/// The tasks that a run should have, so that its 99th percentile can be told.
+const TASKS: f64 = 600.0;
+/// How many times longer than others a run may be that would have fewer.
+const LONGER_MAX: u32 = 5;
+
+/// An open loop; of a low rate it takes longer.
 pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64) -> Load {
     let pool = load.pool.filter(|pool| *pool <= workers);
-    Load { arrivals: Arrivals::Poisson(rate), workers, pool, seed, ..load.clone() }
+    let wanted = Duration::try_from_secs_f64(TASKS / rate).unwrap_or(Duration::MAX);
+    let duration = wanted.clamp(load.duration, (load.duration * LONGER_MAX).clamp(load.duration, DURATION_MAX));
+    Load { arrivals: Arrivals::Poisson(rate), workers, pool, seed, duration, ..load.clone() }
 }
 
 /// Measures the grid; nothing where no task came to an end. `doubt` is told of each run.

@@ -12,6 +12,8 @@ use crate::capacity::slo::{Kept, Slo};
 
 /// The most open loops that the search runs, the grid's aside.
 const RUNS_MAX: usize = 12;
+/// How many times smaller than the highest rate of a closed loop the smallest one is that is tried.
+const LEAST: f64 = 100.0;
 /// How often a run that is too short to say is prolonged.
 const PROLONGED_MAX: u32 = 2;
 
@@ -52,7 +54,7 @@ impl Search {
         match (self.best().map(|(point, _)| point.rate), self.broken()) {
             (None, None) => Some(highest * 0.4),
             (Some(kept), None) => Some(kept * 1.5).filter(|_| kept < highest * 1.5),
-            (None, Some(broken)) => Some(broken / 2.0).filter(|rate| *rate > highest / 1_000.0),
+            (None, Some(broken)) => Some(broken / 2.0).filter(|rate| *rate > highest / LEAST),
             (Some(kept), Some(broken)) => Some((kept * broken).sqrt()).filter(|_| broken / kept > CLOSE),
         }
     }
