@@ -12,6 +12,12 @@ pub fn mean_error(recording: &Recording) -> f64 {
     if is_empty { f64::INFINITY } else { estimate(&pairs).error }
 }
 
+/// The standard error of the rate's logarithm.
+pub fn rate_error(recording: &Recording) -> f64 {
+    let pairs: Vec<(f64, f64)> = recording.series.iter().map(|interval| (interval.done as f64, 1.0)).collect();
+    estimate(&pairs).error
+}
+
 /// The number of tasks that, each on its own, would know the mean response as well (the effective sample size).
 fn effective(recording: &Recording) -> Option<f64> {
     let responses = recording.histograms.get(&Phase::Response).filter(|responses| !responses.is_empty())?;

@@ -1,6 +1,7 @@
 //! How much load the job can take: measures, fits, and checks the fit where it has not looked.
 
 mod grid;
+mod passes;
 mod responses;
 mod search;
 
@@ -10,9 +11,10 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use self::passes::Turn;
 pub use self::responses::{Foreseen, Response, Seen};
 use self::search::{Search, open_loop};
-use super::compare::series::estimate;
+use super::certain::rate_error;
 use super::drive::Driven;
 use super::load::{Arrivals, Load};
 use super::model::queue::Queues;
@@ -136,15 +138,16 @@ pub async fn plan<M: Measure>(
         let found = driven.generator.doubts(&driven.recording, in_process);
         doubts.extend(found.into_iter().map(|doubt| format!("{what}: {doubt}")));
     };
-    let (mut closed, mut alone) = (Vec::new(), None);
-    for workers in SIZES.into_iter().filter(|size| *size <= workers_max) {
-        let what = format!("closed loop, {workers} workers");
-        measure.announce(&what);
-        let driven = measure.measure(&Load { arrivals: Arrivals::Closed, workers, pool: None, ..load.clone() }).await?;
-        doubt(&driven, &what);
-        alone.get_or_insert_with(|| Alone::of(&driven.recording));
-        closed.extend(closed_point(workers, &driven.recording));
-    }
+    let sizes: Vec<u32> = SIZES.into_iter().filter(|size| *size <= workers_max).collect();
+    let turn = |workers: &u32| {
+        let load = Load { arrivals: Arrivals::Closed, workers: *workers, pool: None, ..load.clone() };
+        Turn::of(format!("closed loop, {workers} workers"), load)
+    };
+    let mut turns: Vec<Turn> = sizes.iter().map(turn).collect();
+    passes::measure(measure, &mut turns, rate_error, &mut doubt).await?;
+    let alone = turns.first().map(|turn| Alone::of(&turn.recording));
+    let closed: Vec<ClosedPoint> =
+        sizes.iter().zip(&turns).filter_map(|(workers, turn)| closed_point(*workers, &turn.recording)).collect();
     let alone = alone.unwrap_or(Alone { task: 1.0, lock: 1.0, spread: 1.0 });
     let (fitted, held) = divided(&closed);
     let usl = Usl::fit(&fitted);
@@ -209,12 +212,11 @@ impl Alone {
 }
 
 fn closed_point(workers: u32, recording: &Recording) -> Option<ClosedPoint> {
-    let pairs: Vec<(f64, f64)> = recording.series.iter().map(|interval| (interval.done as f64, 1.0)).collect();
     let rate = recording.throughput();
     (rate > 0.0).then(|| ClosedPoint {
         workers,
         rate,
-        error: estimate(&pairs).error,
+        error: rate_error(recording),
         response: recording.mean(Phase::Response).unwrap_or(0.0),
         longest: recording.workers.iter().map(|share| share.response_max).max().unwrap_or(0),
         fairness: fairness(&recording.workers).unwrap_or(1.0),

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use super::certain::{mean_error, quantile_between};
 use super::phase::Phase;
-use super::recording::Recording;
+use super::recording::{Recording, Share};
 
 /// How many standard errors an answer must be away from the limit.
 const SURE: f64 = 1.96;
+
+/// The tasks of a worker from which on its mean response says something.
+const WORKER_TASKS_MIN: u64 = 30;
 
 /// What is bounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,16 +23,21 @@ enum What {
     Mean,
     /// The longest response: nobody starves.
     Max,
+    /// The longest wait for the lock.
+    Wait,
+    /// How many times longer than everybody's the mean response of the worker is that is served worst.
+    Spread,
 }
 
 /// One bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Term {
     what: What,
-    limit: Duration,
+    /// In nanoseconds; of a spread, how many times.
+    limit: f64,
 }
 
-/// Some bounds, all of which must be kept: `p99<250ms,max<2s`.
+/// Some bounds, all of which must be kept: `p99<250ms,max<2s,wait<1s,spread<3`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slo {
     terms: Vec<Term>,
@@ -52,20 +60,27 @@ impl FromStr for Slo {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let term = |text: &str| -> Result<Term, String> {
-            let known = || format!("`{text}` is no objective: p99<250ms, p99.9<1s, mean<50ms or max<2s");
+            let known =
+                || format!("`{text}` is no objective: p99<250ms, p99.9<1s, mean<50ms, max<2s, wait<1s or spread<3");
             let (what, limit) = text.split_once('<').ok_or_else(known)?;
             let what = match what.trim() {
                 "mean" => What::Mean,
                 "max" => What::Max,
+                "wait" => What::Wait,
+                "spread" => What::Spread,
                 what => {
                     let percent = what.strip_prefix('p').and_then(|number| number.parse::<f64>().ok());
                     let percent = percent.filter(|percent| *percent > 0.0 && *percent < 100.0);
                     What::Quantile(percent.ok_or_else(known)? / 100.0)
                 }
             };
+            if what == What::Spread {
+                let times = limit.trim().parse::<f64>().ok().filter(|times| *times > 1.0 && times.is_finite());
+                return Ok(Term { what, limit: times.ok_or_else(known)? });
+            }
             let span: jiff::SignedDuration = limit.trim().parse().map_err(|_| known())?;
             let limit = Duration::try_from(span).ok().filter(|limit| !limit.is_zero()).ok_or_else(known)?;
-            Ok(Term { what, limit })
+            Ok(Term { what, limit: limit.as_nanos() as f64 })
         };
         let terms = text.split(',').map(|part| term(part.trim())).collect::<Result<_, _>>()?;
         Ok(Self { terms, text: text.to_owned() })
@@ -79,10 +94,11 @@ impl fmt::Display for Slo {
 }
 
 impl Slo {
-    /// Its limits, each with how it is written, in milliseconds.
+    /// The limits of its times, each with how it is written, in milliseconds.
     pub fn limits(&self) -> Vec<(String, f64)> {
-        let limits = self.terms.iter().map(|term| term.limit.as_secs_f64() * 1e3);
-        self.text.split(',').map(|text| text.trim().to_owned()).zip(limits).collect()
+        let terms = self.text.split(',').map(|text| text.trim().to_owned()).zip(&self.terms);
+        let times = terms.filter(|(_, term)| term.what != What::Spread);
+        times.map(|(text, term)| (text, term.limit / 1e6)).collect()
     }
 
     /// What a run shows. An arrival that nobody came to breaks every objective.
@@ -102,8 +118,16 @@ impl Slo {
 impl Term {
     fn kept(self, recording: &Recording) -> Kept {
         let Some(responses) = recording.histograms.get(&Phase::Response) else { return Kept::Unsure };
-        let limit = self.limit.as_nanos() as f64;
+        let limit = self.limit;
         let (low, high) = match self.what {
+            What::Wait => {
+                let longest = recording.workers.iter().map(|share| share.lock_wait_max).max().unwrap_or(0) as f64;
+                (longest, longest)
+            }
+            What::Spread => match spread(&recording.workers) {
+                Some(times) => (times, times),
+                None => return Kept::Unsure,
+            },
             What::Max => (responses.max() as f64, responses.max() as f64),
             What::Mean => {
                 let (mean, off) = (responses.mean(), mean_error(recording) * SURE);
@@ -122,6 +146,17 @@ impl Term {
             Kept::Unsure
         }
     }
+}
+
+/// How many times longer than everybody's the mean response of the worker is that is served worst; of workers that
+/// did too little to say, nothing.
+fn spread(workers: &[Share]) -> Option<f64> {
+    let (tasks, all) =
+        workers.iter().fold((0, 0.0), |(tasks, all), share| (tasks + share.tasks, all + share.response as f64));
+    // A worker with a few tasks is served worst by chance.
+    let often = workers.iter().filter(|share| share.tasks >= WORKER_TASKS_MIN);
+    let worst = often.map(|share| share.response as f64 / share.tasks as f64).reduce(f64::max)?;
+    Some(worst / (all / tasks as f64))
 }
 
 #[cfg(test)]
@@ -157,8 +192,37 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_starves_breaks_the_objective() {
+        let share = |mean: u64| Share { tasks: 100, response: 100 * mean, lock_wait_max: mean * 3, ..Share::default() };
+        let mut recording = recording(10_000);
+        assert_eq!(kept("spread<2", &recording), Kept::Unsure);
+        recording.workers = vec![share(1_000_000), share(1_000_000), share(1_600_000)];
+        assert_eq!(kept("spread<2, wait<5ms", &recording), Kept::Yes);
+        assert_eq!(kept("spread<1.2", &recording), Kept::No);
+        assert_eq!(kept("wait<4ms", &recording), Kept::No);
+        recording.workers[2] = share(90_000_000);
+        assert_eq!(kept("spread<2", &recording), Kept::No);
+        let limits = "p99<1s,spread<2,wait<5ms".parse::<Slo>().unwrap().limits();
+        assert_eq!(limits, [("p99<1s".to_owned(), 1e3), ("wait<5ms".to_owned(), 5.0)]);
+    }
+
+    #[test]
     fn nonsense_is_no_objective() {
-        for wrong in ["", "p99", "p99<", "p0<1s", "p100<1s", "px<1s", "mean<-1s", "max<0s", "p99<1s,", "p99>1s"] {
+        for wrong in [
+            "",
+            "p99",
+            "p99<",
+            "p0<1s",
+            "p100<1s",
+            "px<1s",
+            "mean<-1s",
+            "max<0s",
+            "p99<1s,",
+            "p99>1s",
+            "spread<1",
+            "spread<2s",
+            "wait<2",
+        ] {
             assert!(wrong.parse::<Slo>().is_err(), "{wrong}");
         }
     }

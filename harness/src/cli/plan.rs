@@ -26,16 +26,18 @@ const WORKERS: u32 = 16;
 /// Finds the largest rate that meets an objective, and says what bounds it.
 ///
 /// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them and checks these at
-/// the others. Then open loops at nine rates, up and down, two to four times each: to five of them models
-/// of the mean and of the 99th percentile are fitted, at the other four these are checked. Last the rate
-/// is searched between them. Every run takes --warm-up and --duration; there are 30 to 60 of them. Exit
-/// codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
+/// the others. Then open loops at nine rates: to five of them models of the mean and of the 99th percentile
+/// are fitted, at the other four these are checked. All that is done up and down its list, two to four
+/// times. Last the rate is searched between them. Each of the 40 to 80 runs takes --warm-up and --duration,
+/// or longer where a rate is low. Exit codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database;
+/// 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub load: LoadArgs,
-    /// What responses must keep to: p99<250ms, or several, with commas: p99<250ms,mean<50ms,max<2s
+    /// What must be kept, one or several with commas: p99<250ms,mean<50ms,max<2s (responses), wait<1s (the longest wait
+    /// for the lock), spread<3 (no worker's mean response is three times everybody's)
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Slo,
     /// Measure the other locks of the backend as well

@@ -1,9 +1,9 @@
-//! Open loops at set rates, in turn and in several passes: to the first half models are fitted, at the others
-//! they are checked. What drifts while they are measured is spread over all of them.
+//! Open loops at set rates: to one half models are fitted, at the others they are checked.
 
 use std::time::Duration;
 
-use super::Measure;
+use super::passes::Turn;
+use super::{Measure, passes};
 use crate::capacity::certain::mean_error;
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, DURATION_MAX, Load};
@@ -14,20 +14,13 @@ use crate::capacity::slo::{Kept, Slo};
 const FITTED: [f64; 5] = [0.2, 0.4, 0.6, 0.75, 0.88];
 /// The parts of it at which they are checked.
 const CHECKED: [f64; 4] = [0.3, 0.5, 0.68, 0.8];
-/// The passes that each rate is measured in.
-const PASSES: u32 = 2;
-/// The passes that a rate may be measured in whose mean is not sure before.
-const PASSES_MAX: u32 = 4;
-/// The standard error of the mean's logarithm that is sure enough.
-const SURE: f64 = 0.04;
-
 /// One rate.
 pub(super) struct Spot {
     /// Tasks a second.
     pub(super) rate: f64,
     /// Whether it is kept from the fits.
     pub(super) is_check: bool,
-    /// All its passes, one after the other.
+    /// What it came to.
     pub(super) recording: Recording,
     /// Whether it meets the objective.
     pub(super) kept: Kept,
@@ -56,36 +49,18 @@ pub(super) async fn measure<M: Measure>(
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<Vec<Spot>, M::Error> {
     let parts = FITTED.map(|part| (part, false)).into_iter().chain(CHECKED.map(|part| (part, true)));
-    let mut spots: Vec<Spot> = parts
-        .filter(|(part, _)| part * highest > 0.0)
-        .map(|(part, is_check)| Spot {
-            rate: part * highest,
-            is_check,
-            recording: Recording::empty(),
-            kept: Kept::Unsure,
-        })
-        .collect();
-    spots.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-    for pass in 0..PASSES_MAX {
-        // Up, then down: what drifts evenly then adds the same to all.
-        let upward = pass % 2 == 0;
-        for place in 0..spots.len() {
-            let index = if upward { place } else { spots.len() - 1 - place };
-            let spot = &mut spots[index];
-            if pass >= PASSES && mean_error(&spot.recording) < SURE {
-                continue;
-            }
-            let role = if spot.is_check { "check" } else { "open loop" };
-            let what = format!("{role}, {:.1}/s, pass {}", spot.rate, pass + 1);
-            measure.announce(&what);
-            let seed = load.seed.wrapping_add(u64::from(pass) << 32).wrapping_add(index as u64);
-            let driven = measure.measure(&open(load, workers, spot.rate, seed)).await?;
-            doubt(&driven, &what);
-            spot.recording.follow(&driven.recording);
-        }
-    }
-    for spot in &mut spots {
-        spot.kept = slo.kept(&spot.recording);
-    }
-    Ok(spots)
+    let mut parts: Vec<(f64, bool)> = parts.filter(|(part, _)| part * highest > 0.0).collect();
+    parts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let turn = |(part, is_check): &(f64, bool)| {
+        let rate = part * highest;
+        let what = format!("{}, {rate:.1}/s", if *is_check { "check" } else { "open loop" });
+        Turn::of(what, open(load, workers, rate, load.seed))
+    };
+    let mut turns: Vec<Turn> = parts.iter().map(turn).collect();
+    passes::measure(measure, &mut turns, mean_error, doubt).await?;
+    let spots = parts.into_iter().zip(turns).map(|((part, is_check), Turn { recording, .. })| {
+        let kept = slo.kept(&recording);
+        Spot { rate: part * highest, is_check, recording, kept }
+    });
+    Ok(spots.collect())
 }
