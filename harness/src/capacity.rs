@@ -17,6 +17,7 @@ pub mod job;
 pub mod load;
 pub mod lock_script;
 pub mod log;
+pub mod machine;
 pub mod model;
 pub mod pgbench;
 pub mod phase;

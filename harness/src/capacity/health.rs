@@ -7,6 +7,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
+use super::machine::Used;
 use super::phase::Phase;
 use super::recording::Recording;
 use crate::clock::Clock;
@@ -18,9 +19,12 @@ const LATE_SHARE_MAX: f64 = 0.25;
 /// The part of the machine's processors above which the generator leaves the database too little.
 const CPU_SHARE_MAX: f64 = 0.6;
 
-/// The processor time that this process has used.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CpuTime(Duration);
+/// The processor time that this process has used, and the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuTime {
+    own: Duration,
+    machine: Option<Used>,
+}
 
 impl CpuTime {
     /// Up to now.
@@ -28,7 +32,7 @@ impl CpuTime {
         let used = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| {
             usage.user_time().num_microseconds().saturating_add(usage.system_time().num_microseconds())
         });
-        Self(Duration::from_micros(u64::try_from(used).unwrap_or(0)))
+        Self { own: Duration::from_micros(u64::try_from(used).unwrap_or(0)), machine: Used::now() }
     }
 }
 
@@ -47,18 +51,22 @@ pub struct Generator {
     pub late_p99: u64,
     /// The smallest step that the clock was seen to make, in nanoseconds.
     pub clock_step: u64,
+    /// The part of the processors, 0 to 1, that neither this process nor its descendants used; a server that it did not
+    /// start counts as another's. `None` where the system does not say.
+    pub others: Option<f64>,
 }
 
 impl Generator {
     /// From what was measured before and after the load.
     pub fn measured(before: CpuTime, after: CpuTime, wall: Duration, late: &Histogram<u64>, clock: &Clock) -> Self {
         Self {
-            cpu_seconds: after.0.saturating_sub(before.0).as_secs_f64(),
+            cpu_seconds: after.own.saturating_sub(before.own).as_secs_f64(),
             wall_seconds: wall.as_secs_f64(),
             cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
             late_mean: late.mean(),
             late_p99: late.value_at_quantile(0.99),
             clock_step: clock_step(clock),
+            others: after.machine.zip(before.machine).map(|(after, before)| after.others_since(&before)),
         }
     }
 
@@ -70,6 +78,7 @@ impl Generator {
         self.late_mean = self.late_mean.max(other.late_mean);
         self.late_p99 = self.late_p99.max(other.late_p99);
         self.clock_step = self.clock_step.max(other.clock_step);
+        self.others = self.others.into_iter().chain(other.others).reduce(f64::max);
     }
 
     /// The part of the machine's processors that it used.
@@ -153,6 +162,7 @@ mod tests {
             late_mean: 60_000.0,
             late_p99: 200_000,
             clock_step: 30,
+            others: Some(0.02),
         }
     }
 

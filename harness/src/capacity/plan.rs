@@ -112,6 +112,8 @@ pub struct Plan {
     pub hottest: Option<(u32, f64, f64, f64)>,
     /// Where the generator was in doubt.
     pub doubts: Vec<String>,
+    /// The largest part of the processors, 0 to 1, that others used during a run, where the system says so.
+    pub others: Option<f64>,
 }
 
 impl Plan {
@@ -133,8 +135,9 @@ pub async fn plan<M: Measure>(
     in_process: bool,
 ) -> Result<Plan, M::Error> {
     let shares = load.keys.shares(load.key_count);
-    let mut doubts = Vec::new();
+    let (mut doubts, mut others) = (Vec::new(), None);
     let mut doubt = |driven: &Driven, what: &str| {
+        others = others.into_iter().chain(driven.generator.others).reduce(f64::max);
         let found = driven.generator.doubts(&driven.recording, in_process);
         doubts.extend(found.into_iter().map(|doubt| format!("{what}: {doubt}")));
     };
@@ -183,6 +186,7 @@ pub async fn plan<M: Measure>(
         foreseen: found.foreseen,
         responses: found.checks,
         doubts,
+        others,
     })
 }
 

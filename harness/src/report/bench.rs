@@ -228,9 +228,10 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         ceiling_line(&calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
     }
     shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
+    let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
     writeln!(
         to,
-        "generator: {:.0} % of {} processors, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
+        "generator: {:.0} % of {} processors{others}, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
         generator.cpu_share() * 100.0,
         generator.cores,
         generator.late_mean / 1e6,

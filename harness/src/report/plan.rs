@@ -170,6 +170,9 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     for doubt in &plan.doubts {
         writeln!(to, "inconclusive: {doubt}")?;
     }
+    if let Some(others) = plan.others {
+        writeln!(to, "others on this machine used up to {:.0} % of its processors during a run", others * 100.0)?;
+    }
     writeln!(to, "{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)?;
     writeln!(to, "profile {}, seed {}", surroundings.profile, setting.load.seed)?;
     writeln!(to, "again: {}", report.replay)
@@ -367,6 +370,7 @@ mod tests {
             responses,
             hottest: None,
             doubts: Vec::new(),
+            others: None,
         }
     }
 
