@@ -12,6 +12,7 @@ pub mod crowd;
 pub mod failures;
 pub mod fill;
 pub mod finding;
+pub mod flight;
 pub mod judge;
 pub mod migrations;
 pub mod modes;

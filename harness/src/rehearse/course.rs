@@ -197,7 +197,8 @@ pub async fn run<'a>(
     if plan.has_trigger() {
         runner::watch(&mut asking).await?;
     }
-    let migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX).await?;
+    let migrator =
+        Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX, traffic.as_ref().map(Running::flight)).await?;
     let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
@@ -440,7 +441,10 @@ impl Course<'_> {
         asking: &mut PgConnection,
     ) -> Result<Applied, DbError> {
         let tables = apply::tables(asking).await?;
-        let from = self.clock.now();
+        let from = match &self.traffic {
+            Some(traffic) => traffic.flight().beside_one(&self.clock).await,
+            None => self.clock.now(),
+        };
         let went = match (&self.plan.runner, &self.plan.stock, pass) {
             (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", runner.from).await,
             (Some(runner), _, _) => runner.run(&script.text, "up", runner.to).await,

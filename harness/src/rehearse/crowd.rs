@@ -6,6 +6,7 @@ use std::time::Duration;
 use drift_engine::session::DbError;
 
 use super::application::Application;
+use super::flight::Flight;
 use super::scripted::Scripted;
 use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
@@ -47,6 +48,14 @@ impl Running {
             }
             Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
         })
+    }
+
+    /// Its operations under way.
+    pub(super) fn flight(&self) -> Arc<Flight> {
+        match self {
+            Self::Engine(traffic) => traffic.flight(),
+            Self::Script(traffic) => traffic.flight(),
+        }
     }
 
     pub(super) async fn come_round(&self, at_most: Duration) {

@@ -14,6 +14,7 @@ use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::{AssertSqlSafe, PgConnection, Row, ValueRef};
 use tokio::task::JoinSet;
 
+use super::flight::Flight;
 use super::operation::{Class, Operation};
 use super::rounds::Rounds;
 use super::traffic::{OPERATIONS_MAX, REST, WARM_UP_MAX};
@@ -42,6 +43,7 @@ struct Shared {
     stop: AtomicBool,
     operations: AtomicU64,
     rounds: Rounds,
+    flight: Arc<Flight>,
     sessions: Mutex<BTreeMap<i64, ActorId>>,
 }
 
@@ -110,6 +112,7 @@ impl Scripted {
             stop: AtomicBool::new(false),
             operations: AtomicU64::new(0),
             rounds: Rounds::of(script.actors.len()),
+            flight: Arc::default(),
             sessions: Mutex::default(),
             script,
         });
@@ -129,6 +132,11 @@ impl Scripted {
     /// Waits until each actor has come round once more, or `at_most` has passed; answers which.
     pub async fn come_round(&self, at_most: Duration) -> bool {
         self.shared.rounds.one_more(|| self.shared.goes_on(), at_most).await
+    }
+
+    /// Its operations under way.
+    pub fn flight(&self) -> Arc<Flight> {
+        self.shared.flight.clone()
     }
 
     /// Lets each actor finish its round, and asks the invariants.
@@ -183,7 +191,9 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) 
         for (step, class, what) in &steps {
             let sql = filled(&step.sql, &shared.begin, &captured);
             let invoked = shared.clock.now();
+            let under_way = class.map(|_| shared.flight.depart());
             let answer = first(&mut connection, &sql).await.map_err(|error| classify(error, Kind::Write));
+            drop(under_way);
             let returned = shared.clock.now();
             let refused = answer.as_ref().err().map(|error| {
                 let code = error.code.clone().unwrap_or_else(|| error.class.to_string());
