@@ -18,6 +18,7 @@ pub mod migrations;
 pub mod modes;
 pub mod operation;
 pub mod rate;
+pub mod releases;
 mod rounds;
 pub mod runner;
 pub mod sampler;

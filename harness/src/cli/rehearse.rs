@@ -1,6 +1,7 @@
 //! `driftlock rehearse`: migrations under verified traffic.
 
 mod held;
+mod release;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -86,6 +87,13 @@ pub struct Args {
     /// explore), over and over; its set-up is run before them, its invariants are asked at the end
     #[arg(long, value_name = "engine|none|FILE", default_value = "engine", value_parser = parse_traffic)]
     pub traffic: TrafficChoice,
+
+    /// The application that is deployed from a version of the schema on, to see on which of the versions it works; to
+    /// be given several times. SCENARIO is a script's file (as for --traffic), plain, or on-conflict. A finding is
+    /// where the application of the version before does not work on a version. Without any, driftlock's own are tried
+    /// on driftlock's own migrations. Unless --traffic says otherwise, the one of the version to begin at is the traffic
+    #[arg(long, value_parser = release::parse, value_name = "VERSION=SCENARIO", conflicts_with = "runner")]
+    pub app: Vec<release::ReleaseChoice>,
 
     /// Also measure the WAL that each file writes, in a database of its own without traffic
     #[arg(long, conflicts_with = "runner")]
@@ -221,10 +229,12 @@ impl Case {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let cases = cases(&args)?;
+    let releases = release::load(&args)?;
     let script = match &args.traffic {
         TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
         TrafficChoice::Engine | TrafficChoice::None => None,
     };
+    let brought = held::Brought { script, releases };
     if args.list {
         for case in &cases {
             let (from, to) = case.subject.range().map_err(refused)?;
@@ -257,9 +267,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         not_verified: Vec::new(),
     };
     // What is built in is not foreign.
-    let is_ours = args.directories.is_empty() && args.runner.is_none() && script.is_none();
+    let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.has_scripts();
     let ended = if is_ours || server.confines_foreign_code() {
-        held::all(&args, &cases, script, &server, &directory, &mut report, context).await
+        held::all(&args, &cases, &brought, &server, &directory, &mut report, context).await
     } else {
         Err(powerful(&server.role().name))
     };
@@ -303,6 +313,7 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         budget.access_exclusive_ms = args.access_exclusive.unwrap_or(budget.access_exclusive_ms);
         budget.errors.extend(args.allow_error.iter().cloned());
         subject.range().map_err(refused)?;
+        release::check(args, &subject)?;
         let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
         beside.extend(args.companion.iter().copied().map(Some));
         if args.adversarial {
@@ -358,6 +369,7 @@ fn replay(args: &Args, case: &Case) -> String {
         TrafficChoice::None => words.push_str(" --traffic none"),
         TrafficChoice::Script(path) => words.push_str(&format!(" --traffic {}", quoted(&path.display().to_string()))),
     }
+    words.extend(args.app.iter().map(|app| format!(" --app {}", quoted(&app.to_string()))));
     let budget = [
         ("--read-block", args.read_block),
         ("--write-block", args.write_block),

@@ -100,7 +100,7 @@ impl Plan<'_> {
 pub struct ScriptEnd {
     /// How many rounds its actors made.
     pub rounds: u64,
-    /// Each invariant with what it found, which should be nothing.
+    /// Each invariant with what is wrong, which should be nothing.
     pub invariants: Vec<(String, Option<String>)>,
 }
 

@@ -20,6 +20,7 @@ use crate::verdict::Verdict;
 
 mod advice;
 mod refused;
+pub mod releases;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -93,9 +94,14 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     total_time(record, budget, &mut judged.findings);
     coverage(plan, record, &mut judged);
     merge(&mut judged.findings);
-    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
-    judged.findings.sort_by_key(|finding| order(finding.kind));
+    sort(&mut judged.findings);
     judged
+}
+
+/// Sorts findings into the order of reports.
+fn sort(findings: &mut [Finding]) {
+    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
+    findings.sort_by_key(|finding| order(finding.kind));
 }
 
 /// Judges what came of the cuts: one finding a statement, with every way in which it does not recover.

@@ -75,7 +75,7 @@ pub struct Ended {
     pub full: bool,
     /// How many rounds the actors made.
     pub rounds: u64,
-    /// Each invariant with what it found, which should be nothing.
+    /// Each invariant with what is wrong, which should be nothing.
     pub invariants: Vec<(String, Option<String>)>,
 }
 
@@ -139,26 +139,46 @@ impl Scripted {
         self.shared.flight.clone()
     }
 
-    /// Lets each actor finish its round, and asks the invariants.
+    /// Lets each actor finish its round, and hands over what they did, ordered by invocation.
     ///
     /// # Errors
-    /// The database was lost, or refuses an invariant's query.
+    /// The database was lost.
     ///
     /// # Panics
     /// An actor panicked.
-    pub async fn stop(mut self) -> Result<Ended, DbError> {
-        let full = !self.shared.goes_on();
+    pub async fn halt(&mut self) -> Result<Vec<Operation>, DbError> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut operations = Vec::new();
         while let Some(ended) = self.actors.join_next().await {
             operations.extend(ended.expect("an actor neither panics nor is aborted")?);
         }
         operations.sort_by_key(|one: &Operation| (one.invoked, one.returned, one.actor));
+        Ok(operations)
+    }
+
+    /// Lets each actor finish its round, and asks the invariants.
+    ///
+    /// # Errors
+    /// The database was lost.
+    ///
+    /// # Panics
+    /// An actor panicked.
+    pub async fn stop(mut self) -> Result<Ended, DbError> {
+        let full = !self.shared.goes_on();
+        let operations = self.halt().await?;
         let mut connection = self.shared.database.plain().await?;
         let mut invariants = Vec::new();
         for query in &self.shared.script.invariants {
-            let found = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read))?;
-            invariants.push((query.name.clone(), found.map(|value| value.unwrap_or_else(|| "NULL".to_owned()))));
+            let asked = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read));
+            let found = match asked {
+                Ok(found) => {
+                    found.map(|value| format!("its query returned a row ({})", value.as_deref().unwrap_or("NULL")))
+                }
+                Err(error) if error.class == ErrorClass::Lost => return Err(error),
+                // The schema is not what the query was written for.
+                Err(error) => Some(format!("its query was refused: {error}")),
+            };
+            invariants.push((query.name.clone(), found));
         }
         let rounds = self.shared.rounds.total();
         let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -180,11 +200,8 @@ async fn first(connection: &mut PgConnection, sql: &str) -> Result<Option<Option
 async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) -> Result<Vec<Operation>, DbError> {
     let script = shared.script.clone();
     let who: &ScriptActor = &script.actors[actor.0 as usize];
-    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> = who
-        .steps
-        .iter()
-        .map(|step| (step, class(&step.sql), format!("{}, step {}", who.name, step.name).into()))
-        .collect();
+    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> =
+        who.steps.iter().map(|step| (step, class(&step.sql), what(who, step).into())).collect();
     let mut operations = Vec::new();
     while shared.goes_on() {
         let mut captured: BTreeMap<&str, Option<String>> = BTreeMap::new();
@@ -230,6 +247,11 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) 
         tokio::time::sleep(REST).await;
     }
     Ok(operations)
+}
+
+/// What a step's operation is called.
+pub(super) fn what(actor: &ScriptActor, step: &ScriptStep) -> String {
+    format!("{}, step {}", actor.name, step.name)
 }
 
 fn class(sql: &str) -> Option<Class> {

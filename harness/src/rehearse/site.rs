@@ -36,6 +36,9 @@ pub enum SiteError {
         /// How.
         error: DbError,
     },
+    /// An application of the engine's has no tables to work on.
+    #[error("the application {0} needs driftlock's tables, which are not there at the version to begin at")]
+    NoTables(String),
     /// The directory cannot be rehearsed.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -94,6 +97,11 @@ impl<'s> Site<'s> {
         let database = PgDatabase::new(self.server.connect_options(&made), None);
         let base = if template.application.is_some() { fill::counted(self.seed) } else { Vec::new() };
         Ok(Place { made, database, application: template.application, base })
+    }
+
+    /// The root of everything random.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The server's version as a number: 150006 is 15.6.

@@ -1,5 +1,6 @@
 //! What `rehearse` has to say: rows as data, and the same for people.
 
+pub mod applications;
 pub mod junit;
 pub mod markdown;
 pub mod row;
@@ -92,6 +93,9 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{}, {}: version {} to {last}, {}", row.name.bold(), row.strategy, row.from, row.traffic)?;
     if !row.files.is_empty() {
         writeln!(to, "{}", statement::table(row))?;
+    }
+    if !row.applications.is_empty() {
+        writeln!(to, "{}", applications::table(&row.applications))?;
     }
     for finding in &row.findings {
         let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();

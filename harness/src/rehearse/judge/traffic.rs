@@ -90,7 +90,7 @@ fn invariants(record: &Record<'_>, judged: &mut Judged) {
     }
     for (name, found) in &script.invariants {
         if let Some(found) = found {
-            let sentence = format!("invariant {name}: its query returned a row ({found}) at the end");
+            let sentence = format!("invariant {name}: {found} at the end");
             judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::statement::{HEADER, cells};
-use super::{RehearseReport, wording};
+use super::{RehearseReport, applications, wording};
 
 /// Writes the report.
 ///
@@ -29,6 +29,14 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
         }
         for why in &row.inconclusive {
             writeln!(to, "- no answer: {}", escaped(why))?;
+        }
+        if !row.applications.is_empty() {
+            let header = applications::header(&row.applications);
+            writeln!(to, "\n| {} |\n|{}", header.join(" | "), " --- |".repeat(header.len()))?;
+            for row in &row.applications {
+                let cells: Vec<String> = applications::cells(row).iter().map(|cell| escaped(cell)).collect();
+                writeln!(to, "| {} |", cells.join(" | "))?;
+            }
         }
         writeln!(to, "\n| {} |\n|{}", HEADER.join(" | "), " --- |".repeat(HEADER.len()))?;
         for cells in cells(row) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::Word;
+use super::applications::ApplicationRow;
 use crate::check::CheckName;
 use crate::rehearse::blame::between;
 use crate::rehearse::course::{FileRun, Pass, Plan, Record};
@@ -65,6 +66,9 @@ pub struct RehearseRow {
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
     /// Bytes of WAL that each file writes without traffic, if that was asked for.
     pub wal_bytes: BTreeMap<String, i64>,
+    /// Which version's code works on which version, where that was asked.
+    #[serde(default)]
+    pub applications: Vec<ApplicationRow>,
     /// What the migrations may cost, in a sentence.
     pub budget: String,
 }
@@ -240,6 +244,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         errors: judged.errors,
         sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
         wal_bytes: BTreeMap::new(),
+        applications: Vec::new(),
         budget: about.budget,
     }
 }
@@ -286,6 +291,7 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         errors: BTreeMap::new(),
         sizes: BTreeMap::new(),
         wal_bytes: BTreeMap::new(),
+        applications: Vec::new(),
         budget: about.budget,
     }
 }
