@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod companion;
 pub mod course;
 pub mod crowd;
+pub mod dump;
 pub mod failures;
 pub mod fill;
 pub mod finding;

@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::provision::{PostgresChoice, Profile, RunName, Server};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
+use crate::rehearse::dump::Dump;
 use crate::rehearse::finding::Kind;
 use crate::rehearse::settings::{EVENTS_MAX, Expect};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
@@ -106,6 +107,11 @@ pub struct Args {
     /// How many workers recompute
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
+
+    /// A plain dump (pg_dump --no-owner) or an SQL file, instead of data of our own. With its tables it is the database
+    /// at the version to begin at, and no earlier migration is applied; without them it is loaded at that version
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["runner", "events"])]
+    pub data: Option<PathBuf>,
 
     /// How many events there are before the traffic begins
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_MAX)))]
@@ -229,12 +235,18 @@ impl Case {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let cases = cases(&args)?;
+    let data = args
+        .data
+        .as_deref()
+        .map(Dump::look)
+        .transpose()
+        .map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
     let releases = release::load(&args)?;
     let script = match &args.traffic {
         TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
         TrafficChoice::Engine | TrafficChoice::None => None,
     };
-    let brought = held::Brought { script, releases };
+    let brought = held::Brought { script, releases, data };
     if args.list {
         for case in &cases {
             let (from, to) = case.subject.range().map_err(refused)?;
@@ -267,7 +279,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         not_verified: Vec::new(),
     };
     // What is built in is not foreign.
-    let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.has_scripts();
+    let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
     let ended = if is_ours || server.confines_foreign_code() {
         held::all(&args, &cases, &brought, &server, &directory, &mut report, context).await
     } else {
@@ -363,6 +375,7 @@ fn replay(args: &Args, case: &Case) -> String {
         words.push_str(" --fidelity runner");
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
+    words.extend(args.data.as_ref().map(|path| format!(" --data {}", quoted(&path.display().to_string()))));
     words.extend(args.events.map(|events| format!(" --events {events}")));
     match &args.traffic {
         TrafficChoice::Engine => {}

@@ -5,7 +5,9 @@ mod apps;
 #[path = "../program/called.rs"]
 mod called;
 mod command;
+mod data;
 mod failures;
+mod ground;
 mod runner;
 mod scripted;
 mod shipped;

@@ -11,6 +11,7 @@ use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
 use crate::rehearse::course::{self, Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
+use crate::rehearse::dump::Dump;
 use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::{self, Judged, judge};
 use crate::rehearse::releases::{self, Code, Release};
@@ -35,12 +36,16 @@ pub(super) struct Brought {
     pub(super) script: Option<Arc<Script>>,
     /// The applications that are tried on every version.
     pub(super) releases: Vec<Release>,
+    /// What the databases are filled with.
+    pub(super) data: Option<Dump>,
 }
 
 impl Brought {
     /// Whether any of it is foreign.
-    pub(super) fn has_scripts(&self) -> bool {
-        self.script.is_some() || self.releases.iter().any(|one| matches!(one.code, Code::Script(_)))
+    pub(super) fn is_foreign(&self) -> bool {
+        self.script.is_some()
+            || self.data.is_some()
+            || self.releases.iter().any(|one| matches!(one.code, Code::Script(_)))
     }
 
     /// The script whose actors are the traffic: the one that was named, or, where there are no tables of the engine's,
@@ -67,7 +72,7 @@ pub(super) async fn all(
     report: &mut RehearseReport,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    let mut site = Site::new(server, args.seed);
+    let mut site = Site::new(server, args.seed, brought.data.clone());
     let cancel = context.cancel.clone();
     for case in cases {
         let held = tokio::select! {
@@ -83,7 +88,12 @@ pub(super) async fn all(
                 write(directory, report)?;
             }
             Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
-            Err(Held::Site(error @ (SiteError::Earlier { .. } | SiteError::Subject(_) | SiteError::NoTables(_)))) => {
+            Err(Held::Site(
+                error @ (SiteError::Earlier { .. }
+                | SiteError::Subject(_)
+                | SiteError::NoTables(_)
+                | SiteError::Data(_)),
+            )) => {
                 return Err(Failure::usage(miette::Report::from_err(error)));
             }
             Err(Held::Site(error)) => {
