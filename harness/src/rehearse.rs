@@ -17,6 +17,7 @@ pub mod flight;
 pub mod judge;
 pub mod migrations;
 pub mod modes;
+pub mod observer;
 pub mod operation;
 pub mod rate;
 pub mod releases;

@@ -12,6 +12,7 @@ use super::failures::{After, Cut};
 use super::finding::{Finding, Kind};
 use super::migrations::Script;
 use super::modes::Mode;
+use super::observer::Cost;
 use super::operation::{Class, Operation};
 use super::rate::{Rate, recovery_ms};
 use super::sql::Statement;
@@ -62,6 +63,8 @@ pub struct Judged {
     pub checks: Vec<(CheckName, Verdict)>,
     /// The traffic before (without the sampler, with it), during and after.
     pub rates: Option<[Rate; 4]>,
+    /// What looking cost the traffic.
+    pub observer: Option<Cost>,
     /// Errors that the application saw, by SQLSTATE.
     pub errors: BTreeMap<String, u64>,
 }
@@ -82,6 +85,7 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
         measured,
         checks: Vec::new(),
         rates: None,
+        observer: record.before.cost(entries, record.recording),
         errors: traffic::errors(entries),
     };
     for (file, measured) in record.files.iter().zip(&judged.measured) {

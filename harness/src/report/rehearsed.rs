@@ -129,6 +129,9 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
             rate.max_ms
         )?;
     }
+    if let Some(cost) = &row.observer {
+        writeln!(to, "observer: {cost}")?;
+    }
     for (file, bytes) in &row.wal_bytes {
         writeln!(to, "{file}: {:.1} MB of WAL", *bytes as f64 / 1e6)?;
     }

@@ -8,6 +8,7 @@ mod command;
 mod data;
 mod failures;
 mod ground;
+mod observer;
 mod runner;
 mod scripted;
 mod shipped;

@@ -16,6 +16,7 @@ use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::{self, Judged, judge};
 use crate::rehearse::releases::{self, Code, Release};
 use crate::rehearse::runner::{self, Runner};
+use crate::rehearse::sampler::Sampling;
 use crate::rehearse::scripted;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
@@ -170,6 +171,7 @@ async fn one(
         stock,
         seed: args.seed,
         window: WINDOW,
+        sampling: Sampling::default(),
     };
     let has_tables = place.application.is_some();
     let base = place.base.clone();

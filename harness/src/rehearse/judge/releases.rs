@@ -126,6 +126,7 @@ mod tests {
             measured: Vec::new(),
             checks: Vec::new(),
             rates: None,
+            observer: None,
             errors: BTreeMap::new(),
         };
         let notes = add(&table, &mut judged);

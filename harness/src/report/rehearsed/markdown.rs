@@ -43,6 +43,12 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
             let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
             writeln!(to, "| {} |", cells.join(" | "))?;
         }
+        for note in &row.notes {
+            writeln!(to, "\n{}.", escaped(note))?;
+        }
+        if let Some(cost) = &row.observer {
+            writeln!(to, "\nObserver: {}.", escaped(&cost.to_string()))?;
+        }
         writeln!(to, "\nBudget: {}.\n", escaped(&row.budget))?;
     }
     Ok(())
