@@ -1,6 +1,7 @@
 //! `driftlock rehearse`: migrations under verified traffic.
 
 mod held;
+mod release;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::exit::Exit;
 use crate::provision::{PostgresChoice, Profile, RunName, Server};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
+use crate::rehearse::dump::Dump;
 use crate::rehearse::finding::Kind;
 use crate::rehearse::settings::{EVENTS_MAX, Expect};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
@@ -87,6 +89,13 @@ pub struct Args {
     #[arg(long, value_name = "engine|none|FILE", default_value = "engine", value_parser = parse_traffic)]
     pub traffic: TrafficChoice,
 
+    /// The application that is deployed from a version of the schema on, to see on which of the versions it works; to
+    /// be given several times. SCENARIO is a script's file (as for --traffic), plain, or on-conflict. A finding is
+    /// where the application of the version before does not work on a version. Without any, driftlock's own are tried
+    /// on driftlock's own migrations. Unless --traffic says otherwise, the one of the version to begin at is the traffic
+    #[arg(long, value_parser = release::parse, value_name = "VERSION=SCENARIO", conflicts_with = "runner")]
+    pub app: Vec<release::ReleaseChoice>,
+
     /// Also measure the WAL that each file writes, in a database of its own without traffic
     #[arg(long, conflicts_with = "runner")]
     pub wal: bool,
@@ -98,6 +107,11 @@ pub struct Args {
     /// How many workers recompute
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
+
+    /// A plain dump (pg_dump --no-owner) or an SQL file, instead of data of our own. With its tables it is the database
+    /// at the version to begin at, and no earlier migration is applied; without them it is loaded at that version
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["runner", "events"])]
+    pub data: Option<PathBuf>,
 
     /// How many events there are before the traffic begins
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_MAX)))]
@@ -221,10 +235,18 @@ impl Case {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let cases = cases(&args)?;
+    let data = args
+        .data
+        .as_deref()
+        .map(Dump::look)
+        .transpose()
+        .map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
+    let releases = release::load(&args)?;
     let script = match &args.traffic {
         TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
         TrafficChoice::Engine | TrafficChoice::None => None,
     };
+    let brought = held::Brought { script, releases, data };
     if args.list {
         for case in &cases {
             let (from, to) = case.subject.range().map_err(refused)?;
@@ -257,9 +279,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         not_verified: Vec::new(),
     };
     // What is built in is not foreign.
-    let is_ours = args.directories.is_empty() && args.runner.is_none() && script.is_none();
+    let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
     let ended = if is_ours || server.confines_foreign_code() {
-        held::all(&args, &cases, script, &server, &directory, &mut report, context).await
+        held::all(&args, &cases, &brought, &server, &directory, &mut report, context).await
     } else {
         Err(powerful(&server.role().name))
     };
@@ -303,6 +325,7 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         budget.access_exclusive_ms = args.access_exclusive.unwrap_or(budget.access_exclusive_ms);
         budget.errors.extend(args.allow_error.iter().cloned());
         subject.range().map_err(refused)?;
+        release::check(args, &subject)?;
         let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
         beside.extend(args.companion.iter().copied().map(Some));
         if args.adversarial {
@@ -352,12 +375,14 @@ fn replay(args: &Args, case: &Case) -> String {
         words.push_str(" --fidelity runner");
     }
     words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
+    words.extend(args.data.as_ref().map(|path| format!(" --data {}", quoted(&path.display().to_string()))));
     words.extend(args.events.map(|events| format!(" --events {events}")));
     match &args.traffic {
         TrafficChoice::Engine => {}
         TrafficChoice::None => words.push_str(" --traffic none"),
         TrafficChoice::Script(path) => words.push_str(&format!(" --traffic {}", quoted(&path.display().to_string()))),
     }
+    words.extend(args.app.iter().map(|app| format!(" --app {}", quoted(&app.to_string()))));
     let budget = [
         ("--read-block", args.read_block),
         ("--write-block", args.write_block),

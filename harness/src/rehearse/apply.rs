@@ -5,12 +5,14 @@
 //! whole, and if it has several statements the server makes one transaction of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::flight::Flight;
 use super::migrations::Script;
 use super::modes::Mode;
 use crate::clock::Clock;
@@ -62,6 +64,7 @@ pub struct Migrator {
     session: i64,
     clock: Clock,
     statement_max: Duration,
+    traffic: Option<Arc<Flight>>,
 }
 
 impl Migrator {
@@ -69,14 +72,19 @@ impl Migrator {
     ///
     /// # Errors
     /// The database cannot be reached.
-    pub async fn new(database: PgDatabase, clock: Clock, statement_max: Duration) -> Result<Self, DbError> {
+    pub async fn new(
+        database: PgDatabase,
+        clock: Clock,
+        statement_max: Duration,
+        traffic: Option<Arc<Flight>>,
+    ) -> Result<Self, DbError> {
         let mut connection = database.plain().await?;
         let failed = |error| classify(error, Kind::Begin);
         let bound = format!("SET statement_timeout = {}", statement_max.as_millis());
         sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut connection).await.map_err(failed)?;
         let pid: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
-        Ok(Self { database, connection, session: i64::from(pid), clock, statement_max })
+        Ok(Self { database, connection, session: i64::from(pid), clock, statement_max, traffic })
     }
 
     /// The server's name for the session.
@@ -98,7 +106,7 @@ impl Migrator {
     /// statement has ended; the next file gets a new one.
     pub async fn apply(&mut self, script: &Script, skipped: Option<usize>) -> Result<Applied, DbError> {
         let tables = tables(&mut self.connection).await?;
-        let from = self.clock.now();
+        let from = self.beside_traffic().await;
         let mut applied = Applied {
             sessions: vec![self.session],
             from,
@@ -116,10 +124,23 @@ impl Migrator {
         if let Err(lost) = went {
             let statement = applied.ran.last().map_or(0, |ran| ran.statement);
             applied.failed = Some((statement, lost));
-            *self = Self::new(self.database.clone(), self.clock.clone(), self.statement_max).await?;
+            *self = self.renewed().await?;
         }
         applied.until = self.clock.now();
         Ok(applied)
+    }
+
+    /// The same on a new connection.
+    async fn renewed(&self) -> Result<Self, DbError> {
+        Self::new(self.database.clone(), self.clock.clone(), self.statement_max, self.traffic.clone()).await
+    }
+
+    /// Now, and while an operation of the traffic is under way, if there is any traffic.
+    async fn beside_traffic(&self) -> Tick {
+        match &self.traffic {
+            Some(traffic) => traffic.beside_one(&self.clock).await,
+            None => self.clock.now(),
+        }
     }
 
     async fn in_transaction(
@@ -131,7 +152,8 @@ impl Migrator {
         self.send("BEGIN").await?;
         let mut has = Vec::new();
         for (number, statement) in script.statements.iter().enumerate().filter(|(n, _)| Some(*n) != skipped) {
-            let from = self.clock.now();
+            // Whoever has locks already does not wait with them.
+            let from = if has.is_empty() { self.beside_traffic().await } else { self.clock.now() };
             let sent = self.send(&statement.text).await;
             let until = self.clock.now();
             let mut took = Vec::new();
@@ -157,7 +179,7 @@ impl Migrator {
     async fn whole(&mut self, script: &Script, applied: &mut Applied) -> Result<(), DbError> {
         let Some(shown) = script.first() else { return Ok(()) };
         let statement = script.statements.iter().position(|one| one == shown).unwrap_or_default();
-        let from = self.clock.now();
+        let from = self.beside_traffic().await;
         let sent = self.send(&script.text).await;
         applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new() });
         if let Err(error) = sent {

@@ -14,15 +14,16 @@ use super::catalog::{self, Left, Schema};
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
 use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script};
+use super::observer::{self, Windows};
 use super::operation::Operation;
 use super::runner::{self, Runner};
-use super::sampler::{Sample, Sampler};
+use super::sampler::{Sample, Sampler, Sampling};
 use super::stock::Stock;
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
 
-/// How long the traffic is let run before the first file and after the last one.
+/// How long the traffic is let run after the last file.
 pub const WINDOW: Duration = Duration::from_millis(700);
 /// How long a companion holds on: longer than the traffic can bear by default, shorter than a usual `lock_timeout`.
 pub const HOLD: Duration = Duration::from_millis(2_500);
@@ -72,8 +73,10 @@ pub struct Plan<'a> {
     pub stock: Option<Stock>,
     /// The root of everything random.
     pub seed: u64,
-    /// How long the traffic runs before and after.
+    /// How long the traffic runs after the last file.
     pub window: Duration,
+    /// How the server is asked.
+    pub sampling: Sampling,
 }
 
 impl Plan<'_> {
@@ -100,7 +103,7 @@ impl Plan<'_> {
 pub struct ScriptEnd {
     /// How many rounds its actors made.
     pub rounds: u64,
-    /// Each invariant with what it found, which should be nothing.
+    /// Each invariant with what is wrong, which should be nothing.
     pub invariants: Vec<(String, Option<String>)>,
 }
 
@@ -149,8 +152,10 @@ pub struct Record<'a> {
     pub sessions: BTreeMap<i64, ActorId>,
     /// Whether the record of the traffic was full before the end.
     pub full: bool,
-    /// The traffic on its own before the first file: without the sampler, then with it.
-    pub before: [Stretch; 2],
+    /// The traffic on its own before the first file.
+    pub before: Windows,
+    /// How long it took to record an operation.
+    pub recording: Duration,
     /// The traffic on its own after the last file of the first pass.
     pub after: Option<Stretch>,
     /// What is otherwise after going down than at the start; `None` if that was not reached.
@@ -188,16 +193,21 @@ pub async fn run<'a>(
     let mut asking = database.plain().await?;
     let start = catalog::read(&mut asking).await?;
     let small = catalog::sizes(&mut asking).await?;
-    let sampler = Sampler::start(database.plain().await?, clock.clone());
+    let sampler = Sampler::start(database.plain().await?, clock.clone(), plan.sampling.clone());
     let traffic = match &plan.traffic {
         Some(crowd) => Some(Running::start(crowd, database.clone(), plan.seed, clock.clone()).await?),
         None => None,
     };
-    let before = before(plan, &clock, &sampler).await;
+    let before = match &traffic {
+        Some(_) => observer::windows(&sampler, &clock).await,
+        None => Windows::default(),
+    };
+    sampler.watch(None);
     if plan.has_trigger() {
         runner::watch(&mut asking).await?;
     }
-    let migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX).await?;
+    let migrator =
+        Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX, traffic.as_ref().map(Running::flight)).await?;
     let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
@@ -244,47 +254,23 @@ pub async fn run<'a>(
         sessions: BTreeMap::new(),
         full: false,
         before,
+        recording: Duration::ZERO,
         after,
         down_differs,
         again_differs,
         irreversible,
         sizes,
     };
-    match course.traffic {
-        Some(Running::Engine(traffic)) => {
-            let ended = traffic.stop(base).await?;
-            record.operations = ended.history.entries.iter().map(Operation::of).collect();
-            (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
-        }
-        Some(Running::Script(traffic)) => {
-            let ended = traffic.stop().await?;
-            record.operations = ended.operations;
-            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
-            (record.sessions, record.full) = (ended.sessions, ended.full);
-        }
-        None => {}
+    if let Some(traffic) = course.traffic {
+        let ended = traffic.stop(base, &clock).await?;
+        (record.operations, record.history, record.script) = (ended.operations, ended.history, ended.script);
+        (record.sessions, record.full, record.recording) = (ended.sessions, ended.full, ended.recording);
     }
     Ok(record)
 }
 
 fn difference(then: &Schema, now: &Schema) -> Vec<String> {
     then.difference(now)
-}
-
-/// Lets the traffic run on its own, first without the sampler and then with it.
-async fn before(plan: &Plan<'_>, clock: &Clock, sampler: &Sampler) -> [Stretch; 2] {
-    let mut stretches = [(Tick(0), Tick(0)); 2];
-    for (number, stretch) in stretches.iter_mut().enumerate() {
-        if number == 1 {
-            sampler.watch(None);
-        }
-        stretch.0 = clock.now();
-        if plan.traffic.is_some() {
-            tokio::time::sleep(plan.window).await;
-        }
-        stretch.1 = clock.now();
-    }
-    stretches
 }
 
 impl<'c> Course<'c> {
@@ -440,7 +426,10 @@ impl Course<'_> {
         asking: &mut PgConnection,
     ) -> Result<Applied, DbError> {
         let tables = apply::tables(asking).await?;
-        let from = self.clock.now();
+        let from = match &self.traffic {
+            Some(traffic) => traffic.flight().beside_one(&self.clock).await,
+            None => self.clock.now(),
+        };
         let went = match (&self.plan.runner, &self.plan.stock, pass) {
             (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", runner.from).await,
             (Some(runner), _, _) => runner.run(&script.text, "up", runner.to).await,

@@ -143,7 +143,8 @@ async fn written(asking: &mut PgConnection) -> Result<i64, DbError> {
     asked.map_err(|error| classify(error, Kind::Read))
 }
 
-async fn apply(database: &PgDatabase, script: &Script) -> Result<(), DbError> {
+/// Applies a file on a connection of its own.
+pub(super) async fn apply(database: &PgDatabase, script: &Script) -> Result<(), DbError> {
     let mut connection = bounded(database).await?;
     if script.in_transaction {
         send(&mut connection, "BEGIN").await?;

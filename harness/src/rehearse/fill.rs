@@ -9,7 +9,7 @@ use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::traffic::{CUSTOMERS, windows};
+use super::traffic::{AS_OF, CUSTOMERS, windows};
 use crate::load::LoadError;
 use crate::load::postgres::load;
 use crate::load::reader::Rows;
@@ -48,6 +48,74 @@ pub async fn has_tables(connection: &mut PgConnection) -> Result<bool, DbError> 
          WHERE to_regclass(name) IS NOT NULL",
     );
     asked.fetch_one(connection).await.map_err(|error| classify(error, Kind::Read))
+}
+
+/// Puts the traffic's claims beside what a dump has in the engine's tables, and counts what its customers have then,
+/// without the database's help. Nothing, where there are no such tables, or runs of just these tasks already.
+///
+/// # Errors
+/// The database refuses.
+pub async fn adopt(
+    connection: &mut PgConnection,
+    seed: u64,
+) -> Result<Option<Vec<(CustomerId, Vec<Cell>)>>, LoadError> {
+    let has_tables =
+        has_tables(connection).await.map_err(|error| LoadError::Database(sqlx::Error::Protocol(error.to_string())))?;
+    let ours = format!("BETWEEN 1 AND {CUSTOMERS}");
+    let taken = format!("SELECT EXISTS (SELECT FROM drift_runs WHERE customer_id {ours} AND as_of = '{AS_OF}')");
+    if !has_tables || sqlx::query_scalar::<_, bool>(AssertSqlSafe(taken)).fetch_one(&mut *connection).await? {
+        return Ok(None);
+    }
+    let customers = format!(
+        "INSERT INTO customers (id, name) SELECT n, 'driftlock traffic ' || n FROM generate_series(1, {CUSTOMERS}) AS n \
+         ON CONFLICT (id) DO NOTHING"
+    );
+    sqlx::raw_sql(AssertSqlSafe(customers)).execute(&mut *connection).await?;
+    for customer in 1..=CUSTOMERS {
+        let claims: Vec<Claim> = claims_of(seed, customer).collect();
+        let text = |of: fn(&Claim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
+        sqlx::query(
+            "INSERT INTO claims (customer_id, payer, cpt_group, outcome, submitted_on, decided_on) \
+             SELECT $1, payer, cpt_group, outcome, submitted_on::date, nullif(decided_on, '')::date \
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) \
+                 AS claim (payer, cpt_group, outcome, submitted_on, decided_on)",
+        )
+        .bind(i64::from(customer))
+        .bind(text(|claim| claim.payer.to_string()))
+        .bind(text(|claim| claim.cpt_group.to_string()))
+        .bind(text(|claim| claim.outcome.to_string()))
+        .bind(text(|claim| claim.submitted_on.to_string()))
+        .bind(text(|claim| claim.decided_on.map(|day| day.to_string()).unwrap_or_default()))
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::raw_sql("VACUUM ANALYZE").execute(&mut *connection).await?;
+    let windows = windows();
+    let mut counted = Vec::new();
+    for customer in 1..=CUSTOMERS {
+        let rows: Vec<(String, String, String, String, Option<String>)> = sqlx::query_as(
+            // A year holds every window.
+            "SELECT payer, cpt_group, outcome, submitted_on::text, decided_on::text FROM claims \
+             WHERE customer_id = $1 AND submitted_on >= $2::date - 366",
+        )
+        .bind(i64::from(customer))
+        .bind(AS_OF.to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+        let day = |text: &str| text.parse().map_err(|error: jiff::Error| sqlx::Error::Decode(error.into()));
+        let mut claims = Vec::with_capacity(rows.len());
+        for (payer, cpt_group, outcome, submitted_on, decided_on) in rows {
+            claims.push(Claim {
+                payer: payer.into(),
+                cpt_group: cpt_group.into(),
+                outcome: outcome.into(),
+                submitted_on: day(&submitted_on)?,
+                decided_on: decided_on.as_deref().map(day).transpose()?,
+            });
+        }
+        counted.push((CustomerId(i64::from(customer)), aggregate(&claims, &windows)));
+    }
+    Ok(Some(counted))
 }
 
 /// Fills the engine's tables: the claims of `seed`, and an archive of `events` events.

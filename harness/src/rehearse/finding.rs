@@ -38,6 +38,8 @@ pub enum Kind {
     Replicas,
     /// The application saw an error that the budget does not allow.
     ApplicationError,
+    /// The code of the version before does not work on the new version.
+    OldApplication,
     /// The traffic's results are wrong.
     WrongResult,
     /// The traffic lost more of its throughput than the budget allows.
@@ -48,9 +50,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WrongResult,
         Self::ApplicationError,
+        Self::OldApplication,
         Self::SilentInvalid,
         Self::InvalidIndex,
         Self::FalseAlarm,
@@ -89,6 +92,7 @@ impl Kind {
             Self::LeftBehind => "left-behind",
             Self::Replicas => "replicas",
             Self::ApplicationError => "application-error",
+            Self::OldApplication => "old-application",
             Self::WrongResult => "wrong-result",
             Self::Throughput => "throughput",
             Self::TotalTime => "total-time",
@@ -114,6 +118,7 @@ impl Kind {
             Self::LeftBehind => "something was left that should not be",
             Self::Replicas => "replicas that wanted to migrate at once got in each other's way",
             Self::ApplicationError => "the application saw an error",
+            Self::OldApplication => "the code of the version before does not work on the new version",
             Self::WrongResult => "the traffic's results are wrong",
             Self::Throughput => "the traffic lost too much of its throughput",
             Self::TotalTime => "it took too long",
@@ -166,6 +171,10 @@ impl Kind {
             }
             Self::ApplicationError => {
                 "Deploy in an order in which every version of the code fits every schema that it meets."
+            }
+            Self::OldApplication => {
+                "Expand, then contract: first add what the new code needs, nullable or with a default, so that both \
+                 versions of the code work; remove or rename what the old one needs in a later deploy."
             }
             Self::WrongResult => "Do not deploy it: look at the operations in the run directory.",
             Self::Throughput => "Do the work in smaller parts, with pauses.",

@@ -12,6 +12,7 @@ use super::failures::{After, Cut};
 use super::finding::{Finding, Kind};
 use super::migrations::Script;
 use super::modes::Mode;
+use super::observer::Cost;
 use super::operation::{Class, Operation};
 use super::rate::{Rate, recovery_ms};
 use super::sql::Statement;
@@ -20,6 +21,7 @@ use crate::verdict::Verdict;
 
 mod advice;
 mod refused;
+pub mod releases;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -61,6 +63,8 @@ pub struct Judged {
     pub checks: Vec<(CheckName, Verdict)>,
     /// The traffic before (without the sampler, with it), during and after.
     pub rates: Option<[Rate; 4]>,
+    /// What looking cost the traffic.
+    pub observer: Option<Cost>,
     /// Errors that the application saw, by SQLSTATE.
     pub errors: BTreeMap<String, u64>,
 }
@@ -81,6 +85,7 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
         measured,
         checks: Vec::new(),
         rates: None,
+        observer: record.before.cost(entries, record.recording),
         errors: traffic::errors(entries),
     };
     for (file, measured) in record.files.iter().zip(&judged.measured) {
@@ -93,9 +98,14 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     total_time(record, budget, &mut judged.findings);
     coverage(plan, record, &mut judged);
     merge(&mut judged.findings);
-    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
-    judged.findings.sort_by_key(|finding| order(finding.kind));
+    sort(&mut judged.findings);
     judged
+}
+
+/// Sorts findings into the order of reports.
+fn sort(findings: &mut [Finding]) {
+    let order = |kind: Kind| Kind::ALL.iter().position(|one| *one == kind);
+    findings.sort_by_key(|finding| order(finding.kind));
 }
 
 /// Judges what came of the cuts: one finding a statement, with every way in which it does not recover.

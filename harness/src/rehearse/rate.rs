@@ -28,19 +28,28 @@ pub struct Rate {
 }
 
 /// Measures a stretch.
-pub fn rate(entries: &[Operation], (from, until): Stretch) -> Rate {
-    let length = until.0.saturating_sub(from.0);
+pub fn rate(entries: &[Operation], stretch: Stretch) -> Rate {
+    rate_over(entries, &[stretch])
+}
+
+/// Measures several stretches of the same length together.
+pub fn rate_over(entries: &[Operation], stretches: &[Stretch]) -> Rate {
+    let length: u64 = stretches.iter().map(|(from, until)| until.0.saturating_sub(from.0)).sum();
     if length == 0 {
         return Rate::default();
     }
     let mut took = Vec::new();
     let mut parts = [0_u32; PARTS as usize];
-    let ended = |entry: &&Operation| entry.returned >= from && entry.returned < until;
-    for entry in entries.iter().filter(ended).filter(|entry| entry.class.is_some()) {
-        took.push(between(entry.invoked, entry.returned));
-        if entry.refused.is_none() {
-            parts[((entry.returned.0 - from.0) * PARTS / length).min(PARTS - 1) as usize] += 1;
+    let mut before = 0;
+    for (from, until) in stretches {
+        let ended = |entry: &&Operation| entry.returned >= *from && entry.returned < *until;
+        for entry in entries.iter().filter(ended).filter(|entry| entry.class.is_some()) {
+            took.push(between(entry.invoked, entry.returned));
+            if entry.refused.is_none() {
+                parts[((before + entry.returned.0 - from.0) * PARTS / length).min(PARTS - 1) as usize] += 1;
+            }
         }
+        before += until.0.saturating_sub(from.0);
     }
     took.sort_unstable();
     let at = |share: f64| {

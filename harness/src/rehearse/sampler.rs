@@ -16,8 +16,21 @@ use super::modes::Mode;
 use crate::clock::Clock;
 use crate::history::Tick;
 
-/// How long to rest between two questions.
-const SAMPLE_EVERY: Duration = Duration::from_millis(8);
+/// How the server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// How long to rest between two questions.
+    pub every: Duration,
+    /// What else is sent each time. Nothing, but for the test that a heavy sampler is noticed.
+    pub also: Option<&'static str>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { every: Duration::from_millis(8), also: None }
+    }
+}
+
 /// How many samples are kept; further ones are dropped, and the record says so.
 const SAMPLES_MAX: usize = 100_000;
 
@@ -102,14 +115,14 @@ pub struct Sampler {
 
 impl Sampler {
     /// Starts it, on a connection of its own; it rests until [`Sampler::watch`].
-    pub fn start(connection: PgConnection, clock: Clock) -> Self {
+    pub fn start(connection: PgConnection, clock: Clock, sampling: Sampling) -> Self {
         let wanted = Arc::new(Wanted {
             ends: AtomicBool::new(false),
             on: AtomicBool::new(false),
             migrator: AtomicI64::new(0),
             foreign: AtomicBool::new(false),
         });
-        let task = tokio::spawn(sample(connection, clock, wanted.clone()));
+        let task = tokio::spawn(sample(connection, clock, sampling, wanted.clone()));
         Self { wanted, task }
     }
 
@@ -142,11 +155,20 @@ impl Sampler {
     }
 }
 
-async fn sample(mut connection: PgConnection, clock: Clock, wanted: Arc<Wanted>) -> Result<Vec<Sample>, DbError> {
+async fn sample(
+    mut connection: PgConnection,
+    clock: Clock,
+    sampling: Sampling,
+    wanted: Arc<Wanted>,
+) -> Result<Vec<Sample>, DbError> {
     let mut samples = Vec::new();
     while !wanted.ends.load(Ordering::Relaxed) {
-        let rested = tokio::time::sleep(SAMPLE_EVERY);
+        let rested = tokio::time::sleep(sampling.every);
         if wanted.on.load(Ordering::Relaxed) && samples.len() < SAMPLES_MAX {
+            if let Some(also) = sampling.also {
+                let sent = sqlx::raw_sql(also).execute(&mut connection).await;
+                sent.map_err(|error| classify(error, Kind::Read))?;
+            }
             let migrator = wanted.migrator.load(Ordering::Relaxed);
             let foreign = wanted.foreign.load(Ordering::Relaxed);
             let one =

@@ -14,6 +14,7 @@ use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::{AssertSqlSafe, PgConnection, Row, ValueRef};
 use tokio::task::JoinSet;
 
+use super::flight::Flight;
 use super::operation::{Class, Operation};
 use super::rounds::Rounds;
 use super::traffic::{OPERATIONS_MAX, REST, WARM_UP_MAX};
@@ -42,6 +43,7 @@ struct Shared {
     stop: AtomicBool,
     operations: AtomicU64,
     rounds: Rounds,
+    flight: Arc<Flight>,
     sessions: Mutex<BTreeMap<i64, ActorId>>,
 }
 
@@ -73,7 +75,7 @@ pub struct Ended {
     pub full: bool,
     /// How many rounds the actors made.
     pub rounds: u64,
-    /// Each invariant with what it found, which should be nothing.
+    /// Each invariant with what is wrong, which should be nothing.
     pub invariants: Vec<(String, Option<String>)>,
 }
 
@@ -110,6 +112,7 @@ impl Scripted {
             stop: AtomicBool::new(false),
             operations: AtomicU64::new(0),
             rounds: Rounds::of(script.actors.len()),
+            flight: Arc::default(),
             sessions: Mutex::default(),
             script,
         });
@@ -131,26 +134,51 @@ impl Scripted {
         self.shared.rounds.one_more(|| self.shared.goes_on(), at_most).await
     }
 
-    /// Lets each actor finish its round, and asks the invariants.
+    /// Its operations under way.
+    pub fn flight(&self) -> Arc<Flight> {
+        self.shared.flight.clone()
+    }
+
+    /// Lets each actor finish its round, and hands over what they did, ordered by invocation.
     ///
     /// # Errors
-    /// The database was lost, or refuses an invariant's query.
+    /// The database was lost.
     ///
     /// # Panics
     /// An actor panicked.
-    pub async fn stop(mut self) -> Result<Ended, DbError> {
-        let full = !self.shared.goes_on();
+    pub async fn halt(&mut self) -> Result<Vec<Operation>, DbError> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut operations = Vec::new();
         while let Some(ended) = self.actors.join_next().await {
             operations.extend(ended.expect("an actor neither panics nor is aborted")?);
         }
         operations.sort_by_key(|one: &Operation| (one.invoked, one.returned, one.actor));
+        Ok(operations)
+    }
+
+    /// Lets each actor finish its round, and asks the invariants.
+    ///
+    /// # Errors
+    /// The database was lost.
+    ///
+    /// # Panics
+    /// An actor panicked.
+    pub async fn stop(mut self) -> Result<Ended, DbError> {
+        let full = !self.shared.goes_on();
+        let operations = self.halt().await?;
         let mut connection = self.shared.database.plain().await?;
         let mut invariants = Vec::new();
         for query in &self.shared.script.invariants {
-            let found = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read))?;
-            invariants.push((query.name.clone(), found.map(|value| value.unwrap_or_else(|| "NULL".to_owned()))));
+            let asked = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read));
+            let found = match asked {
+                Ok(found) => {
+                    found.map(|value| format!("its query returned a row ({})", value.as_deref().unwrap_or("NULL")))
+                }
+                Err(error) if error.class == ErrorClass::Lost => return Err(error),
+                // The schema is not what the query was written for.
+                Err(error) => Some(format!("its query was refused: {error}")),
+            };
+            invariants.push((query.name.clone(), found));
         }
         let rounds = self.shared.rounds.total();
         let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -172,18 +200,17 @@ async fn first(connection: &mut PgConnection, sql: &str) -> Result<Option<Option
 async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) -> Result<Vec<Operation>, DbError> {
     let script = shared.script.clone();
     let who: &ScriptActor = &script.actors[actor.0 as usize];
-    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> = who
-        .steps
-        .iter()
-        .map(|step| (step, class(&step.sql), format!("{}, step {}", who.name, step.name).into()))
-        .collect();
+    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> =
+        who.steps.iter().map(|step| (step, class(&step.sql), what(who, step).into())).collect();
     let mut operations = Vec::new();
     while shared.goes_on() {
         let mut captured: BTreeMap<&str, Option<String>> = BTreeMap::new();
         for (step, class, what) in &steps {
             let sql = filled(&step.sql, &shared.begin, &captured);
             let invoked = shared.clock.now();
+            let under_way = class.map(|_| shared.flight.depart());
             let answer = first(&mut connection, &sql).await.map_err(|error| classify(error, Kind::Write));
+            drop(under_way);
             let returned = shared.clock.now();
             let refused = answer.as_ref().err().map(|error| {
                 let code = error.code.clone().unwrap_or_else(|| error.class.to_string());
@@ -220,6 +247,11 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) 
         tokio::time::sleep(REST).await;
     }
     Ok(operations)
+}
+
+/// What a step's operation is called.
+pub(super) fn what(actor: &ScriptActor, step: &ScriptStep) -> String {
+    format!("{}, step {}", actor.name, step.name)
 }
 
 fn class(sql: &str) -> Option<Class> {

@@ -9,6 +9,7 @@ use drift_engine::session::{DbError, Kind};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::application::Application;
+use super::dump::{self, Dump, DumpError};
 use super::fill;
 use super::migrations::Script;
 use super::subject::{Subject, SubjectError, own_migrations};
@@ -28,6 +29,9 @@ pub enum SiteError {
     /// It could not be filled.
     #[error(transparent)]
     Fill(#[from] LoadError),
+    /// The user's own data could not be loaded.
+    #[error(transparent)]
+    Data(#[from] DumpError),
     /// A migration before those that are to be rehearsed was refused.
     #[error("{file} was refused before the rehearsal began: {error}")]
     Earlier {
@@ -36,6 +40,9 @@ pub enum SiteError {
         /// How.
         error: DbError,
     },
+    /// An application of the engine's has no tables to work on.
+    #[error("the application {0} needs driftlock's tables, which are not there at the version to begin at")]
+    NoTables(String),
     /// The directory cannot be rehearsed.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -45,6 +52,8 @@ pub enum SiteError {
 #[derive(Debug)]
 struct Template {
     made: provision::Database,
+    /// The claims of the traffic's customers, counted.
+    base: Vec<(CustomerId, Vec<Cell>)>,
     /// Whether the engine's tables are there, and which code fits them.
     application: Option<Application>,
 }
@@ -66,14 +75,15 @@ pub struct Place {
 pub struct Site<'s> {
     server: &'s Server,
     seed: u64,
+    data: Option<Dump>,
     templates: BTreeMap<String, Template>,
     made: u32,
 }
 
 impl<'s> Site<'s> {
-    /// Nothing yet, on a server.
-    pub fn new(server: &'s Server, seed: u64) -> Self {
-        Self { server, seed, templates: BTreeMap::new(), made: 0 }
+    /// Nothing yet, on a server; `data` is what the databases are filled with, instead of our own.
+    pub fn new(server: &'s Server, seed: u64, data: Option<Dump>) -> Self {
+        Self { server, seed, data, templates: BTreeMap::new(), made: 0 }
     }
 
     /// A database at the version at which a subject begins, with so many events in its archive.
@@ -83,6 +93,8 @@ impl<'s> Site<'s> {
     pub async fn place(&mut self, subject: &Subject, events: u32) -> Result<Place, SiteError> {
         let (from, _) = subject.range()?;
         let whose = if from == 0 { "" } else { subject.path.as_str() };
+        // The user's own data has a size of its own.
+        let events = if self.data.is_some() { 0 } else { events };
         let key = format!("{whose} {from} {} {events}", subject.settings.base_version);
         if !self.templates.contains_key(&key) {
             let template = self.template(subject, from, events).await?;
@@ -92,8 +104,12 @@ impl<'s> Site<'s> {
         let template = &self.templates[&key];
         let made = self.server.create_database(&suffix, Some(&template.made)).await?;
         let database = PgDatabase::new(self.server.connect_options(&made), None);
-        let base = if template.application.is_some() { fill::counted(self.seed) } else { Vec::new() };
-        Ok(Place { made, database, application: template.application, base })
+        Ok(Place { made, database, application: template.application, base: template.base.clone() })
+    }
+
+    /// The root of everything random.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The server's version as a number: 150006 is 15.6.
@@ -147,14 +163,25 @@ impl<'s> Site<'s> {
         let base = own.between(0, subject.settings.base_version).map(|migration| &migration.up);
         let theirs = subject.migrations.between(0, from).map(|migration| &migration.up);
         let mut filled = false;
-        for script in base.chain(theirs) {
+        // A dump with its schema is the database at that version.
+        let is_whole = self.data.as_ref().is_some_and(|data| data.has_schema);
+        for script in base.chain(theirs).filter(|_| !is_whole) {
             apply(&mut connection, script).await.map_err(|error| SiteError::Earlier {
                 file: script.file.clone(),
                 error: classify(error, Kind::Write),
             })?;
-            if !filled && fill::has_tables(&mut connection).await? {
+            if !filled && self.data.is_none() && fill::has_tables(&mut connection).await? {
                 fill::fill(&mut connection, self.seed, events).await?;
                 filled = true;
+            }
+        }
+        let mut counted = if filled { fill::counted(self.seed) } else { Vec::new() };
+        if let Some(data) = &self.data {
+            let mut loading = PgDatabase::new(self.server.connect_options(&made), None).plain().await?;
+            dump::load(&mut loading, data).await?;
+            let _ = loading.close().await;
+            if let Some(adopted) = fill::adopt(&mut connection, self.seed).await? {
+                (counted, filled) = (adopted, true);
             }
         }
         let application = match filled {
@@ -163,7 +190,7 @@ impl<'s> Site<'s> {
         };
         sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await.map_err(|e| classify(e, Kind::Write))?;
         let _ = connection.close().await;
-        Ok(Template { made, application })
+        Ok(Template { made, base: counted, application })
     }
 }
 

@@ -63,6 +63,38 @@ pub fn split(text: &str) -> Result<Vec<Statement>, Vec<Flaw>> {
     if splitter.flaws.is_empty() { Ok(splitter.statements) } else { Err(splitter.flaws) }
 }
 
+/// What a text that may go on begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A statement, and where what follows its semicolon begins.
+    Statement(Statement, usize),
+    /// A command of psql's, and where its backslash is; whether a statement had begun before it.
+    Psql(usize, bool),
+    /// Nothing that has an end in this text; whether anything has begun.
+    Unfinished(bool),
+}
+
+/// The first statement of a text that may go on. Its place is that within the text.
+pub fn first(text: &str) -> First {
+    let mut splitter = Splitter { text, at: 0, statements: Vec::new(), flaws: Vec::new(), open: None };
+    loop {
+        let before = splitter.at;
+        let goes_on = splitter.step();
+        if let Some(statement) = splitter.statements.pop() {
+            return First::Statement(statement, splitter.at);
+        }
+        if !splitter.flaws.is_empty() {
+            return match text[before..].starts_with('\\') {
+                true => First::Psql(before, splitter.open.is_some()),
+                false => First::Unfinished(true),
+            };
+        }
+        if !goes_on {
+            return First::Unfinished(splitter.open.is_some());
+        }
+    }
+}
+
 /// The line and the column of a place in a text, both from 1.
 pub fn place(text: &str, at: usize) -> (u32, u32) {
     let before = &text[..text.floor_char_boundary(at)];
@@ -111,7 +143,13 @@ impl Splitter<'_> {
     }
 
     fn run(&mut self) {
-        while let Some(c) = self.rest().chars().next() {
+        while self.step() {}
+        self.end();
+    }
+
+    /// Goes one token further; answers whether there was one.
+    fn step(&mut self) -> bool {
+        if let Some(c) = self.rest().chars().next() {
             if c.is_whitespace() || (c == '\u{feff}' && self.at == 0) {
                 self.at += c.len_utf8();
             } else if self.rest().starts_with("--") {
@@ -124,8 +162,9 @@ impl Splitter<'_> {
             } else {
                 self.token(c);
             }
+            return true;
         }
-        self.end();
+        false
     }
 
     /// Whether a statement has begun that psql would not send at a backslash: then it is the server's to refuse.
@@ -331,6 +370,19 @@ mod tests {
         assert_eq!(flaws("SELECT \"abc;"), [(1, 8, "a quoted name has no end".into())]);
         assert_eq!(flaws("/* /* */ SELECT 1"), [(1, 1, "a comment has no end".into())]);
         assert_eq!(flaws("DO $x$ ; $$"), [(1, 4, "a text that $x$ begins has no end".into())]);
+    }
+
+    #[test]
+    fn the_first_statement_of_a_text_that_goes_on_is_told_from_what_has_no_end_yet() {
+        let First::Statement(statement, rest) = first("-- x\nSELECT ';';SELECT") else { panic!() };
+        assert_eq!((statement.text.as_str(), statement.line, rest), ("SELECT ';'", 2, 16));
+        let First::Statement(copy, _) = first("COPY t FROM stdin;\n1") else { panic!() };
+        assert!(copy.begins(&["COPY"]) && copy.has("STDIN"));
+        for text in ["SELECT 1", "SELECT 'a;", "SELECT $a$;", "/* ;", "(;", "x \""] {
+            assert_eq!(first(text), First::Unfinished(true), "{text}");
+        }
+        assert_eq!(first(" \n-- x;"), First::Unfinished(false));
+        assert_eq!((first("\n\\restrict x"), first("SELECT 1 \\g")), (First::Psql(1, false), First::Psql(9, true)));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::application::{Application, Deployed};
+use super::flight::{Counted, Flight};
 use super::rounds::Rounds;
 use crate::actor::Trail;
 use crate::actor::recheck::recheck;
@@ -67,6 +68,7 @@ struct Shared {
     operations: AtomicU64,
     /// How often each actor has come round.
     rounds: Rounds,
+    flight: Arc<Flight>,
     /// The server's names for the sessions of the actors, every one that there was.
     sessions: Mutex<BTreeMap<i64, ActorId>>,
 }
@@ -151,6 +153,7 @@ impl Traffic {
             tasks: AtomicU32::new(0),
             operations: AtomicU64::new(0),
             rounds: Rounds::of(count as usize),
+            flight: Arc::default(),
             sessions: Mutex::default(),
         });
         let (mut roles, mut actors) = (BTreeMap::new(), JoinSet::new());
@@ -181,6 +184,11 @@ impl Traffic {
     /// Waits until each actor has done something once more, or `at_most` has passed; answers which.
     pub async fn come_round(&self, at_most: Duration) -> bool {
         self.shared.rounds.one_more(|| self.shared.goes_on(), at_most).await
+    }
+
+    /// Its operations under way.
+    pub fn flight(&self) -> Arc<Flight> {
+        self.shared.flight.clone()
     }
 
     /// Lets each actor finish what it is doing, and puts the record together. `base` is the claims at the start.
@@ -244,7 +252,7 @@ async fn perform(shared: &Shared, driver: &mut Driver, log: &mut Log<Op, Reply>,
     let id = TaskId(shared.tasks.fetch_add(1, Ordering::Relaxed));
     let task = shared.task(id.0, customer);
     let started = shared.clock.now();
-    let traced = Trace::new(driver, log, Some(id));
+    let traced = Trace::new(Counted::new(driver, &shared.flight), log, Some(id));
     let result = recompute(&mut Deployed::new(traced, shared.application), &task).await;
     let finished = shared.clock.now();
     let (identity, actor) = (task.identity, log.actor());
@@ -270,7 +278,8 @@ async fn write(shared: Arc<Shared>, actor: ActorId, mut driver: Driver, writer: 
     while shared.goes_on() {
         let claim = Arc::new(data::arriving(windows(), writer, n));
         n += 1;
-        let sent = Trace::new(&mut driver, &mut log, None).call(Op::InsertClaim { customer, claim }).await;
+        let counted = Counted::new(&mut driver, &shared.flight);
+        let sent = Trace::new(counted, &mut log, None).call(Op::InsertClaim { customer, claim }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
         tokio::time::sleep(REST).await;
@@ -286,7 +295,8 @@ async fn read(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
             break;
         }
         let run = RunChoice::Shared.id_for(&identity(CustomerId(i64::from(customer))));
-        let sent = Trace::new(&mut driver, &mut log, None).call(Op::ReadEvents { run }).await;
+        let counted = Counted::new(&mut driver, &shared.flight);
+        let sent = Trace::new(counted, &mut log, None).call(Op::ReadEvents { run }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
         tokio::time::sleep(REST).await;

@@ -1,5 +1,6 @@
 //! What `rehearse` has to say: rows as data, and the same for people.
 
+pub mod applications;
 pub mod junit;
 pub mod markdown;
 pub mod row;
@@ -93,6 +94,9 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
     if !row.files.is_empty() {
         writeln!(to, "{}", statement::table(row))?;
     }
+    if !row.applications.is_empty() {
+        writeln!(to, "{}", applications::table(&row.applications))?;
+    }
     for finding in &row.findings {
         let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         writeln!(
@@ -124,6 +128,9 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
             rate.p99_ms,
             rate.max_ms
         )?;
+    }
+    if let Some(cost) = &row.observer {
+        writeln!(to, "observer: {cost}")?;
     }
     for (file, bytes) in &row.wal_bytes {
         writeln!(to, "{file}: {:.1} MB of WAL", *bytes as f64 / 1e6)?;

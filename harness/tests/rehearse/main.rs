@@ -1,10 +1,14 @@
 //! `rehearse` as the program that ships, on a throw-away PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
+mod apps;
 #[path = "../program/called.rs"]
 mod called;
 mod command;
+mod data;
 mod failures;
+mod ground;
+mod observer;
 mod runner;
 mod scripted;
 mod shipped;

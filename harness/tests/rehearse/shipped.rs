@@ -65,6 +65,14 @@ fn ours(row: &Value) {
             ["ACCESS SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"];
         named.max_by_key(|(mode, _)| order.iter().position(|one| one == mode)).unwrap()
     };
+    // Code that says ON CONFLICT needs the index; code that does not works on every version.
+    let table = row["applications"].as_array().unwrap();
+    let on = |line: usize| -> Vec<&str> {
+        let on = table[line]["on"].as_array().unwrap();
+        on.iter().map(|one| one["code"].as_str().or(one["outcome"].as_str()).unwrap()).collect()
+    };
+    assert_eq!(on(0), ["works"; 4]);
+    assert_eq!(on(1), ["42P10", "42P10", "works", "works"]);
     assert_eq!(strongest(2).0, "SHARE ROW EXCLUSIVE");
     assert_eq!(strongest(3).0, "SHARE UPDATE EXCLUSIVE");
     // Read within the transaction: no sample would have caught it.

@@ -11,9 +11,12 @@ use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
 use crate::rehearse::course::{self, Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
+use crate::rehearse::dump::Dump;
 use crate::rehearse::failures::{self, Manner};
-use crate::rehearse::judge::judge;
+use crate::rehearse::judge::{self, Judged, judge};
+use crate::rehearse::releases::{self, Code, Release};
 use crate::rehearse::runner::{self, Runner};
+use crate::rehearse::sampler::Sampling;
 use crate::rehearse::scripted;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
@@ -21,29 +24,62 @@ use crate::rehearse::stock::Stock;
 use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
+use crate::report::rehearsed::applications::{self, ApplicationRow};
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
 
 /// How many events there are where only the schema counts.
 const EVENTS_FOR_CUTS: u32 = 1_000;
 
+/// What the files that were named hold.
+pub(super) struct Brought {
+    /// The traffic's script.
+    pub(super) script: Option<Arc<Script>>,
+    /// The applications that are tried on every version.
+    pub(super) releases: Vec<Release>,
+    /// What the databases are filled with.
+    pub(super) data: Option<Dump>,
+}
+
+impl Brought {
+    /// Whether any of it is foreign.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.script.is_some()
+            || self.data.is_some()
+            || self.releases.iter().any(|one| matches!(one.code, Code::Script(_)))
+    }
+
+    /// The script whose actors are the traffic: the one that was named, or, where there are no tables of the engine's,
+    /// the application's that is deployed at the version to begin at.
+    fn crowd(&self, choice: &TrafficChoice, has_tables: bool, from: i64) -> Option<Arc<Script>> {
+        let deployed = || {
+            let deployed = self.releases.iter().filter(|release| release.version <= from);
+            match &deployed.max_by_key(|release| release.version)?.code {
+                Code::Script(script) => Some(script.clone()),
+                Code::Engine(_) => None,
+            }
+        };
+        self.script.clone().or_else(|| deployed().filter(|_| *choice == TrafficChoice::Engine && !has_tables))
+    }
+}
+
 /// Holds all of them. What could not be tried is noted in the report.
 pub(super) async fn all(
     args: &Args,
     cases: &[Case],
-    script: Option<Arc<Script>>,
+    brought: &Brought,
     server: &Server,
     directory: &RunDirectory,
     report: &mut RehearseReport,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    let mut site = Site::new(server, args.seed);
+    let mut site = Site::new(server, args.seed, brought.data.clone());
     let cancel = context.cancel.clone();
     for case in cases {
         let held = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            held = one(args, case, script.as_ref(), &mut site, directory) => held,
+            held = one(args, case, brought, &mut site, directory) => held,
         };
         match held {
             Ok(row) => {
@@ -53,7 +89,12 @@ pub(super) async fn all(
                 write(directory, report)?;
             }
             Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
-            Err(Held::Site(error @ (SiteError::Earlier { .. } | SiteError::Subject(_)))) => {
+            Err(Held::Site(
+                error @ (SiteError::Earlier { .. }
+                | SiteError::Subject(_)
+                | SiteError::NoTables(_)
+                | SiteError::Data(_)),
+            )) => {
                 return Err(Failure::usage(miette::Report::from_err(error)));
             }
             Err(Held::Site(error)) => {
@@ -80,7 +121,7 @@ impl From<SiteError> for Held {
 async fn one(
     args: &Args,
     case: &Case,
-    script: Option<&Arc<Script>>,
+    brought: &Brought,
     site: &mut Site<'_>,
     directory: &RunDirectory,
 ) -> Result<RehearseRow, Held> {
@@ -97,7 +138,8 @@ async fn one(
         None => None,
     };
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
-    let traffic = match script {
+    let script = brought.crowd(&args.traffic, place.application.is_some(), from);
+    let traffic = match &script {
         Some(script) => {
             let set = scripted::set_up(script, &place.database).await;
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
@@ -129,11 +171,14 @@ async fn one(
         stock,
         seed: args.seed,
         window: WINDOW,
+        sampling: Sampling::default(),
     };
+    let has_tables = place.application.is_some();
     let base = place.base.clone();
     let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
     site.leave(place).await.map_err(SiteError::from)?;
-    let judged = judge(&plan, &record, &settings.budget);
+    let mut judged = judge(&plan, &record, &settings.budget);
+    let (applications, notes) = applications(case, brought, has_tables, site, &mut judged).await?;
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
         directory.write(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
@@ -151,7 +196,30 @@ async fn one(
     let mut row = row(about, &plan, &record, judged);
     row.notes.extend(args.target_version.and_then(|wanted| other_version(wanted, site.version_number())));
     row.wal_bytes = wal;
+    row.applications = applications;
+    row.notes.extend(notes);
     Ok(row)
+}
+
+/// Tries the applications on every version, once a directory: whoever stands beside the files makes no difference.
+async fn applications(
+    case: &Case,
+    brought: &Brought,
+    has_tables: bool,
+    site: &mut Site<'_>,
+    judged: &mut Judged,
+) -> Result<(Vec<ApplicationRow>, Vec<String>), Held> {
+    let subject = &case.subject;
+    let releases = match brought.releases.is_empty() {
+        true if has_tables => releases::of_ours(subject),
+        _ => brought.releases.clone(),
+    };
+    if releases.is_empty() || subject.has_runner || case.companion != subject.companion() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let table = releases::examine(site, subject, releases, &subject.settings.budget).await?;
+    let notes = judge::releases::add(&table, judged);
+    Ok((applications::rows(&table), notes))
 }
 
 /// What is to be known where the server is not of the version that is meant.

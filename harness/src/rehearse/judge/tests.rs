@@ -8,7 +8,8 @@ use super::super::companion::ReplicaLock;
 use super::super::course::WINDOW;
 use super::super::crowd::Crowd;
 use super::super::migrations::Migrations;
-use super::super::sampler::{Sample, Waiting};
+use super::super::observer::Windows;
+use super::super::sampler::{Sample, Sampling, Waiting};
 use super::super::traffic::Cast;
 use super::*;
 use crate::history::{ActorId, Tick};
@@ -37,6 +38,7 @@ fn plan(migrations: &Migrations) -> Plan<'_> {
         stock: None,
         seed: 1,
         window: WINDOW,
+        sampling: Sampling::default(),
     }
 }
 
@@ -90,7 +92,8 @@ fn record(migrations: &Migrations) -> Record<'_> {
         script: None,
         sessions: BTreeMap::from([(READER, ActorId(1))]),
         full: false,
-        before: [(ms(0), ms(500)), (ms(500), ms(1_000))],
+        before: Windows { unobserved: vec![(ms(0), ms(500))], observed: vec![(ms(500), ms(1_000))] },
+        recording: Duration::ZERO,
         after: None,
         down_differs: None,
         again_differs: None,

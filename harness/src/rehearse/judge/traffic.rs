@@ -90,7 +90,7 @@ fn invariants(record: &Record<'_>, judged: &mut Judged) {
     }
     for (name, found) in &script.invariants {
         if let Some(found) = found {
-            let sentence = format!("invariant {name}: its query returned a row ({found}) at the end");
+            let sentence = format!("invariant {name}: {found} at the end");
             judged.findings.push(at(first, 0, Kind::WrongResult, sentence));
         }
     }
@@ -103,9 +103,10 @@ fn throughput(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mu
     let ends = ends.map(|(file, measured)| file.applied.until.0 + (measured.recovery_ms * 1e6) as u64);
     let (from, until) = (first.applied.from, Tick(ends.max().unwrap_or_default()));
     let operations = &record.operations;
+    let [unobserved, before] = record.before.rates(operations);
     let rates = [
-        rate(operations, record.before[0]),
-        rate(operations, record.before[1]),
+        unobserved,
+        before,
         rate(operations, (from, until)),
         record.after.map(|after| rate(operations, after)).unwrap_or_default(),
     ];

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::statement::{HEADER, cells};
-use super::{RehearseReport, wording};
+use super::{RehearseReport, applications, wording};
 
 /// Writes the report.
 ///
@@ -30,10 +30,24 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
         for why in &row.inconclusive {
             writeln!(to, "- no answer: {}", escaped(why))?;
         }
+        if !row.applications.is_empty() {
+            let header = applications::header(&row.applications);
+            writeln!(to, "\n| {} |\n|{}", header.join(" | "), " --- |".repeat(header.len()))?;
+            for row in &row.applications {
+                let cells: Vec<String> = applications::cells(row).iter().map(|cell| escaped(cell)).collect();
+                writeln!(to, "| {} |", cells.join(" | "))?;
+            }
+        }
         writeln!(to, "\n| {} |\n|{}", HEADER.join(" | "), " --- |".repeat(HEADER.len()))?;
         for cells in cells(row) {
             let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
             writeln!(to, "| {} |", cells.join(" | "))?;
+        }
+        for note in &row.notes {
+            writeln!(to, "\n{}.", escaped(note))?;
+        }
+        if let Some(cost) = &row.observer {
+            writeln!(to, "\nObserver: {}.", escaped(&cost.to_string()))?;
         }
         writeln!(to, "\nBudget: {}.\n", escaped(&row.budget))?;
     }

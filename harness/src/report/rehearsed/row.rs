@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::Word;
+use super::applications::ApplicationRow;
 use crate::check::CheckName;
 use crate::rehearse::blame::between;
 use crate::rehearse::course::{FileRun, Pass, Plan, Record};
@@ -12,6 +13,7 @@ use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::{After, Cut};
 use crate::rehearse::finding::Finding;
 use crate::rehearse::judge::{Judged, Measured, judge_cuts};
+use crate::rehearse::observer::{Cost, SHARE_MAX};
 use crate::rehearse::operation::Class;
 use crate::rehearse::rate::Rate;
 use crate::rehearse::settings::{Expect, is_as_expected};
@@ -65,6 +67,12 @@ pub struct RehearseRow {
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
     /// Bytes of WAL that each file writes without traffic, if that was asked for.
     pub wal_bytes: BTreeMap<String, i64>,
+    /// Which version's code works on which version, where that was asked.
+    #[serde(default)]
+    pub applications: Vec<ApplicationRow>,
+    /// What looking cost the traffic, measured before the first file.
+    #[serde(default)]
+    pub observer: Option<Cost>,
     /// What the migrations may cost, in a sentence.
     pub budget: String,
 }
@@ -229,7 +237,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         from: about.from,
         to: about.to,
         traffic: traffic(plan),
-        notes: notes(plan, record),
+        notes: notes(plan, record, judged.observer.as_ref()),
         findings: judged.findings,
         inconclusive: judged.inconclusive,
         files,
@@ -240,6 +248,8 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         errors: judged.errors,
         sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
         wal_bytes: BTreeMap::new(),
+        applications: Vec::new(),
+        observer: judged.observer,
         budget: about.budget,
     }
 }
@@ -286,6 +296,8 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         errors: BTreeMap::new(),
         sizes: BTreeMap::new(),
         wal_bytes: BTreeMap::new(),
+        applications: Vec::new(),
+        observer: None,
         budget: about.budget,
     }
 }
@@ -304,8 +316,16 @@ fn traffic(plan: &Plan<'_>) -> String {
     }
 }
 
-fn notes(plan: &Plan<'_>, record: &Record<'_>) -> Vec<String> {
+fn notes(plan: &Plan<'_>, record: &Record<'_>, observer: Option<&Cost>) -> Vec<String> {
     let mut notes = Vec::new();
+    // No fault of the migrations', and no reason to doubt a pass: under it the traffic had it harder, not easier.
+    if observer.is_some_and(Cost::is_heavy) {
+        notes.push(format!(
+            "looking costs the traffic more than {:.0} %: what was measured is longer, and the throughput lower, than it \
+             would be otherwise",
+            SHARE_MAX * 100.0
+        ));
+    }
     if plan.runner.is_some() && record.irreversible.is_some() {
         notes.push("there is no --runner-down: going down was not rehearsed".to_owned());
     } else if let Some(version) = record.irreversible {

@@ -1,0 +1,57 @@
+//! What looking costs is measured, and a sampler that costs much is noticed.
+
+use std::time::Duration;
+
+use driftlock::rehearse::companion::ReplicaLock;
+use driftlock::rehearse::course::{self, Plan};
+use driftlock::rehearse::crowd::Crowd;
+use driftlock::rehearse::judge::{Judged, judge};
+use driftlock::rehearse::sampler::Sampling;
+use driftlock::rehearse::shipped::SHIPPED;
+use driftlock::rehearse::site::Site;
+use driftlock::rehearse::traffic::Cast;
+
+use crate::ground::Ground;
+
+/// Rehearses the last of our own migrations with such a sampler.
+async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
+    let mut subject = SHIPPED[0].subject();
+    subject.settings.from = Some(3);
+    let place = site.place(&subject, 1_000).await.unwrap();
+    let plan = Plan {
+        from: 3,
+        migrations: subject.migrations.between(3, 4).collect(),
+        traffic: Some(Crowd::Engine(Cast { workers: 3, writers: 1, readers: 1 }, place.application.unwrap())),
+        companion: None,
+        lock: ReplicaLock::Polled,
+        runner: None,
+        stock: None,
+        seed: 1,
+        window: Duration::from_millis(100),
+        sampling,
+    };
+    let record = course::run(&plan, place.database.clone(), place.base.clone()).await.unwrap();
+    let judged = judge(&plan, &record, &subject.settings.budget);
+    site.leave(place).await.unwrap();
+    judged
+}
+
+#[test]
+fn a_heavy_sampler_is_told_from_ours() {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let ground = Ground::start("observer").await;
+        let mut site = Site::new(&ground.server, 1, None);
+        let ours = looked_at(&mut site, Sampling::default()).await.observer.unwrap();
+        let also = Some("LOCK TABLE drift_runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.02);");
+        let heavy = looked_at(&mut site, Sampling { also, ..Sampling::default() }).await;
+        // It is the observer's fault, and none of the migration's.
+        assert!(heavy.findings.is_empty() && heavy.inconclusive.is_empty(), "{heavy:?}");
+        let heavy = heavy.observer.unwrap();
+        println!("ours: {ours}\nheavy: {heavy}");
+        assert!(heavy.is_heavy() && heavy.share > 0.2, "{heavy}");
+        assert!(ours.at_least < heavy.at_least && ours.share < heavy.share, "{ours}");
+        // Recording is timed, and is next to nothing.
+        assert!(ours.recording_us > 0.0 && ours.recording_share < 0.05, "{ours}");
+        ground.stop().await;
+    });
+}
