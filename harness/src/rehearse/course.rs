@@ -454,7 +454,7 @@ impl Course<'_> {
         let until = self.clock.now();
         let noted = if self.plan.has_trigger() { runner::noted(asking).await? } else { Vec::new() };
         let ran = vec![Ran { statement, from, until, took: Vec::new() }];
-        Ok(Applied { sessions: Vec::new(), from, until, tables, ran, noted, failed })
+        Ok(Applied { sessions: Vec::new(), from, granted: None, until, tables, ran, noted, failed })
     }
 }
 

@@ -39,6 +39,8 @@ pub const AS_OF: Date = date(2026, 4, 15);
 pub const OPERATIONS_MAX: u64 = 500_000;
 /// How long to rest between two tasks, claims or reads: the database is to be used, not to be drowned.
 pub(super) const REST: Duration = Duration::from_millis(4);
+/// The same where all writers share one lock that wakes nobody in turn: a busy file starves its own traffic.
+const REST_ON_SQLITE: Duration = Duration::from_millis(20);
 /// How many tries a task may make: more than usual, since a migration may refuse it several times.
 const ATTEMPTS_MAX: u32 = 20;
 /// How long the actors may take to get going.
@@ -61,6 +63,8 @@ struct Shared {
     database: Database,
     clock: Clock,
     application: Application,
+    /// How tasks lock, and how long everybody rests.
+    manners: (LockStrategy, Duration),
     seed: u64,
     stop: AtomicBool,
     tasks: AtomicU32,
@@ -92,7 +96,7 @@ impl Shared {
         Task {
             identity: identity(customer),
             run: RunChoice::Shared,
-            strategy: LockStrategy::RowNoKey,
+            strategy: self.manners.0,
             retry: Retry { max_attempts: ATTEMPTS_MAX, ..Retry::seeded(seed) },
         }
     }
@@ -142,10 +146,15 @@ impl Traffic {
         clock: Clock,
     ) -> Result<Self, DbError> {
         let count = cast.workers + cast.writers + cast.readers;
+        let manners = match &database {
+            Database::Postgres(_) => (LockStrategy::RowNoKey, REST),
+            Database::Sqlite(_) => (LockStrategy::Immediate, REST_ON_SQLITE),
+        };
         let shared = Arc::new(Shared {
             database,
             clock,
             application,
+            manners,
             seed,
             stop: AtomicBool::new(false),
             tasks: AtomicU32::new(0),
@@ -207,8 +216,11 @@ impl Traffic {
         let end = finish(&self.shared).await?;
         let meta = Meta {
             scenario: "rehearse".to_owned(),
-            backend: Backend::Postgres,
-            strategy: LockStrategy::RowNoKey,
+            backend: match &self.shared.database {
+                Database::Postgres(_) => Backend::Postgres,
+                Database::Sqlite(_) => Backend::Sqlite,
+            },
+            strategy: self.shared.manners.0,
             seed: self.shared.seed,
             max_attempts: ATTEMPTS_MAX,
             actors: self.roles,
@@ -234,7 +246,7 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         if lost {
             driver = shared.connect(actor).await?;
         }
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.1).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks })
 }
@@ -273,7 +285,7 @@ async fn write(shared: Arc<Shared>, actor: ActorId, mut driver: Driver, writer: 
         let sent = Trace::new(&mut driver, &mut log, None).call(Op::InsertClaim { customer, claim }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.1).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }
@@ -289,7 +301,7 @@ async fn read(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         let sent = Trace::new(&mut driver, &mut log, None).call(Op::ReadEvents { run }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.1).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }
