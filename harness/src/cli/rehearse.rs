@@ -111,7 +111,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub target_version: Option<u32>,
 
-    /// How many workers recompute. Default: 6 on PostgreSQL, 2 on SQLite, where all writers share one lock
+    /// How many workers recompute. Default: 6 on PostgreSQL, 4 on SQLite, where all writers share one lock
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: Option<u32>,
 
@@ -193,7 +193,7 @@ fn parse_traffic(text: &str) -> Result<TrafficChoice, String> {
 impl Args {
     /// The actors.
     fn cast(&self, backend: Backend) -> Cast {
-        let usual = if backend == Backend::Sqlite { 2 } else { 6 };
+        let usual = if backend == Backend::Sqlite { 4 } else { 6 };
         Cast { workers: self.workers.unwrap_or(usual), writers: 2, readers: 2 }
     }
 

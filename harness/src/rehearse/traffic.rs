@@ -39,8 +39,6 @@ pub const AS_OF: Date = date(2026, 4, 15);
 pub const OPERATIONS_MAX: u64 = 500_000;
 /// How long to rest between two tasks, claims or reads: the database is to be used, not to be drowned.
 pub(super) const REST: Duration = Duration::from_millis(4);
-/// The same where all writers share one lock that wakes nobody in turn: a busy file starves its own traffic.
-const REST_ON_SQLITE: Duration = Duration::from_millis(20);
 /// How many tries a task may make: more than usual, since a migration may refuse it several times.
 const ATTEMPTS_MAX: u32 = 20;
 /// How long the actors may take to get going.
@@ -57,14 +55,41 @@ pub struct Cast {
     pub readers: u32,
 }
 
+/// What differs between the databases.
+#[derive(Clone, Copy, Debug)]
+struct Manners {
+    backend: Backend,
+    strategy: LockStrategy,
+    /// How long to rest between two tasks, claims or reads.
+    rest: Duration,
+    /// How many customers' tasks there are: so few that some of them meet.
+    customers: u32,
+}
+
+impl Manners {
+    fn on(database: &Database) -> Self {
+        match database {
+            Database::Postgres(_) => {
+                Self { backend: Backend::Postgres, strategy: LockStrategy::RowNoKey, rest: REST, customers: CUSTOMERS }
+            }
+            // All writers share one lock that wakes nobody in turn: a busy file starves its own traffic.
+            Database::Sqlite(_) => Self {
+                backend: Backend::Sqlite,
+                strategy: LockStrategy::Immediate,
+                rest: Duration::from_millis(40),
+                customers: 2,
+            },
+        }
+    }
+}
+
 /// What the actors share.
 #[derive(Debug)]
 struct Shared {
     database: Database,
     clock: Clock,
     application: Application,
-    /// How tasks lock, and how long everybody rests.
-    manners: (LockStrategy, Duration),
+    manners: Manners,
     seed: u64,
     stop: AtomicBool,
     tasks: AtomicU32,
@@ -96,7 +121,7 @@ impl Shared {
         Task {
             identity: identity(customer),
             run: RunChoice::Shared,
-            strategy: self.manners.0,
+            strategy: self.manners.strategy,
             retry: Retry { max_attempts: ATTEMPTS_MAX, ..Retry::seeded(seed) },
         }
     }
@@ -146,10 +171,7 @@ impl Traffic {
         clock: Clock,
     ) -> Result<Self, DbError> {
         let count = cast.workers + cast.writers + cast.readers;
-        let manners = match &database {
-            Database::Postgres(_) => (LockStrategy::RowNoKey, REST),
-            Database::Sqlite(_) => (LockStrategy::Immediate, REST_ON_SQLITE),
-        };
+        let manners = Manners::on(&database);
         let shared = Arc::new(Shared {
             database,
             clock,
@@ -216,11 +238,8 @@ impl Traffic {
         let end = finish(&self.shared).await?;
         let meta = Meta {
             scenario: "rehearse".to_owned(),
-            backend: match &self.shared.database {
-                Database::Postgres(_) => Backend::Postgres,
-                Database::Sqlite(_) => Backend::Sqlite,
-            },
-            strategy: self.shared.manners.0,
+            backend: self.shared.manners.backend,
+            strategy: self.shared.manners.strategy,
             seed: self.shared.seed,
             max_attempts: ATTEMPTS_MAX,
             actors: self.roles,
@@ -237,7 +256,7 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
     let mut rng = ChaCha8Rng::seed_from_u64(fork(shared.seed, &format!("customers of worker {actor}")));
     let (mut tasks, mut recorded) = (Vec::new(), 0);
     while shared.goes_on() {
-        let customer = CustomerId(i64::from(rng.random_range(1..=CUSTOMERS)));
+        let customer = CustomerId(i64::from(rng.random_range(1..=shared.manners.customers)));
         let task = perform(&shared, &mut driver, &mut log, customer).await;
         let lost = is_lost(&task.result);
         tasks.push(task);
@@ -246,7 +265,7 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         if lost {
             driver = shared.connect(actor).await?;
         }
-        tokio::time::sleep(shared.manners.1).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks })
 }
@@ -285,7 +304,7 @@ async fn write(shared: Arc<Shared>, actor: ActorId, mut driver: Driver, writer: 
         let sent = Trace::new(&mut driver, &mut log, None).call(Op::InsertClaim { customer, claim }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(shared.manners.1).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }
@@ -301,7 +320,7 @@ async fn read(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         let sent = Trace::new(&mut driver, &mut log, None).call(Op::ReadEvents { run }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(shared.manners.1).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }

@@ -8,6 +8,7 @@ mod failures;
 mod runner;
 mod scripted;
 mod shipped;
+mod sqlite;
 
 use std::path::Path;
 use std::time::Duration;

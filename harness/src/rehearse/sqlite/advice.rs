@@ -28,7 +28,7 @@ fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
             "In rollback-journal mode a commit waits for every reader, and new readers wait for the commit: use WAL mode, \
              or end long read transactions before the deploy."
         }
-        (Kind::Refused, _, Some(5)) => {
+        (Kind::Refused | Kind::DownRefused, _, Some(5)) => {
             "Somebody else had the file's lock for longer than the busy timeout. Nothing was changed: give the migration a \
              longer busy timeout, end long transactions first, and repeat the file."
         }

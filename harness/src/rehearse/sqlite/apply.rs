@@ -6,8 +6,8 @@
 //! A file that begins with `-- no-transaction` has each statement in a transaction of its own, as SQLite gives it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use drift_engine::session::{DbError, ErrorClass, Kind, Session, SessionId};
@@ -15,7 +15,9 @@ use drift_engine::sqlite::classify;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::super::apply::{Applied, Ran};
+use super::super::companion::Companion;
 use super::super::migrations::Script;
+use super::companion::Beside;
 use crate::clock::Clock;
 use crate::database::sqlite::SqliteDatabase;
 use crate::history::Tick;
@@ -35,16 +37,30 @@ pub struct Seen {
     pub busy: Arc<Busy>,
     /// Whether it has the write lock for certain.
     pub holds: Arc<AtomicBool>,
+    /// The sessions of a companion.
+    pub others: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Seen {
+    /// Says whose sessions a companion has.
+    pub fn beside(&self, sessions: Vec<i64>) {
+        *self.others.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
+    }
 }
 
 /// The migrating session.
 pub struct Migrator {
+    database: SqliteDatabase,
     connection: SqliteConnection,
     seen: Seen,
     clock: Clock,
     statement_max: Duration,
     /// When the statement under way is to be interrupted.
     deadline: Arc<AtomicU64>,
+    /// Who comes once the write lock is taken.
+    comes: Option<(Companion, Duration)>,
+    /// Who has come.
+    came: Option<Beside>,
 }
 
 impl Migrator {
@@ -59,14 +75,15 @@ impl Migrator {
         statement_max: Duration,
     ) -> Result<Self, DbError> {
         let (session, busy) = database.connect_waiting(busy_timeout).await?;
-        let seen = Seen { session: session.id(), busy, holds: Arc::default() };
+        let seen = Seen { session: session.id(), busy, holds: Arc::default(), others: Arc::default() };
         let mut connection = session.into_inner();
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let (until, now) = (deadline.clone(), clock.clone());
         let mut handle = connection.lock_handle().await.map_err(|error| classify(error, Kind::Begin))?;
         handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || now.now().0 < until.load(Ordering::Relaxed));
         drop(handle);
-        Ok(Self { connection, seen, clock, statement_max, deadline })
+        let (database, comes, came) = (database.clone(), None, None);
+        Ok(Self { database, connection, seen, clock, statement_max, deadline, comes, came })
     }
 
     /// What the sampler is to look at.
@@ -74,14 +91,24 @@ impl Migrator {
         self.seen.clone()
     }
 
-    /// Applies a file.
+    /// Lets a companion come as soon as the next file has the write lock, and hold on for `hold` at the most: whoever
+    /// reads before that holds up the application's own commits too, and first.
+    pub fn comes(&mut self, companion: Companion, hold: Duration) {
+        self.comes = Some((companion, hold));
+    }
+
+    /// The companion that has come.
+    pub fn came(&mut self) -> Option<Beside> {
+        self.came.take()
+    }
+
+    /// Applies a file that begins at `from`, which is now.
     ///
     /// Cancellation: the session must be closed; its transaction is rolled back then.
     ///
     /// # Errors
     /// The file is lost. What SQLite refuses is part of the answer.
-    pub async fn apply(&mut self, script: &Script) -> Result<Applied, DbError> {
-        let from = self.clock.now();
+    pub async fn apply(&mut self, script: &Script, from: Tick) -> Result<Applied, DbError> {
         let mut applied = Applied {
             sessions: vec![self.seen.session.0],
             from,
@@ -114,6 +141,11 @@ impl Migrator {
         }
         applied.granted = Some(granted);
         self.seen.holds.store(true, Ordering::SeqCst);
+        if let Some((companion, hold)) = self.comes.take() {
+            let beside = Beside::stand(companion, &self.database, hold).await?;
+            self.seen.beside(vec![beside.session]);
+            self.came = Some(beside);
+        }
         for (number, statement) in script.statements.iter().enumerate() {
             let sent = self.send(&statement.text).await;
             let until = self.clock.now();

@@ -10,6 +10,7 @@ use drift_engine::session::DbError;
 use sqlx::SqliteConnection;
 
 use super::super::catalog::{Left, Schema};
+use super::super::companion::Companion;
 use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
 use super::super::crowd::Crowd;
 use super::super::migrations::Script;
@@ -57,6 +58,7 @@ struct Course<'c> {
     migrator: Migrator,
     sampler: Sampler,
     traffic: Option<Traffic>,
+    clock: Clock,
     asking: SqliteConnection,
     files: Vec<FileRun<'c>>,
     peaks: BTreeMap<String, i64>,
@@ -91,12 +93,12 @@ pub async fn run<'a>(
     let mut before = [(Tick(0), Tick(0)); 2];
     for (number, stretch) in before.iter_mut().enumerate() {
         if number == 1 {
-            sampler.watch(Vec::new());
+            sampler.watch();
         }
         *stretch = alone(&clock, traffic.is_some(), plan.window).await;
     }
     let (files, peaks) = (Vec::new(), BTreeMap::new());
-    let mut course = Course { plan, ground, migrator, sampler, traffic, asking, files, peaks };
+    let mut course = Course { plan, ground, migrator, sampler, traffic, clock: clock.clone(), asking, files, peaks };
     let mut went = course.up(Pass::Up).await?;
     let top = catalog::read(&mut course.asking).await?;
     let mut sizes: BTreeMap<String, (Option<i64>, Option<i64>)> = BTreeMap::new();
@@ -191,34 +193,41 @@ impl<'c> Course<'c> {
     ) -> Result<bool, DbError> {
         let companion = self.plan.companion.filter(|_| attempt == 1 && pass != Pass::Again);
         let beside = match companion {
+            Some(companion @ Companion::IdleReader) if script.in_transaction => {
+                self.migrator.comes(companion, HOLD);
+                None
+            }
             Some(companion) => Some(Beside::stand(companion, &self.ground.database, HOLD).await?),
             None => None,
         };
-        let sessions: Vec<i64> = beside.iter().map(|beside| beside.session).collect();
-        self.sampler.watch(sessions.clone());
+        self.migrator.seen().beside(beside.iter().map(|beside| beside.session).collect());
         let _ = self.sampler.peak();
-        if self.traffic.is_some() {
-            self.under_way().await;
-        }
-        let applied = self.migrator.apply(script).await?;
-        let mut refused = Vec::new();
-        if let Some(beside) = beside {
+        let from = self.under_way().await;
+        let applied = self.migrator.apply(script, from).await?;
+        let (mut sessions, mut refused) = (Vec::new(), Vec::new());
+        if let Some(beside) = beside.or(self.migrator.came()) {
+            sessions.push(beside.session);
             refused = beside.end().await;
         }
         if let Some(traffic) = &self.traffic {
             traffic.come_round(RECOVERY_MAX).await;
         }
-        self.sampler.watch(Vec::new());
+        self.migrator.seen().beside(Vec::new());
         if pass == Pass::Up {
             let peak = i64::try_from(self.sampler.peak()).unwrap_or(i64::MAX);
             let most = self.peaks.entry(script.file.clone()).or_default();
             *most = peak.max(*most);
         }
         let went = applied.failed.is_none();
-        let left = match went {
-            true => BTreeSet::new(),
-            false => parts(earlier, &catalog::read(&mut self.asking).await?),
-        };
+        let (mut left, mut still) = (BTreeSet::new(), BTreeSet::new());
+        if !went {
+            left = parts(earlier, &catalog::read(&mut self.asking).await?);
+            // What the try before this one has left is told there.
+            let of_before = self.files.last().filter(|before| attempt > 1 && before.version == version);
+            still =
+                left.iter().filter(|one| of_before.is_some_and(|before| before.left.contains(one))).cloned().collect();
+            left.retain(|one| !still.contains(one));
+        }
         self.files.push(FileRun {
             pass,
             version,
@@ -227,17 +236,22 @@ impl<'c> Course<'c> {
             skipped: None,
             applied,
             left,
-            still: BTreeSet::new(),
+            still,
             beside: sessions,
             beside_refused: refused,
         });
         Ok(went)
     }
 
-    /// Waits until an operation of the traffic is under way: what takes 50 µs would otherwise meet nobody.
-    async fn under_way(&self) {
+    /// The file's beginning: a moment after which an operation of the traffic was under way, if there is any traffic.
+    /// What takes 50 µs would otherwise meet nobody.
+    async fn under_way(&self) -> Tick {
         let mut left = UNDER_WAY_MAX;
-        while self.ground.database.under_way().is_none() && !left.is_zero() {
+        loop {
+            let from = self.clock.now();
+            if self.traffic.is_none() || left.is_zero() || self.ground.database.under_way().is_some() {
+                return from;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             left = left.saturating_sub(LOOK_EVERY);
         }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -25,8 +25,6 @@ struct Wanted {
     ends: AtomicBool,
     /// Whether to look at all.
     on: AtomicBool,
-    /// The sessions of a companion.
-    others: Mutex<Vec<i64>>,
     /// The most bytes that the log or the journal has had since this was last taken.
     peak: AtomicU64,
 }
@@ -46,12 +44,8 @@ fn bytes(paths: &[PathBuf]) -> u64 {
 impl Sampler {
     /// Starts it; it rests until [`Sampler::watch`].
     pub fn start(database: SqliteDatabase, file: &Path, seen: Seen, clock: Clock) -> Self {
-        let wanted = Arc::new(Wanted {
-            ends: AtomicBool::new(false),
-            on: AtomicBool::new(false),
-            others: Mutex::default(),
-            peak: AtomicU64::new(0),
-        });
+        let wanted =
+            Arc::new(Wanted { ends: AtomicBool::new(false), on: AtomicBool::new(false), peak: AtomicU64::new(0) });
         let beside = ["-wal", "-journal"].map(|ending| {
             let mut path = file.as_os_str().to_owned();
             path.push(ending);
@@ -61,9 +55,8 @@ impl Sampler {
         Self { wanted, beside, task }
     }
 
-    /// Looks from now on; `others` are the sessions of a companion.
-    pub fn watch(&self, others: Vec<i64>) {
-        *self.wanted.others.lock().unwrap_or_else(PoisonError::into_inner) = others;
+    /// Looks from now on.
+    pub fn watch(&self) {
         self.wanted.on.store(true, Ordering::Relaxed);
     }
 
@@ -93,8 +86,7 @@ async fn sample(
     while !wanted.ends.load(Ordering::Relaxed) {
         if wanted.on.load(Ordering::Relaxed) && samples.len() < SAMPLES_MAX {
             wanted.peak.fetch_max(bytes(&beside), Ordering::Relaxed);
-            let others = wanted.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            samples.extend(look(&database, &seen, &clock, others));
+            samples.extend(look(&database, &seen, &clock));
         }
         tokio::time::sleep(SAMPLE_EVERY).await;
     }
@@ -102,7 +94,7 @@ async fn sample(
 }
 
 /// One look; nothing, if nobody waits.
-fn look(database: &SqliteDatabase, seen: &Seen, clock: &Clock, others: Vec<i64>) -> Option<Sample> {
+fn look(database: &SqliteDatabase, seen: &Seen, clock: &Clock) -> Option<Sample> {
     let from = clock.now();
     let held = seen.holds.load(Ordering::SeqCst);
     let waiting = database.waiting();
@@ -111,7 +103,7 @@ fn look(database: &SqliteDatabase, seen: &Seen, clock: &Clock, others: Vec<i64>)
     let one = |session: drift_engine::session::SessionId| {
         // Who writes is alone: whoever waits meanwhile waits for it. It waits itself for those who read.
         let behind = match session == seen.session {
-            true => others.clone(),
+            true => seen.others.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             false if held => vec![seen.session.0],
             false => Vec::new(),
         };
