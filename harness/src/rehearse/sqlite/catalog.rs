@@ -61,27 +61,29 @@ pub async fn read(connection: &mut SqliteConnection) -> Result<Schema, DbError> 
 /// A definition without comments, without quotes around names, and with its blanks at their fewest.
 fn plain(sql: &str) -> String {
     let mut text = String::new();
-    let (mut characters, mut quoted) = (sql.chars().peekable(), false);
+    let (mut characters, mut quoted, mut blank) = (sql.chars().peekable(), false, false);
     while let Some(c) = characters.next() {
+        if quoted {
+            quoted = c != '\'';
+            text.push(c);
+            continue;
+        }
         match c {
-            '\'' => {
-                quoted = !quoted;
-                text.push(c);
-            }
-            _ if quoted => text.push(c),
             '-' if characters.peek() == Some(&'-') => {
                 let _ = characters.by_ref().find(|c| *c == '\n');
-                text.push(' ');
+                blank = true;
             }
             '"' | '`' | '[' | ']' => {}
-            c => text.push(if c.is_whitespace() { ' ' } else { c }),
+            c if c.is_whitespace() => blank = true,
+            c => {
+                let is_tight = matches!(c, '(' | ')' | ',') || text.is_empty() || text.ends_with('(');
+                text.extend((std::mem::take(&mut blank) && !is_tight).then_some(' '));
+                quoted = c == '\'';
+                text.push(c);
+            }
         }
     }
-    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (blank, tight) in [("( ", "("), (" (", "("), (" )", ")"), (" ,", ",")] {
-        words = words.replace(blank, tight);
-    }
-    words
+    text
 }
 
 /// The CHECK constraints in a table's definition, each with its parentheses.
