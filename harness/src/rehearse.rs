@@ -29,6 +29,7 @@ pub mod settings;
 pub mod shipped;
 pub mod site;
 pub mod sql;
+pub mod sqlite;
 pub mod stock;
 pub mod subject;
 pub mod traffic;

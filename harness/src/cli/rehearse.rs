@@ -2,22 +2,26 @@
 
 mod held;
 mod release;
+mod sqlite;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::common::{Format, print, quoted, run_name, verdict_exit};
+use drift_engine::lock::Backend;
+
+use super::common::{Format, parse_backend, print, quoted, run_name, verdict_exit};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::provision::{PostgresChoice, Profile, RunName, Server};
+use crate::provision::{Journal, PostgresChoice, Profile, RunName, Server, sqlite_version};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
 use crate::rehearse::dump::Dump;
 use crate::rehearse::finding::Kind;
 use crate::rehearse::settings::{EVENTS_MAX, Expect};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
+use crate::rehearse::sqlite::companion::COMPANIONS;
 use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
@@ -36,6 +40,8 @@ use crate::scenario::script::Script;
 /// its tables, from the directory itself or from base-version in rehearse.toml. --traffic none does without,
 /// and says that nothing was blocked because nobody was there.
 ///
+/// --backend sqlite rehearses them on a SQLite file, in WAL and in rollback-journal mode.
+///
 /// Exit codes: 0 within the budget, or as expected; 1 a finding, or an expected one that did not appear;
 /// 2 the files cannot be read; 3 no answer; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,6 +49,15 @@ pub struct Args {
     /// Directories of migrations
     #[arg(value_name = "DIR")]
     pub directories: Vec<PathBuf>,
+
+    /// What the directories are written for (without it their rehearse.toml says so, or else postgres); of what is
+    /// built in, only that
+    #[arg(long, value_parser = parse_backend)]
+    pub backend: Option<Backend>,
+
+    /// How a SQLite file keeps what is unfinished. Default: both are rehearsed
+    #[arg(long, value_parser = parse_journal, value_name = "wal|rollback")]
+    pub journal: Option<Journal>,
 
     /// The version to begin at, 0 for none of the files. Default: the one before the last
     #[arg(long, value_name = "N")]
@@ -56,7 +71,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     pub companion: Vec<Companion>,
 
-    /// Also rehearse beside every companion, one at a time
+    /// Also rehearse beside every companion that there can be, one at a time
     #[arg(long)]
     pub adversarial: bool,
 
@@ -96,7 +111,8 @@ pub struct Args {
     #[arg(long, value_parser = release::parse, value_name = "VERSION=SCENARIO", conflicts_with = "runner")]
     pub app: Vec<release::ReleaseChoice>,
 
-    /// Also measure the WAL that each file writes, in a database of its own without traffic
+    /// Also measure the WAL that each file writes, in a database of its own without traffic (on SQLite the log's
+    /// greatest size is told in any case)
     #[arg(long, conflicts_with = "runner")]
     pub wal: bool,
 
@@ -104,9 +120,9 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub target_version: Option<u32>,
 
-    /// How many workers recompute
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub workers: u32,
+    /// How many workers recompute. Default: 6 on PostgreSQL, 4 on SQLite, where all writers share one lock
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Option<u32>,
 
     /// A plain dump (pg_dump --no-owner) or an SQL file, instead of data of our own. With its tables it is the database
     /// at the version to begin at, and no earlier migration is applied; without them it is loaded at that version
@@ -190,8 +206,9 @@ fn parse_traffic(text: &str) -> Result<TrafficChoice, String> {
 
 impl Args {
     /// The actors.
-    fn cast(&self) -> Cast {
-        Cast { workers: self.workers, writers: 2, readers: 2 }
+    fn cast(&self, backend: Backend) -> Cast {
+        let usual = if backend == Backend::Sqlite { 4 } else { 6 };
+        Cast { workers: self.workers.unwrap_or(usual), writers: 2, readers: 2 }
     }
 
     fn wants(&self, name: &str, names: &[String]) -> bool {
@@ -207,25 +224,30 @@ impl Args {
 struct Case {
     subject: Subject,
     companion: Option<Companion>,
+    /// How its SQLite file keeps what is unfinished.
+    journal: Option<Journal>,
     /// Whether it is about being cut off.
     failures: bool,
 }
 
 impl Case {
-    /// Beside whom, for people.
-    fn beside(&self) -> &'static str {
-        match self.companion {
+    /// Beside whom, and with which journal, for people.
+    fn beside(&self) -> String {
+        let beside = match self.companion {
             _ if self.failures => "failures",
             Some(companion) => companion.as_str(),
             None => "alone",
-        }
+        };
+        self.journal.map_or(beside.to_owned(), |journal| format!("{beside}, {}", journal.as_str()))
     }
 
     fn expected(&self) -> Vec<&Expect> {
-        match self.failures {
+        let mut expected = match self.failures {
             true => self.subject.settings.expected_of_failures(),
             false => self.subject.settings.expected(self.companion),
-        }
+        };
+        expected.retain(|expect| expect.journal.is_none() || expect.journal == self.journal);
+        expected
     }
 }
 
@@ -261,18 +283,28 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let mut options = args.postgres.start_options(Profile::Durable);
     // A runner is another process, and must be able to connect.
     options.tcp = args.runner.is_some();
-    let server = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
+    let (mut backends, mut server) = (Vec::new(), None);
+    if cases.iter().any(|case| case.subject.settings.backend() == Backend::Postgres) {
+        let started = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
+        backends.push(BackendUsed {
+            name: "postgres".to_owned(),
+            version: started.version().to_owned(),
+            provisioned: started.way().to_string(),
+        });
+        server = Some(started);
+    }
+    if cases.iter().any(|case| case.subject.settings.backend() == Backend::Sqlite) {
+        let (version, provisioned) = (sqlite_version().await?, "built in".to_owned());
+        backends.push(BackendUsed { name: "sqlite".to_owned(), version, provisioned });
+    }
+    let profile = server.as_ref().map_or(Profile::Durable, |server| server.settings().profile());
     let mut report = RehearseReport {
         schema_version: SCHEMA_VERSION,
         command: "rehearse".to_owned(),
         verdict: Word::Inconclusive,
         seed: args.seed,
-        profile: server.settings().profile().as_str().to_owned(),
-        backends: vec![BackendUsed {
-            name: "postgres".to_owned(),
-            version: server.version().to_owned(),
-            provisioned: server.way().to_string(),
-        }],
+        profile: profile.as_str().to_owned(),
+        backends,
         planned: cases.len(),
         results: Vec::new(),
         not_applicable: Vec::new(),
@@ -280,12 +312,14 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     };
     // What is built in is not foreign.
     let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
-    let ended = if is_ours || server.confines_foreign_code() {
-        held::all(&args, &cases, &brought, &server, &directory, &mut report, context).await
-    } else {
-        Err(powerful(&server.role().name))
+    let ended = match server.as_ref().filter(|server| !is_ours && !server.confines_foreign_code()) {
+        None => held::all(&args, &cases, &brought, server.as_ref(), &directory, &mut report, context).await,
+        Some(server) => Err(powerful(&server.role().name)),
     };
-    if let Err(error) = server.stop().await {
+    if let Some(Err(error)) = match server {
+        Some(server) => Some(server.stop().await),
+        None => None,
+    } {
         writeln!(context.err, "warning: {error}")?;
     }
     report.conclude();
@@ -315,6 +349,11 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
     let mut cases = Vec::new();
     for mut subject in subjects {
         let settings = &mut subject.settings;
+        if args.directories.is_empty() && args.backend.is_some_and(|wanted| wanted != settings.backend()) {
+            continue;
+        }
+        settings.backend = args.backend.or(settings.backend);
+        settings.journal = args.journal.or(settings.journal);
         settings.from = args.from.or(settings.from);
         settings.to = args.to.or(settings.to);
         settings.application = args.application.or(settings.application);
@@ -328,12 +367,22 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         release::check(args, &subject)?;
         let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
         beside.extend(args.companion.iter().copied().map(Some));
-        if args.adversarial {
-            beside.extend(Companion::ALL.map(Some));
+        let is_sqlite = subject.settings.backend() == Backend::Sqlite;
+        if is_sqlite {
+            sqlite::check(args, &subject, &beside)?;
         }
-        cases.extend(beside.into_iter().map(|companion| Case { subject: subject.clone(), companion, failures: false }));
-        if args.failures {
-            cases.push(Case { subject, companion: None, failures: true });
+        if args.adversarial {
+            beside.extend(if is_sqlite { &COMPANIONS[..] } else { &Companion::ALL[..] }.iter().copied().map(Some));
+        }
+        let journals: Vec<Option<Journal>> = match (is_sqlite, subject.settings.journal) {
+            (false, _) => vec![None],
+            (true, Some(journal)) => vec![Some(journal)],
+            (true, None) => Journal::ALL.map(Some).to_vec(),
+        };
+        for journal in journals {
+            let case = |companion, failures| Case { subject: subject.clone(), companion, journal, failures };
+            cases.extend(beside.iter().map(|companion| case(*companion, false)));
+            cases.extend(args.failures.then(|| case(None, true)));
         }
     }
     if cases.is_empty() {
@@ -362,6 +411,8 @@ fn replay(args: &Args, case: &Case) -> String {
     for (name, command) in [("--runner", &args.runner), ("--runner-down", &args.runner_down)] {
         words.extend(command.as_ref().map(|command| format!(" {name} {}", quoted(command))));
     }
+    words.extend(args.backend.map(|backend| format!(" --backend {backend}")));
+    words.extend(case.journal.map(|journal| format!(" --journal {}", journal.as_str())));
     for (name, value) in [("--from", args.from), ("--to", args.to)] {
         words.extend(value.map(|value| format!(" {name} {value}")));
     }
@@ -392,7 +443,8 @@ fn replay(args: &Args, case: &Case) -> String {
         words.extend(value.map(|value| format!(" {name} {value}")));
     }
     words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
-    words.push_str(&format!(" --workers {} --seed {}", args.workers, args.seed));
+    let cast = args.cast(subject.settings.backend());
+    words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));
     if args.postgres.postgres != PostgresChoice::Auto {
         words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));
     }
@@ -419,6 +471,11 @@ fn powerful(role: &str) -> Failure {
 
 fn unwritable(error: crate::report::directory::WriteError) -> Failure {
     Failure::environment(miette::Report::from_err(error))
+}
+
+fn parse_journal(text: &str) -> Result<Journal, String> {
+    let known = Journal::ALL.into_iter().find(|journal| journal.as_str() == text);
+    known.ok_or_else(|| "the journals are wal and rollback".to_owned())
 }
 
 fn parse_application(text: &str) -> Result<Application, String> {

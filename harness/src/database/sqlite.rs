@@ -43,8 +43,16 @@ impl SqliteDatabase {
     /// # Errors
     /// The file cannot be opened.
     pub async fn connect(&self) -> Result<(SqliteSession, Arc<Busy>), DbError> {
+        self.connect_waiting(self.busy_timeout).await
+    }
+
+    /// The same for a session whose waits have another bound.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn connect_waiting(&self, at_most: Duration) -> Result<(SqliteSession, Arc<Busy>), DbError> {
         let mut connection = self.plain().await?;
-        let busy = sqlite_busy::install(&mut connection, self.busy_timeout);
+        let busy = sqlite_busy::install(&mut connection, at_most);
         let busy = busy.await.map_err(|error| classify(error, Kind::Begin))?;
         let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         self.sessions.lock().expect("nobody panics while holding the list").insert(id, busy.clone());
@@ -61,6 +69,18 @@ impl SqliteDatabase {
         let busy = busy.map_err(|error| classify(error, Kind::Begin))?;
         let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
         Ok((SqliteSession::new(connection, id), busy))
+    }
+
+    /// The sessions that wait for a lock of the file's, by the word of their busy handlers.
+    pub fn waiting(&self) -> Vec<SessionId> {
+        let known = self.sessions.lock().expect("nobody panics while holding the list");
+        known.iter().filter(|(_, busy)| busy.is_waiting()).map(|(session, _)| *session).collect()
+    }
+
+    /// A session of an actor's that is carrying out an operation, if there is one.
+    pub fn under_way(&self) -> Option<SessionId> {
+        let known = self.sessions.lock().expect("nobody panics while holding the list");
+        known.iter().find(|(_, busy)| busy.is_under_way()).map(|(session, _)| *session)
     }
 
     pub(super) async fn watcher(&self) -> Result<SqliteWatcher, DbError> {

@@ -14,7 +14,7 @@ use super::{ProvisionError, Swept, sweep};
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// How a file keeps what a transaction has not finished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Journal {
     /// A write-ahead log: readers go on while somebody writes.
@@ -25,6 +25,17 @@ pub enum Journal {
 }
 
 impl Journal {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Wal, Self::Rollback];
+
+    /// The name used in settings and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wal => "wal",
+            Self::Rollback => "rollback",
+        }
+    }
+
     fn mode(self) -> SqliteJournalMode {
         match self {
             Self::Wal => SqliteJournalMode::Wal,
@@ -123,6 +134,22 @@ impl SqliteFiles {
             made.await.map_err(ProvisionError::statement("create a SQLite database"))?;
         }
         Ok(database)
+    }
+
+    /// Copies a database and what lies beside it as they are at this moment, as a crash would leave them. The index of a
+    /// write-ahead log is made anew by whoever opens it first.
+    ///
+    /// # Errors
+    /// The suffix cannot be part of a name, a database of this name exists, or the file system refuses.
+    pub fn copy_as_it_is(&self, suffix: &str, of: &SqliteDatabase) -> Result<SqliteDatabase, ProvisionError> {
+        let copy = SqliteDatabase { path: self.path_of(suffix)? };
+        for ending in ["", "-wal", "-journal"] {
+            let (from, to) = (of.beside(ending), copy.beside(ending));
+            if ending.is_empty() || from.exists() {
+                fs::copy(from, &to).map_err(ProvisionError::file("copy a database to", &to))?;
+            }
+        }
+        Ok(copy)
     }
 
     /// Removes a database and the files beside it.

@@ -45,6 +45,9 @@ pub struct Applied {
     pub sessions: Vec<i64>,
     /// Before its first message.
     pub from: Tick,
+    /// When it was given what all its statements work under, where that is known: SQLite's write lock. Until then
+    /// nobody waits for it.
+    pub granted: Option<Tick>,
     /// After its last one: the locks are let go.
     pub until: Tick,
     /// What was there before.
@@ -110,6 +113,7 @@ impl Migrator {
         let mut applied = Applied {
             sessions: vec![self.session],
             from,
+            granted: None,
             until: from,
             tables,
             ran: Vec::new(),

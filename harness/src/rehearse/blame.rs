@@ -121,7 +121,7 @@ pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) ->
         Some(Blocked {
             entry: index,
             class: entry.class?,
-            took: between(entry.invoked.max(file.applied.from), entry.returned),
+            took: between(entry.invoked.max(file.applied.granted.unwrap_or(file.applied.from)), entry.returned),
             statement: sighting.statement,
             chain: sighting.chain,
             queued_behind: sighting.queued_behind,

@@ -30,20 +30,24 @@ impl Default for Budget {
             access_exclusive_ms: 500,
             throughput_dip: 0.9,
             total_s: 300,
+            // Of SQLite's codes none: a busy timeout is longer than any block that is allowed.
             errors: ["40001", "40P01", "55P03"].map(str::to_owned).into(),
         }
     }
 }
 
-impl std::fmt::Display for Budget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "a read blocked for {} ms, a write for {} ms, ACCESS EXCLUSIVE held for {} ms, {:.0} % of the throughput \
-             lost, {} s in all, and of errors {}",
+impl Budget {
+    /// In a sentence, for files of SQLite, which have no locks of tables.
+    pub fn on_sqlite(&self) -> String {
+        self.sentence("")
+    }
+
+    fn sentence(&self, locks: &str) -> String {
+        format!(
+            "a read blocked for {} ms, a write for {} ms, {locks}{:.0} % of the throughput lost, {} s in all, and of \
+             errors {}",
             self.read_block_ms,
             self.write_block_ms,
-            self.access_exclusive_ms,
             self.throughput_dip * 100.0,
             self.total_s,
             if self.errors.is_empty() {
@@ -52,5 +56,11 @@ impl std::fmt::Display for Budget {
                 self.errors.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
             }
         )
+    }
+}
+
+impl std::fmt::Display for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence(&format!("ACCESS EXCLUSIVE held for {} ms, ", self.access_exclusive_ms)))
     }
 }

@@ -15,6 +15,11 @@ const TOOLS: &str = "('_sqlx_migrations', 'flyway_schema_history', 'schema_migra
 pub struct Schema(BTreeSet<String>);
 
 impl Schema {
+    /// A schema of these lines.
+    pub fn of_lines(lines: impl IntoIterator<Item = String>) -> Self {
+        Self(lines.into_iter().collect())
+    }
+
     /// What another schema has otherwise: lines with `-` are only in this one, with `+` only in the other.
     pub fn difference(&self, other: &Self) -> Vec<String> {
         let gone = self.0.difference(&other.0).map(|line| format!("- {line}"));
@@ -117,6 +122,11 @@ pub enum Left {
     AdvisoryLock {
         /// Its key, as `pg_locks` shows it.
         key: String,
+    },
+    /// A part of a file that was refused.
+    Part {
+        /// How the schema differs.
+        line: String,
     },
     /// A transaction that was prepared and not ended.
     PreparedTransaction {

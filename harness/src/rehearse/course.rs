@@ -199,7 +199,10 @@ pub async fn run<'a>(
         None => None,
     };
     let before = match &traffic {
-        Some(_) => observer::windows(&sampler, &clock).await,
+        Some(_) => {
+            let watch = |is_on: bool| if is_on { sampler.watch(None) } else { sampler.rest() };
+            observer::windows(watch, &clock).await
+        }
         None => Windows::default(),
     };
     sampler.watch(None);
@@ -443,7 +446,7 @@ impl Course<'_> {
         let until = self.clock.now();
         let noted = if self.plan.has_trigger() { runner::noted(asking).await? } else { Vec::new() };
         let ran = vec![Ran { statement, from, until, took: Vec::new() }];
-        Ok(Applied { sessions: Vec::new(), from, until, tables, ran, noted, failed })
+        Ok(Applied { sessions: Vec::new(), from, granted: None, until, tables, ran, noted, failed })
     }
 }
 

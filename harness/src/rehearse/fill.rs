@@ -21,11 +21,11 @@ pub const ARCHIVE: i64 = 1_000_001;
 /// How many claims each customer has.
 const CLAIMS_PER_CUSTOMER: u32 = 600;
 /// How many events a run of the archive has.
-const EVENTS_PER_RUN: u32 = 100;
+pub(super) const EVENTS_PER_RUN: u32 = 100;
 /// Where nothing forbids it, every so manieth event of the archive is there twice.
-const DUPLICATE_EVERY: u32 = 1_000;
+pub(super) const DUPLICATE_EVERY: u32 = 1_000;
 
-fn claims_of(seed: u64, customer: u32) -> impl Iterator<Item = Claim> + Send {
+pub(super) fn claims_of(seed: u64, customer: u32) -> impl Iterator<Item = Claim> + Send {
     data::claims(seed, windows(), CustomerId(i64::from(customer)), CLAIMS_PER_CUSTOMER)
 }
 

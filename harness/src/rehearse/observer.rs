@@ -14,7 +14,6 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use super::course::Stretch;
 use super::operation::Operation;
 use super::rate::{Rate, rate, rate_over};
-use super::sampler::Sampler;
 use crate::clock::Clock;
 use crate::history::{Entry, Outcome};
 use crate::lens::trace::{Log, Trace};
@@ -82,17 +81,14 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Lets the traffic run on its own, without the sampler and with it in turns; at the end the sampler is there.
-pub(super) async fn windows(sampler: &Sampler, clock: &Clock) -> Windows {
+/// Lets the traffic run on its own, without the sampler and with it in turns; at the end the sampler is there. `watch`
+/// tells the sampler whether to look.
+pub(super) async fn windows(watch: impl Fn(bool), clock: &Clock) -> Windows {
     let mut windows = Windows::default();
     for pair in 0..PAIRS {
         // Neither is always the first.
         for observed in [pair % 2 == 1, pair % 2 == 0] {
-            if observed {
-                sampler.watch(None)
-            } else {
-                sampler.rest()
-            }
+            watch(observed);
             tokio::time::sleep(SETTLE).await;
             let from = clock.now();
             tokio::time::sleep(WINDOW).await;
@@ -100,7 +96,7 @@ pub(super) async fn windows(sampler: &Sampler, clock: &Clock) -> Windows {
             of.push((from, clock.now()));
         }
     }
-    sampler.watch(None);
+    watch(true);
     windows
 }
 

@@ -22,6 +22,8 @@ impl Class {
         match op.kind() {
             Kind::Read => Some(Self::Read),
             Kind::Write | Kind::Lock | Kind::Commit => Some(Self::Write),
+            // SQLite's lock comes with BEGIN.
+            Kind::Begin if matches!(op, Op::Begin { immediate: true, .. }) => Some(Self::Write),
             _ => None,
         }
     }

@@ -1,11 +1,13 @@
 //! `rehearse.toml`, beside the migrations: what they are rehearsed on, and what is expected to be found.
 
+use drift_engine::lock::Backend;
 use serde::Deserialize;
 
 use super::application::Application;
 use super::budget::Budget;
 use super::companion::{Companion, ReplicaLock};
 use super::finding::{Finding, Kind};
+use crate::provision::Journal;
 
 /// The file's name.
 pub const FILE: &str = "rehearse.toml";
@@ -14,12 +16,21 @@ pub const EVENTS: u32 = 100_000;
 /// The most that it may have.
 pub const EVENTS_MAX: u32 = 5_000_000;
 
+/// The longest time for which a migrating session may wait for SQLite's write lock, in milliseconds.
+const BUSY_TIMEOUT_MAX_MS: u64 = 60_000;
+
 /// What the file says; everything may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Settings {
     /// What is to be seen, in a sentence.
     pub summary: Option<String>,
+    /// What they are written for; without it, PostgreSQL.
+    pub backend: Option<Backend>,
+    /// How a SQLite file keeps what is unfinished; without it, both ways are rehearsed.
+    pub journal: Option<Journal>,
+    /// How long the migrating session waits for SQLite's write lock, in milliseconds; without it, 5 s.
+    pub busy_timeout_ms: Option<u64>,
     /// Driftlock's own migrations up to this version come before these: they make the traffic's tables.
     pub base_version: i64,
     /// The version to begin at; without it, the one before the last.
@@ -58,6 +69,8 @@ pub struct Expect {
     /// Whether it is what `--failures` finds.
     #[serde(default)]
     pub failures: bool,
+    /// With which journal only, on SQLite.
+    pub journal: Option<Journal>,
     /// Beside which companion only; without it, with the one of the settings, or with none.
     pub companion: Option<Companion>,
 }
@@ -87,6 +100,9 @@ impl Settings {
         if settings.events.is_some_and(|events| !(1..=EVENTS_MAX).contains(&events)) {
             return Err(format!("events is a number from 1 to {EVENTS_MAX}"));
         }
+        if settings.busy_timeout_ms.is_some_and(|timeout| !(1..=BUSY_TIMEOUT_MAX_MS).contains(&timeout)) {
+            return Err(format!("busy-timeout-ms is a number from 1 to {BUSY_TIMEOUT_MAX_MS}"));
+        }
         if !(0.0..=1.0).contains(&settings.budget.throughput_dip) {
             return Err("throughput-dip is a share from 0 to 1".to_owned());
         }
@@ -97,6 +113,11 @@ impl Settings {
     pub fn expected(&self, companion: Option<Companion>) -> Vec<&Expect> {
         let meant = |expect: &&Expect| !expect.failures && expect.companion.or(self.companion) == companion;
         self.expect.iter().filter(meant).collect()
+    }
+
+    /// What they are written for.
+    pub fn backend(&self) -> Backend {
+        self.backend.unwrap_or(Backend::Postgres)
     }
 
     /// What is expected of being cut off.

@@ -114,10 +114,11 @@ struct Open {
 }
 
 impl Open {
-    /// Whether it defines a function, so that `BEGIN` opens a body: psql looks at the first four words too.
+    /// Whether it defines a function, or a trigger of SQLite's, so that `BEGIN` opens a body: psql looks at the first four
+    /// words too.
     fn defines_function(&self) -> bool {
         self.words.first().is_some_and(|word| word == "CREATE")
-            && self.words.iter().take(4).any(|word| word == "FUNCTION" || word == "PROCEDURE")
+            && self.words.iter().take(4).any(|word| matches!(word.as_str(), "FUNCTION" | "PROCEDURE" | "TRIGGER"))
     }
 }
 
@@ -336,6 +337,8 @@ mod tests {
         let function = "CREATE OR REPLACE FUNCTION f(a int) RETURNS int LANGUAGE sql BEGIN ATOMIC \
                         SELECT CASE WHEN a > 1 THEN 2 ELSE 3 END; SELECT 4; END";
         assert_eq!(texts(&format!("{function}; SELECT 1;")), [function, "SELECT 1"]);
+        let trigger = "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN DELETE FROM b; SELECT CASE WHEN 1 THEN 2 END; END";
+        assert_eq!(texts(&format!("{trigger}; SELECT 1;")), [trigger, "SELECT 1"]);
         let procedure = "CREATE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END";
         assert_eq!(texts(&format!("{procedure};")), [procedure]);
         assert_eq!(texts("BEGIN; SELECT 1; END; CREATE TABLE \"begin\" (a int); SELECT 2").len(), 5);

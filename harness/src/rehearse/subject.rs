@@ -155,9 +155,14 @@ impl Subject {
 
 /// The engine's own migrations, as a directory.
 pub fn own_migrations() -> Migrations {
-    let files = migrate::steps(Backend::Postgres).iter().flat_map(|step| {
+    own_migrations_of(Backend::Postgres)
+}
+
+/// The same for either database.
+pub fn own_migrations_of(backend: Backend) -> Migrations {
+    let files = migrate::steps(backend).iter().flat_map(|step| {
         let down = step.down.map(|file| (file.name, file.sql));
         std::iter::once((step.up.name, step.up.sql)).chain(down)
     });
-    Migrations::of_files("migrations/postgres", files).expect("the engine's migrations are sound")
+    Migrations::of_files(&format!("migrations/{backend}"), files).expect("the engine's migrations are sound")
 }

@@ -56,12 +56,41 @@ pub struct Cast {
     pub readers: u32,
 }
 
+/// What differs between the databases.
+#[derive(Clone, Copy, Debug)]
+struct Manners {
+    backend: Backend,
+    strategy: LockStrategy,
+    /// How long to rest between two tasks, claims or reads.
+    rest: Duration,
+    /// How many customers' tasks there are: so few that some of them meet.
+    customers: u32,
+}
+
+impl Manners {
+    fn on(database: &Database) -> Self {
+        match database {
+            Database::Postgres(_) => {
+                Self { backend: Backend::Postgres, strategy: LockStrategy::RowNoKey, rest: REST, customers: CUSTOMERS }
+            }
+            // All writers share one lock that wakes nobody in turn: a busy file starves its own traffic.
+            Database::Sqlite(_) => Self {
+                backend: Backend::Sqlite,
+                strategy: LockStrategy::Immediate,
+                rest: Duration::from_millis(40),
+                customers: 2,
+            },
+        }
+    }
+}
+
 /// What the actors share.
 #[derive(Debug)]
 struct Shared {
     database: Database,
     clock: Clock,
     application: Application,
+    manners: Manners,
     seed: u64,
     stop: AtomicBool,
     tasks: AtomicU32,
@@ -94,7 +123,7 @@ impl Shared {
         Task {
             identity: identity(customer),
             run: RunChoice::Shared,
-            strategy: LockStrategy::RowNoKey,
+            strategy: self.manners.strategy,
             retry: Retry { max_attempts: ATTEMPTS_MAX, ..Retry::seeded(seed) },
         }
     }
@@ -144,10 +173,12 @@ impl Traffic {
         clock: Clock,
     ) -> Result<Self, DbError> {
         let count = cast.workers + cast.writers + cast.readers;
+        let manners = Manners::on(&database);
         let shared = Arc::new(Shared {
             database,
             clock,
             application,
+            manners,
             seed,
             stop: AtomicBool::new(false),
             tasks: AtomicU32::new(0),
@@ -215,8 +246,8 @@ impl Traffic {
         let end = finish(&self.shared).await?;
         let meta = Meta {
             scenario: "rehearse".to_owned(),
-            backend: Backend::Postgres,
-            strategy: LockStrategy::RowNoKey,
+            backend: self.shared.manners.backend,
+            strategy: self.shared.manners.strategy,
             seed: self.shared.seed,
             max_attempts: ATTEMPTS_MAX,
             actors: self.roles,
@@ -233,7 +264,7 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
     let mut rng = ChaCha8Rng::seed_from_u64(fork(shared.seed, &format!("customers of worker {actor}")));
     let (mut tasks, mut recorded) = (Vec::new(), 0);
     while shared.goes_on() {
-        let customer = CustomerId(i64::from(rng.random_range(1..=CUSTOMERS)));
+        let customer = CustomerId(i64::from(rng.random_range(1..=shared.manners.customers)));
         let task = perform(&shared, &mut driver, &mut log, customer).await;
         let lost = is_lost(&task.result);
         tasks.push(task);
@@ -242,7 +273,7 @@ async fn work(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         if lost {
             driver = shared.connect(actor).await?;
         }
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks })
 }
@@ -282,7 +313,7 @@ async fn write(shared: Arc<Shared>, actor: ActorId, mut driver: Driver, writer: 
         let sent = Trace::new(counted, &mut log, None).call(Op::InsertClaim { customer, claim }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }
@@ -299,7 +330,7 @@ async fn read(shared: Arc<Shared>, actor: ActorId, mut driver: Driver) -> Result
         let sent = Trace::new(counted, &mut log, None).call(Op::ReadEvents { run }).await;
         driver = again(&shared, actor, driver, sent).await?;
         shared.came_round(actor, 1);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(shared.manners.rest).await;
     }
     Ok(Trail { entries: log.into_entries(), tasks: Vec::new() })
 }

@@ -133,7 +133,8 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "observer: {cost}")?;
     }
     for (file, bytes) in &row.wal_bytes {
-        writeln!(to, "{file}: {:.1} MB of WAL", *bytes as f64 / 1e6)?;
+        let of = if row.backend == "sqlite" { "in the log or the journal at its peak" } else { "of WAL" };
+        writeln!(to, "{file}: {:.1} MB {of}", *bytes as f64 / 1e6)?;
     }
     writeln!(to, "budget: {}", row.budget)?;
     writeln!(to, "{}", wording(row))?;

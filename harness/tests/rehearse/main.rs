@@ -12,6 +12,7 @@ mod observer;
 mod runner;
 mod scripted;
 mod shipped;
+mod sqlite;
 
 use std::path::Path;
 use std::time::Duration;

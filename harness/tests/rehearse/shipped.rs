@@ -9,7 +9,9 @@ use crate::{found, rehearse};
 #[test]
 fn our_own_migrations_pass_and_every_broken_twin_is_found_out() {
     let at = tempfile::tempdir().unwrap();
-    let called = rehearse(at.path(), &["--postgres", "local", "--format", "json", "--output", "run"]).ends_with(0);
+    let called =
+        rehearse(at.path(), &["--backend", "postgres", "--postgres", "local", "--format", "json", "--output", "run"])
+            .ends_with(0);
     let report = called.json();
     assert_eq!((&report["verdict"], &report["profile"]), (&"pass".into(), &"durable".into()));
     let rows = report["results"].as_array().unwrap();

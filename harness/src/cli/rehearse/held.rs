@@ -1,9 +1,11 @@
 //! Holds the rehearsals, one after another, and keeps what came of them.
 
-use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable, write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use drift_engine::lock::Backend;
+
+use super::{Args, Case, Fidelity, TrafficChoice, replay, sqlite, unwritable, write};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;
@@ -29,7 +31,7 @@ use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
 
 /// How many events there are where only the schema counts.
-const EVENTS_FOR_CUTS: u32 = 1_000;
+pub(super) const EVENTS_FOR_CUTS: u32 = 1_000;
 
 /// What the files that were named hold.
 pub(super) struct Brought {
@@ -68,18 +70,19 @@ pub(super) async fn all(
     args: &Args,
     cases: &[Case],
     brought: &Brought,
-    server: &Server,
+    server: Option<&Server>,
     directory: &RunDirectory,
     report: &mut RehearseReport,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
-    let mut site = Site::new(server, args.seed, brought.data.clone());
+    let mut site = server.map(|server| Site::new(server, args.seed, brought.data.clone()));
+    let mut files = sqlite::Sites::new(args.seed);
     let cancel = context.cancel.clone();
     for case in cases {
         let held = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            held = one(args, case, brought, &mut site, directory) => held,
+            held = either(args, case, brought, site.as_mut(), &mut files, directory) => held,
         };
         match held {
             Ok(row) => {
@@ -107,7 +110,25 @@ pub(super) async fn all(
     Ok(Exit::Met)
 }
 
-enum Held {
+/// On the database that the case is about.
+async fn either(
+    args: &Args,
+    case: &Case,
+    brought: &Brought,
+    site: Option<&mut Site<'_>>,
+    files: &mut sqlite::Sites,
+    directory: &RunDirectory,
+) -> Result<RehearseRow, Held> {
+    match (case.journal, site) {
+        (None, Some(site)) => one(args, case, brought, site, directory).await,
+        (journal, _) => {
+            let site = files.of(journal.unwrap_or_default()).await?;
+            sqlite::one(args, case, site, directory).await
+        }
+    }
+}
+
+pub(super) enum Held {
     Site(SiteError),
     Failure(Failure),
 }
@@ -145,7 +166,9 @@ async fn one(
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
             Some(Crowd::Script(script.clone()))
         }
-        None => fitting.map(|fitting| Crowd::Engine(args.cast(), settings.application.unwrap_or(fitting))),
+        None => {
+            fitting.map(|fitting| Crowd::Engine(args.cast(Backend::Postgres), settings.application.unwrap_or(fitting)))
+        }
     };
     let stock = match args.fidelity {
         Fidelity::Runner => {
@@ -186,6 +209,8 @@ async fn one(
     let expected = case.expected();
     let about = About {
         name: &subject.name,
+        backend: Backend::Postgres,
+        beside: case.beside(),
         from,
         to,
         expected: &expected,
@@ -257,6 +282,8 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
     let expected = case.expected();
     let about = About {
         name: &subject.name,
+        backend: Backend::Postgres,
+        beside: case.beside(),
         from,
         to,
         expected: &expected,

@@ -54,6 +54,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
     let applied = Applied {
         sessions: vec![MIGRATOR],
         from: ms(1_000),
+        granted: None,
         until: ms(2_000),
         tables: BTreeMap::from([(TABLE, "t".to_owned())]),
         ran: vec![

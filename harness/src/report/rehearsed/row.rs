@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::super::Word;
@@ -27,9 +28,9 @@ const STATEMENT_CHARACTERS: usize = 56;
 pub struct RehearseRow {
     /// The directory's name.
     pub name: String,
-    /// `postgres`.
+    /// `postgres` or `sqlite`.
     pub backend: String,
-    /// Beside whom: `alone`, or a companion.
+    /// Beside whom: `alone`, or a companion; on SQLite also with which journal.
     pub strategy: String,
     /// What came of it.
     pub verdict: Word,
@@ -65,7 +66,8 @@ pub struct RehearseRow {
     pub errors: BTreeMap<String, u64>,
     /// Bytes of what grew or shrank by a tenth, before and after the first way up.
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
-    /// Bytes of WAL that each file writes without traffic, if that was asked for.
+    /// PostgreSQL: bytes of WAL that each file writes without traffic, if that was asked for. SQLite: the most that the
+    /// log or the journal had while the file was being applied, the traffic's share included.
     pub wal_bytes: BTreeMap<String, i64>,
     /// Which version's code works on which version, where that was asked.
     #[serde(default)]
@@ -191,6 +193,10 @@ pub struct BlockedRow {
 pub struct About<'a> {
     /// The directory's name.
     pub name: &'a str,
+    /// What it is written for.
+    pub backend: Backend,
+    /// Beside whom, and with which journal.
+    pub beside: String,
     /// The version at the start.
     pub from: i64,
     /// The version at the top.
@@ -225,8 +231,8 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
     };
     RehearseRow {
         name: about.name.to_owned(),
-        backend: "postgres".to_owned(),
-        strategy: plan.companion.map_or("alone", |companion| companion.as_str()).to_owned(),
+        backend: about.backend.to_string(),
+        strategy: about.beside,
         verdict,
         expected,
         met,
@@ -273,8 +279,8 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
     let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
     RehearseRow {
         name: about.name.to_owned(),
-        backend: "postgres".to_owned(),
-        strategy: "failures".to_owned(),
+        backend: about.backend.to_string(),
+        strategy: about.beside,
         verdict,
         met: is_as_expected(about.expected, &findings) && verdict != Word::Inconclusive,
         expected: ExpectedRow {

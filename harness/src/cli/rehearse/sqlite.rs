@@ -1,0 +1,131 @@
+//! Holds a rehearsal on a SQLite file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use drift_engine::lock::Backend;
+
+use super::held::Held;
+use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable};
+use crate::cli::Failure;
+use crate::clock::Clock;
+use crate::history::file;
+use crate::provision::Journal;
+use crate::rehearse::companion::{Companion, ReplicaLock};
+use crate::rehearse::course::{Plan, WINDOW};
+use crate::rehearse::crowd::Crowd;
+use crate::rehearse::judge::judge;
+use crate::rehearse::sampler::Sampling;
+use crate::rehearse::settings::EVENTS;
+use crate::rehearse::site::SiteError;
+use crate::rehearse::sqlite::advice;
+use crate::rehearse::sqlite::companion::unfit;
+use crate::rehearse::sqlite::course::{self, Ground};
+use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
+use crate::rehearse::subject::Subject;
+use crate::report::directory::RunDirectory;
+use crate::report::rehearsed::row::{About, RehearseRow, row};
+
+/// The sites of one run, one for each way to keep what is unfinished.
+pub(super) struct Sites {
+    seed: u64,
+    sites: BTreeMap<Journal, Site>,
+}
+
+impl Sites {
+    /// None yet.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, sites: BTreeMap::new() }
+    }
+
+    /// That of a journal.
+    pub(super) async fn of(&mut self, journal: Journal) -> Result<&mut Site, SiteError> {
+        if !self.sites.contains_key(&journal) {
+            self.sites.insert(journal, Site::new(journal, self.seed).await?);
+        }
+        Ok(self.sites.get_mut(&journal).expect("it was put there if it was not"))
+    }
+}
+
+/// Refuses what makes no sense on SQLite, and says why.
+pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Companion>>) -> Result<(), Failure> {
+    let refused = |what: &str, why: &str| Err(Failure::usage(miette::miette!("{what}: {why} ({})", subject.path)));
+    for companion in beside.iter().flatten() {
+        if let Some(why) = unfit(*companion) {
+            return refused(&format!("there is no companion {} on SQLite", companion.as_str()), why);
+        }
+    }
+    if args.runner.is_some() {
+        return refused(
+            "--runner is for PostgreSQL",
+            "a SQLite file has no URL, and no server that sees other sessions",
+        );
+    }
+    if args.fidelity == Fidelity::Runner {
+        return refused(
+            "--fidelity runner is for PostgreSQL",
+            "it is about sqlx's advisory lock, which SQLite has not",
+        );
+    }
+    if matches!(args.traffic, TrafficChoice::Script(_)) {
+        return refused("a script's actors are rehearsed on PostgreSQL only", "use --traffic engine or none");
+    }
+    Ok(())
+}
+
+/// Holds one.
+pub(super) async fn one(
+    args: &Args,
+    case: &Case,
+    site: &mut Site,
+    directory: &RunDirectory,
+) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let (subject, settings) = (&case.subject, &case.subject.settings);
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
+    let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
+    let cast = args.cast(Backend::Sqlite);
+    let plan = Plan {
+        from,
+        migrations: subject.migrations.between(from, to).collect(),
+        traffic: fitting.map(|fitting| Crowd::Engine(cast, settings.application.unwrap_or(fitting))),
+        companion: case.companion,
+        lock: ReplicaLock::default(),
+        runner: None,
+        stock: None,
+        seed: args.seed,
+        window: WINDOW,
+        sampling: Sampling::default(),
+    };
+    let ground = Ground {
+        database: place.database.clone(),
+        path: place.path(),
+        busy_timeout: settings.busy_timeout_ms.map_or(BUSY_TIMEOUT, Duration::from_millis),
+    };
+    let seen = course::run(&plan, &ground, place.base.clone()).await.map_err(SiteError::from)?;
+    let record = seen.record;
+    site.leave(place)?;
+    let mut judged = judge(&plan, &record, &settings.budget);
+    advice::give(&mut judged.findings);
+    let beside = case.beside();
+    if let Some(history) = &record.history {
+        let name = format!("history-{}-{}.jsonl", subject.name, beside.replace(", ", "-"));
+        directory.write(&name, |to| file::write(history, to)).map_err(|error| Held::Failure(unwritable(error)))?;
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        backend: Backend::Sqlite,
+        beside,
+        from,
+        to,
+        expected: &expected,
+        budget: settings.budget.on_sqlite(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    let mut row = row(about, &plan, &record, judged);
+    row.wal_bytes = seen.peaks;
+    Ok(row)
+}

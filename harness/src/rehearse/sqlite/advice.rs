@@ -1,0 +1,49 @@
+//! What to do instead, on SQLite.
+
+use super::super::finding::{Finding, Kind};
+
+/// Gives findings the advice that fits a SQLite file.
+pub fn give(findings: &mut [Finding]) {
+    for finding in findings {
+        if let Some(better) = of(finding.kind, finding.code.as_deref()) {
+            finding.advice = better.to_owned();
+        }
+    }
+}
+
+fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
+    // The primary code is the low byte.
+    let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    Some(match (kind, code, primary) {
+        (Kind::BlocksWriters, ..) => {
+            "SQLite has one writer, and builds nothing beside it: every writer of the file waits from BEGIN IMMEDIATE to \
+             COMMIT. Do it while nobody writes, or in parts that each fit the budget (a new table that is filled in \
+             batches, each in a transaction of its own, and then renamed)."
+        }
+        (Kind::BlocksReaders, ..) => {
+            "Use WAL mode (PRAGMA journal_mode = WAL), in which readers go on: with a rollback journal whoever commits, or \
+             writes more than the page cache holds, keeps every reader out."
+        }
+        (Kind::Queue, ..) => {
+            "In rollback-journal mode a commit waits for every reader, and new readers wait for the commit: use WAL mode, \
+             or end long read transactions before the deploy."
+        }
+        (Kind::Refused | Kind::DownRefused, _, Some(5)) => {
+            "Somebody else had the file's lock for longer than the busy timeout. Nothing was changed: give the migration a \
+             longer busy timeout, end long transactions first, and repeat the file."
+        }
+        (Kind::Refused, Some("2067" | "1555"), _) => {
+            "There are duplicates: fold them in the same transaction, before the index. Nobody writes in between, and so \
+             none can arrive."
+        }
+        (Kind::ApplicationError, _, Some(5)) => {
+            "The application's busy timeout is shorter than the file's lock was held: give it a longer one, and let it \
+             begin what will write with BEGIN IMMEDIATE, or make the migration shorter."
+        }
+        (Kind::LeftBehind | Kind::NotRecovered, ..) => {
+            "Leave out -- no-transaction: in SQLite a transaction holds DDL too, and a file that is refused then leaves \
+             nothing. VACUUM and the like, which need no transaction, go into files of their own."
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,85 @@
+//! Who else may have the file open while a migration runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drift_engine::session::{DbError, Kind, Session};
+use drift_engine::sqlite::classify;
+use sqlx::{Connection, SqliteConnection};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::super::companion::Companion;
+use crate::database::sqlite::SqliteDatabase;
+use crate::sqlite_busy::Busy;
+
+/// The companions that there can be.
+pub const COMPANIONS: [Companion; 2] = [Companion::IdleReader, Companion::IdleWriter];
+
+/// Why there can be no such companion on SQLite, if that is so.
+pub fn unfit(companion: Companion) -> Option<&'static str> {
+    match companion {
+        Companion::IdleReader | Companion::IdleWriter => None,
+        Companion::IdleSnapshot => Some("SQLite has one sort of read transaction, and idle-reader is it"),
+        Companion::Dump => Some("a copy of a SQLite file is a long read transaction, and idle-reader is it"),
+        Companion::Vacuum => Some("VACUUM of SQLite builds the whole file anew and is refused beside any transaction"),
+        Companion::SecondBuild => Some("SQLite builds one index at a time: whoever writes is alone"),
+        Companion::Replicas => {
+            Some("replicas wait for the file's one write lock, and for no other: idle-writer is that")
+        }
+        Companion::Duplicates => Some("nobody writes between a check and an index that are in one transaction"),
+    }
+}
+
+/// A companion, standing.
+pub struct Beside {
+    /// Its session.
+    pub session: i64,
+    ends: CancellationToken,
+    task: JoinHandle<Result<(), DbError>>,
+}
+
+impl Beside {
+    /// Lets a companion take its place, and returns when it stands; it holds on for `hold`, at the most.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or refuses.
+    pub async fn stand(companion: Companion, database: &SqliteDatabase, hold: Duration) -> Result<Self, DbError> {
+        let (session, busy) = database.connect().await?;
+        let number = session.id().0;
+        let mut connection = session.into_inner();
+        let begin = match companion {
+            Companion::IdleWriter => "BEGIN IMMEDIATE",
+            // The snapshot comes with the first row that is read.
+            _ => "BEGIN; SELECT count(*) FROM sqlite_schema",
+        };
+        let begun = sqlx::raw_sql(begin).execute(&mut connection).await;
+        busy.ended();
+        begun.map_err(|error| classify(error, Kind::Begin))?;
+        let ends = CancellationToken::new();
+        let task = tokio::spawn(play(connection, busy, ends.clone(), hold));
+        Ok(Self { session: number, ends, task })
+    }
+
+    /// Ends it, and says what SQLite refused it, if anything.
+    ///
+    /// # Panics
+    /// The companion panicked.
+    pub async fn end(self) -> Vec<DbError> {
+        self.ends.cancel();
+        self.task.await.expect("a companion neither panics nor is aborted").err().into_iter().collect()
+    }
+}
+
+async fn play(
+    mut connection: SqliteConnection,
+    busy: Arc<Busy>,
+    ends: CancellationToken,
+    hold: Duration,
+) -> Result<(), DbError> {
+    let _ = tokio::time::timeout(hold, ends.cancelled()).await;
+    let ended = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
+    busy.ended();
+    ended.map_err(|error| classify(error, Kind::Rollback))?;
+    connection.close().await.map_err(|error| classify(error, Kind::Rollback))
+}

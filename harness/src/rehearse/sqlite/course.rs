@@ -1,0 +1,265 @@
+//! The course of one rehearsal on a SQLite file: the same as on PostgreSQL, and with the same record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use drift_engine::claim::CustomerId;
+use drift_engine::drift::Cell;
+use drift_engine::session::DbError;
+use sqlx::SqliteConnection;
+
+use super::super::catalog::{Left, Schema};
+use super::super::companion::Companion;
+use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
+use super::super::crowd::Crowd;
+use super::super::migrations::Script;
+use super::super::observer::{self, Windows};
+use super::super::operation::Operation;
+use super::super::traffic::Traffic;
+use super::apply::Migrator;
+use super::catalog;
+use super::companion::Beside;
+use super::sampler::Sampler;
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::sqlite::SqliteDatabase;
+use crate::history::Tick;
+
+/// How long the traffic may take to get over a file.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+/// How long a file waits for an operation of the traffic to be under way, before it begins all the same.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
+/// How long to wait between two looks for one.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// Where it takes place.
+#[derive(Debug)]
+pub struct Ground {
+    /// How to work on the file.
+    pub database: SqliteDatabase,
+    /// The file.
+    pub path: PathBuf,
+    /// How long the migrating session waits for its lock.
+    pub busy_timeout: Duration,
+}
+
+/// Everything that was seen.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// What PostgreSQL's course would have seen as well.
+    pub record: Record<'a>,
+    /// The most bytes that the log or the journal had during each file's first way up, by the file.
+    pub peaks: BTreeMap<String, i64>,
+}
+
+struct Course<'c> {
+    plan: &'c Plan<'c>,
+    ground: &'c Ground,
+    migrator: Migrator,
+    sampler: Sampler,
+    traffic: Option<Traffic>,
+    clock: Clock,
+    asking: SqliteConnection,
+    files: Vec<FileRun<'c>>,
+    peaks: BTreeMap<String, i64>,
+}
+
+/// Rehearses a plan on a file that stands at the first version. `base` is the claims in it, counted.
+///
+/// Cancellation: dropping the future ends every session; the file must then be removed.
+///
+/// # Errors
+/// The file is lost, or cannot be read.
+pub async fn run<'a>(
+    plan: &'a Plan<'a>,
+    ground: &'a Ground,
+    base: Vec<(CustomerId, Vec<Cell>)>,
+) -> Result<Seen<'a>, DbError> {
+    let clock = Clock::start();
+    let database = &ground.database;
+    let mut asking = database.plain().await?;
+    let start = catalog::read(&mut asking).await?;
+    let small = catalog::sizes(&mut asking).await?;
+    let migrator = Migrator::new(database, clock.clone(), ground.busy_timeout, STATEMENT_MAX).await?;
+    let sampler = Sampler::start(database.clone(), &ground.path, migrator.seen(), clock.clone());
+    let traffic = match &plan.traffic {
+        Some(Crowd::Engine(cast, application)) => {
+            let on = Database::Sqlite(database.clone());
+            Some(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?)
+        }
+        // A script's actors are PostgreSQL's so far; the command says so.
+        Some(Crowd::Script(_)) | None => None,
+    };
+    let before = match &traffic {
+        Some(_) => observer::windows(|is_on| sampler.watch(is_on), &clock).await,
+        None => Windows::default(),
+    };
+    sampler.watch(true);
+    let (files, peaks) = (Vec::new(), BTreeMap::new());
+    let mut course = Course { plan, ground, migrator, sampler, traffic, clock: clock.clone(), asking, files, peaks };
+    let mut went = course.up(Pass::Up).await?;
+    let top = catalog::read(&mut course.asking).await?;
+    let mut sizes: BTreeMap<String, (Option<i64>, Option<i64>)> = BTreeMap::new();
+    for (name, bytes) in small {
+        sizes.entry(name).or_default().0 = Some(bytes);
+    }
+    for (name, bytes) in catalog::sizes(&mut course.asking).await? {
+        sizes.entry(name).or_default().1 = Some(bytes);
+    }
+    let after = alone(&clock, course.traffic.is_some(), plan.window).await;
+    let after = went.then_some(after);
+    let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
+    let irreversible = irreversible.map(|migration| migration.version);
+    let (mut down_differs, mut again_differs) = (None, None);
+    if went && irreversible.is_none() {
+        went = course.down().await?;
+        if went {
+            down_differs = Some(start.difference(&catalog::read(&mut course.asking).await?));
+            if course.up(Pass::Again).await? {
+                again_differs = Some(top.difference(&catalog::read(&mut course.asking).await?));
+            }
+        }
+    }
+    let samples = course.sampler.stop().await;
+    let mut record = Record {
+        files: course.files,
+        samples,
+        operations: Vec::new(),
+        history: None,
+        script: None,
+        sessions: BTreeMap::new(),
+        full: false,
+        before,
+        recording: Duration::ZERO,
+        after,
+        down_differs,
+        again_differs,
+        irreversible,
+        sizes,
+    };
+    if let Some(traffic) = course.traffic {
+        let ended = traffic.stop(base).await?;
+        record.recording = observer::recording(&ended.history.entries, &clock).await;
+        record.operations = ended.history.entries.iter().map(Operation::of).collect();
+        (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+    }
+    Ok(Seen { record, peaks: course.peaks })
+}
+
+/// Lets the traffic run on its own, if there is any.
+async fn alone(clock: &Clock, traffic: bool, window: Duration) -> (Tick, Tick) {
+    let from = clock.now();
+    if traffic {
+        tokio::time::sleep(window).await;
+    }
+    (from, clock.now())
+}
+
+impl<'c> Course<'c> {
+    /// Applies every file, again if it was refused, as the next deploy would; answers whether all went through.
+    async fn up(&mut self, pass: Pass) -> Result<bool, DbError> {
+        for migration in &self.plan.migrations {
+            let earlier = catalog::read(&mut self.asking).await?;
+            let mut went = false;
+            for attempt in [1, 2] {
+                went = went || self.file(pass, migration.version, &migration.up, attempt, &earlier).await?;
+            }
+            if !went {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn down(&mut self) -> Result<bool, DbError> {
+        for migration in self.plan.migrations.iter().rev() {
+            let Some(down) = &migration.down else { return Ok(false) };
+            let earlier = catalog::read(&mut self.asking).await?;
+            if !self.file(Pass::Down, migration.version, down, 1, &earlier).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a file; answers whether it went through. `earlier` is the schema before its first try.
+    async fn file(
+        &mut self,
+        pass: Pass,
+        version: i64,
+        script: &'c Script,
+        attempt: u32,
+        earlier: &Schema,
+    ) -> Result<bool, DbError> {
+        let companion = self.plan.companion.filter(|_| attempt == 1 && pass != Pass::Again);
+        let beside = match companion {
+            Some(companion @ Companion::IdleReader) if script.in_transaction => {
+                self.migrator.comes(companion, HOLD);
+                None
+            }
+            Some(companion) => Some(Beside::stand(companion, &self.ground.database, HOLD).await?),
+            None => None,
+        };
+        self.migrator.seen().beside(beside.iter().map(|beside| beside.session).collect());
+        let _ = self.sampler.peak();
+        let from = self.under_way().await;
+        let applied = self.migrator.apply(script, from).await?;
+        let (mut sessions, mut refused) = (Vec::new(), Vec::new());
+        if let Some(beside) = beside.or(self.migrator.came()) {
+            sessions.push(beside.session);
+            refused = beside.end().await;
+        }
+        if let Some(traffic) = &self.traffic {
+            traffic.come_round(RECOVERY_MAX).await;
+        }
+        self.migrator.seen().beside(Vec::new());
+        if pass == Pass::Up {
+            let peak = i64::try_from(self.sampler.peak()).unwrap_or(i64::MAX);
+            let most = self.peaks.entry(script.file.clone()).or_default();
+            *most = peak.max(*most);
+        }
+        let went = applied.failed.is_none();
+        let (mut left, mut still) = (BTreeSet::new(), BTreeSet::new());
+        if !went {
+            left = parts(earlier, &catalog::read(&mut self.asking).await?);
+            // What the try before this one has left is told there.
+            let of_before = self.files.last().filter(|before| attempt > 1 && before.version == version);
+            still =
+                left.iter().filter(|one| of_before.is_some_and(|before| before.left.contains(one))).cloned().collect();
+            left.retain(|one| !still.contains(one));
+        }
+        self.files.push(FileRun {
+            pass,
+            version,
+            script,
+            attempt,
+            skipped: None,
+            applied,
+            left,
+            still,
+            beside: sessions,
+            beside_refused: refused,
+        });
+        Ok(went)
+    }
+
+    /// The file's beginning: a moment after which an operation of the traffic was under way, if there is any traffic.
+    /// What takes 50 µs would otherwise meet nobody.
+    async fn under_way(&self) -> Tick {
+        let mut left = UNDER_WAY_MAX;
+        loop {
+            let from = self.clock.now();
+            if self.traffic.is_none() || left.is_zero() || self.ground.database.under_way().is_some() {
+                return from;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            left = left.saturating_sub(LOOK_EVERY);
+        }
+    }
+}
+
+/// What a refused file has changed all the same.
+fn parts(earlier: &Schema, now: &Schema) -> BTreeSet<Left> {
+    earlier.difference(now).into_iter().map(|line| Left::Part { line }).collect()
+}

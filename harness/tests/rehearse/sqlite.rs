@@ -1,0 +1,145 @@
+//! The same on SQLite files, in WAL and in rollback-journal mode. No server is started.
+
+use serde_json::Value;
+
+use crate::{driftlock, found, holding, rehearse};
+
+/// The tables of the traffic, and so few events that nothing takes long.
+const SMALL: &str = "backend = 'sqlite'\nbase-version = 4\nevents = 1000\n";
+
+/// How often the traffic's reads, and its writes, were blocked by a row's first file on its first way up.
+fn blocked(row: &Value) -> (u64, u64) {
+    let file = &row["files"][0];
+    let of = |class: &str| {
+        let counts = file["statements"].as_array().unwrap().iter().map(|one| one[class]["count"].as_u64().unwrap());
+        counts.sum()
+    };
+    (of("reads"), of("writes"))
+}
+
+#[test]
+fn our_own_migrations_pass_and_every_broken_twin_is_found_out_with_either_journal() {
+    let at = tempfile::tempdir().unwrap();
+    let called = rehearse(at.path(), &["--backend", "sqlite", "--format", "json", "--output", "run"]).ends_with(0);
+    let report = called.json();
+    assert_eq!((&report["verdict"], report["backends"].as_array().unwrap().len()), (&"pass".into(), 1));
+    let rows = report["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 13);
+    let of = |name: &str, beside: &str| {
+        let row = rows.iter().find(|row| row["name"] == name && row["strategy"] == beside);
+        row.unwrap_or_else(|| panic!("no {name} {beside}"))
+    };
+    for row in rows {
+        assert_eq!((&row["met"], &row["backend"]), (&true.into(), &"sqlite".into()), "{row:#}");
+        // Verified traffic was there, and what it left is right, whatever the migration did.
+        let checks = row["checks"].as_array().unwrap();
+        let passed = checks.iter().filter(|check| check["verdict"] == "pass").count();
+        assert!(passed >= 5 || row["name"] == "sqlite-early-code", "{row:#}");
+        assert!(row["files"].as_array().unwrap().iter().all(|file| file["overlapped"].as_u64() > Some(0)), "{row:#}");
+    }
+    for beside in ["alone, wal", "alone, rollback"] {
+        let ours = of("sqlite", beside);
+        assert_eq!((&ours["verdict"], &ours["from"], &ours["to"]), (&"pass".into(), &1.into(), &4.into()));
+        let passes: Vec<&str> =
+            ours["files"].as_array().unwrap().iter().map(|file| file["pass"].as_str().unwrap()).collect();
+        assert_eq!(passes, ["up", "up", "up", "down", "down", "down", "up again", "up again", "up again"]);
+        assert!(ours["evidence"].as_str().unwrap().ends_with("down and up again the schema was the same"), "{ours:#}");
+        // Refused cleanly: nothing is there that was not before, and the next run is refused for the same reason.
+        assert_eq!(found(of("sqlite-duplicates", beside)), ["refused 0002_unique_signal.up.sql:2 2067"]);
+        let half = found(of("sqlite-half-a-file", beside));
+        assert!(half.contains(&"left-behind 0002_note_and_index.up.sql:3 -".to_owned()), "{half:?}");
+        assert!(half.contains(&"refused 0002_note_and_index.up.sql:2 1".to_owned()), "{half:?}");
+        let forgets = found(of("sqlite-down-forgets", beside));
+        assert_eq!(forgets, ["refused 0003_note.up.sql:2 1", "down-differs 0003_note.down.sql:1 -"]);
+        let early = of("sqlite-early-code", beside);
+        assert_eq!(found(early), ["application-error 0003_unique_signal.up.sql:1 1"]);
+        assert!(early["errors"]["1"].as_u64() > Some(1), "{early:#}");
+        let index = of("sqlite-unique-index", beside);
+        assert!(found(index).contains(&"blocks-writers 0003_unique_signal.up.sql:1 -".to_owned()), "{index:#}");
+    }
+    // In WAL mode readers go on; the same build keeps them out with a rollback journal.
+    let (wal, rollback) = (of("sqlite-unique-index", "alone, wal"), of("sqlite-unique-index", "alone, rollback"));
+    assert!(!found(wal).iter().any(|one| one.starts_with("blocks-readers")), "{wal:#}");
+    assert!(matches!(blocked(wal), (0, 1..)), "{wal:#}");
+    assert!(found(rollback).contains(&"blocks-readers 0003_unique_signal.up.sql:1 -".to_owned()), "{rollback:#}");
+    assert!(matches!(blocked(rollback), (1.., 1..)), "{rollback:#}");
+    // What the index has is in the log first: many times what a journal needs to undo it.
+    let peak = |row: &Value| row["wal_bytes"].as_object().unwrap().values().next().and_then(Value::as_i64).unwrap();
+    assert!(peak(wal) > 20 * peak(rollback), "{} {}", peak(wal), peak(rollback));
+    let long = of("sqlite-long-reader", "idle-reader, rollback");
+    let sentence = long["findings"][0]["sentence"].as_str().unwrap();
+    assert_eq!(sentence, "the database refused it beside the companion idle-reader: 5 database is locked");
+    for file in ["report.json", "junit.xml", "report.md", "report.sarif", "history-sqlite-alone-wal.jsonl"] {
+        assert!(at.path().join("run").join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn a_long_reader_holds_up_a_commit_with_a_rollback_journal_and_nothing_in_wal_mode() {
+    let at = tempfile::tempdir().unwrap();
+    let arguments = ["--filter", "sqlite", "--events", "2000", "--companion", "idle-reader", "--format", "json"];
+    let report = rehearse(at.path(), &arguments).ends_with(0).json();
+    let rows = report["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    let of = |beside: &str| rows.iter().find(|row| row["strategy"] == beside).unwrap();
+    assert_eq!(of("idle-reader, wal")["verdict"], "pass");
+    let waits = of("idle-reader, rollback");
+    assert!(found(waits).contains(&"queue 0003_unique_signal_index.up.sql:2 -".to_owned()), "{waits:#}");
+    let sentence = waits["findings"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("it waited for the companion idle-reader, and behind it "), "{sentence}");
+}
+
+#[test]
+fn an_idle_writer_holds_the_migration_up_and_what_is_refused_is_said_with_sqlites_code() {
+    let index = "CREATE INDEX by_payer ON drift_events (payer)";
+    let settings = format!("{SMALL}busy-timeout-ms = 300\ncompanion = 'idle-writer'\njournal = 'wal'\n");
+    let at = holding(&[("1_a.up.sql", index), ("1_a.down.sql", "DROP INDEX by_payer"), ("rehearse.toml", &settings)]);
+    let report = rehearse(at.path(), &["m", "--format", "json"]).ends_with(1).json();
+    let row = &report["results"][0];
+    // The next try, when the writer is gone, goes through.
+    assert_eq!(found(row), ["refused 1_a.up.sql:1 5", "down-refused 1_a.down.sql:1 5"], "{row:#}");
+    let tries: Vec<&Value> = row["files"].as_array().unwrap().iter().map(|file| &file["attempt"]).collect();
+    assert_eq!(tries, [1, 2, 1]);
+    let advice = row["findings"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains("longer busy timeout"), "{advice}");
+}
+
+#[test]
+fn there_is_no_add_constraint_and_a_trigger_is_one_statement() {
+    let add = "ALTER TABLE drift_events ADD CONSTRAINT few UNIQUE (customer_id)";
+    let at = holding(&[("1_a.sql", add), ("rehearse.toml", SMALL)]);
+    let called = rehearse(at.path(), &["m", "--journal", "wal", "--format", "json"]).ends_with(1);
+    assert_eq!(found(&called.json()["results"][0]), ["refused 1_a.sql:1 1"]);
+    let trigger = "CREATE TRIGGER kept AFTER INSERT ON claims BEGIN SELECT 1; SELECT CASE WHEN 1 THEN 2 END; END;\n\
+                   CREATE TABLE made_anew (id INTEGER PRIMARY KEY);";
+    let at = holding(&[
+        ("1_a.up.sql", trigger),
+        ("1_a.down.sql", "DROP TABLE made_anew; DROP TRIGGER kept;"),
+        ("rehearse.toml", SMALL),
+    ]);
+    let called = rehearse(at.path(), &["m", "--journal", "rollback", "--output", "run"]).ends_with(0);
+    assert!(called.out.contains("in the log or the journal at its peak"), "{}", called.out);
+    assert!(!called.out.contains("ACCESS EXCLUSIVE"), "{}", called.out);
+    assert_eq!(driftlock(at.path(), &["report", "run"]).ends_with(0).out, called.out);
+}
+
+#[test]
+fn without_traffic_there_is_no_answer_and_what_makes_no_sense_is_refused_with_a_reason() {
+    let up = ("1_a.up.sql", "CREATE TABLE t (a int)");
+    let at = holding(&[up, ("1_a.down.sql", "DROP TABLE t")]);
+    let called = rehearse(at.path(), &["m", "--backend", "sqlite", "--format", "json"]).ends_with(3);
+    let report = called.json();
+    assert_eq!((&report["verdict"], report["results"].as_array().unwrap().len()), (&"inconclusive".into(), 2));
+    for (arguments, said) in [
+        (&["--companion", "second-build"][..], "SQLite builds one index at a time"),
+        (&["--fidelity", "runner"], "--fidelity runner is for PostgreSQL"),
+        (&["--runner", "true"], "--runner is for PostgreSQL"),
+        (&["--journal", "truncate"], "the journals are wal and rollback"),
+    ] {
+        let called = rehearse(at.path(), &[&["m", "--backend", "sqlite"][..], arguments].concat()).ends_with(2);
+        assert!(called.err.replace("\n  │ ", " ").contains(said), "{}", called.err);
+    }
+    std::fs::write(at.path().join("m/rehearse.toml"), "busy-timeout-ms = 0").unwrap();
+    let called = rehearse(at.path(), &["m", "--backend", "sqlite"]).ends_with(2);
+    assert!(called.err.contains("busy-timeout-ms is a number from 1 to 60000"), "{}", called.err);
+}

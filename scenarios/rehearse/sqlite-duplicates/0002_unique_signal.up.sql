@@ -1,0 +1,3 @@
+-- Whether there are duplicates, nobody has asked.
+CREATE UNIQUE INDEX drift_events_unique_signal
+    ON drift_events (customer_id, run_id, payer, cpt_group, drift_type);

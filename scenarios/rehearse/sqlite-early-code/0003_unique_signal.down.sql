@@ -1,0 +1,1 @@
+DROP INDEX drift_events_unique_signal;

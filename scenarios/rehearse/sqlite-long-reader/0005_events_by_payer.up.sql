@@ -1,0 +1,1 @@
+CREATE INDEX drift_events_by_payer ON drift_events (payer);
