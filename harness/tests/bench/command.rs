@@ -1,5 +1,8 @@
 use driftlock::capacity::phase::Phase;
+use driftlock::capacity::wire::Wire;
+use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
 use driftlock::report::bench::BenchReport;
+use tokio_util::sync::CancellationToken;
 
 use crate::{SMALL, call};
 
@@ -90,6 +93,26 @@ async fn the_lock_script_is_measured_against_its_ceiling() {
     // Alone, a task has the lock for the INSERT and the COMMIT at least.
     assert!(calibration.in_lock_alone > 0.0 && calibration.in_lock_alone < calibration.service_alone);
     assert!(ceiling.whole > ceiling.one_key);
+}
+
+#[tokio::test]
+async fn the_lock_script_signs_in_over_tcp_with_a_password_and_not_with_a_wrong_one() {
+    let at = place();
+    let (choice, name) = (PostgresChoice::Local, RunName::new(&format!("tcp-{}", std::process::id())).unwrap());
+    let options = StartOptions { choice, pg_bin: None, profile: Profile::Fast, tcp: true };
+    let server = Server::start(&options, &name, &CancellationToken::new()).await.unwrap();
+    let database = server.create_database("given", None).await.unwrap();
+    let url = server.access(&database).unwrap().expose().to_owned();
+    let common = ["bench", "small.toml", "--script", "lock", "--output", "tcp", "--postgres", &url];
+    let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+    let report = BenchReport::load(&at.path().join("tcp")).unwrap();
+    assert!(report.recording.tasks() > 0 && report.recording.failed == 0);
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    assert!(Wire::open(&config).await.is_ok());
+    let wrong = Wire::open(config.password("wrong")).await.unwrap_err();
+    assert_eq!(wrong.code.as_deref(), Some("28P01"), "{wrong}");
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -143,19 +143,13 @@ impl Bed {
 
     /// The lock script, on tables with a row for each key.
     async fn lock_script(&self, copy: &Copy, load: &Load) -> Result<LockScript, Failure> {
-        let script = match &copy.database {
-            Database::Postgres(database) => {
-                fill(database, load.key_count).await.map_err(lost)?;
-                LockScript::new(database.options(), load.round_trip_added, self.clock.clone(), self.alarm.clone())
-            }
-            Database::Sqlite(_) => None,
+        let Database::Postgres(database) = &copy.database else {
+            return Err(Failure::usage(miette::miette!("the lock script locks a row of PostgreSQL")));
         };
-        script.ok_or_else(|| {
-            Failure::usage(miette::miette!(
-                help = "--postgres local",
-                "the lock script speaks to a throw-away PostgreSQL through its socket, and to nothing else"
-            ))
-        })
+        fill(database, load.key_count).await.map_err(lost)?;
+        let config = self.databases.config(copy)?.expect("it is PostgreSQL");
+        let (clock, alarm) = (self.clock.clone(), self.alarm.clone());
+        Ok(LockScript { config, round_trip_added: load.round_trip_added, clock, alarm })
     }
 
     /// Ends the database.
