@@ -1,3 +1,4 @@
+use driftlock::capacity::parts::Part;
 use driftlock::capacity::phase::Phase;
 use driftlock::capacity::wire::Wire;
 use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
@@ -31,16 +32,31 @@ async fn runs_are_printed_again_as_they_were_and_merge_to_their_sum() {
     let [a, b, ab] = ["a", "b", "ab"].map(|run| BenchReport::load(&at.path().join(run)).unwrap());
     assert!(a.recording.tasks() > 0 && b.recording.tasks() > 0);
     assert_eq!(ab.recording.tasks(), a.recording.tasks() + b.recording.tasks());
-    assert_eq!((ab.recording.workers.len(), ab.seeds), (2, vec![1, 2]));
+    assert_eq!((ab.recording.workers.len(), &ab.seeds[..]), (2, &[1, 2][..]));
     for (phase, histogram) in &ab.recording.histograms {
         let of = |run: &BenchReport| run.recording.histograms[phase].len();
         assert_eq!(histogram.len(), of(&a) + of(&b), "{phase:?}");
     }
     assert!(ab.recording.histograms.contains_key(&Phase::InLock));
+    for (worker, run) in [(0, &a), (1, &b)] {
+        for phase in [Phase::Response, Phase::LockWait] {
+            let (whole, part) = (&ab.recording.parts, &run.recording.parts);
+            assert_eq!(whole[&Part::Worker(worker, phase)], part[&Part::Worker(0, phase)], "{worker} {phase:?}");
+        }
+    }
+    let key = |run: &BenchReport| run.recording.parts[&Part::Key(1, Phase::Response)].len();
+    assert_eq!(key(&ab), key(&a) + key(&b));
+    assert!(ab.parts.iter().any(|row| row.part == "worker-1/lock-wait" && row.tasks == b.recording.tasks()));
+    assert_eq!(ab.spread.unwrap().tasks_min, a.recording.tasks().min(b.recording.tasks()));
 
     call(at.path(), &["report", "ab", "--html", "ab.html"]).await;
     let page = std::fs::read_to_string(at.path().join("ab.html")).unwrap();
-    assert!(page.contains("Percentiles by phase") && page.contains("worker 1") && page.ends_with("</html>"));
+    assert!(
+        page.contains("Percentiles by phase")
+            && page.contains("worker 1")
+            && page.contains("Waits of each worker")
+            && page.ends_with("</html>")
+    );
 
     let twice = call(at.path(), &["merge", "a", "a"]).await.ends_with(2);
     assert!(twice.err.contains("seed: both have 1"), "{}", twice.err);

@@ -13,7 +13,7 @@ use crate::capacity::drive::{DriveError, Driven, drive};
 use crate::capacity::job::{EngineJob, Job};
 use crate::capacity::load::Load;
 use crate::capacity::lock_script::{LockScript, TABLES};
-use crate::capacity::setting::{Setting, Surroundings, Work, data_of};
+use crate::capacity::setting::{Lock, Setting, Surroundings, Work, data_of};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
@@ -68,7 +68,7 @@ impl Bed {
             scenario: self.scenario.name.clone(),
             work,
             backend: strategy.backend(),
-            strategy,
+            strategy: Lock::Strategy(strategy),
             max_attempts: self.scenario.tasks.max_attempts,
             data: data_of(&self.scenario),
             load: load.clone(),
@@ -92,6 +92,7 @@ impl Bed {
                 let job = self.engine_job(&copy, strategy, load);
                 self.put(job, &copy, load, calibrated, context).await
             }
+            Work::Script => unreachable!("a script has a bed of its own"),
             Work::Lock => match self.lock_script(&copy, load).await {
                 Ok(job) => self.put(job, &copy, load, calibrated, context).await,
                 Err(failure) => Err(failure),
