@@ -101,12 +101,13 @@ pub async fn drive<J: Job>(
     cancel: &CancellationToken,
 ) -> Result<Driven, DriveError> {
     let threads = threads(load);
+    let recorder = Recorder::with_steps(load, threads, job.steps());
     let shared = Arc::new(Shared {
         job,
         load: load.clone(),
         clock: clock.clone(),
         alarm: alarm.clone(),
-        recorder: Recorder::new(load, threads),
+        recorder,
         schedule: Mutex::new(Schedule::new(load)),
         pool: Pool { idle: Mutex::default(), permits: Semaphore::new(load.pool.unwrap_or(0) as usize) },
         threads,
@@ -264,6 +265,7 @@ async fn work<J: Job>(
                 Next { intended: arrival.intended, turn: Turn { number: arrival.number, key: arrival.key } }
             }
         };
+        let next = Next { turn: shared.job.turn(next.turn), ..next };
         let taken = since();
         let (mut connection, permit) = match own.take() {
             Some(connection) => (connection, None),

@@ -40,6 +40,16 @@ pub trait Job: Send + Sync + 'static {
     /// The database cannot be reached, or refuses.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, DbError>> + Send;
 
+    /// Whose a turn is, where that is not drawn.
+    fn turn(&self, turn: Turn) -> Turn {
+        turn
+    }
+
+    /// The names of the steps that it times one by one, for each key.
+    fn steps(&self) -> Vec<Vec<String>> {
+        Vec::new()
+    }
+
     /// Does it once. It says itself how long its parts took; errors are counted in `errors`.
     fn perform(
         &self,

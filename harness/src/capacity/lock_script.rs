@@ -1,18 +1,21 @@
 //! The lock script as a job: BEGIN; SELECT … FOR UPDATE; INSERT; COMMIT, each one round trip, as
 //! pgbench sends it.
 
-use std::path::PathBuf;
+mod session;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::session::{DbError, ErrorClass, Kind, Session};
-use sqlx::postgres::PgConnectOptions;
+use tokio_postgres::Config;
+
+use self::session::{LockSession, Statement};
 
 use super::alarm::Alarm;
 use super::job::{Job, Turn};
 use super::phase::Times;
 use super::recorder::{Errors, Outcome};
-use super::wire::{Answer, Statement, WireSession};
+use super::wire::Answer;
 use crate::clock::Clock;
 use crate::database::ANSWER_MAX;
 use crate::lens::delay::Delayed;
@@ -35,27 +38,17 @@ COMMIT;
 /// The lock script on a database that has [`TABLES`].
 #[derive(Debug)]
 pub struct LockScript {
-    socket: PathBuf,
-    user: String,
-    database: String,
-    round_trip_added: Duration,
-    clock: Clock,
-    alarm: Arc<Alarm>,
+    /// Where that is.
+    pub config: Config,
+    /// What is added to each round trip.
+    pub round_trip_added: Duration,
+    /// What time is taken from.
+    pub clock: Clock,
+    /// Who waits for the added time.
+    pub alarm: Arc<Alarm>,
 }
 
 impl LockScript {
-    /// The script on the database that `options` leads to; `None` if that is not through a socket.
-    pub fn new(
-        options: &PgConnectOptions,
-        round_trip_added: Duration,
-        clock: Clock,
-        alarm: Arc<Alarm>,
-    ) -> Option<Self> {
-        let socket = options.get_socket()?.join(format!(".s.PGSQL.{}", options.get_port()));
-        let (user, database) = (options.get_username().to_owned(), options.get_database()?.to_owned());
-        Some(Self { socket, user, database, round_trip_added, clock, alarm })
-    }
-
     /// One transaction.
     async fn transaction<S>(session: &mut S, row: u32) -> Result<(), DbError>
     where
@@ -73,13 +66,13 @@ impl LockScript {
 }
 
 impl Job for LockScript {
-    type Connection = WireSession;
+    type Connection = LockSession;
 
-    async fn connect(&self) -> Result<WireSession, DbError> {
-        WireSession::open(&self.socket, &self.user, &self.database).await
+    async fn connect(&self) -> Result<LockSession, DbError> {
+        LockSession::open(&self.config).await
     }
 
-    async fn perform(&self, session: &mut WireSession, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
+    async fn perform(&self, session: &mut LockSession, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
         let delayed = Delayed::new(session, &self.clock, &self.alarm, self.round_trip_added);
         let mut timed = Timed::new(delayed, &self.clock, Some(Kind::Lock), errors, times);
         // One bound for the task: a timer for each statement would cost as much as the statement.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::script::STEPS_MAX;
+
 /// What a task's time is spent on. All but [`Phase::Response`] and [`Phase::InLock`] are disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,7 +86,39 @@ pub struct Times {
     occurred: u16,
     /// The tries.
     pub attempts: u32,
+    /// A script's steps.
+    pub steps: StepTimes,
 }
+
+/// What the steps of a script's actor took, in nanoseconds, over all tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepTimes {
+    nanos: [u64; STEPS_MAX],
+    occurred: u64,
+}
+
+impl Default for StepTimes {
+    fn default() -> Self {
+        Self { nanos: [0; STEPS_MAX], occurred: 0 }
+    }
+}
+
+impl StepTimes {
+    /// Adds to a step, from 0.
+    pub fn add(&mut self, step: usize, nanos: u64) {
+        self.nanos[step] = self.nanos[step].saturating_add(nanos);
+        self.occurred |= 1 << step;
+    }
+
+    /// The steps that occurred, each with what it took.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let occurred = |step: &usize| self.occurred & (1 << step) != 0;
+        (0..STEPS_MAX).filter(occurred).map(|step| (step, self.nanos[step]))
+    }
+}
+
+/// There is a bit for each step.
+const _: () = assert!(STEPS_MAX == u64::BITS as usize);
 
 impl Times {
     /// Adds to a phase.

@@ -10,6 +10,7 @@ use drift_engine::session::DbError;
 use hdrhistogram::Histogram;
 
 use super::load::Load;
+use super::parts::{KEYS_APART, PHASES, Part, coarse};
 use super::phase::{Phase, Times};
 use super::recording::{ATTEMPTS_MAX, Interval, Recording, SERIES_INTERVAL, Share, histogram};
 
@@ -74,10 +75,23 @@ struct Shard {
     series: Vec<Interval>,
     failed: u64,
     unfinished: u64,
+    by_worker: Vec<Option<Box<Pair>>>,
+    by_key: Vec<Pair>,
+    other_keys: Pair,
+    /// Those of each actor.
+    steps: Vec<Vec<Histogram<u64>>>,
+}
+
+/// One histogram for each of [`PHASES`].
+type Pair = [Histogram<u64>; PHASES.len()];
+
+fn pair() -> Pair {
+    PHASES.map(|_| coarse())
 }
 
 /// Counts finished tasks.
 pub struct Recorder {
+    steps: Vec<Vec<String>>,
     warm_up: Duration,
     end: Duration,
     shards: Vec<Mutex<Shard>>,
@@ -91,12 +105,49 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
+impl Shard {
+    /// The finer histograms that anything was recorded in.
+    fn parts(&self, names: &[Vec<String>]) -> BTreeMap<Part, Histogram<u64>> {
+        let mut parts = BTreeMap::new();
+        let mut keep = |part: Part, histogram: &Histogram<u64>| {
+            if !histogram.is_empty() {
+                parts.insert(part, histogram.clone());
+            }
+        };
+        for (at, phase) in PHASES.into_iter().enumerate() {
+            for (worker, pair) in (0..).zip(&self.by_worker) {
+                pair.iter().for_each(|pair| keep(Part::Worker(worker, phase), &pair[at]));
+            }
+            (1..).zip(&self.by_key).for_each(|(key, pair)| keep(Part::Key(key, phase), &pair[at]));
+            keep(Part::OtherKeys(phase), &self.other_keys[at]);
+        }
+        for (actor, (steps, names)) in self.steps.iter().zip(names).enumerate() {
+            let steps = steps.iter().zip(names).enumerate();
+            steps.for_each(|(step, (histogram, name))| keep(Part::step(actor, step, name), histogram));
+        }
+        parts
+    }
+}
+
 impl Recorder {
     /// Makes room for what `threads` threads will record under `load`.
     pub fn new(load: &Load, threads: usize) -> Self {
+        Self::with_steps(load, threads, Vec::new())
+    }
+
+    /// The same where a key is an actor of a script, whose steps have these names.
+    pub fn with_steps(load: &Load, threads: usize, steps: Vec<Vec<String>>) -> Self {
         let intervals = load.duration.as_nanos().div_ceil(SERIES_INTERVAL.as_nanos());
-        let shard = || {
+        let threads = threads.max(1);
+        // A worker's tasks are one thread's.
+        let own = |worker: usize, thread: usize| (worker % threads == thread).then(|| Box::new(pair()));
+        let keys_apart = load.key_count.min(KEYS_APART);
+        let shard = |thread| {
             Mutex::new(Shard {
+                by_worker: (0..load.workers as usize).map(|worker| own(worker, thread)).collect(),
+                by_key: (0..keys_apart).map(|_| pair()).collect(),
+                other_keys: pair(),
+                steps: steps.iter().map(|names| names.iter().map(|_| coarse()).collect()).collect(),
                 histograms: Phase::ALL.map(|_| histogram()).into(),
                 attempts: vec![0; ATTEMPTS_MAX + 1],
                 workers: vec![Share::default(); load.workers as usize],
@@ -109,7 +160,8 @@ impl Recorder {
         Self {
             warm_up: load.warm_up,
             end: load.warm_up + load.duration,
-            shards: (0..threads.max(1)).map(|_| shard()).collect(),
+            shards: (0..threads).map(shard).collect(),
+            steps,
             errors: Errors::default(),
         }
     }
@@ -139,6 +191,18 @@ impl Recorder {
         shard.attempts[(task.times.attempts as usize).min(ATTEMPTS_MAX)] += 1;
         shard.workers[task.worker as usize].add(response, lock_wait, in_lock);
         shard.keys[task.key as usize - 1].add(response, lock_wait, in_lock);
+        let key = task.key as usize - 1;
+        let of_key = shard.by_key.get_mut(key).unwrap_or(&mut shard.other_keys);
+        let of_worker = shard.by_worker[task.worker as usize].get_or_insert_with(|| Box::new(pair()));
+        for of in [of_key, &mut **of_worker] {
+            of[0].saturating_record(response);
+            if let Some(nanos) = task.times.get(Phase::LockWait) {
+                of[1].saturating_record(nanos);
+            }
+        }
+        if let Some(steps) = shard.steps.get_mut(key) {
+            task.times.steps.iter().for_each(|(step, nanos)| steps[step].saturating_record(nanos));
+        }
         shard.failed += u64::from(task.outcome != Outcome::Done);
     }
 
@@ -158,12 +222,14 @@ impl Recorder {
         let mut whole = Recording::empty();
         for shard in self.shards {
             let shard = shard.into_inner().expect("nobody panics while recording");
+            let parts = shard.parts(&self.steps);
             let part = Recording {
                 histograms: Phase::ALL
                     .into_iter()
                     .zip(shard.histograms)
                     .filter(|(_, histogram)| !histogram.is_empty())
                     .collect(),
+                parts,
                 attempts: shard.attempts,
                 workers: shard.workers,
                 keys: shard.keys,
@@ -229,9 +295,10 @@ mod tests {
     /// As it is read from a run's directory.
     fn read(recording: &Recording) -> Recording {
         let mut text = Vec::new();
-        log::write(&recording.histograms, Duration::from_secs(1), &mut text).unwrap();
+        log::write(recording, Duration::from_secs(1), &mut text).unwrap();
+        let (histograms, parts) = log::read(&text).unwrap();
         let json = serde_json::to_vec(recording).unwrap();
-        Recording { histograms: log::read(&text).unwrap(), ..serde_json::from_slice(&json).unwrap() }
+        Recording { histograms, parts, ..serde_json::from_slice(&json).unwrap() }
     }
 
     #[test]
@@ -249,8 +316,34 @@ mod tests {
         merged.merge(&second);
         assert_eq!(merged, whole);
         assert_ne!(first, whole);
+        let of = |part| whole.parts.get(&part).map(Histogram::len);
+        let by_worker: u64 = (0..4).filter_map(|worker| of(Part::Worker(worker, Phase::Response))).sum();
+        let by_key: u64 = (1..=3).filter_map(|key| of(Part::Key(key, Phase::LockWait))).sum();
+        assert_eq!((by_worker, by_key), (1_000, whole.histograms[&Phase::LockWait].len()));
+        assert_eq!(of(Part::OtherKeys(Phase::Response)), None);
         merged.merge(&second);
         assert_ne!(merged, whole);
+    }
+
+    #[test]
+    fn keys_have_histograms_up_to_a_number_and_steps_have_their_names() {
+        let steps = vec![vec!["a.1".to_owned(), "a.2".to_owned()]];
+        let load = Load { key_count: KEYS_APART + 9, ..load(1) };
+        let recorder = Recorder::with_steps(&load, 1, steps);
+        let mut times = Times::default();
+        times.steps.add(1, 70_000);
+        let intended = load.warm_up;
+        for key in 1..=load.key_count {
+            let ended = intended + Duration::from_millis(1);
+            let outcome = Outcome::Done;
+            recorder.record(0, &Finished { worker: 0, key, intended, ended, times: &times, outcome });
+        }
+        let recording = read(&recorder.finish());
+        let of = |part| recording.parts.get(&part).map(Histogram::len);
+        assert_eq!(of(Part::OtherKeys(Phase::Response)), Some(9));
+        assert_eq!(recording.parts.keys().filter(|part| matches!(part, Part::Key(..))).count(), KEYS_APART as usize);
+        // The steps are those of the first key, and the second was carried out alone.
+        assert_eq!((of(Part::step(0, 0, "a.1")), of(Part::step(0, 1, "a.2"))), (None, Some(1)));
     }
 
     #[test]

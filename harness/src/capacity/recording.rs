@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::parts::{Part, coarse};
 use super::phase::Phase;
 
 /// The tries that are told apart; more count as these.
@@ -13,7 +14,7 @@ pub const ATTEMPTS_MAX: usize = 100;
 /// How long an interval of the series is.
 pub const SERIES_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time that a histogram tells from a longer one, in nanoseconds.
-const LONGEST: u64 = 3_600_000_000_000;
+pub(super) const LONGEST: u64 = 3_600_000_000_000;
 
 /// An empty histogram of nanoseconds: three significant digits above half a millisecond, half a
 /// microsecond below, up to an hour. All are alike, so that they can be added without loss.
@@ -90,6 +91,9 @@ pub struct Recording {
     /// The time spent on each phase that occurred, in nanoseconds a task.
     #[serde(skip)]
     pub histograms: BTreeMap<Phase, Histogram<u64>>,
+    /// The same by worker, by key and by a script's step, in nanoseconds a task.
+    #[serde(skip)]
+    pub parts: BTreeMap<Part, Histogram<u64>>,
     /// How many tasks tried this often.
     pub attempts: Vec<u64>,
     /// What each worker had.
@@ -111,6 +115,7 @@ impl Recording {
     pub fn empty() -> Self {
         Self {
             histograms: BTreeMap::new(),
+            parts: BTreeMap::new(),
             attempts: vec![0; ATTEMPTS_MAX + 1],
             workers: Vec::new(),
             keys: Vec::new(),
@@ -125,8 +130,10 @@ impl Recording {
     pub fn merge(&mut self, other: &Self) {
         let mut apart = other.clone();
         let mut workers = vec![Share::default(); self.workers.len()];
+        let before = u32::try_from(workers.len()).unwrap_or(u32::MAX);
         workers.append(&mut apart.workers);
         apart.workers = workers;
+        apart.parts = apart.parts.into_iter().map(|(part, histogram)| (part.after(before), histogram)).collect();
         self.add_shard(&apart);
     }
 
@@ -143,6 +150,10 @@ impl Recording {
         for (phase, added) in &other.histograms {
             let total = self.histograms.entry(*phase).or_insert_with(histogram);
             total.add(added).expect("all histograms have the same bounds");
+        }
+        for (part, added) in &other.parts {
+            let total = self.parts.entry(part.clone()).or_insert_with(coarse);
+            total.add(added).expect("all of them have the same bounds");
         }
         merge_lists(&mut self.attempts, &other.attempts, |total, added| *total += *added);
         merge_lists(&mut self.workers, &other.workers, Share::merge);
@@ -200,6 +211,37 @@ pub fn fairness(shares: &[Share]) -> Option<f64> {
     (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
 }
 
+/// How evenly the workers got on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The fairness of their numbers of tasks, see [`fairness`].
+    pub index: f64,
+    /// The tasks of who had the fewest.
+    pub tasks_min: u64,
+    /// The tasks of who had the most.
+    pub tasks_max: u64,
+    /// Who waited longest for the lock once, from 0.
+    pub waited_longest: usize,
+    /// How long that was, in nanoseconds; 0 where no lock was waited for.
+    pub wait_max: u64,
+}
+
+impl Spread {
+    /// Of workers; `None` if nobody did anything.
+    pub fn of(workers: &[Share]) -> Option<Self> {
+        let index = fairness(workers)?;
+        let tasks = || workers.iter().map(|share| share.tasks);
+        let longest = workers.iter().enumerate().max_by_key(|(_, share)| share.lock_wait_max)?;
+        Some(Self {
+            index,
+            tasks_min: tasks().min()?,
+            tasks_max: tasks().max()?,
+            waited_longest: longest.0,
+            wait_max: longest.1.lock_wait_max,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,5 +255,14 @@ mod tests {
         assert_eq!(of(&[5, 5, 5, 5]), Some(1.0));
         assert_eq!(of(&[20, 0, 0, 0]), Some(0.25));
         assert_eq!(of(&[0, 0]), None);
+    }
+
+    #[test]
+    fn the_spread_names_who_waited_longest() {
+        let share = |tasks, lock_wait_max| Share { tasks, lock_wait_max, ..Share::default() };
+        let spread = Spread::of(&[share(3, 5), share(9, 70), share(6, 7)]).unwrap();
+        assert_eq!((spread.tasks_min, spread.tasks_max), (3, 9));
+        assert_eq!((spread.waited_longest, spread.wait_max), (1, 70));
+        assert_eq!(Spread::of(&[]), None);
     }
 }

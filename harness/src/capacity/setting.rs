@@ -17,6 +17,9 @@ pub enum Work {
     Engine,
     /// BEGIN; SELECT … FOR UPDATE; INSERT; COMMIT, each prepared and each one round trip: PostgreSQL only.
     Lock,
+    /// A round of one of a script's actors, which is what it is where the file is a script.
+    #[value(skip)]
+    Script,
 }
 
 impl fmt::Display for Work {
@@ -24,7 +27,30 @@ impl fmt::Display for Work {
         f.write_str(match self {
             Self::Engine => "engine",
             Self::Lock => "lock",
+            Self::Script => "script",
         })
+    }
+}
+
+/// How tasks protect themselves from each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Lock {
+    /// With a lock of the engine's.
+    Strategy(LockStrategy),
+    /// As a script does it.
+    Own {
+        /// In this case of it.
+        case: String,
+    },
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Strategy(strategy) => strategy.fmt(f),
+            Self::Own { case } => write!(f, "its own locks (case {case})"),
+        }
     }
 }
 
@@ -38,7 +64,7 @@ pub struct Setting {
     /// The database.
     pub backend: Backend,
     /// The lock.
-    pub strategy: LockStrategy,
+    pub strategy: Lock,
     /// How often a task may try.
     pub max_attempts: u32,
     /// What is in the database, in words.

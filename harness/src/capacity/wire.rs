@@ -1,81 +1,35 @@
-//! A session on PostgreSQL that does next to nothing but wait for it: prepared statements over a Unix
-//! socket, one write and one read a round trip, and no result decoded that nobody asks for.
+//! A connection to PostgreSQL that does next to nothing but wait for it: over a Unix socket or TCP, one
+//! write and one read a round trip, and no result decoded that nobody asks for.
 //!
-//! The engine's sessions are sqlx's. This one is for loads that compare the generator with pgbench,
-//! where the client's own processor time is what is measured.
+//! The engine's sessions are sqlx's. This one is for loads in which the client's own processor time
+//! matters: the lock script, which is compared with pgbench, and scripts of the user's.
 
-use std::path::Path;
+mod sign_in;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use drift_engine::session::{DbError, ErrorClass, Kind, Operation, Session, SessionId};
-use postgres_protocol::IsNull;
+use drift_engine::session::{DbError, ErrorClass, Kind, SessionId};
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
 
-/// A statement of the lock script. Its keys and workers are numbers from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statement {
-    /// `BEGIN`.
-    Begin,
-    /// Locks a row.
-    Lock {
-        /// Which one.
-        row: u32,
-    },
-    /// Inserts an entry of the row.
-    Insert {
-        /// Of which one.
-        row: u32,
-    },
-    /// `COMMIT`.
-    Commit,
-    /// `ROLLBACK`.
-    Rollback,
-}
+use self::sign_in::SignIn;
 
-impl Statement {
-    /// Every statement's name, and how it is prepared; the row is the only parameter.
-    const SQL: [(&'static str, &'static str); 5] = [
-        ("begin", "BEGIN"),
-        ("lock", "SELECT id FROM bench_rows WHERE id = $1::int FOR UPDATE"),
-        ("insert", "INSERT INTO bench_entries (row_id) VALUES ($1::int)"),
-        ("commit", "COMMIT"),
-        ("rollback", "ROLLBACK"),
-    ];
+/// How much is read at once.
+const READ_BYTES: usize = 8 * 1024;
+/// The longest message that is expected of the server: a row of a script's may be long.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long connecting may take.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// The port, where none is given.
+const PORT: u16 = 5432;
 
-    fn name(self) -> &'static str {
-        let index = match self {
-            Self::Begin => 0,
-            Self::Lock { .. } => 1,
-            Self::Insert { .. } => 2,
-            Self::Commit => 3,
-            Self::Rollback => 4,
-        };
-        Self::SQL[index].0
-    }
-
-    fn row(self) -> Option<u32> {
-        match self {
-            Self::Lock { row } | Self::Insert { row } => Some(row),
-            Self::Begin | Self::Commit | Self::Rollback => None,
-        }
-    }
-}
-
-impl Operation for Statement {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Begin => Kind::Begin,
-            Self::Lock { .. } => Kind::Lock,
-            Self::Insert { .. } => Kind::Write,
-            Self::Commit => Kind::Commit,
-            Self::Rollback => Kind::Rollback,
-        }
-    }
-}
-
-/// What a statement came to.
+/// What a message came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// How many rows were returned.
@@ -84,43 +38,86 @@ pub struct Answer {
     pub is_idle: bool,
 }
 
+/// The first value of the first row, which somebody asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct First {
+    /// As text; `None` if it is NULL, or there is no row.
+    pub value: Option<String>,
+    seen: bool,
+}
+
 /// A connection.
 #[derive(Debug)]
-pub struct WireSession {
-    stream: UnixStream,
-    out: BytesMut,
+pub struct Wire {
+    stream: Stream,
+    /// What is sent next.
+    pub(super) out: BytesMut,
     read: BytesMut,
     id: SessionId,
 }
 
-/// How much is read at once.
-const READ_BYTES: usize = 8 * 1024;
-/// The longest message that is expected of the server.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+#[derive(Debug)]
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
 
-impl WireSession {
-    /// Connects through a socket to a server that trusts it, and prepares the statements.
+impl Wire {
+    /// Connects to the first host that `config` names, with its password if the server wants one.
     ///
     /// # Errors
-    /// The server cannot be reached, wants a password, or has no tables for the load.
-    pub async fn open(socket: &Path, user: &str, database: &str) -> Result<Self, DbError> {
-        let lost = |error: std::io::Error| lost(Kind::Begin, &error.to_string());
-        let stream = UnixStream::connect(socket).await.map_err(lost)?;
-        let (out, read) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(READ_BYTES));
-        let mut session = Self { stream, out, read, id: SessionId(0) };
-        let parameters = [("user", user), ("database", database), ("application_name", "driftlock")];
-        frontend::startup_message(parameters, &mut session.out).map_err(lost)?;
-        session.exchange(Kind::Begin).await?;
-        for (name, sql) in Statement::SQL {
-            frontend::parse(name, sql, [], &mut session.out).map_err(lost)?;
+    /// The server cannot be reached, wants another proof than it can be given, or refuses.
+    pub async fn open(config: &Config) -> Result<Self, DbError> {
+        let opened = tokio::time::timeout(CONNECT_MAX, Self::signed_in(config)).await;
+        opened.unwrap_or_else(|_| Err(lost(Kind::Begin, "the server did not answer in time")))
+    }
+
+    async fn signed_in(config: &Config) -> Result<Self, DbError> {
+        let broken = |error: std::io::Error| lost(Kind::Begin, &error.to_string());
+        if config.get_ssl_mode() == SslMode::Require {
+            let why = "an encrypted connection is demanded, and driftlock is built without TLS: use sslmode=disable \
+                       on a trusted network, or a tunnel";
+            return Err(lost(Kind::Begin, why));
         }
-        frontend::sync(&mut session.out);
-        session.exchange(Kind::Begin).await?;
-        Ok(session)
+        let stream = Stream::connect(config).await.map_err(broken)?;
+        let (out, read) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(READ_BYTES));
+        let mut wire = Self { stream, out, read, id: SessionId(0) };
+        let user = config.get_user().unwrap_or("postgres");
+        let database = config.get_dbname().unwrap_or(user);
+        let mut parameters = vec![("user", user), ("database", database), ("client_encoding", "UTF8")];
+        parameters.push(("application_name", config.get_application_name().unwrap_or("driftlock")));
+        parameters.extend(config.get_options().map(|options| ("options", options)));
+        frontend::startup_message(parameters, &mut wire.out).map_err(broken)?;
+        let mut sign_in = SignIn::new(user, config.get_password());
+        wire.exchange_with(Kind::Begin, None, Some(&mut sign_in)).await?;
+        Ok(wire)
+    }
+
+    /// Its number on the server.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Sends SQL as one message, and keeps the first value if that is asked for.
+    ///
+    /// # Errors
+    /// The server refuses it, or is gone.
+    pub async fn query(&mut self, sql: &str, during: Kind, first: Option<&mut First>) -> Result<Answer, DbError> {
+        frontend::query(sql, &mut self.out).map_err(|error| lost(during, &error.to_string()))?;
+        self.exchange_with(during, first, None).await
     }
 
     /// Sends what is to be sent, and reads up to the answer that ends it.
-    async fn exchange(&mut self, during: Kind) -> Result<Answer, DbError> {
+    pub(super) async fn exchange(&mut self, during: Kind) -> Result<Answer, DbError> {
+        self.exchange_with(during, None, None).await
+    }
+
+    async fn exchange_with(
+        &mut self,
+        during: Kind,
+        mut first: Option<&mut First>,
+        mut sign_in: Option<&mut SignIn<'_>>,
+    ) -> Result<Answer, DbError> {
         let broken = |error: std::io::Error| lost(during, &error.to_string());
         self.stream.write_all_buf(&mut self.out).await.map_err(broken)?;
         self.out.clear();
@@ -129,19 +126,29 @@ impl WireSession {
             while let Some((tag, length)) = self.next_message(during)? {
                 let body = &self.read[5..length];
                 match tag {
-                    b'D' => answer.rows += 1,
-                    b'E' => refused = Some(refusal(body, during)),
+                    b'D' => {
+                        answer.rows = answer.rows.saturating_add(1);
+                        if let Some(first) = first.as_deref_mut().filter(|first| !first.seen) {
+                            *first = First { value: first_value(body), seen: true };
+                        }
+                    }
+                    b'E' => refused = refused.or_else(|| Some(refusal(body, during))),
                     b'K' if body.len() >= 4 => {
                         self.id = SessionId(i64::from(i32::from_be_bytes([body[0], body[1], body[2], body[3]])));
                     }
-                    // Any word but "you are in" is a request for something that we have not got.
-                    b'R' if body.first_chunk() != Some(&[0, 0, 0, 0]) => {
-                        return Err(lost(during, "the server wants a password"));
-                    }
+                    b'R' => match sign_in.as_deref_mut() {
+                        Some(sign_in) => sign_in.answer(body, &mut self.out).map_err(|why| lost(during, &why))?,
+                        None => return Err(lost(during, "the server asks who this is in the middle of a session")),
+                    },
+                    // It would wait for rows for ever.
+                    b'G' => frontend::copy_fail("COPY FROM STDIN is not supported", &mut self.out).map_err(broken)?,
                     _ => {}
                 }
                 let idle = tag == b'Z' && body.first() == Some(&b'I');
                 self.read.advance(length);
+                if !self.out.is_empty() {
+                    self.stream.write_all_buf(&mut self.out).await.map_err(broken)?;
+                }
                 if tag == b'Z' {
                     answer.is_idle = idle;
                     return refused.map_or(Ok(answer), Err);
@@ -150,8 +157,8 @@ impl WireSession {
             self.read.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.read).await.map_err(broken)? == 0 {
                 // What it said before it went is the better reason.
-                let why = refused.map_or_else(|| "the server closed the connection".to_owned(), |e| e.to_string());
-                return Err(lost(during, &why));
+                let gone = || lost(during, "the server closed the connection");
+                return Err(refused.map_or_else(gone, |said| DbError { class: ErrorClass::Lost, ..said }));
             }
         }
     }
@@ -167,28 +174,65 @@ impl WireSession {
     }
 }
 
-impl Session for WireSession {
-    type Op = Statement;
-    type Reply = Answer;
-
-    fn id(&self) -> SessionId {
-        self.id
-    }
-
-    async fn call(&mut self, op: Statement) -> Result<Answer, DbError> {
-        let during = op.kind();
-        let row = op.row().map(|row| i32::try_from(row).unwrap_or(i32::MAX));
-        let serialize = |row: i32, to: &mut BytesMut| {
-            to.extend_from_slice(&row.to_be_bytes());
-            Ok(IsNull::No)
-        };
-        let bound = frontend::bind("", op.name(), row.map(|_| 1), row, serialize, [], &mut self.out);
-        if bound.is_err() || frontend::execute("", 0, &mut self.out).is_err() {
-            unreachable!("a name and a number fit into a message");
+impl Stream {
+    async fn connect(config: &Config) -> std::io::Result<Self> {
+        let port = config.get_ports().first().copied().unwrap_or(PORT);
+        if let Some(address) = config.get_hostaddrs().first() {
+            return Self::tcp(TcpStream::connect((*address, port)).await?);
         }
-        frontend::sync(&mut self.out);
-        self.exchange(during).await
+        match config.get_hosts().first() {
+            Some(Host::Unix(directory)) => {
+                UnixStream::connect(directory.join(format!(".s.PGSQL.{port}"))).await.map(Self::Unix)
+            }
+            Some(Host::Tcp(host)) => Self::tcp(TcpStream::connect((host.as_str(), port)).await?),
+            None => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "no host is named")),
+        }
     }
+
+    fn tcp(stream: TcpStream) -> std::io::Result<Self> {
+        // A message that waits for the next one would be measured as the server's time.
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The first value of a row: how many there are, and each with its length, below zero for NULL.
+fn first_value(body: &[u8]) -> Option<String> {
+    let [_, _, a, b, c, d] = *body.first_chunk()?;
+    let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).ok()?;
+    body.get(6..6 + length).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 /// What the server said in an error message: fields, each a letter and a text that ends with a zero.
@@ -203,40 +247,9 @@ fn refusal(body: &[u8], during: Kind) -> DbError {
     DbError { class, code, message, during }
 }
 
-fn lost(during: Kind, message: &str) -> DbError {
+pub(super) fn lost(during: Kind, message: &str) -> DbError {
     DbError { class: ErrorClass::Lost, code: None, message: message.to_owned(), during }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A server that answers each connection with these bytes, and closes it.
-    async fn answered(bytes: &'static [u8]) -> DbError {
-        let at = tempfile::tempdir().unwrap();
-        let socket = at.path().join("socket");
-        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let serving = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(bytes).await.unwrap();
-            // What it does not read would make the end a reset.
-            let _ = stream.read(&mut [0; 1024]).await;
-        });
-        let opened = WireSession::open(&socket, "user", "database").await;
-        serving.await.unwrap();
-        opened.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_none_is_an_error_and_never_a_wait_or_a_panic() {
-        let nonsense = answered(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-        assert_eq!((nonsense.class, nonsense.code), (ErrorClass::Lost, None));
-        let password = answered(b"R\0\0\0\x08\0\0\0\x03").await;
-        assert!(password.message.contains("password"), "{password}");
-        assert!(answered(b"Z\0\0").await.message.contains("closed"));
-        assert!(answered(b"R\0\0\0\x04").await.message.contains("password"));
-        assert!(answered(b"Z\0\0\0\0").await.message.contains("protocol"));
-        let refused = answered(b"E\0\0\0\x19SFATAL\0C53300\0Mfull\0\0Z\0\0\0\x05I").await;
-        assert_eq!((refused.code.as_deref(), refused.message.as_str()), (Some("53300"), "full"));
-    }
-}
+mod tests;

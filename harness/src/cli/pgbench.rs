@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use tokio_postgres::Config;
 
 use super::capacity::bed::{fill, lost, undriven};
 use super::capacity::parse_time;
@@ -19,6 +20,7 @@ use crate::capacity::pgbench::{self, PgbenchError, Side, median};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::exit::Exit;
+use crate::isolation::config;
 use crate::provision::{Profile, RunName, Server, binary_directories};
 
 /// Runs BEGIN; SELECT … FOR UPDATE; INSERT; COMMIT through pgbench (-M prepared -j 2) and through
@@ -85,6 +87,12 @@ async fn measure(args: &Args, server: &Server, context: &mut Context<'_>) -> Res
             let made = server.create_database(&format!("r{rows}_c{clients}"), None).await?;
             let database = PgDatabase::new(server.connect_options(&made), None);
             fill(&database, *rows).await.map_err(lost)?;
+            if database.options().get_socket().is_none() {
+                return Err(Failure::usage(miette::miette!(
+                    "this needs a throw-away PostgreSQL on this machine: --postgres local"
+                )));
+            }
+            let config = config(server, &made)?;
             let (mut theirs, mut ours) = (Vec::new(), Vec::new());
             for round in 0..args.rounds {
                 // A B B A: what drifts with time hits both alike.
@@ -95,7 +103,7 @@ async fn measure(args: &Args, server: &Server, context: &mut Context<'_>) -> Res
                         theirs.push(side.await?);
                     } else {
                         let load = load(*clients, *rows, args.duration, round);
-                        ours.push(our_turn(&database, &load, &clock, &alarm, context).await?);
+                        ours.push(our_turn(&config, &load, &clock, &alarm, context).await?);
                     }
                 }
             }
@@ -133,16 +141,14 @@ fn load(clients: u32, rows: u32, duration: Duration, round: u32) -> Load {
 }
 
 async fn our_turn(
-    database: &PgDatabase,
+    config: &Config,
     load: &Load,
     clock: &Clock,
     alarm: &Arc<Alarm>,
     context: &Context<'_>,
 ) -> Result<Side, Failure> {
-    let script = LockScript::new(database.options(), Duration::ZERO, clock.clone(), alarm.clone());
-    let script = script.ok_or_else(|| {
-        Failure::usage(miette::miette!("this needs a throw-away PostgreSQL on this machine: --postgres local"))
-    })?;
+    let (round_trip_added, clock_of, alarm_of) = (Duration::ZERO, clock.clone(), alarm.clone());
+    let script = LockScript { config: config.clone(), round_trip_added, clock: clock_of, alarm: alarm_of };
     let driven = drive(Arc::new(script), load, clock, alarm, &context.cancel).await.map_err(undriven)?;
     let tasks = driven.recording.tasks();
     if tasks == 0 || driven.recording.failed > 0 {

@@ -15,8 +15,7 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
     let step = |name: &str, sql: &str| ScriptStep {
         name: name.to_owned(),
         sql: sql.to_owned(),
-        capture: None,
-        errors: Vec::new(),
+        ..ScriptStep::default()
     };
     let actor = |(number, session): (usize, &crate::isolation::SessionSpec)| {
         let setup = session.setup.iter().map(|sql| step("setup", sql));

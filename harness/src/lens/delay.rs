@@ -23,7 +23,8 @@ impl<'a, S> Delayed<'a, S> {
     }
 }
 
-async fn pass(clock: &Clock, alarm: &Alarm, time: Duration) {
+/// Waits for half of an added round trip, or for any other time.
+pub(crate) async fn pass(clock: &Clock, alarm: &Alarm, time: Duration) {
     if !time.is_zero() {
         alarm.until(clock.elapsed() + time).await;
     }

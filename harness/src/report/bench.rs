@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
@@ -13,8 +14,10 @@ use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::health::Generator;
 use crate::capacity::load::Arrivals;
 use crate::capacity::log::{self, LogError};
-use crate::capacity::recording::{Recording, Share, fairness};
-use crate::capacity::setting::{Setting, Surroundings, differences};
+use crate::capacity::parts::{Part, PartRow};
+use crate::capacity::phase::Phase;
+use crate::capacity::recording::{Recording, Share, Spread};
+use crate::capacity::setting::{Setting, Surroundings, Work, differences};
 
 /// The file beside the report that holds the histograms.
 const HISTOGRAMS: &str = "histograms.hlog";
@@ -46,6 +49,12 @@ pub struct BenchReport {
     pub generator: Generator,
     /// What the parts take alone, measured in the same run.
     pub calibration: Option<Calibration>,
+    /// How evenly the workers got on.
+    #[serde(default)]
+    pub spread: Option<Spread>,
+    /// Workers, keys and steps: what their histograms, which are in the log, come to.
+    #[serde(default)]
+    pub parts: Vec<PartRow>,
     /// The command that does it again.
     pub replay: String,
 }
@@ -108,6 +117,8 @@ impl BenchReport {
             recording,
             generator,
             calibration: None,
+            spread: None,
+            parts: Vec::new(),
             replay,
         };
         report.conclude();
@@ -116,6 +127,8 @@ impl BenchReport {
 
     /// Derives the verdict.
     fn conclude(&mut self) {
+        self.spread = Spread::of(&self.recording.workers);
+        self.parts = self.recording.parts.iter().map(|(part, histogram)| PartRow::new(part, histogram)).collect();
         let in_process = self.setting.backend == drift_engine::lock::Backend::Sqlite;
         self.doubts = self.generator.doubts(&self.recording, in_process);
         let (failed, tasks) = (self.recording.failed, self.recording.tasks());
@@ -146,7 +159,9 @@ impl BenchReport {
 
     /// What the lock allows at best; a run of several generators has none.
     pub fn ceiling(&self) -> Option<Ceiling> {
-        let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite;
+        // A script's actors are taken to want the same lock: its text does not say which.
+        let one_lock =
+            self.setting.backend == drift_engine::lock::Backend::Sqlite || self.setting.work == Work::Script;
         let calibration = self.calibration.filter(|_| self.seeds.len() == 1)?;
         Some(calibration.ceiling(&self.setting.load, one_lock))
     }
@@ -157,7 +172,7 @@ impl BenchReport {
     /// It cannot be written.
     pub fn save(&self, directory: &RunDirectory) -> Result<(), WriteError> {
         let length = self.setting.load.duration;
-        directory.write(HISTOGRAMS, |to| log::write(&self.recording.histograms, length, to))?;
+        directory.write(HISTOGRAMS, |to| log::write(&self.recording, length, to))?;
         directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, self)?))
     }
 
@@ -174,7 +189,7 @@ impl BenchReport {
         let path = directory.join(HISTOGRAMS);
         let text =
             RunDirectory::bytes(&path).map_err(|source| RunError::Io { path: path.display().to_string(), source })?;
-        report.recording.histograms =
+        (report.recording.histograms, report.recording.parts) =
             log::read(&text).map_err(|source| RunError::Log { path: path.display().to_string(), source })?;
         Ok(report)
     }
@@ -200,6 +215,9 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         added(load.round_trip_added)
     )?;
     writeln!(to, "{}\n", phases(recording))?;
+    if let Some(steps) = steps(recording) {
+        writeln!(to, "{steps}\n")?;
+    }
     let tasks = recording.tasks();
     write!(to, "{:.1} tasks/s; {tasks} recorded", recording.throughput())?;
     if let Some(rate) = load.arrivals.rate() {
@@ -282,16 +300,33 @@ fn added(round_trip: Duration) -> String {
 }
 
 fn phases(recording: &Recording) -> Table {
+    let means = |phase: &Phase| recording.mean(*phase).unwrap_or(0.0);
+    let rows = recording.histograms.iter();
+    times("ms", rows.map(|(phase, histogram)| (phase.as_str(), means(phase), histogram)))
+}
+
+/// The steps of a script, in order.
+fn steps(recording: &Recording) -> Option<Table> {
+    let step = |(part, histogram)| match part {
+        &Part::Step { ref name, .. } => Some((name.as_str(), Histogram::mean(histogram), histogram)),
+        _ => None,
+    };
+    let mut rows = recording.parts.iter().filter_map(step).peekable();
+    rows.peek()?;
+    Some(times("step, ms", rows))
+}
+
+fn times<'a>(head: &str, rows: impl Iterator<Item = (&'a str, f64, &'a Histogram<u64>)>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table.set_header(["ms", "tasks", "mean", "p50", "p90", "p99", "p99.9", "max"]);
-    for (phase, histogram) in &recording.histograms {
+    table.set_header([head, "tasks", "mean", "p50", "p90", "p99", "p99.9", "max"]);
+    for (name, mean, histogram) in rows {
         let millis = |nanos: f64| format!("{:.3}", nanos / 1e6);
         let at = |quantile| millis(histogram.value_at_quantile(quantile) as f64);
         table.add_row([
-            phase.as_str().to_owned(),
+            name.to_owned(),
             histogram.len().to_string(),
-            millis(recording.mean(*phase).unwrap_or(0.0)),
+            millis(mean),
             at(0.5),
             at(0.9),
             at(0.99),
@@ -307,14 +342,18 @@ fn phases(recording: &Recording) -> Table {
 
 /// Who had how much of it.
 fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result<()> {
-    let longest = |shares: &[Share]| {
-        let longest = shares.iter().enumerate().max_by_key(|(_, share)| share.response_max);
-        longest.map(|(index, share)| (index, share.response_max as f64 / 1e6))
-    };
-    if let (Some(fair), Some((worker, longest))) = (fairness(&recording.workers), longest(&recording.workers)) {
+    let longest = recording.workers.iter().enumerate().max_by_key(|(_, share)| share.response_max);
+    if let (Some(spread), Some((worker, share))) = (Spread::of(&recording.workers), longest) {
         // In an open loop whoever is free takes the next one: nothing is to be divided evenly.
-        let fair = if closed { format!("fairness {fair:.3}, ") } else { String::new() };
-        writeln!(to, "workers: {fair}the longest response was worker {worker}'s, {longest:.1} ms")?;
+        let fair = if closed { format!("fairness {:.3}, ", spread.index) } else { String::new() };
+        write!(to, "workers: {fair}{} to {} tasks each; ", spread.tasks_min, spread.tasks_max)?;
+        let longest = share.response_max as f64 / 1e6;
+        write!(to, "the longest response was worker {worker}'s, {longest:.1} ms")?;
+        if spread.wait_max > 0 {
+            let (who, wait) = (spread.waited_longest, spread.wait_max as f64 / 1e6);
+            write!(to, ", the longest wait for the lock worker {who}'s, {wait:.1} ms")?;
+        }
+        writeln!(to)?;
     }
     let tasks = recording.tasks().max(1) as f64;
     let mut keys: Vec<(usize, &Share)> = recording.keys.iter().enumerate().filter(|(_, key)| key.tasks > 0).collect();
@@ -324,8 +363,10 @@ fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result
             .iter()
             .take(KEYS_SHOWN)
             .map(|(index, key)| {
-                let mean = key.lock_wait as f64 / key.tasks as f64 / 1e6;
-                format!("{} {:.0} % (lock wait {mean:.2} ms)", index + 1, key.tasks as f64 / tasks * 100.0)
+                let millis = |nanos: u64| nanos as f64 / key.tasks as f64 / 1e6;
+                let (wait, held) = (millis(key.lock_wait), millis(key.in_lock));
+                let share = key.tasks as f64 / tasks * 100.0;
+                format!("{} {share:.0} % (lock wait {wait:.2} ms, in it {held:.2} ms)", index + 1)
             })
             .collect();
         writeln!(to, "keys: {} of {} used; {}", keys.len(), recording.keys.len(), shown.join(", "))?;

@@ -60,7 +60,7 @@ pub struct ScriptActor {
 }
 
 /// One step: one message to the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptStep {
     /// Its name, which no other step of the actor has.
     pub name: String,
@@ -70,6 +70,8 @@ pub struct ScriptStep {
     pub capture: Option<String>,
     /// SQLSTATEs or SQLite result codes that it may fail with, beside those of concurrency.
     pub errors: Vec<String>,
+    /// Whether its answer means that the actor has the lock by which it protects itself.
+    pub locks: bool,
 }
 
 /// A query with a name.
@@ -374,9 +376,9 @@ fn word(value: &DeValue<'_>) -> Result<String, Wrong> {
 fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
     let Some(table) = value.as_table() else {
         let sql = sql(value)?;
-        return Ok(ScriptStep { name: String::new(), sql, capture: None, errors: Vec::new() });
+        return Ok(ScriptStep { sql, ..ScriptStep::default() });
     };
-    let mut step = ScriptStep { name: String::new(), sql: String::new(), capture: None, errors: Vec::new() };
+    let mut step = ScriptStep::default();
     for (key, value) in table {
         let (key, value) = (&**key.get_ref(), value.get_ref());
         match key {
@@ -384,9 +386,10 @@ fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
             "name" => step.name = word(value).map_err(|wrong| wrong.inside(key))?,
             "capture" => step.capture = Some(capture(value).map_err(|wrong| wrong.inside(key))?),
             "errors" => step.errors = codes(value).map_err(|wrong| wrong.inside(key))?,
+            "lock" => step.locks = value::boolean(value).map_err(|wrong| wrong.inside(key))?,
             other => {
                 return Err(Wrong::new(format!("has an unknown key `{}`", value::shown(other)))
-                    .help("Known keys: sql, name, capture, errors."));
+                    .help("Known keys: sql, name, capture, errors, lock."));
             }
         }
     }

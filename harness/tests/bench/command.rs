@@ -1,5 +1,9 @@
+use driftlock::capacity::parts::Part;
 use driftlock::capacity::phase::Phase;
+use driftlock::capacity::wire::Wire;
+use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
 use driftlock::report::bench::BenchReport;
+use tokio_util::sync::CancellationToken;
 
 use crate::{SMALL, call};
 
@@ -28,16 +32,31 @@ async fn runs_are_printed_again_as_they_were_and_merge_to_their_sum() {
     let [a, b, ab] = ["a", "b", "ab"].map(|run| BenchReport::load(&at.path().join(run)).unwrap());
     assert!(a.recording.tasks() > 0 && b.recording.tasks() > 0);
     assert_eq!(ab.recording.tasks(), a.recording.tasks() + b.recording.tasks());
-    assert_eq!((ab.recording.workers.len(), ab.seeds), (2, vec![1, 2]));
+    assert_eq!((ab.recording.workers.len(), &ab.seeds[..]), (2, &[1, 2][..]));
     for (phase, histogram) in &ab.recording.histograms {
         let of = |run: &BenchReport| run.recording.histograms[phase].len();
         assert_eq!(histogram.len(), of(&a) + of(&b), "{phase:?}");
     }
     assert!(ab.recording.histograms.contains_key(&Phase::InLock));
+    for (worker, run) in [(0, &a), (1, &b)] {
+        for phase in [Phase::Response, Phase::LockWait] {
+            let (whole, part) = (&ab.recording.parts, &run.recording.parts);
+            assert_eq!(whole[&Part::Worker(worker, phase)], part[&Part::Worker(0, phase)], "{worker} {phase:?}");
+        }
+    }
+    let key = |run: &BenchReport| run.recording.parts[&Part::Key(1, Phase::Response)].len();
+    assert_eq!(key(&ab), key(&a) + key(&b));
+    assert!(ab.parts.iter().any(|row| row.part == "worker-1/lock-wait" && row.tasks == b.recording.tasks()));
+    assert_eq!(ab.spread.unwrap().tasks_min, a.recording.tasks().min(b.recording.tasks()));
 
     call(at.path(), &["report", "ab", "--html", "ab.html"]).await;
     let page = std::fs::read_to_string(at.path().join("ab.html")).unwrap();
-    assert!(page.contains("Percentiles by phase") && page.contains("worker 1") && page.ends_with("</html>"));
+    assert!(
+        page.contains("Percentiles by phase")
+            && page.contains("worker 1")
+            && page.contains("Waits of each worker")
+            && page.ends_with("</html>")
+    );
 
     let twice = call(at.path(), &["merge", "a", "a"]).await.ends_with(2);
     assert!(twice.err.contains("seed: both have 1"), "{}", twice.err);
@@ -90,6 +109,26 @@ async fn the_lock_script_is_measured_against_its_ceiling() {
     // Alone, a task has the lock for the INSERT and the COMMIT at least.
     assert!(calibration.in_lock_alone > 0.0 && calibration.in_lock_alone < calibration.service_alone);
     assert!(ceiling.whole > ceiling.one_key);
+}
+
+#[tokio::test]
+async fn the_lock_script_signs_in_over_tcp_with_a_password_and_not_with_a_wrong_one() {
+    let at = place();
+    let (choice, name) = (PostgresChoice::Local, RunName::new(&format!("tcp-{}", std::process::id())).unwrap());
+    let options = StartOptions { choice, pg_bin: None, profile: Profile::Fast, tcp: true };
+    let server = Server::start(&options, &name, &CancellationToken::new()).await.unwrap();
+    let database = server.create_database("given", None).await.unwrap();
+    let url = server.access(&database).unwrap().expose().to_owned();
+    let common = ["bench", "small.toml", "--script", "lock", "--output", "tcp", "--postgres", &url];
+    let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+    assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+    let report = BenchReport::load(&at.path().join("tcp")).unwrap();
+    assert!(report.recording.tasks() > 0 && report.recording.failed == 0);
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    assert!(Wire::open(&config).await.is_ok());
+    let wrong = Wire::open(config.password("wrong")).await.unwrap_err();
+    assert_eq!(wrong.code.as_deref(), Some("28P01"), "{wrong}");
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
 
 /// A step that captures nothing.
 pub fn step(number: usize, sql: String) -> ScriptStep {
-    ScriptStep { name: number.to_string(), sql, capture: None, errors: Vec::new() }
+    ScriptStep { name: number.to_string(), sql, ..ScriptStep::default() }
 }
 
 fn statement(backend: Backend, actor: usize, rng: &mut ChaCha8Rng) -> String {

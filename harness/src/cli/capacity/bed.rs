@@ -13,7 +13,7 @@ use crate::capacity::drive::{DriveError, Driven, drive};
 use crate::capacity::job::{EngineJob, Job};
 use crate::capacity::load::Load;
 use crate::capacity::lock_script::{LockScript, TABLES};
-use crate::capacity::setting::{Setting, Surroundings, Work, data_of};
+use crate::capacity::setting::{Lock, Setting, Surroundings, Work, data_of};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
@@ -68,7 +68,7 @@ impl Bed {
             scenario: self.scenario.name.clone(),
             work,
             backend: strategy.backend(),
-            strategy,
+            strategy: Lock::Strategy(strategy),
             max_attempts: self.scenario.tasks.max_attempts,
             data: data_of(&self.scenario),
             load: load.clone(),
@@ -92,6 +92,7 @@ impl Bed {
                 let job = self.engine_job(&copy, strategy, load);
                 self.put(job, &copy, load, calibrated, context).await
             }
+            Work::Script => unreachable!("a script has a bed of its own"),
             Work::Lock => match self.lock_script(&copy, load).await {
                 Ok(job) => self.put(job, &copy, load, calibrated, context).await,
                 Err(failure) => Err(failure),
@@ -143,19 +144,13 @@ impl Bed {
 
     /// The lock script, on tables with a row for each key.
     async fn lock_script(&self, copy: &Copy, load: &Load) -> Result<LockScript, Failure> {
-        let script = match &copy.database {
-            Database::Postgres(database) => {
-                fill(database, load.key_count).await.map_err(lost)?;
-                LockScript::new(database.options(), load.round_trip_added, self.clock.clone(), self.alarm.clone())
-            }
-            Database::Sqlite(_) => None,
+        let Database::Postgres(database) = &copy.database else {
+            return Err(Failure::usage(miette::miette!("the lock script locks a row of PostgreSQL")));
         };
-        script.ok_or_else(|| {
-            Failure::usage(miette::miette!(
-                help = "--postgres local",
-                "the lock script speaks to a throw-away PostgreSQL through its socket, and to nothing else"
-            ))
-        })
+        fill(database, load.key_count).await.map_err(lost)?;
+        let config = self.databases.config(copy)?.expect("it is PostgreSQL");
+        let (clock, alarm) = (self.clock.clone(), self.alarm.clone());
+        Ok(LockScript { config, round_trip_added: load.round_trip_added, clock, alarm })
     }
 
     /// Ends the database.

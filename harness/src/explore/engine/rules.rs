@@ -217,7 +217,7 @@ fn nameless(name: &str, backend: Backend, execution: &Execution) -> Script {
 }
 
 fn step(number: usize, sql: String) -> ScriptStep {
-    ScriptStep { name: (number + 1).to_string(), sql, capture: None, errors: Vec::new() }
+    ScriptStep { name: (number + 1).to_string(), sql, ..ScriptStep::default() }
 }
 
 fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {

@@ -1,7 +1,10 @@
 //! The page of a run of `bench`.
 
+use hdrhistogram::Histogram;
+
 use super::bars::Bars;
 use super::chart::{Axis, Chart, Look, Mark, Series};
+use crate::capacity::parts::Part;
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::SERIES_INTERVAL;
 use crate::report::bench::{BenchReport, write};
@@ -27,6 +30,16 @@ pub(super) fn page(report: &BenchReport) -> String {
     let mut charts = vec![percentiles(report).render(), over_time(report).render(), workers(report).render()];
     if report.recording.keys.iter().filter(|key| key.tasks > 0).count() > 1 {
         charts.push(keys(report).render());
+    }
+    for (title, whose) in [("Waits of each worker", worker as fn(&Part) -> _), ("Waits by key", key)] {
+        let bars = waits(report, title, whose);
+        if bars.rows.len() > 1 {
+            charts.push(bars.render());
+        }
+    }
+    let steps = steps(report);
+    if !steps.rows.is_empty() {
+        charts.push(steps.render());
     }
     super::page(&title, &verdict, &charts, &text)
 }
@@ -119,5 +132,50 @@ fn keys(report: &BenchReport) -> Bars {
         unit: "ms".to_owned(),
         parts: vec!["wait for the lock".to_owned(), "in the lock".to_owned()],
         rows: keys.into_iter().take(KEYS_SHOWN).map(row).collect(),
+    }
+}
+
+/// Whose waits for the lock a part is about: a worker.
+fn worker(part: &Part) -> Option<String> {
+    matches!(part, Part::Worker(_, Phase::LockWait)).then(|| named(part))
+}
+
+/// The same of a key.
+fn key(part: &Part) -> Option<String> {
+    matches!(part, Part::Key(_, Phase::LockWait) | Part::OtherKeys(Phase::LockWait)).then(|| named(part))
+}
+
+/// A part's name without the phase.
+fn named(part: &Part) -> String {
+    let tag = part.to_string();
+    tag.split('/').next().unwrap_or_default().replace('-', " ")
+}
+
+fn waits(report: &BenchReport, title: &str, whose: fn(&Part) -> Option<String>) -> Bars {
+    let row = |(part, histogram): (&Part, &Histogram<u64>)| {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        let (half, most) = (at(0.5), at(0.99));
+        Some((whose(part)?, vec![half, most - half, (histogram.max() as f64 / 1e6 - most).max(0.0)]))
+    };
+    Bars {
+        title: title.to_owned(),
+        caption: "For the lock. The bars end at the longest wait.".to_owned(),
+        unit: "ms".to_owned(),
+        parts: ["50 %", "99 %", "the longest"].map(str::to_owned).into(),
+        rows: report.recording.parts.iter().filter_map(row).collect(),
+    }
+}
+
+fn steps(report: &BenchReport) -> Bars {
+    let row = |(part, histogram): (&Part, &Histogram<u64>)| match part {
+        Part::Step { name, .. } => Some((name.clone(), vec![histogram.mean() / 1e6])),
+        _ => None,
+    };
+    Bars {
+        title: "Time by step".to_owned(),
+        caption: "The mean of each step of the script, in the order of its actors.".to_owned(),
+        unit: "ms".to_owned(),
+        parts: vec!["from sending it to its answer".to_owned()],
+        rows: report.recording.parts.iter().filter_map(row).collect(),
     }
 }
