@@ -262,6 +262,9 @@ fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
                     format!("constraint {constraint} of {table} is not validated: it holds for new rows only")
                 }
                 Left::AdvisoryLock { key } => format!("the session still has the advisory lock {key}"),
+                Left::IdleTransaction { application, .. } => {
+                    format!("a session ({application}) is idle in a transaction: its locks and its snapshot stay")
+                }
                 Left::PreparedTransaction { name } => format!("the prepared transaction {name} was not ended"),
             };
             // A later file of the same pass may see to it.

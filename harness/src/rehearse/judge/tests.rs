@@ -97,6 +97,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         after: None,
         down_differs: None,
         again_differs: None,
+        reordered: Vec::new(),
         irreversible: Some(1),
         sizes: BTreeMap::new(),
     }
