@@ -146,6 +146,8 @@ pub struct Record<'a> {
     pub operations: Vec<Operation>,
     /// The same as the checks want it, if it was the engine's.
     pub history: Option<History>,
+    /// How the database refused to tell what the engine's traffic left, if it did.
+    pub unread: Option<DbError>,
     /// What a script has left, if it was one's.
     pub script: Option<ScriptEnd>,
     /// Which session was whose.
@@ -256,6 +258,7 @@ pub async fn run<'a>(
         samples,
         operations: Vec::new(),
         history: None,
+        unread: None,
         script: None,
         sessions: BTreeMap::new(),
         full: false,
@@ -271,6 +274,7 @@ pub async fn run<'a>(
     if let Some(traffic) = course.traffic {
         let ended = traffic.stop(base, &clock).await?;
         (record.operations, record.history, record.script) = (ended.operations, ended.history, ended.script);
+        record.unread = ended.unread;
         (record.sessions, record.full, record.recording) = (ended.sessions, ended.full, ended.recording);
     }
     Ok(record)

@@ -89,6 +89,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         samples: vec![sample(1_300, &[waits(READER, MIGRATOR, Mode::AccessShare)])],
         operations: vec![operation],
         history: None,
+        unread: None,
         script: None,
         sessions: BTreeMap::from([(READER, ActorId(1))]),
         full: false,
