@@ -1,6 +1,7 @@
 //! What the catalog says of a schema, as lines that can be compared, and what a migration may leave behind in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
@@ -10,9 +11,14 @@ use sqlx::PgConnection;
 /// The tables of migration tools, which are no part of the schema.
 const TOOLS: &str = "('_sqlx_migrations', 'flyway_schema_history', 'schema_migrations', '__diesel_schema_migrations')";
 
-/// A schema, one line an object. The order of a table's columns is not part of it.
+/// A schema, one line an object. The order of a table's columns is no part of what is compared: a column that comes
+/// back stands at the end, and whoever names columns does not notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Schema(BTreeSet<String>);
+pub struct Schema {
+    lines: BTreeSet<String>,
+    /// The columns of each table, as they stand.
+    columns: BTreeMap<String, Vec<String>>,
+}
 
 impl Schema {
     /// A schema of these lines.
@@ -22,18 +28,34 @@ impl Schema {
 
     /// What another schema has otherwise: lines with `-` are only in this one, with `+` only in the other.
     pub fn difference(&self, other: &Self) -> Vec<String> {
-        let gone = self.0.difference(&other.0).map(|line| format!("- {line}"));
-        gone.chain(other.0.difference(&self.0).map(|line| format!("+ {line}"))).collect()
+        let gone = self.lines.difference(&other.lines).map(|line| format!("- {line}"));
+        gone.chain(other.lines.difference(&self.lines).map(|line| format!("+ {line}"))).collect()
+    }
+
+    /// The tables that have the same columns in another schema, in another order: what to say of each.
+    pub fn reordered(&self, other: &Self) -> Vec<String> {
+        let sorted = |columns: &[String]| -> BTreeSet<String> { columns.iter().cloned().collect() };
+        let both = self.columns.iter().filter_map(|(table, then)| Some((table, then, other.columns.get(table)?)));
+        both.filter(|(_, then, now)| then != now && sorted(then) == sorted(now))
+            .map(|(table, then, now)| {
+                format!(
+                    "the columns of {table} stand in another order ({} instead of {}): SELECT * and INSERT without a list \
+                     of columns see that",
+                    now.join(", "),
+                    then.join(", ")
+                )
+            })
+            .collect()
     }
 
     /// How many objects it has.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
 }
 
@@ -78,9 +100,16 @@ pub async fn read(connection: &mut PgConnection) -> Result<Schema, DbError> {
          UNION ALL SELECT format('policy %I on %s %s', o.polname, o.polrelid::regclass, \
                  pg_get_expr(o.polqual, o.polrelid)) FROM pg_policy o"
     );
-    let asked = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_all(connection);
+    let asked = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(query)).fetch_all(&mut *connection);
     let lines = asked.await.map_err(|error| classify(error, Kind::Read))?;
-    Ok(Schema(lines.into_iter().collect()))
+    let query = format!(
+        "SELECT c.oid::regclass::text, array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a \
+             JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND {table} GROUP BY c.oid"
+    );
+    let asked = sqlx::query_as::<_, (String, Vec<String>)>(sqlx::AssertSqlSafe(query)).fetch_all(connection);
+    let columns = asked.await.map_err(|error| classify(error, Kind::Read))?.into_iter().collect();
+    Ok(Schema { lines: lines.into_iter().collect(), columns })
 }
 
 /// The bytes of each table and index.
@@ -133,7 +162,17 @@ pub enum Left {
         /// Its name.
         name: String,
     },
+    /// A session of somebody else's that is idle in a transaction, with its locks and its snapshot.
+    IdleTransaction {
+        /// The session.
+        pid: i32,
+        /// What it calls itself.
+        application: String,
+    },
 }
+
+/// How long a session that is about to end may take to be gone.
+const GOING_MAX: Duration = Duration::from_millis(300);
 
 /// Looks for what was left; `migrator` is the migrating session.
 ///
@@ -169,9 +208,48 @@ pub async fn left(connection: &mut PgConnection, migrator: i64) -> Result<BTreeS
     found.extend(locks.into_iter().map(|key| Left::AdvisoryLock { key }));
     let prepared: Vec<String> =
         sqlx::query_scalar("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
     found.extend(prepared.into_iter().map(|name| Left::PreparedTransaction { name }));
+    let mut idle = idle_transactions(connection).await?;
+    if !idle.is_empty() {
+        // The process may be gone already, and the server not have noticed.
+        tokio::time::sleep(GOING_MAX).await;
+        let still = idle_transactions(connection).await?;
+        idle.retain(|session| still.contains(session));
+    }
+    found.extend(idle);
     Ok(found)
+}
+
+/// The sessions that are idle in a transaction, and not ours.
+async fn idle_transactions(connection: &mut PgConnection) -> Result<Vec<Left>, DbError> {
+    let rows: Vec<(i32, String)> = sqlx::query_as(
+        "SELECT pid, application_name FROM pg_stat_activity WHERE datname = current_database() \
+             AND backend_type = 'client backend' AND state LIKE 'idle in transaction%' AND application_name <> 'driftlock'",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(|error| classify(error, Kind::Read))?;
+    Ok(rows.into_iter().map(|(pid, application)| Left::IdleTransaction { pid, application }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_of_columns_is_told_where_only_the_order_is_another() {
+        let schema = |columns: &[&str]| Schema {
+            columns: [("t".to_owned(), columns.iter().map(|&column| column.to_owned()).collect())].into(),
+            ..Schema::default()
+        };
+        let (then, now) = (schema(&["a", "b"]), schema(&["b", "a"]));
+        assert!(then.reordered(&now)[0].starts_with("the columns of t stand in another order (b, a instead of a, b)"));
+        assert!(then.difference(&now).is_empty());
+        for same in [&then, &schema(&["a"]), &schema(&["a", "c"]), &Schema::default()] {
+            assert_eq!(then.reordered(same), [""; 0]);
+        }
+    }
 }

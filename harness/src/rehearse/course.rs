@@ -10,7 +10,7 @@ use drift_engine::session::DbError;
 use sqlx::PgConnection;
 
 use super::apply::{self, Applied, Migrator, Ran};
-use super::catalog::{self, Left, Schema};
+use super::catalog::{self, Left};
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
 use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script};
@@ -146,6 +146,8 @@ pub struct Record<'a> {
     pub operations: Vec<Operation>,
     /// The same as the checks want it, if it was the engine's.
     pub history: Option<History>,
+    /// How the database refused to tell what the engine's traffic left, if it did.
+    pub unread: Option<DbError>,
     /// What a script has left, if it was one's.
     pub script: Option<ScriptEnd>,
     /// Which session was whose.
@@ -162,6 +164,8 @@ pub struct Record<'a> {
     pub down_differs: Option<Vec<String>>,
     /// What is otherwise after going up again than after the first time; `None` if that was not reached.
     pub again_differs: Option<Vec<String>>,
+    /// The tables whose columns stand in another order then, and are no difference: what to say of each.
+    pub reordered: Vec<String>,
     /// The version that nothing undoes, if there is one.
     pub irreversible: Option<i64>,
     /// Bytes of each table and index, before and after the first pass.
@@ -232,13 +236,17 @@ pub async fn run<'a>(
         Some(runner) => runner.down.is_none().then_some(runner.to),
         None => irreversible.map(|migration| migration.version),
     };
-    let (mut down_differs, mut again_differs) = (None, None);
+    let (mut down_differs, mut again_differs, mut reordered) = (None, None, Vec::new());
     if went && irreversible.is_none() {
         went = course.down(&mut files).await?;
         if went {
-            down_differs = Some(difference(&start, &catalog::read(&mut asking).await?));
+            let now = catalog::read(&mut asking).await?;
+            down_differs = Some(start.difference(&now));
+            reordered.extend(start.reordered(&now).into_iter().map(|what| format!("after going down {what}")));
             if course.up(Pass::Again, &mut files).await? {
-                again_differs = Some(difference(&top, &catalog::read(&mut asking).await?));
+                let now = catalog::read(&mut asking).await?;
+                again_differs = Some(top.difference(&now));
+                reordered.extend(top.reordered(&now).into_iter().map(|what| format!("after going up again {what}")));
             }
         }
     }
@@ -253,6 +261,7 @@ pub async fn run<'a>(
         samples,
         operations: Vec::new(),
         history: None,
+        unread: None,
         script: None,
         sessions: BTreeMap::new(),
         full: false,
@@ -261,19 +270,17 @@ pub async fn run<'a>(
         after,
         down_differs,
         again_differs,
+        reordered,
         irreversible,
         sizes,
     };
     if let Some(traffic) = course.traffic {
         let ended = traffic.stop(base, &clock).await?;
         (record.operations, record.history, record.script) = (ended.operations, ended.history, ended.script);
+        record.unread = ended.unread;
         (record.sessions, record.full, record.recording) = (ended.sessions, ended.full, ended.recording);
     }
     Ok(record)
-}
-
-fn difference(then: &Schema, now: &Schema) -> Vec<String> {
-    then.difference(now)
 }
 
 impl<'c> Course<'c> {

@@ -47,6 +47,8 @@ pub(super) struct Ended {
     pub(super) script: Option<ScriptEnd>,
     pub(super) sessions: BTreeMap<i64, ActorId>,
     pub(super) full: bool,
+    /// How the database refused to tell what was left.
+    pub(super) unread: Option<DbError>,
     /// How long it took to record an operation.
     pub(super) recording: Duration,
 }
@@ -84,7 +86,8 @@ impl Running {
                 Ended {
                     operations: ended.history.entries.iter().map(Operation::of).collect(),
                     recording: observer::recording(&ended.history.entries, clock).await,
-                    history: Some(ended.history),
+                    history: ended.unread.is_none().then_some(ended.history),
+                    unread: ended.unread,
                     script: None,
                     sessions: ended.sessions,
                     full: ended.full,
@@ -96,6 +99,7 @@ impl Running {
                     recording: observer::recording_of_script(&ended.operations, clock),
                     operations: ended.operations,
                     history: None,
+                    unread: None,
                     script: Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants }),
                     sessions: ended.sessions,
                     full: ended.full,

@@ -263,6 +263,9 @@ fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
                 }
                 Left::AdvisoryLock { key } => format!("the session still has the advisory lock {key}"),
                 Left::Part { line } => format!("it was refused, and a part of it is there: {line}"),
+                Left::IdleTransaction { application, .. } => {
+                    format!("a session ({application}) is idle in a transaction: its locks and its snapshot stay")
+                }
                 Left::PreparedTransaction { name } => format!("the prepared transaction {name} was not ended"),
             };
             // A later file of the same pass may see to it.

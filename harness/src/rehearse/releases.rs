@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use drift_engine::session::{DbError, ErrorClass};
+use drift_engine::session::{DbError, ErrorClass, Operation as _};
 
 use super::application::Application;
 use super::budget::Budget;
@@ -20,6 +20,7 @@ use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
+use crate::history::Entry;
 use crate::scenario::script::Script;
 
 /// How many events there are: only the schema counts.
@@ -54,7 +55,7 @@ pub enum Code {
 pub struct Failure {
     /// Whose work it was, and which part of it.
     pub what: String,
-    /// The statement, where it is a script's.
+    /// The statement, where it is a script's; the operation, where it is the engine's.
     pub statement: Option<String>,
     /// The SQLSTATE, if the database refused it.
     pub code: Option<String>,
@@ -240,8 +241,11 @@ async fn engine(
 ) -> Result<Option<Failure>, DbError> {
     let on = Database::Postgres(database.clone());
     let ended = Traffic::start(on, CAST, application, seed, Clock::start()).await?.stop(Vec::new()).await?;
-    let operations = ended.history.entries.iter().map(Operation::of);
-    Ok(operations.filter_map(|one| failure(&one, None, budget)).next())
+    let refused = |entry: &Entry| {
+        let failure = failure(&Operation::of(entry), Some(&entry.op.to_string()), budget)?;
+        Some(Failure { what: entry.op.kind().to_string(), ..failure })
+    };
+    Ok(ended.history.entries.iter().find_map(refused))
 }
 
 async fn scripts(script: &Arc<Script>, database: &PgDatabase, budget: &Budget) -> Result<Option<Failure>, DbError> {

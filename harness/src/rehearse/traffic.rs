@@ -156,6 +156,8 @@ pub struct Ended {
     pub sessions: BTreeMap<i64, ActorId>,
     /// Whether the record was full before the end.
     pub full: bool,
+    /// How the database refused to tell what was left: the history has no end then, and is not to be judged.
+    pub unread: Option<DbError>,
 }
 
 impl Traffic {
@@ -238,12 +240,25 @@ impl Traffic {
             entries.extend(trail.entries);
             tasks.extend(trail.tasks);
         }
-        let closing = close(&self.shared).await?;
-        entries.extend(closing.entries);
-        tasks.extend(closing.tasks);
+        // After a migration that the application does not fit it can neither work nor read any more.
+        let unfit = |error: DbError| if error.class == ErrorClass::Lost { Err(error) } else { Ok(Some(error)) };
+        let mut unread = None;
+        match close(&self.shared).await {
+            Ok(closing) => {
+                entries.extend(closing.entries);
+                tasks.extend(closing.tasks);
+            }
+            Err(error) => unread = unfit(error)?,
+        }
         entries.sort_by_key(|entry| (entry.invoked, entry.returned, entry.actor));
         tasks.sort_by_key(|task: &TaskRecord| task.id);
-        let end = finish(&self.shared).await?;
+        let mut end = FinalState::default();
+        if unread.is_none() {
+            match finish(&self.shared).await {
+                Ok(left) => end = left,
+                Err(error) => unread = unfit(error)?,
+            }
+        }
         let meta = Meta {
             scenario: "rehearse".to_owned(),
             backend: self.shared.manners.backend,
@@ -255,7 +270,7 @@ impl Traffic {
             released: Tick(0),
         };
         let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Ended { history: History { meta, entries, seen: Vec::new(), tasks, end }, sessions, full })
+        Ok(Ended { history: History { meta, entries, seen: Vec::new(), tasks, end }, sessions, full, unread })
     }
 }
 

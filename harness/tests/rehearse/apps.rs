@@ -123,3 +123,21 @@ fn an_application_that_does_not_fit_its_own_version_shows_nothing() {
         assert!(called.err.contains(said), "{}", called.err);
     }
 }
+
+#[test]
+fn the_engines_own_code_is_tried_too_and_what_it_cannot_read_any_more_is_no_fault_of_the_surroundings() {
+    let rename = "SELECT 1;\nALTER TABLE drift_events RENAME severity TO strength";
+    let at = holding(&[
+        ("1_rename.up.sql", rename),
+        ("1_rename.down.sql", "ALTER TABLE drift_events RENAME strength TO severity"),
+        ("rehearse.toml", "base-version = 4\nevents = 1000\n"),
+    ]);
+    let called = deployed(at.path(), &["0=on-conflict"]).ends_with(1);
+    let row = row(&called);
+    assert_eq!(table(&row), ["0: works 42703"]);
+    let found = found(&row);
+    for expected in ["application-error 1_rename.up.sql:1 42703", "old-application 1_rename.up.sql:2 42703"] {
+        assert!(found.contains(&expected.to_owned()), "{found:?}");
+    }
+    assert!(row["inconclusive"].to_string().contains("cannot be read any more"), "{row:#}");
+}

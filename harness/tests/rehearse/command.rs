@@ -120,6 +120,20 @@ fn what_is_left_is_told_unless_a_later_file_sees_to_it() {
 }
 
 #[test]
+fn a_column_that_comes_back_at_the_end_is_no_difference_and_is_told() {
+    let at = holding(&[
+        ("2_drop.up.sql", "ALTER TABLE orders DROP amount"),
+        ("2_drop.down.sql", "ALTER TABLE orders ADD amount int"),
+        ("1_make.sql", "CREATE TABLE orders (amount int, note text)"),
+    ]);
+    let called = rehearse(at.path(), &["m", "--postgres", "local", "--format", "json"]).ends_with(3);
+    let row = &called.json()["results"][0];
+    assert_eq!(row["findings"].as_array().unwrap().len(), 0, "{row:#}");
+    let note = row["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("after going down the columns of orders stand in another order (note, amount"), "{note}");
+}
+
+#[test]
 fn lost_throughput_and_time_are_within_the_budget_or_findings() {
     let up = "LOCK TABLE drift_events IN ACCESS EXCLUSIVE MODE;\nSELECT pg_sleep(1.3);";
     let long = "[budget]\nread-block-ms = 60000\nwrite-block-ms = 60000\naccess-exclusive-ms = 60000\n";

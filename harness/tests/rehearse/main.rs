@@ -6,6 +6,7 @@ mod apps;
 mod called;
 mod command;
 mod data;
+mod facts;
 mod failures;
 mod ground;
 mod observer;

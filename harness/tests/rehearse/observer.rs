@@ -47,7 +47,6 @@ fn a_heavy_sampler_is_told_from_ours() {
         // It is the observer's fault, and none of the migration's.
         assert!(heavy.findings.is_empty() && heavy.inconclusive.is_empty(), "{heavy:?}");
         let heavy = heavy.observer.unwrap();
-        println!("ours: {ours}\nheavy: {heavy}");
         assert!(heavy.is_heavy() && heavy.share > 0.2, "{heavy}");
         assert!(ours.at_least < heavy.at_least && ours.share < heavy.share, "{ours}");
         // Recording is timed, and is next to nothing.

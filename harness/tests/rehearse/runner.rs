@@ -71,3 +71,18 @@ fn a_runner_that_fails_is_a_finding_and_its_password_is_nowhere() {
         assert!(!fs::read_to_string(&path).unwrap().contains(password), "{}", path.display());
     }
 }
+
+#[test]
+fn a_session_that_the_runner_leaves_in_a_transaction_is_told_and_one_that_ends_is_not() {
+    let leaves = "setsid sh -c '(echo \"BEGIN; SELECT 1;\"; sleep 9) | PGAPPNAME=forgotten psql --no-psqlrc \"$DATABASE_URL\"' \
+                  > /dev/null 2>&1 & sleep 1";
+    let ends = "(echo \"BEGIN; SELECT 1;\"; sleep 1) | psql --no-psqlrc \"$DATABASE_URL\"";
+    for (runner, exit, expected) in [(leaves, 1, &["left-behind m:1 -"][..]), (ends, 0, &[])] {
+        let at = holding(&[("rehearse.toml", "base-version = 2\nevents = 1000\n")]);
+        let arguments = ["m", "--postgres", "local", "--format", "json", "--runner", runner];
+        let called = rehearse(at.path(), &arguments).ends_with(exit);
+        let row = &called.json()["results"][0];
+        assert_eq!(found(row), expected, "{row:#}");
+        assert_eq!(called.out.contains("a session (forgotten) is idle in a transaction"), exit == 1);
+    }
+}

@@ -90,6 +90,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         samples: vec![sample(1_300, &[waits(READER, MIGRATOR, Mode::AccessShare)])],
         operations: vec![operation],
         history: None,
+        unread: None,
         script: None,
         sessions: BTreeMap::from([(READER, ActorId(1))]),
         full: false,
@@ -98,6 +99,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         after: None,
         down_differs: None,
         again_differs: None,
+        reordered: Vec::new(),
         irreversible: Some(1),
         sizes: BTreeMap::new(),
     }

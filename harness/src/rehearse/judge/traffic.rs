@@ -63,6 +63,9 @@ fn application_errors(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, jud
 
 /// The checks of `verify`, on the engine's history.
 fn checks(record: &Record<'_>, judged: &mut Judged) {
+    if let Some(error) = &record.unread {
+        judged.inconclusive.push(format!("what the traffic left cannot be read any more: {error}"));
+    }
     let (Some(history), Some(first)) = (&record.history, record.files.first()) else { return };
     let refused = judged.findings.iter().any(|finding| finding.kind == Kind::ApplicationError);
     for (name, answer) in check::judge(history, &CHECKS, None) {

@@ -27,7 +27,7 @@ pub struct OnRow {
     /// Whose work failed, and which part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
-    /// The statement, where it is a script's.
+    /// The statement, where it is a script's; the operation, where it is the engine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
     /// The SQLSTATE.

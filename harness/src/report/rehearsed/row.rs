@@ -342,6 +342,7 @@ fn notes(plan: &Plan<'_>, record: &Record<'_>, observer: Option<&Cost>) -> Vec<S
             notes.push(format!("{} ({}): the companion was refused: {error}", file.script.file, file.pass.as_str()));
         }
     }
+    notes.extend(record.reordered.iter().cloned());
     notes.dedup();
     notes
 }
