@@ -143,3 +143,31 @@ fn without_traffic_there_is_no_answer_and_what_makes_no_sense_is_refused_with_a_
     let called = rehearse(at.path(), &["m", "--backend", "sqlite"]).ends_with(2);
     assert!(called.err.contains("busy-timeout-ms is a number from 1 to 60000"), "{}", called.err);
 }
+
+#[test]
+fn cut_off_anywhere_our_own_files_recover_and_a_file_without_a_transaction_does_not() {
+    let at = tempfile::tempdir().unwrap();
+    let arguments = ["--filter", "sqlite", "--traffic", "none", "--failures", "--format", "json"];
+    // Without traffic the rehearsals alone are no answer; what was cut off is one.
+    let report = rehearse(at.path(), &arguments).ends_with(3).json();
+    let rows = report["results"].as_array().unwrap();
+    for journal in ["wal", "rollback"] {
+        let row = rows.iter().find(|row| row["strategy"] == format!("failures, {journal}")).unwrap();
+        assert_eq!((&row["verdict"], &row["met"]), (&"pass".into(), &true.into()), "{row:#}");
+        // Five statements, each interrupted and left behind by its process; three files, each refused the lock.
+        let evidence = row["evidence"].as_str().unwrap();
+        let times: u32 = evidence.split(' ').nth(2).unwrap().parse().unwrap();
+        assert!((11..=13).contains(&times), "{evidence}");
+    }
+    let half = "-- no-transaction\nALTER TABLE drift_events ADD COLUMN note TEXT;\nCREATE INDEX by_note ON drift_events (note);";
+    let at = holding(&[("1_a.sql", half), ("rehearse.toml", SMALL)]);
+    let report = rehearse(at.path(), &["m", "--failures", "--format", "json"]).ends_with(1).json();
+    for row in report["results"].as_array().unwrap() {
+        let is_cut = row["strategy"].as_str().unwrap().starts_with("failures");
+        let found = found(row);
+        match is_cut {
+            true => assert_eq!(found, ["not-recovered 1_a.sql:2 1", "not-recovered 1_a.sql:3 1"], "{row:#}"),
+            false => assert!(found.is_empty(), "{row:#}"),
+        }
+    }
+}

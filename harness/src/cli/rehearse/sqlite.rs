@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
-use super::held::Held;
+use super::held::{EVENTS_FOR_CUTS, Held};
 use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable};
 use crate::cli::Failure;
 use crate::clock::Clock;
@@ -14,16 +14,18 @@ use crate::provision::Journal;
 use crate::rehearse::companion::{Companion, ReplicaLock};
 use crate::rehearse::course::{Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
+use crate::rehearse::failures::Manner;
 use crate::rehearse::judge::judge;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::SiteError;
 use crate::rehearse::sqlite::advice;
 use crate::rehearse::sqlite::companion::unfit;
 use crate::rehearse::sqlite::course::{self, Ground};
+use crate::rehearse::sqlite::failures;
 use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
 use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
-use crate::report::rehearsed::row::{About, RehearseRow, row};
+use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 
 /// The sites of one run, one for each way to keep what is unfinished.
 pub(super) struct Sites {
@@ -79,6 +81,9 @@ pub(super) async fn one(
     site: &mut Site,
     directory: &RunDirectory,
 ) -> Result<RehearseRow, Held> {
+    if case.failures {
+        return cuts(args, case, site).await;
+    }
     let clock = Clock::start();
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
@@ -125,5 +130,40 @@ pub(super) async fn one(
     };
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
+    Ok(row)
+}
+
+/// Cuts every statement off, in every way.
+async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let subject = &case.subject;
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+    let clean = failures::clean(&migrations, &place.database).await;
+    site.leave(place)?;
+    let clean = clean.map_err(|(file, error)| SiteError::Earlier { file, error })?;
+    let mut cuts = Vec::new();
+    for (index, migration) in migrations.iter().enumerate() {
+        let all = (0..migration.up.statements.len()).flat_map(|one| Manner::ON_SQLITE.map(|failure| (one, failure)));
+        for (statement, failure) in all.filter(|(one, failure)| failures::is_possible(&migration.up, *one, *failure)) {
+            let on = (subject, EVENTS_FOR_CUTS);
+            cuts.push(failures::cut(site, on, &migrations, (index, statement), failure, &clean).await?);
+        }
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        backend: Backend::Sqlite,
+        beside: case.beside(),
+        from,
+        to,
+        expected: &expected,
+        budget: subject.settings.budget.on_sqlite(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    let mut row = row_of_cuts(about, &cuts);
+    advice::give(&mut row.findings);
     Ok(row)
 }
