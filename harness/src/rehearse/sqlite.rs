@@ -12,4 +12,5 @@ pub mod course;
 pub mod failures;
 pub mod fill;
 pub mod sampler;
+pub mod scripted;
 pub mod site;

@@ -171,3 +171,73 @@ fn cut_off_anywhere_our_own_files_recover_and_a_file_without_a_transaction_does_
         }
     }
 }
+
+const SCRIPT: &str = r#"
+name = "orders"
+summary = "Orders are taken, and counted in a second table."
+setup = """
+WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 200000)
+INSERT INTO orders SELECT n FROM series;
+CREATE TABLE taken (amount INTEGER);
+"""
+
+[[actor]]
+name = "shop"
+steps = ["{begin}", "INSERT INTO orders VALUES (1)", "INSERT INTO taken VALUES (1)", "COMMIT"]
+
+[[actor]]
+name = "other"
+steps = ["{begin}", "INSERT INTO orders VALUES (2)", "INSERT INTO taken VALUES (2)", "COMMIT"]
+
+[[actor]]
+name = "page"
+steps = [{ sql = "SELECT max(amount) FROM taken", name = "look", capture = "most" }, "SELECT {most}"]
+
+[[invariant]]
+name = "every-order-is-kept"
+sql = "SELECT 1 WHERE (SELECT count(*) FROM orders) <> (SELECT count(*) FROM taken) + 200000"
+
+[[case]]
+name = "sqlite"
+backend = "sqlite"
+begin = "BEGIN IMMEDIATE"
+"#;
+
+#[test]
+fn a_users_own_schema_is_rehearsed_under_the_traffic_of_a_script() {
+    let files = |up, down| {
+        let at = holding(&[
+            ("1_orders.up.sql", "CREATE TABLE orders (amount INTEGER)"),
+            ("1_orders.down.sql", "DROP TABLE orders"),
+            ("2_next.up.sql", up),
+            ("2_next.down.sql", down),
+            ("rehearse.toml", "backend = 'sqlite'\n"),
+        ]);
+        std::fs::write(at.path().join("orders.toml"), SCRIPT).unwrap();
+        at
+    };
+    let arguments = ["m", "--traffic", "orders.toml", "--format", "json"];
+    let at = files("CREATE INDEX by_amount ON orders (amount)", "DROP INDEX by_amount");
+    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20"]].concat()).ends_with(1).json();
+    for row in report["results"].as_array().unwrap() {
+        assert!(found(row).contains(&"blocks-writers 2_next.up.sql:1 -".to_owned()), "{row:#}");
+        let is_shops = |finding: &Value| {
+            let sentence = finding["sentence"].as_str().unwrap();
+            sentence.contains("(shop, step ") || sentence.contains("(other, step ")
+        };
+        assert!(row["findings"].as_array().unwrap().iter().any(is_shops), "{row:#}");
+        assert!(matches!(blocked(row), (_, 1..)), "{row:#}");
+        if row["strategy"] == "alone, wal" {
+            assert_eq!(blocked(row).0, 0, "{row:#}");
+        }
+    }
+    // Within a wider budget it passes, and its invariant was asked.
+    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20000"]].concat()).ends_with(0).json();
+    let evidence = report["results"][0]["evidence"].as_str().unwrap();
+    assert!(evidence.contains("rounds of the script its 1 invariants held"), "{evidence}");
+    // A migration that loses rows is found out by it.
+    let at = files("DELETE FROM orders WHERE amount = 7", "SELECT 1");
+    let report = rehearse(at.path(), &[&arguments[..], &["--journal", "wal"]].concat()).ends_with(1).json();
+    let found = found(&report["results"][0]);
+    assert!(found.iter().any(|one| one.starts_with("wrong-result 2_next.up.sql")), "{found:?}");
+}

@@ -82,7 +82,7 @@ async fn either(
         (None, Some(site)) => one(args, case, script, site, directory).await,
         (journal, _) => {
             let site = files.of(journal.unwrap_or_default()).await?;
-            sqlite::one(args, case, site, directory).await
+            sqlite::one(args, case, script, site, directory).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Holds a rehearsal on a SQLite file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
@@ -21,11 +22,12 @@ use crate::rehearse::site::SiteError;
 use crate::rehearse::sqlite::advice;
 use crate::rehearse::sqlite::companion::unfit;
 use crate::rehearse::sqlite::course::{self, Ground};
-use crate::rehearse::sqlite::failures;
 use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
+use crate::rehearse::sqlite::{failures, scripted};
 use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
+use crate::scenario::script::Script;
 
 /// The sites of one run, one for each way to keep what is unfinished.
 pub(super) struct Sites {
@@ -68,9 +70,6 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
             "it is about sqlx's advisory lock, which SQLite has not",
         );
     }
-    if matches!(args.traffic, TrafficChoice::Script(_)) {
-        return refused("a script's actors are rehearsed on PostgreSQL only", "use --traffic engine or none");
-    }
     Ok(())
 }
 
@@ -78,6 +77,7 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
 pub(super) async fn one(
     args: &Args,
     case: &Case,
+    script: Option<&Arc<Script>>,
     site: &mut Site,
     directory: &RunDirectory,
 ) -> Result<RehearseRow, Held> {
@@ -89,11 +89,20 @@ pub(super) async fn one(
     let (from, to) = subject.range().map_err(SiteError::from)?;
     let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
-    let cast = args.cast(Backend::Sqlite);
+    let traffic = match script {
+        Some(script) => {
+            let set = scripted::set_up(script, &place.database).await;
+            set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
+            Some(Crowd::Script(script.clone()))
+        }
+        None => {
+            fitting.map(|fitting| Crowd::Engine(args.cast(Backend::Sqlite), settings.application.unwrap_or(fitting)))
+        }
+    };
     let plan = Plan {
         from,
         migrations: subject.migrations.between(from, to).collect(),
-        traffic: fitting.map(|fitting| Crowd::Engine(cast, settings.application.unwrap_or(fitting))),
+        traffic,
         companion: case.companion,
         lock: ReplicaLock::default(),
         runner: None,

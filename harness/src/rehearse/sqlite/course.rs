@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::super::catalog::{Left, Schema};
 use super::super::companion::Companion;
-use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
+use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX, ScriptEnd};
 use super::super::crowd::Crowd;
 use super::super::migrations::Script;
 use super::super::operation::Operation;
@@ -20,6 +20,7 @@ use super::apply::Migrator;
 use super::catalog;
 use super::companion::Beside;
 use super::sampler::Sampler;
+use super::scripted::Scripted;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::sqlite::SqliteDatabase;
@@ -52,12 +53,18 @@ pub struct Seen<'a> {
     pub peaks: BTreeMap<String, i64>,
 }
 
+/// The traffic, running.
+enum Running {
+    Engine(Traffic),
+    Script(Scripted),
+}
+
 struct Course<'c> {
     plan: &'c Plan<'c>,
     ground: &'c Ground,
     migrator: Migrator,
     sampler: Sampler,
-    traffic: Option<Traffic>,
+    traffic: Option<Running>,
     clock: Clock,
     asking: SqliteConnection,
     files: Vec<FileRun<'c>>,
@@ -85,10 +92,12 @@ pub async fn run<'a>(
     let traffic = match &plan.traffic {
         Some(Crowd::Engine(cast, application)) => {
             let on = Database::Sqlite(database.clone());
-            Some(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?)
+            Some(Running::Engine(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?))
         }
-        // A script's actors are PostgreSQL's so far; the command says so.
-        Some(Crowd::Script(_)) | None => None,
+        Some(Crowd::Script(script)) => {
+            Some(Running::Script(Scripted::start(database.clone(), script.clone(), clock.clone()).await?))
+        }
+        None => None,
     };
     let mut before = [(Tick(0), Tick(0)); 2];
     for (number, stretch) in before.iter_mut().enumerate() {
@@ -138,10 +147,19 @@ pub async fn run<'a>(
         irreversible,
         sizes,
     };
-    if let Some(traffic) = course.traffic {
-        let ended = traffic.stop(base).await?;
-        record.operations = ended.history.entries.iter().map(Operation::of).collect();
-        (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+    match course.traffic {
+        Some(Running::Engine(traffic)) => {
+            let ended = traffic.stop(base).await?;
+            record.operations = ended.history.entries.iter().map(Operation::of).collect();
+            (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+        }
+        Some(Running::Script(traffic)) => {
+            let ended = traffic.stop().await?;
+            record.operations = ended.operations;
+            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
+            (record.sessions, record.full) = (ended.sessions, ended.full);
+        }
+        None => {}
     }
     Ok(Seen { record, peaks: course.peaks })
 }
@@ -210,7 +228,10 @@ impl<'c> Course<'c> {
             refused = beside.end().await;
         }
         if let Some(traffic) = &self.traffic {
-            traffic.come_round(RECOVERY_MAX).await;
+            match traffic {
+                Running::Engine(traffic) => traffic.come_round(RECOVERY_MAX).await,
+                Running::Script(traffic) => traffic.come_round(RECOVERY_MAX).await,
+            };
         }
         self.migrator.seen().beside(Vec::new());
         if pass == Pass::Up {
