@@ -17,6 +17,17 @@ fn blocked(row: &Value) -> (u64, u64) {
     (of("reads"), of("writes"))
 }
 
+/// The operations of a history: what each was, and when it was invoked and returned, in nanoseconds.
+fn operations(history: &str) -> Vec<(String, (u64, u64))> {
+    let one = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let operation = line.get("op")?;
+        let what = operation["op"].as_object()?.keys().next()?.clone();
+        Some((what, (operation["invoked"].as_u64()?, operation["returned"].as_u64()?)))
+    };
+    history.lines().filter_map(one).collect()
+}
+
 #[test]
 fn our_own_migrations_pass_and_every_broken_twin_is_found_out_with_either_journal() {
     let at = tempfile::tempdir().unwrap();
@@ -68,7 +79,17 @@ fn our_own_migrations_pass_and_every_broken_twin_is_found_out_with_either_journa
     assert!(peak(wal) > 20 * peak(rollback), "{} {}", peak(wal), peak(rollback));
     let long = of("sqlite-long-reader", "idle-reader, rollback");
     let sentence = long["findings"][0]["sentence"].as_str().unwrap();
-    assert_eq!(sentence, "the database refused it beside the companion idle-reader: 5 database is locked");
+    let said = "the database refused it beside the companion idle-reader: SQLITE_BUSY (5) database is locked";
+    assert_eq!(sentence, said);
+    // While the claim of another table that waited longest waited, events were read.
+    let history = at.path().join("run/history-sqlite-unique-index-alone-wal.jsonl");
+    let operations = operations(&std::fs::read_to_string(history).unwrap());
+    let claims = operations.iter().filter(|(what, _)| what == "insert_claim").map(|(_, times)| *times);
+    let (from, until) = claims.max_by_key(|(from, until)| until - from).unwrap();
+    assert!(until - from > 50_000_000, "{from} {until}");
+    let within = |(what, times): &&(String, (u64, u64))| what == "read_events" && times.0 > from && times.1 < until;
+    let read = operations.iter().filter(within).count();
+    assert!(read >= 2, "{read}");
     for file in ["report.json", "junit.xml", "report.md", "report.sarif", "history-sqlite-alone-wal.jsonl"] {
         assert!(at.path().join("run").join(file).is_file(), "{file}");
     }

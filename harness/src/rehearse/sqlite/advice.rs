@@ -1,14 +1,42 @@
-//! What to do instead, on SQLite.
+//! What to do instead, on SQLite, and what its numbers are called.
 
 use super::super::finding::{Finding, Kind};
 
-/// Gives findings the advice that fits a SQLite file.
+/// Gives findings the advice that fits a SQLite file, and their codes the names that its manual has for them.
 pub fn give(findings: &mut [Finding]) {
     for finding in findings {
+        if let Some((code, name)) = finding.code.as_deref().and_then(|code| Some((code, name(code)?))) {
+            // Every sentence that has a code has it after one of these.
+            for before in [": ", "saw "] {
+                let (plain, named) = (format!("{before}{code} "), format!("{before}{name} ({code}) "));
+                finding.sentence = finding.sentence.replace(&plain, &named);
+            }
+        }
         if let Some(better) = of(finding.kind, finding.code.as_deref()) {
             finding.advice = better.to_owned();
         }
     }
+}
+
+/// What a result code is called (sqlite.org/rescode.html).
+fn name(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "1" => "SQLITE_ERROR",
+        "5" => "SQLITE_BUSY",
+        "6" => "SQLITE_LOCKED",
+        "8" => "SQLITE_READONLY",
+        "9" => "SQLITE_INTERRUPT",
+        "11" => "SQLITE_CORRUPT",
+        "13" => "SQLITE_FULL",
+        "261" => "SQLITE_BUSY_RECOVERY",
+        "275" => "SQLITE_CONSTRAINT_CHECK",
+        "517" => "SQLITE_BUSY_SNAPSHOT",
+        "787" => "SQLITE_CONSTRAINT_FOREIGNKEY",
+        "1299" => "SQLITE_CONSTRAINT_NOTNULL",
+        "1555" => "SQLITE_CONSTRAINT_PRIMARYKEY",
+        "2067" => "SQLITE_CONSTRAINT_UNIQUE",
+        _ => return None,
+    })
 }
 
 fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
