@@ -123,6 +123,15 @@ pub enum Left {
         /// Its key, as `pg_locks` shows it.
         key: String,
     },
+    /// Rows that refer to what is not there.
+    Dangling {
+        /// Their table.
+        table: String,
+        /// The table that they refer to.
+        parent: String,
+        /// How many there are.
+        rows: i64,
+    },
     /// A part of a file that was refused.
     Part {
         /// How the schema differs.

@@ -262,3 +262,43 @@ fn a_users_own_schema_is_rehearsed_under_the_traffic_of_a_script() {
     let found = found(&report["results"][0]);
     assert!(found.iter().any(|one| one.starts_with("wrong-result 2_next.up.sql")), "{found:?}");
 }
+
+#[test]
+fn a_table_is_rebuilt_with_foreign_keys_off_and_what_dangles_then_is_told() {
+    let rebuild = |columns: &str| {
+        format!(
+            "CREATE TABLE anew ({columns}) STRICT;\nINSERT INTO anew (id, name) SELECT id, name FROM customers;\n\
+             DROP TABLE customers;\nALTER TABLE anew RENAME TO customers;\n"
+        )
+    };
+    let (old, new) = (
+        "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE",
+        "note TEXT, id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE",
+    );
+    let off = |work: &str| {
+        format!(
+            "-- no-transaction\nPRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n{work}COMMIT;\nPRAGMA foreign_keys = ON;\n"
+        )
+    };
+    let hold = |up: &str, down: &str, more: &[&str]| {
+        let at = holding(&[("1_a.up.sql", up), ("1_a.down.sql", down), ("rehearse.toml", SMALL)]);
+        let arguments = ["m", "--journal", "wal", "--format", "json"];
+        (rehearse(at.path(), &[&arguments[..], more].concat()), at)
+    };
+    let (called, _) = hold(&off(&rebuild(new)), &off(&rebuild(old)), &["--failures"]);
+    let report = called.ends_with(0).json();
+    assert_eq!(report["results"].as_array().unwrap().len(), 2, "{report:#}");
+    // In one transaction the pragma would mean nothing, and DROP TABLE is refused with the rows that refer to it.
+    let (called, _) = hold(&format!("PRAGMA foreign_keys = OFF;\n{}", rebuild(new)), &rebuild(old), &[]);
+    let report = called.ends_with(1).json();
+    let row = &report["results"][0];
+    assert_eq!(found(row).len(), 1, "{row:#}");
+    assert!(found(row)[0].starts_with("refused 1_a.up.sql:") && found(row)[0].ends_with(" 787"), "{row:#}");
+    assert!(row["findings"][0]["advice"].as_str().unwrap().contains("means nothing within a transaction"), "{row:#}");
+    let (called, _) = hold(&off("DELETE FROM drift_runs WHERE id = 'archive-0';\n"), "SELECT 1", &[]);
+    let report = called.ends_with(1).json();
+    let row = &report["results"][0];
+    assert_eq!(found(row), ["left-behind 1_a.up.sql:6 -"], "{row:#}");
+    let sentence = row["findings"][0]["sentence"].as_str().unwrap();
+    assert_eq!(sentence, "100 rows of drift_events refer to rows of drift_runs that are not there");
+}

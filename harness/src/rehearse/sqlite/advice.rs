@@ -12,7 +12,7 @@ pub fn give(findings: &mut [Finding]) {
                 finding.sentence = finding.sentence.replace(&plain, &named);
             }
         }
-        if let Some(better) = of(finding.kind, finding.code.as_deref()) {
+        if let Some(better) = of(finding.kind, finding.code.as_deref(), &finding.sentence) {
             finding.advice = better.to_owned();
         }
     }
@@ -39,7 +39,7 @@ fn name(code: &str) -> Option<&'static str> {
     })
 }
 
-fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
+fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
     // The primary code is the low byte.
     let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     Some(match (kind, code, primary) {
@@ -64,9 +64,17 @@ fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
             "There are duplicates: fold them in the same transaction, before the index. Nobody writes in between, and so \
              none can arrive."
         }
+        (Kind::Refused | Kind::DownRefused, Some("787"), _) => {
+            "DROP TABLE deletes the table's rows first, and PRAGMA foreign_keys means nothing within a transaction. To \
+             rebuild a table: -- no-transaction, PRAGMA foreign_keys = OFF, BEGIN IMMEDIATE, the work, COMMIT, and PRAGMA \
+             foreign_keys = ON."
+        }
         (Kind::ApplicationError, _, Some(5)) => {
             "The application's busy timeout is shorter than the file's lock was held: give it a longer one, and let it \
              begin what will write with BEGIN IMMEDIATE, or make the migration shorter."
+        }
+        (Kind::LeftBehind, ..) if sentence.contains(" refer to rows of ") => {
+            "Foreign keys were off meanwhile: before COMMIT let PRAGMA foreign_key_check find nothing."
         }
         (Kind::LeftBehind | Kind::NotRecovered, ..) => {
             "Leave out -- no-transaction: in SQLite a transaction holds DDL too, and a file that is refused then leaves \

@@ -3,11 +3,13 @@
 //! The text of a CREATE is not compared as it was typed: a table that was built anew and renamed, the usual way to
 //! change one on SQLite, is the same table.
 
+use std::collections::BTreeSet;
+
 use drift_engine::session::{DbError, Kind};
 use drift_engine::sqlite::classify;
 use sqlx::SqliteConnection;
 
-use super::super::catalog::Schema;
+use super::super::catalog::{Left, Schema};
 
 /// The tables of migration tools, and SQLite's own, which are no part of the schema.
 const OTHERS: &str = "(s.name LIKE 'sqlite\\_%' ESCAPE '\\' OR s.tbl_name IN \
@@ -99,6 +101,17 @@ fn checks(definition: &str) -> Vec<String> {
         found.extend(end.map(|end| definition[at..=at + end].to_owned()));
     }
     found
+}
+
+/// Rows that refer to what is not there: SQLite does not look while foreign keys are off.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn dangling(connection: &mut SqliteConnection) -> Result<BTreeSet<Left>, DbError> {
+    let asked = sqlx::query_as("SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2");
+    let found: Vec<(String, String, i64)> =
+        asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))?;
+    Ok(found.into_iter().map(|(table, parent, rows)| Left::Dangling { table, parent, rows }).collect())
 }
 
 /// The bytes of each table and index.

@@ -241,6 +241,9 @@ impl<'c> Course<'c> {
         }
         let went = applied.failed.is_none();
         let (mut left, mut still) = (BTreeSet::new(), BTreeSet::new());
+        if went && script.text.to_ascii_lowercase().contains("foreign_keys") {
+            left = catalog::dangling(&mut self.asking).await?;
+        }
         if !went {
             left = parts(earlier, &catalog::read(&mut self.asking).await?);
             // What the try before this one has left is told there.

@@ -120,9 +120,8 @@ async fn interrupted(connection: &mut SqliteConnection, script: &Script, stateme
     connection.lock_handle().await.map_err(failed)?.set_progress_handler(STEPS, || false);
     let sent = send(connection, &script.statements[statement].text).await;
     connection.lock_handle().await.map_err(failed)?.remove_progress_handler();
-    if script.in_transaction {
-        roll_back(connection).await?;
-    }
+    // The file's own transaction too ends with its process.
+    roll_back(connection).await?;
     Ok(sent.is_err())
 }
 
@@ -134,17 +133,20 @@ async fn busy(
     statement: usize,
 ) -> Result<bool, DbError> {
     let mut other = place.database.plain().await?;
+    send(&mut other, &format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await?;
     send(connection, &format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await?;
     if !script.in_transaction {
         up_to(connection, script, statement).await?;
     }
-    send(&mut other, "BEGIN IMMEDIATE").await?;
+    if send(&mut other, "BEGIN IMMEDIATE").await.is_err() {
+        // The file itself has it by now.
+        roll_back(connection).await?;
+        return Ok(false);
+    }
     let text = if script.in_transaction { "BEGIN IMMEDIATE" } else { &script.statements[statement].text };
     let sent = send(connection, text).await;
     send(&mut other, "ROLLBACK").await?;
-    if script.in_transaction && sent.is_ok() {
-        roll_back(connection).await?;
-    }
+    roll_back(connection).await?;
     Ok(sent.is_err_and(|error| error.class == ErrorClass::Busy))
 }
 
