@@ -91,7 +91,7 @@ pub struct Args {
     pub runner_down: Option<String>,
 
     /// Also cut each statement of each file off (cancel, end of the session, lock_timeout, death of the migrating
-    /// process), run it again, and compare the schema with that of a clean run
+    /// process; on SQLite interrupt, busy timeout, death), run it again, and compare the schema with that of a clean run
     #[arg(long, conflicts_with = "runner")]
     pub failures: bool,
 

@@ -142,11 +142,18 @@ struct Sighting {
 }
 
 impl Sighting {
-    /// The first sighting of the sort that there are more of: queued behind a waiter, or blocked by a holder.
-    fn prevailing(sightings: Vec<Self>) -> Option<Self> {
+    /// Of the sort that there are more of, queued behind a waiter or blocked by a holder, the first sighting of the
+    /// statement that was seen most often.
+    fn prevailing(mut sightings: Vec<Self>) -> Option<Self> {
         let queued = sightings.iter().filter(|sighting| sighting.queued_behind.is_some()).count();
         let mostly_queued = 2 * queued > sightings.len();
-        sightings.into_iter().find(|sighting| sighting.queued_behind.is_some() == mostly_queued)
+        sightings.retain(|sighting| sighting.queued_behind.is_some() == mostly_queued);
+        let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
+        for sighting in &sightings {
+            *seen.entry(sighting.statement).or_default() += 1;
+        }
+        let (most, _) = seen.into_iter().max_by_key(|(statement, times)| (*times, std::cmp::Reverse(*statement)))?;
+        sightings.into_iter().find(|sighting| sighting.statement == most)
     }
 }
 

@@ -21,9 +21,9 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A schema of these lines.
-    pub fn of_lines(lines: impl IntoIterator<Item = String>) -> Self {
-        Self(lines.into_iter().collect())
+    /// A schema of these lines, and of tables with these columns.
+    pub fn new(lines: impl IntoIterator<Item = String>, columns: BTreeMap<String, Vec<String>>) -> Self {
+        Self { lines: lines.into_iter().collect(), columns }
     }
 
     /// What another schema has otherwise: lines with `-` are only in this one, with `+` only in the other.
@@ -109,7 +109,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Schema, DbError> {
     );
     let asked = sqlx::query_as::<_, (String, Vec<String>)>(sqlx::AssertSqlSafe(query)).fetch_all(connection);
     let columns = asked.await.map_err(|error| classify(error, Kind::Read))?.into_iter().collect();
-    Ok(Schema { lines: lines.into_iter().collect(), columns })
+    Ok(Schema::new(lines, columns))
 }
 
 /// The bytes of each table and index.
@@ -151,6 +151,15 @@ pub enum Left {
     AdvisoryLock {
         /// Its key, as `pg_locks` shows it.
         key: String,
+    },
+    /// Rows that refer to what is not there.
+    Dangling {
+        /// Their table.
+        table: String,
+        /// The table that they refer to.
+        parent: String,
+        /// How many there are.
+        rows: i64,
     },
     /// A part of a file that was refused.
     Part {

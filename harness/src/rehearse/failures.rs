@@ -33,13 +33,19 @@ pub enum Manner {
     Terminate,
     /// The session gives up waiting for a lock.
     LockTimeout,
-    /// The migrating process is gone, and the server has not noticed yet.
+    /// The migrating process is gone, and the server has not noticed yet; on SQLite, what it leaves are its files.
     Vanish,
+    /// SQLite: the statement is interrupted.
+    Interrupt,
+    /// SQLite: somebody else has the file's lock for longer than the busy timeout.
+    Busy,
 }
 
 impl Manner {
-    /// Every way.
+    /// Every way on PostgreSQL.
     pub const ALL: [Self; 4] = [Self::Cancel, Self::Terminate, Self::LockTimeout, Self::Vanish];
+    /// Every way on SQLite.
+    pub const ON_SQLITE: [Self; 3] = [Self::Interrupt, Self::Busy, Self::Vanish];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -48,6 +54,8 @@ impl Manner {
             Self::Terminate => "the end of its session",
             Self::LockTimeout => "a lock_timeout",
             Self::Vanish => "the death of the migrating process",
+            Self::Interrupt => "an interrupt",
+            Self::Busy => "the busy timeout",
         }
     }
 }
@@ -207,7 +215,7 @@ async fn interrupt(database: &PgDatabase, script: &Script, statement: usize, fai
         }
         Manner::LockTimeout if waits => ended(sent).await.is_err(),
         // What has ended outside of a transaction has taken effect: there is nothing left to cut off.
-        Manner::Cancel | Manner::LockTimeout => false,
+        Manner::Cancel | Manner::LockTimeout | Manner::Interrupt | Manner::Busy => false,
         Manner::Terminate | Manner::Vanish if !waits && !script.in_transaction => false,
         Manner::Terminate => {
             send(&mut asking, &format!("SELECT pg_terminate_backend({pid}, 5000)")).await?;

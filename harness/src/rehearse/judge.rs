@@ -262,6 +262,9 @@ fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
                     format!("constraint {constraint} of {table} is not validated: it holds for new rows only")
                 }
                 Left::AdvisoryLock { key } => format!("the session still has the advisory lock {key}"),
+                Left::Dangling { table, parent, rows } => {
+                    format!("{rows} rows of {table} refer to rows of {parent} that are not there")
+                }
                 Left::Part { line } => format!("it was refused, and a part of it is there: {line}"),
                 Left::IdleTransaction { application, .. } => {
                     format!("a session ({application}) is idle in a transaction: its locks and its snapshot stay")

@@ -231,7 +231,8 @@ impl Script {
             }
             Vec::new()
         });
-        for statement in statements.iter().filter(|statement| controls_transaction(statement)) {
+        // Outside of a transaction a file may have its own, as SQLite's way to rebuild a table needs.
+        for statement in statements.iter().filter(|statement| in_transaction && controls_transaction(statement)) {
             wrong(
                 Some((statement.line, statement.column)),
                 format!("{} in a migration's file", statement.words.first().map_or("", String::as_str)),

@@ -254,7 +254,7 @@ pub(super) fn what(actor: &ScriptActor, step: &ScriptStep) -> String {
     format!("{}, step {}", actor.name, step.name)
 }
 
-fn class(sql: &str) -> Option<Class> {
+pub(super) fn class(sql: &str) -> Option<Class> {
     match statement::class(sql) {
         Words::Select => Some(Class::Read),
         Words::Begin => None,
@@ -268,7 +268,7 @@ fn class(sql: &str) -> Option<Class> {
 }
 
 /// A step's SQL with what stands in braces put in: `{begin}` as it is, captured values as literals.
-fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
+pub(super) fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
     let mut text = sql.replace("{begin}", begin);
     for name in holes(sql).into_iter().filter(|name| *name != "begin") {
         let literal = match captured.get(name) {

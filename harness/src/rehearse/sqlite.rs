@@ -9,6 +9,8 @@ pub mod apply;
 pub mod catalog;
 pub mod companion;
 pub mod course;
+pub mod failures;
 pub mod fill;
 pub mod sampler;
+pub mod scripted;
 pub mod site;

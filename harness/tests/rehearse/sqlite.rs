@@ -17,6 +17,17 @@ fn blocked(row: &Value) -> (u64, u64) {
     (of("reads"), of("writes"))
 }
 
+/// The operations of a history: what each was, and when it was invoked and returned, in nanoseconds.
+fn operations(history: &str) -> Vec<(String, (u64, u64))> {
+    let one = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let operation = line.get("op")?;
+        let what = operation["op"].as_object()?.keys().next()?.clone();
+        Some((what, (operation["invoked"].as_u64()?, operation["returned"].as_u64()?)))
+    };
+    history.lines().filter_map(one).collect()
+}
+
 #[test]
 fn our_own_migrations_pass_and_every_broken_twin_is_found_out_with_either_journal() {
     let at = tempfile::tempdir().unwrap();
@@ -68,7 +79,17 @@ fn our_own_migrations_pass_and_every_broken_twin_is_found_out_with_either_journa
     assert!(peak(wal) > 20 * peak(rollback), "{} {}", peak(wal), peak(rollback));
     let long = of("sqlite-long-reader", "idle-reader, rollback");
     let sentence = long["findings"][0]["sentence"].as_str().unwrap();
-    assert_eq!(sentence, "the database refused it beside the companion idle-reader: 5 database is locked");
+    let said = "the database refused it beside the companion idle-reader: SQLITE_BUSY (5) database is locked";
+    assert_eq!(sentence, said);
+    // While the claim of another table that waited longest waited, events were read.
+    let history = at.path().join("run/history-sqlite-unique-index-alone-wal.jsonl");
+    let operations = operations(&std::fs::read_to_string(history).unwrap());
+    let claims = operations.iter().filter(|(what, _)| what == "insert_claim").map(|(_, times)| *times);
+    let (from, until) = claims.max_by_key(|(from, until)| until - from).unwrap();
+    assert!(until - from > 50_000_000, "{from} {until}");
+    let within = |(what, times): &&(String, (u64, u64))| what == "read_events" && times.0 > from && times.1 < until;
+    let read = operations.iter().filter(within).count();
+    assert!(read >= 2, "{read}");
     for file in ["report.json", "junit.xml", "report.md", "report.sarif", "history-sqlite-alone-wal.jsonl"] {
         assert!(at.path().join("run").join(file).is_file(), "{file}");
     }
@@ -142,4 +163,142 @@ fn without_traffic_there_is_no_answer_and_what_makes_no_sense_is_refused_with_a_
     std::fs::write(at.path().join("m/rehearse.toml"), "busy-timeout-ms = 0").unwrap();
     let called = rehearse(at.path(), &["m", "--backend", "sqlite"]).ends_with(2);
     assert!(called.err.contains("busy-timeout-ms is a number from 1 to 60000"), "{}", called.err);
+}
+
+#[test]
+fn cut_off_anywhere_our_own_files_recover_and_a_file_without_a_transaction_does_not() {
+    let at = tempfile::tempdir().unwrap();
+    let arguments = ["--filter", "sqlite", "--traffic", "none", "--failures", "--format", "json"];
+    // Without traffic the rehearsals alone are no answer; what was cut off is one.
+    let report = rehearse(at.path(), &arguments).ends_with(3).json();
+    let rows = report["results"].as_array().unwrap();
+    for journal in ["wal", "rollback"] {
+        let row = rows.iter().find(|row| row["strategy"] == format!("failures, {journal}")).unwrap();
+        assert_eq!((&row["verdict"], &row["met"]), (&"pass".into(), &true.into()), "{row:#}");
+        // Five statements, each interrupted and left behind by its process; three files, each refused the lock.
+        let evidence = row["evidence"].as_str().unwrap();
+        let times: u32 = evidence.split(' ').nth(2).unwrap().parse().unwrap();
+        assert!((11..=13).contains(&times), "{evidence}");
+    }
+    let half = "-- no-transaction\nALTER TABLE drift_events ADD COLUMN note TEXT;\nCREATE INDEX by_note ON drift_events (note);";
+    let at = holding(&[("1_a.sql", half), ("rehearse.toml", SMALL)]);
+    let report = rehearse(at.path(), &["m", "--failures", "--format", "json"]).ends_with(1).json();
+    for row in report["results"].as_array().unwrap() {
+        let is_cut = row["strategy"].as_str().unwrap().starts_with("failures");
+        let found = found(row);
+        match is_cut {
+            true => assert_eq!(found, ["not-recovered 1_a.sql:2 1", "not-recovered 1_a.sql:3 1"], "{row:#}"),
+            false => assert!(found.is_empty(), "{row:#}"),
+        }
+    }
+}
+
+const SCRIPT: &str = r#"
+name = "orders"
+summary = "Orders are taken, and counted in a second table."
+setup = """
+WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 200000)
+INSERT INTO orders SELECT n FROM series;
+CREATE TABLE taken (amount INTEGER);
+"""
+
+[[actor]]
+name = "shop"
+steps = ["{begin}", "INSERT INTO orders VALUES (1)", "INSERT INTO taken VALUES (1)", "COMMIT"]
+
+[[actor]]
+name = "other"
+steps = ["{begin}", "INSERT INTO orders VALUES (2)", "INSERT INTO taken VALUES (2)", "COMMIT"]
+
+[[actor]]
+name = "page"
+steps = [{ sql = "SELECT max(amount) FROM taken", name = "look", capture = "most" }, "SELECT {most}"]
+
+[[invariant]]
+name = "every-order-is-kept"
+sql = "SELECT 1 WHERE (SELECT count(*) FROM orders) <> (SELECT count(*) FROM taken) + 200000"
+
+[[case]]
+name = "sqlite"
+backend = "sqlite"
+begin = "BEGIN IMMEDIATE"
+"#;
+
+#[test]
+fn a_users_own_schema_is_rehearsed_under_the_traffic_of_a_script() {
+    let files = |up, down| {
+        let at = holding(&[
+            ("1_orders.up.sql", "CREATE TABLE orders (amount INTEGER)"),
+            ("1_orders.down.sql", "DROP TABLE orders"),
+            ("2_next.up.sql", up),
+            ("2_next.down.sql", down),
+            ("rehearse.toml", "backend = 'sqlite'\n"),
+        ]);
+        std::fs::write(at.path().join("orders.toml"), SCRIPT).unwrap();
+        at
+    };
+    let arguments = ["m", "--traffic", "orders.toml", "--format", "json"];
+    let at = files("CREATE INDEX by_amount ON orders (amount)", "DROP INDEX by_amount");
+    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20"]].concat()).ends_with(1).json();
+    for row in report["results"].as_array().unwrap() {
+        assert!(found(row).contains(&"blocks-writers 2_next.up.sql:1 -".to_owned()), "{row:#}");
+        let is_shops = |finding: &Value| {
+            let sentence = finding["sentence"].as_str().unwrap();
+            sentence.contains("(shop, step ") || sentence.contains("(other, step ")
+        };
+        assert!(row["findings"].as_array().unwrap().iter().any(is_shops), "{row:#}");
+        assert!(matches!(blocked(row), (_, 1..)), "{row:#}");
+        if row["strategy"] == "alone, wal" {
+            assert_eq!(blocked(row).0, 0, "{row:#}");
+        }
+    }
+    // Within a wider budget it passes, and its invariant was asked.
+    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20000"]].concat()).ends_with(0).json();
+    let evidence = report["results"][0]["evidence"].as_str().unwrap();
+    assert!(evidence.contains("rounds of the script its 1 invariants held"), "{evidence}");
+    // A migration that loses rows is found out by it.
+    let at = files("DELETE FROM orders WHERE amount = 7", "SELECT 1");
+    let report = rehearse(at.path(), &[&arguments[..], &["--journal", "wal"]].concat()).ends_with(1).json();
+    let found = found(&report["results"][0]);
+    assert!(found.iter().any(|one| one.starts_with("wrong-result 2_next.up.sql")), "{found:?}");
+}
+
+#[test]
+fn a_table_is_rebuilt_with_foreign_keys_off_and_what_dangles_then_is_told() {
+    let rebuild = |columns: &str| {
+        format!(
+            "CREATE TABLE anew ({columns}) STRICT;\nINSERT INTO anew (id, name) SELECT id, name FROM customers;\n\
+             DROP TABLE customers;\nALTER TABLE anew RENAME TO customers;\n"
+        )
+    };
+    let (old, new) = (
+        "id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE",
+        "note TEXT, id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE",
+    );
+    let off = |work: &str| {
+        format!(
+            "-- no-transaction\nPRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n{work}COMMIT;\nPRAGMA foreign_keys = ON;\n"
+        )
+    };
+    let hold = |up: &str, down: &str, more: &[&str]| {
+        let at = holding(&[("1_a.up.sql", up), ("1_a.down.sql", down), ("rehearse.toml", SMALL)]);
+        let arguments = ["m", "--journal", "wal", "--format", "json"];
+        (rehearse(at.path(), &[&arguments[..], more].concat()), at)
+    };
+    let (called, _) = hold(&off(&rebuild(new)), &off(&rebuild(old)), &["--failures"]);
+    let report = called.ends_with(0).json();
+    assert_eq!(report["results"].as_array().unwrap().len(), 2, "{report:#}");
+    // In one transaction the pragma would mean nothing, and DROP TABLE is refused with the rows that refer to it.
+    let (called, _) = hold(&format!("PRAGMA foreign_keys = OFF;\n{}", rebuild(new)), &rebuild(old), &[]);
+    let report = called.ends_with(1).json();
+    let row = &report["results"][0];
+    assert_eq!(found(row).len(), 1, "{row:#}");
+    assert!(found(row)[0].starts_with("refused 1_a.up.sql:") && found(row)[0].ends_with(" 787"), "{row:#}");
+    assert!(row["findings"][0]["advice"].as_str().unwrap().contains("means nothing within a transaction"), "{row:#}");
+    let (called, _) = hold(&off("DELETE FROM drift_runs WHERE id = 'archive-0';\n"), "SELECT 1", &[]);
+    let report = called.ends_with(1).json();
+    let row = &report["results"][0];
+    assert_eq!(found(row), ["left-behind 1_a.up.sql:6 -"], "{row:#}");
+    let sentence = row["findings"][0]["sentence"].as_str().unwrap();
+    assert_eq!(sentence, "100 rows of drift_events refer to rows of drift_runs that are not there");
 }

@@ -123,7 +123,7 @@ async fn either(
         (None, Some(site)) => one(args, case, brought, site, directory).await,
         (journal, _) => {
             let site = files.of(journal.unwrap_or_default()).await?;
-            sqlite::one(args, case, site, directory).await
+            sqlite::one(args, case, brought.script.as_ref(), site, directory).await
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Holds a rehearsal on a SQLite file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
-use super::held::Held;
+use super::held::{EVENTS_FOR_CUTS, Held};
 use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable};
 use crate::cli::Failure;
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use crate::provision::Journal;
 use crate::rehearse::companion::{Companion, ReplicaLock};
 use crate::rehearse::course::{Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
+use crate::rehearse::failures::Manner;
 use crate::rehearse::judge::judge;
 use crate::rehearse::sampler::Sampling;
 use crate::rehearse::settings::EVENTS;
@@ -22,9 +24,11 @@ use crate::rehearse::sqlite::advice;
 use crate::rehearse::sqlite::companion::unfit;
 use crate::rehearse::sqlite::course::{self, Ground};
 use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
+use crate::rehearse::sqlite::{failures, scripted};
 use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
-use crate::report::rehearsed::row::{About, RehearseRow, row};
+use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
+use crate::scenario::script::Script;
 
 /// The sites of one run, one for each way to keep what is unfinished.
 pub(super) struct Sites {
@@ -55,6 +59,12 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
             return refused(&format!("there is no companion {} on SQLite", companion.as_str()), why);
         }
     }
+    if !args.app.is_empty() {
+        return refused("--app is for PostgreSQL", "what code works on which version of a file is not tried yet");
+    }
+    if args.data.is_some() {
+        return refused("--data is for PostgreSQL", "a script's set-up (--traffic FILE) can fill the tables instead");
+    }
     if args.runner.is_some() {
         return refused(
             "--runner is for PostgreSQL",
@@ -67,9 +77,6 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
             "it is about sqlx's advisory lock, which SQLite has not",
         );
     }
-    if matches!(args.traffic, TrafficChoice::Script(_)) {
-        return refused("a script's actors are rehearsed on PostgreSQL only", "use --traffic engine or none");
-    }
     Ok(())
 }
 
@@ -77,19 +84,32 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
 pub(super) async fn one(
     args: &Args,
     case: &Case,
+    script: Option<&Arc<Script>>,
     site: &mut Site,
     directory: &RunDirectory,
 ) -> Result<RehearseRow, Held> {
+    if case.failures {
+        return cuts(args, case, site).await;
+    }
     let clock = Clock::start();
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
     let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
-    let cast = args.cast(Backend::Sqlite);
+    let traffic = match script {
+        Some(script) => {
+            let set = scripted::set_up(script, &place.database).await;
+            set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
+            Some(Crowd::Script(script.clone()))
+        }
+        None => {
+            fitting.map(|fitting| Crowd::Engine(args.cast(Backend::Sqlite), settings.application.unwrap_or(fitting)))
+        }
+    };
     let plan = Plan {
         from,
         migrations: subject.migrations.between(from, to).collect(),
-        traffic: fitting.map(|fitting| Crowd::Engine(cast, settings.application.unwrap_or(fitting))),
+        traffic,
         companion: case.companion,
         lock: ReplicaLock::default(),
         runner: None,
@@ -127,5 +147,40 @@ pub(super) async fn one(
     };
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
+    Ok(row)
+}
+
+/// Cuts every statement off, in every way.
+async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, Held> {
+    let clock = Clock::start();
+    let subject = &case.subject;
+    let (from, to) = subject.range().map_err(SiteError::from)?;
+    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let place = site.place(subject, EVENTS_FOR_CUTS).await?;
+    let clean = failures::clean(&migrations, &place.database).await;
+    site.leave(place)?;
+    let clean = clean.map_err(|(file, error)| SiteError::Earlier { file, error })?;
+    let mut cuts = Vec::new();
+    for (index, migration) in migrations.iter().enumerate() {
+        let all = (0..migration.up.statements.len()).flat_map(|one| Manner::ON_SQLITE.map(|failure| (one, failure)));
+        for (statement, failure) in all.filter(|(one, failure)| failures::is_possible(&migration.up, *one, *failure)) {
+            let on = (subject, EVENTS_FOR_CUTS);
+            cuts.push(failures::cut(site, on, &migrations, (index, statement), failure, &clean).await?);
+        }
+    }
+    let expected = case.expected();
+    let about = About {
+        name: &subject.name,
+        backend: Backend::Sqlite,
+        beside: case.beside(),
+        from,
+        to,
+        expected: &expected,
+        budget: subject.settings.budget.on_sqlite(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replay: replay(args, case),
+    };
+    let mut row = row_of_cuts(about, &cuts);
+    advice::give(&mut row.findings);
     Ok(row)
 }

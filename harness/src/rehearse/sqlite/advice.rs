@@ -1,17 +1,45 @@
-//! What to do instead, on SQLite.
+//! What to do instead, on SQLite, and what its numbers are called.
 
 use super::super::finding::{Finding, Kind};
 
-/// Gives findings the advice that fits a SQLite file.
+/// Gives findings the advice that fits a SQLite file, and their codes the names that its manual has for them.
 pub fn give(findings: &mut [Finding]) {
     for finding in findings {
-        if let Some(better) = of(finding.kind, finding.code.as_deref()) {
+        if let Some((code, name)) = finding.code.as_deref().and_then(|code| Some((code, name(code)?))) {
+            // Every sentence that has a code has it after one of these.
+            for before in [": ", "saw "] {
+                let (plain, named) = (format!("{before}{code} "), format!("{before}{name} ({code}) "));
+                finding.sentence = finding.sentence.replace(&plain, &named);
+            }
+        }
+        if let Some(better) = of(finding.kind, finding.code.as_deref(), &finding.sentence) {
             finding.advice = better.to_owned();
         }
     }
 }
 
-fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
+/// What a result code is called (sqlite.org/rescode.html).
+fn name(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "1" => "SQLITE_ERROR",
+        "5" => "SQLITE_BUSY",
+        "6" => "SQLITE_LOCKED",
+        "8" => "SQLITE_READONLY",
+        "9" => "SQLITE_INTERRUPT",
+        "11" => "SQLITE_CORRUPT",
+        "13" => "SQLITE_FULL",
+        "261" => "SQLITE_BUSY_RECOVERY",
+        "275" => "SQLITE_CONSTRAINT_CHECK",
+        "517" => "SQLITE_BUSY_SNAPSHOT",
+        "787" => "SQLITE_CONSTRAINT_FOREIGNKEY",
+        "1299" => "SQLITE_CONSTRAINT_NOTNULL",
+        "1555" => "SQLITE_CONSTRAINT_PRIMARYKEY",
+        "2067" => "SQLITE_CONSTRAINT_UNIQUE",
+        _ => return None,
+    })
+}
+
+fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
     // The primary code is the low byte.
     let primary = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     Some(match (kind, code, primary) {
@@ -36,9 +64,17 @@ fn of(kind: Kind, code: Option<&str>) -> Option<&'static str> {
             "There are duplicates: fold them in the same transaction, before the index. Nobody writes in between, and so \
              none can arrive."
         }
+        (Kind::Refused | Kind::DownRefused, Some("787"), _) => {
+            "DROP TABLE deletes the table's rows first, and PRAGMA foreign_keys means nothing within a transaction. To \
+             rebuild a table: -- no-transaction, PRAGMA foreign_keys = OFF, BEGIN IMMEDIATE, the work, COMMIT, and PRAGMA \
+             foreign_keys = ON."
+        }
         (Kind::ApplicationError, _, Some(5)) => {
             "The application's busy timeout is shorter than the file's lock was held: give it a longer one, and let it \
              begin what will write with BEGIN IMMEDIATE, or make the migration shorter."
+        }
+        (Kind::LeftBehind, ..) if sentence.contains(" refer to rows of ") => {
+            "Foreign keys were off meanwhile: before COMMIT let PRAGMA foreign_key_check find nothing."
         }
         (Kind::LeftBehind | Kind::NotRecovered, ..) => {
             "Leave out -- no-transaction: in SQLite a transaction holds DDL too, and a file that is refused then leaves \

@@ -3,7 +3,8 @@
 //! A file in a transaction begins with BEGIN IMMEDIATE, as `engine::migrate` does. sqlx's own migrator says BEGIN, and
 //! gets the write lock with the first statement that writes: a file that reads first is then refused at once, without
 //! the busy timeout, if somebody has written in between. The locks from the first writing statement on are the same.
-//! A file that begins with `-- no-transaction` has each statement in a transaction of its own, as SQLite gives it.
+//! A file that begins with `-- no-transaction` has each statement in a transaction of its own, as SQLite gives it, unless
+//! it says BEGIN itself: PRAGMA foreign_keys means nothing within a transaction, and whoever rebuilds a table needs it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -179,7 +180,8 @@ impl Migrator {
             applied.ran.push(ran(number, from, self.clock.now()));
             if let Err(error) = sent {
                 applied.failed = Some((number, survivable(error)?));
-                return Ok(());
+                // The transaction that the file may have begun ends with its process.
+                return self.roll_back().await;
             }
         }
         Ok(())

@@ -3,17 +3,19 @@
 //! The text of a CREATE is not compared as it was typed: a table that was built anew and renamed, the usual way to
 //! change one on SQLite, is the same table.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use drift_engine::session::{DbError, Kind};
 use drift_engine::sqlite::classify;
 use sqlx::SqliteConnection;
 
-use super::super::catalog::Schema;
+use super::super::catalog::{Left, Schema};
 
 /// The tables of migration tools, and SQLite's own, which are no part of the schema.
 const OTHERS: &str = "(s.name LIKE 'sqlite\\_%' ESCAPE '\\' OR s.tbl_name IN \
                       ('_sqlx_migrations', 'flyway_schema_history', 'schema_migrations', '__diesel_schema_migrations'))";
 
-/// Reads the schema of the connection's file. The order of a table's columns is not part of it.
+/// Reads the schema of the connection's file.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -49,13 +51,23 @@ pub async fn read(connection: &mut SqliteConnection) -> Result<Schema, DbError> 
     lines.extend(others.iter().map(|(name, sql)| format!("{name}: {}", plain(sql))));
     let texts: Vec<(String, String)> =
         sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT s.name, s.sql FROM {tables}")))
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
     for (table, sql) in &texts {
         lines.extend(checks(&plain(sql)).into_iter().map(|check| format!("check of {table}: {check}")));
     }
-    Ok(Schema::of_lines(lines))
+    let order = format!(
+        "SELECT s.name, c.name FROM sqlite_schema AS s JOIN pragma_table_xinfo(s.name) AS c \
+         WHERE s.type = 'table' AND NOT {OTHERS} ORDER BY s.name, c.cid"
+    );
+    let order: Vec<(String, String)> =
+        sqlx::query_as(sqlx::AssertSqlSafe(order)).fetch_all(connection).await.map_err(failed)?;
+    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (table, column) in order {
+        columns.entry(table).or_default().push(column);
+    }
+    Ok(Schema::new(lines, columns))
 }
 
 /// A definition without comments, without quotes around names, and with its blanks at their fewest.
@@ -99,6 +111,17 @@ fn checks(definition: &str) -> Vec<String> {
         found.extend(end.map(|end| definition[at..=at + end].to_owned()));
     }
     found
+}
+
+/// Rows that refer to what is not there: SQLite does not look while foreign keys are off.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn dangling(connection: &mut SqliteConnection) -> Result<BTreeSet<Left>, DbError> {
+    let asked = sqlx::query_as("SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2");
+    let found: Vec<(String, String, i64)> =
+        asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))?;
+    Ok(found.into_iter().map(|(table, parent, rows)| Left::Dangling { table, parent, rows }).collect())
 }
 
 /// The bytes of each table and index.

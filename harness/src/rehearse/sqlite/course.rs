@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::super::catalog::{Left, Schema};
 use super::super::companion::Companion;
-use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
+use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX, ScriptEnd};
 use super::super::crowd::Crowd;
 use super::super::migrations::Script;
 use super::super::observer::{self, Windows};
@@ -21,6 +21,7 @@ use super::apply::Migrator;
 use super::catalog;
 use super::companion::Beside;
 use super::sampler::Sampler;
+use super::scripted::Scripted;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::sqlite::SqliteDatabase;
@@ -53,12 +54,18 @@ pub struct Seen<'a> {
     pub peaks: BTreeMap<String, i64>,
 }
 
+/// The traffic, running.
+enum Running {
+    Engine(Traffic),
+    Script(Scripted),
+}
+
 struct Course<'c> {
     plan: &'c Plan<'c>,
     ground: &'c Ground,
     migrator: Migrator,
     sampler: Sampler,
-    traffic: Option<Traffic>,
+    traffic: Option<Running>,
     clock: Clock,
     asking: SqliteConnection,
     files: Vec<FileRun<'c>>,
@@ -86,10 +93,12 @@ pub async fn run<'a>(
     let traffic = match &plan.traffic {
         Some(Crowd::Engine(cast, application)) => {
             let on = Database::Sqlite(database.clone());
-            Some(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?)
+            Some(Running::Engine(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?))
         }
-        // A script's actors are PostgreSQL's so far; the command says so.
-        Some(Crowd::Script(_)) | None => None,
+        Some(Crowd::Script(script)) => {
+            Some(Running::Script(Scripted::start(database.clone(), script.clone(), clock.clone()).await?))
+        }
+        None => None,
     };
     let before = match &traffic {
         Some(_) => observer::windows(|is_on| sampler.watch(is_on), &clock).await,
@@ -111,13 +120,17 @@ pub async fn run<'a>(
     let after = went.then_some(after);
     let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
     let irreversible = irreversible.map(|migration| migration.version);
-    let (mut down_differs, mut again_differs) = (None, None);
+    let (mut down_differs, mut again_differs, mut reordered) = (None, None, Vec::new());
     if went && irreversible.is_none() {
         went = course.down().await?;
         if went {
-            down_differs = Some(start.difference(&catalog::read(&mut course.asking).await?));
+            let now = catalog::read(&mut course.asking).await?;
+            down_differs = Some(start.difference(&now));
+            reordered.extend(start.reordered(&now).into_iter().map(|what| format!("after going down {what}")));
             if course.up(Pass::Again).await? {
-                again_differs = Some(top.difference(&catalog::read(&mut course.asking).await?));
+                let now = catalog::read(&mut course.asking).await?;
+                again_differs = Some(top.difference(&now));
+                reordered.extend(top.reordered(&now).into_iter().map(|what| format!("after going up again {what}")));
             }
         }
     }
@@ -137,12 +150,24 @@ pub async fn run<'a>(
         again_differs,
         irreversible,
         sizes,
+        unread: None,
+        reordered,
     };
-    if let Some(traffic) = course.traffic {
-        let ended = traffic.stop(base).await?;
-        record.recording = observer::recording(&ended.history.entries, &clock).await;
-        record.operations = ended.history.entries.iter().map(Operation::of).collect();
-        (record.history, record.sessions, record.full) = (Some(ended.history), ended.sessions, ended.full);
+    match course.traffic {
+        Some(Running::Engine(traffic)) => {
+            let ended = traffic.stop(base).await?;
+            record.recording = observer::recording(&ended.history.entries, &clock).await;
+            record.operations = ended.history.entries.iter().map(Operation::of).collect();
+            record.history = ended.unread.is_none().then_some(ended.history);
+            (record.unread, record.sessions, record.full) = (ended.unread, ended.sessions, ended.full);
+        }
+        Some(Running::Script(traffic)) => {
+            let ended = traffic.stop().await?;
+            record.operations = ended.operations;
+            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
+            (record.sessions, record.full) = (ended.sessions, ended.full);
+        }
+        None => {}
     }
     Ok(Seen { record, peaks: course.peaks })
 }
@@ -211,7 +236,10 @@ impl<'c> Course<'c> {
             refused = beside.end().await;
         }
         if let Some(traffic) = &self.traffic {
-            traffic.come_round(RECOVERY_MAX).await;
+            match traffic {
+                Running::Engine(traffic) => traffic.come_round(RECOVERY_MAX).await,
+                Running::Script(traffic) => traffic.come_round(RECOVERY_MAX).await,
+            };
         }
         self.migrator.seen().beside(Vec::new());
         if pass == Pass::Up {
@@ -221,6 +249,9 @@ impl<'c> Course<'c> {
         }
         let went = applied.failed.is_none();
         let (mut left, mut still) = (BTreeSet::new(), BTreeSet::new());
+        if went && script.text.to_ascii_lowercase().contains("foreign_keys") {
+            left = catalog::dangling(&mut self.asking).await?;
+        }
         if !went {
             left = parts(earlier, &catalog::read(&mut self.asking).await?);
             // What the try before this one has left is told there.

@@ -95,7 +95,7 @@ impl Site {
     ///
     /// # Errors
     /// The file system refuses.
-    pub async fn crashed(&mut self, place: &Place) -> Result<Place, SiteError> {
+    pub fn crashed(&mut self, place: &Place) -> Result<Place, SiteError> {
         let suffix = self.suffix();
         let made = self.files.copy_as_it_is(&suffix, &place.made)?;
         let database = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT);

@@ -401,18 +401,26 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
             BlockedRow { count: of.count(), longest_ms: longest }
         };
         let locks = measured.holds.iter().filter(|hold| hold.statement == ran.statement);
+        // SQLite's only one comes with the file's beginning.
+        let first = file.applied.ran.first().is_some_and(|first| first.statement == ran.statement);
+        let whole = file.applied.granted.filter(|_| first).map(|granted| LockRow {
+            on: "the file".to_owned(),
+            mode: "write lock".to_owned(),
+            held_ms: ms(between(granted, file.applied.until)),
+        });
         let refused = file.applied.failed.as_ref().filter(|(statement, _)| *statement == ran.statement);
         StatementRow {
             line: found.map_or(1, |statement| statement.line),
             column: found.map_or(1, |statement| statement.column),
             statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
             duration_ms: ms(between(ran.from, ran.until)),
-            locks: locks
-                .map(|hold| LockRow {
+            locks: whole
+                .into_iter()
+                .chain(locks.map(|hold| LockRow {
                     on: hold.table.clone(),
                     mode: hold.mode.as_str().to_owned(),
                     held_ms: ms(hold.held),
-                })
+                }))
                 .collect(),
             waited_ms: measured.blame.waited.get(&ran.statement).map_or(0.0, |(waited, _)| ms(*waited)),
             reads: blocked(Class::Read),
