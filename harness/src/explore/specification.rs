@@ -12,11 +12,8 @@ use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, Scrip
 /// The script that does what a specification's sessions do, in any order. A session's set-up is its
 /// first step. Nothing is asked of the end but that nobody waits for ever.
 pub fn script_of(name: &str, spec: &Spec) -> Script {
-    let step = |name: &str, sql: &str| ScriptStep {
-        name: name.to_owned(),
-        sql: sql.to_owned(),
-        ..ScriptStep::default()
-    };
+    let step =
+        |name: &str, sql: &str| ScriptStep { name: name.to_owned(), sql: sql.to_owned(), ..ScriptStep::default() };
     let actor = |(number, session): (usize, &crate::isolation::SessionSpec)| {
         let setup = session.setup.iter().map(|sql| step("setup", sql));
         let own = spec.steps.iter().filter(|one| one.session == number).map(|one| step(&one.name, &one.sql));

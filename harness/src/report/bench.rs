@@ -160,8 +160,7 @@ impl BenchReport {
     /// What the lock allows at best; a run of several generators has none.
     pub fn ceiling(&self) -> Option<Ceiling> {
         // A script's actors are taken to want the same lock: its text does not say which.
-        let one_lock =
-            self.setting.backend == drift_engine::lock::Backend::Sqlite || self.setting.work == Work::Script;
+        let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite || self.setting.work == Work::Script;
         let calibration = self.calibration.filter(|_| self.seeds.len() == 1)?;
         Some(calibration.ceiling(&self.setting.load, one_lock))
     }
