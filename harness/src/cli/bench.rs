@@ -95,8 +95,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     bed.stop(context).await?;
     let (calibration, driven) = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
-    let mut report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
-    report.calibration = calibration;
+    let report =
+        BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).calibrated(calibration);
     finish(&report, &directory, args.format, context)
 }
 

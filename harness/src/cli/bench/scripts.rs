@@ -65,8 +65,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         load,
     };
     let replay = format!("{replay} --case {}", case.name);
-    let mut report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
-    report.calibration = calibration;
+    let report =
+        BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).calibrated(calibration);
     finish(&report, &directory, args.format, context)
 }
 
@@ -148,7 +148,7 @@ async fn measure(
         }
         Host::Sqlite(files) => {
             let made = files.create_database("script", None).await?;
-            (Place::Sqlite(SqliteDatabase::new(files.connect_options(&made), STATEMENT_MAX)), None)
+            (Place::Sqlite(Box::new(SqliteDatabase::new(files.connect_options(&made), STATEMENT_MAX))), None)
         }
     };
     let mut connection = place.connect().await.map_err(lost)?;
