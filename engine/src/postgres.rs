@@ -4,12 +4,14 @@
 //! round trip also the first time. PostgreSQL answers COMMIT of an aborted transaction with success and the tag
 //! ROLLBACK, which the driver does not hand over: the session follows the errors itself.
 
+pub mod text;
+
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, Row, SqlSafeStr};
 
 use crate::claim::{Claim, CustomerId};
 use crate::drift::Signal;
-use crate::op::{Changes, Isolation, Lock, OnConflict, Op, Reply, Scope, Strength, Wait};
+use crate::op::{Changes, Lock, OnConflict, Op, Reply, Scope, Strength, Wait};
 use crate::policy::Windows;
 use crate::rows::dates;
 use crate::run::{Identity, RunId};
@@ -206,12 +208,7 @@ impl PgSession {
                 return Err(sqlx::Error::Configuration("PostgreSQL has no BEGIN IMMEDIATE".into()));
             }
             Op::Begin { isolation, .. } => {
-                let begin = match isolation {
-                    Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
-                    Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-                    Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-                };
-                sqlx::raw_sql(begin).execute(connection).await?;
+                sqlx::raw_sql(text::begin(isolation)).execute(connection).await?;
                 self.transaction = Transaction::Open;
             }
             Op::Lock(Lock::Row { customer, strength, wait }) => {

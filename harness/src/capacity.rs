@@ -12,6 +12,7 @@ pub mod calibrate;
 mod certain;
 pub mod compare;
 pub mod drive;
+pub mod floor;
 pub mod health;
 pub mod job;
 pub mod load;

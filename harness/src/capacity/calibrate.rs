@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
 use super::drive::{DriveError, drive};
+use super::floor::Floor;
 use super::job::Job;
 use super::load::{Arrivals, KeyChoice, Load};
 use super::lock_script::TABLES;
@@ -37,6 +38,9 @@ pub struct Calibration {
     pub service_alone: f64,
     /// A task that is alone: while it has the lock.
     pub in_lock_alone: f64,
+    /// What the statements of the engine's task take without the engine; on PostgreSQL only.
+    #[serde(default)]
+    pub floor: Option<Floor>,
 }
 
 /// What a server takes, added round trips not included.
@@ -101,7 +105,7 @@ pub async fn calibrate<J: Job>(
     let (service, in_lock) = (recording.mean(Phase::Response), recording.mean(Phase::InLock));
     // Where one task takes longer than this, there is nothing to compare with.
     let (Some(service_alone), Some(in_lock_alone)) = (service, in_lock) else { return Ok(None) };
-    Ok(Some(Calibration { server, service_alone, in_lock_alone }))
+    Ok(Some(Calibration { server, service_alone, in_lock_alone, floor: None }))
 }
 
 async fn server_times(database: &PgDatabase, clock: &Clock) -> Result<ServerTimes, DbError> {
@@ -193,7 +197,7 @@ mod tests {
     #[test]
     fn the_ceiling_is_the_lock_s_or_the_workers_whichever_is_lower() {
         let server = ServerTimes { round_trip: 5e4, flush: 1e6, hand_off: 1e5 };
-        let calibration = Calibration { server: Some(server), service_alone: 2e6, in_lock_alone: 9e5 };
+        let calibration = Calibration { server: Some(server), service_alone: 2e6, in_lock_alone: 9e5, floor: None };
         let load = |workers, keys| Load {
             arrivals: Arrivals::Closed,
             workers,

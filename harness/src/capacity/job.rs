@@ -81,7 +81,7 @@ pub struct EngineJob {
 
 impl EngineJob {
     /// The operation that has the lock when it has been answered.
-    fn grants(&self) -> Option<Kind> {
+    pub(super) fn grants(&self) -> Option<Kind> {
         match self.strategy {
             LockStrategy::Row | LockStrategy::RowNoKey | LockStrategy::Advisory => Some(Kind::Lock),
             LockStrategy::Immediate => Some(Kind::Begin),
@@ -89,7 +89,7 @@ impl EngineJob {
         }
     }
 
-    fn task(&self, turn: Turn) -> Task {
+    pub(super) fn task(&self, turn: Turn) -> Task {
         let fresh = format!("fresh-{:x}-{}", self.seed, turn.number);
         let seed = fork(self.seed.wrapping_add(turn.number), "retries under load");
         self.scenario.task(CustomerId(i64::from(turn.key)), self.strategy, &fresh, seed)

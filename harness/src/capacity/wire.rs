@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use drift_engine::session::{DbError, ErrorClass, Kind, SessionId};
+use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -105,6 +106,35 @@ impl Wire {
     pub async fn query(&mut self, sql: &str, during: Kind, first: Option<&mut First>) -> Result<Answer, DbError> {
         frontend::query(sql, &mut self.out).map_err(|error| lost(during, &error.to_string()))?;
         self.exchange_with(during, first, None).await
+    }
+
+    /// Prepares a statement.
+    ///
+    /// # Errors
+    /// The server refuses it, or is gone.
+    pub async fn prepare(&mut self, name: &str, sql: &str) -> Result<(), DbError> {
+        let parsed = frontend::parse(name, sql, [], &mut self.out);
+        parsed.map_err(|error| lost(Kind::Begin, &error.to_string()))?;
+        frontend::sync(&mut self.out);
+        self.exchange(Kind::Begin).await.map(drop)
+    }
+
+    /// Executes a prepared statement with parameters in their text form; the rows come in binary.
+    ///
+    /// # Errors
+    /// The server refuses it, or is gone.
+    pub async fn execute(&mut self, name: &str, parameters: &[String]) -> Result<Answer, DbError> {
+        let serialize = |parameter: &String, to: &mut BytesMut| {
+            to.extend_from_slice(parameter.as_bytes());
+            Ok(IsNull::No)
+        };
+        let bound = frontend::bind("", name, [], parameters, serialize, [1], &mut self.out);
+        let executed = bound.is_ok() && frontend::execute("", 0, &mut self.out).is_ok();
+        if !executed {
+            return Err(lost(Kind::Write, "the statement does not fit into a message"));
+        }
+        frontend::sync(&mut self.out);
+        self.exchange(Kind::Write).await
     }
 
     /// Sends what is to be sent, and reads up to the answer that ends it.

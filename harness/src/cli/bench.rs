@@ -1,5 +1,7 @@
 //! `driftlock bench`: a load on a real database that flushes, and what it comes to.
 
+mod scripts;
+
 use std::path::PathBuf;
 
 use super::capacity::bed::Bed;
@@ -10,7 +12,6 @@ use crate::capacity::load::Arrivals;
 use crate::exit::Exit;
 use crate::report::bench::{self, BenchReport};
 use crate::report::directory::{RunDirectory, WriteError};
-use crate::scenario::Scenario;
 
 /// How tasks arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -33,6 +34,9 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub load: LoadArgs,
+    /// Of a script: the case that is run; default: the first one on the backend
+    #[arg(long, value_name = "CASE")]
+    pub case: Option<String>,
     /// Open loop: this many tasks a second
     #[arg(long, value_name = "TASKS/S", value_parser = parse_rate)]
     pub rate: Option<f64>,
@@ -48,8 +52,7 @@ pub struct Args {
 }
 
 impl Args {
-    fn arrivals(&self, scenario: &Scenario) -> Result<Arrivals, Failure> {
-        let usual = arrivals_of(scenario);
+    fn arrivals(&self, usual: Arrivals) -> Result<Arrivals, Failure> {
         let rate = self.rate.or_else(|| usual.rate());
         let missing = || Failure::usage(miette::miette!("an open loop needs a rate: --rate N"));
         match self.arrivals {
@@ -73,9 +76,15 @@ impl Args {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.load.is_script() {
+        return scripts::run(args, context).await;
+    }
+    if args.case.is_some() {
+        return Err(Failure::usage(miette::miette!("--case is for scripts: a scenario has no cases")));
+    }
     let scenario = args.load.scenario()?;
     let strategy = args.load.strategy()?;
-    let load = args.load.load(&scenario, args.arrivals(&scenario)?)?;
+    let load = args.load.load(&scenario, args.arrivals(arrivals_of(&scenario))?)?;
     let name = run_name("bench");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
@@ -85,15 +94,18 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let (setting, surroundings) = (bed.setting(work, strategy, &load), bed.surroundings.clone());
     bed.stop(context).await?;
     let (calibration, driven) = ran?;
-    let mut replay = args.load.repeated("bench", &load);
-    match load.arrivals {
-        Arrivals::Closed => replay.push_str(" --arrivals closed"),
-        Arrivals::Poisson(rate) => replay.push_str(&format!(" --arrivals poisson --rate {rate}")),
-        Arrivals::Constant(rate) => replay.push_str(&format!(" --arrivals constant --rate {rate}")),
-    }
-    let mut report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
-    report.calibration = calibration;
+    let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
+    let report =
+        BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).calibrated(calibration);
     finish(&report, &directory, args.format, context)
+}
+
+fn with_arrivals(replay: String, arrivals: Arrivals) -> String {
+    match arrivals {
+        Arrivals::Closed => replay + " --arrivals closed",
+        Arrivals::Poisson(rate) => format!("{replay} --arrivals poisson --rate {rate}"),
+        Arrivals::Constant(rate) => format!("{replay} --arrivals constant --rate {rate}"),
+    }
 }
 
 /// Writes a report into its directory and to standard output; the exit code is its verdict's.

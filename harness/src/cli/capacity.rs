@@ -14,7 +14,8 @@ use super::verify::parse_strategy;
 use crate::capacity::load::{Arrivals, DURATION_MAX, KeyChoice, Load, RATE_MAX, WORKERS_MAX};
 use crate::capacity::setting::Work;
 use crate::provision::PostgresChoice;
-use crate::scenario::shipped::{SHIPPED, Shipped};
+use crate::scenario::script::is_script_at;
+use crate::scenario::shipped::{SCRIPTS, SHIPPED, Shipped};
 use crate::scenario::{Arrival, Keys, Scenario};
 
 /// How long tasks that are late may still begin after the last arrival.
@@ -24,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArgs {
     /// A scenario file, or the name of a built-in scenario: its data, keys, workers and arrivals are
-    /// where the options begin
+    /// where the options begin. `bench` also takes a script, whose actors then are the tasks
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
     /// The database
@@ -85,12 +86,29 @@ pub fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl LoadArgs {
+    /// Whether a script is meant, and not a scenario.
+    pub fn is_script(&self) -> bool {
+        let file = &self.scenario;
+        let is_spec = file.extension().is_some_and(|extension| extension == "spec");
+        let is_shipped = || SCRIPTS.iter().any(|shipped| Path::new(shipped.path) == file);
+        match file.is_file() {
+            true => is_spec || is_script_at(file),
+            false => is_shipped(),
+        }
+    }
+
     /// The scenario that is meant.
     ///
     /// # Errors
     /// There is none, something is wrong with it, or it is no load.
     pub fn scenario(&self) -> Result<Scenario, Failure> {
         let name = self.scenario.to_string_lossy();
+        if self.is_script() {
+            return Err(Failure::usage(miette::miette!(
+                help = format!("driftlock bench {name} puts load on it"),
+                "{name} is a script, and this command is for scenarios"
+            )));
+        }
         let shipped = SHIPPED.iter().map(Shipped::scenario).find(|scenario| scenario.name == *name);
         let scenario = match shipped {
             Some(scenario) if !self.scenario.exists() => scenario,
@@ -146,10 +164,19 @@ impl LoadArgs {
             Keys::Uniform => KeyChoice::Uniform,
             Keys::Zipf { exponent } => KeyChoice::Zipf(exponent),
         });
+        let count = self.rows.unwrap_or(scenario.data.customers);
+        self.load_of((keys, count), scenario.tasks.workers, arrivals)
+    }
+
+    /// The load on these keys, with so many workers if the command does not say how many.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn load_of(&self, keys: (KeyChoice, u32), workers: u32, arrivals: Arrivals) -> Result<Load, Failure> {
         if self.duration.is_zero() {
             return Err(Failure::usage(miette::miette!("--duration 0 measures nothing")));
         }
-        let workers = self.workers.unwrap_or(scenario.tasks.workers);
+        let workers = self.workers.unwrap_or(workers);
         if let Some(pool) = self.pool.filter(|pool| *pool > workers) {
             return Err(Failure::usage(miette::miette!("--pool {pool} is more than the {workers} workers can use")));
         }
@@ -157,8 +184,8 @@ impl LoadArgs {
             arrivals,
             workers,
             pool: self.pool,
-            keys,
-            key_count: self.rows.unwrap_or(scenario.data.customers),
+            keys: keys.0,
+            key_count: keys.1,
             round_trip_added: self.rtt,
             warm_up: self.warm_up,
             duration: self.duration,
@@ -170,15 +197,17 @@ impl LoadArgs {
     /// The words of a command that puts the same load on again.
     pub fn repeated(&self, command: &str, load: &Load) -> String {
         let mut words = format!(
-            "driftlock {command} {} --backend {} --workers {} --keys {} --warm-up {:?} --duration {:?} --seed {}",
+            "driftlock {command} {} --backend {} --workers {} --warm-up {:?} --duration {:?} --seed {}",
             word(&self.scenario),
             self.backend,
             load.workers,
-            load.keys,
             load.warm_up,
             load.duration,
             load.seed
         );
+        if !self.is_script() {
+            words.push_str(&format!(" --keys {}", load.keys));
+        }
         if let Some(strategy) = self.strategy {
             words.push_str(&format!(" --strategy {strategy}"));
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::directory::{ReadError, RunDirectory, WriteError};
 use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::{Calibration, Ceiling};
+use crate::capacity::floor::Floor;
 use crate::capacity::health::Generator;
 use crate::capacity::load::Arrivals;
 use crate::capacity::log::{self, LogError};
@@ -49,6 +50,9 @@ pub struct BenchReport {
     pub generator: Generator,
     /// What the parts take alone, measured in the same run.
     pub calibration: Option<Calibration>,
+    /// What the engine's statements take at least, as a part of its time in the lock under this load.
+    #[serde(default)]
+    pub floor_share: Option<f64>,
     /// How evenly the workers got on.
     #[serde(default)]
     pub spread: Option<Spread>,
@@ -117,6 +121,7 @@ impl BenchReport {
             recording,
             generator,
             calibration: None,
+            floor_share: None,
             spread: None,
             parts: Vec::new(),
             replay,
@@ -136,6 +141,16 @@ impl BenchReport {
             self.doubts.push(format!("{failed} of {tasks} tasks were given up: what is measured is failures"));
         }
         self.verdict = if self.doubts.is_empty() { Word::Pass } else { Word::Inconclusive };
+    }
+
+    /// The same with what was measured beforehand.
+    pub fn calibrated(mut self, calibration: Option<Calibration>) -> Self {
+        let floor = calibration.and_then(|calibration| calibration.floor);
+        let in_lock = self.recording.mean(Phase::InLock).filter(|in_lock| *in_lock > 0.0);
+        let least = floor.map(|floor| floor.in_lock(self.setting.load.round_trip_added));
+        self.floor_share = least.zip(in_lock).map(|(least, in_lock)| least / in_lock);
+        self.calibration = calibration;
+        self
     }
 
     /// Adds the run of another generator, which put the same load on at the same time with another seed.
@@ -242,7 +257,7 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     if let Some((calibration, ceiling)) = report.calibration.zip(report.ceiling()) {
-        ceiling_line(&calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
+        ceiling_line(report.floor_share, &calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
     }
     shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
     let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
@@ -264,7 +279,29 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "again: {}", report.replay)
 }
 
+/// The engine against its statements alone.
+fn floor_line(floor: &Floor, under_load: Option<f64>, to: &mut dyn Write) -> io::Result<()> {
+    let part = |nanos: f64| nanos.max(0.0) / floor.engine.max(1.0) * 100.0;
+    write!(
+        to,
+        "\nfloor: {} statements in the lock, sent raw {:.3} ms, by the engine {:.3} ms: {:.2} (database {:.0} %, driver \
+         and decoding {:.0} %, computing {:.0} %)",
+        floor.statements,
+        floor.database / 1e6,
+        floor.engine / 1e6,
+        floor.share(),
+        part(floor.database),
+        part(floor.operations - floor.database),
+        part(floor.engine - floor.operations),
+    )?;
+    match under_load {
+        Some(share) => write!(to, "; under this load {share:.2}"),
+        None => Ok(()),
+    }
+}
+
 fn ceiling_line(
+    under_load: Option<f64>,
     calibration: &Calibration,
     ceiling: &Ceiling,
     achieved: f64,
@@ -287,6 +324,9 @@ fn ceiling_line(
             millis(server.hand_off)
         )?;
     }
+    if let Some(floor) = calibration.floor {
+        floor_line(&floor, under_load, to)?;
+    }
     write!(to, "\nceiling: {:.1}/s on one key, {:.1}/s here", ceiling.one_key, ceiling.whole)?;
     match arrivals {
         Arrivals::Closed => writeln!(to, "; achieved {:.0} %", achieved / ceiling.whole * 100.0),
@@ -306,10 +346,12 @@ fn phases(recording: &Recording) -> Table {
 
 /// The steps of a script, in order.
 fn steps(recording: &Recording) -> Option<Table> {
-    let step = |(part, histogram)| match part {
-        &Part::Step { ref name, .. } => Some((name.as_str(), Histogram::mean(histogram), histogram)),
-        _ => None,
-    };
+    fn step<'a>((part, histogram): (&'a Part, &'a Histogram<u64>)) -> Option<(&'a str, f64, &'a Histogram<u64>)> {
+        match part {
+            Part::Step { name, .. } => Some((name, histogram.mean(), histogram)),
+            _ => None,
+        }
+    }
     let mut rows = recording.parts.iter().filter_map(step).peekable();
     rows.peek()?;
     Some(times("step, ms", rows))

@@ -142,6 +142,11 @@ pub fn is_script(bytes: &[u8]) -> bool {
     table.get_ref().contains_key("actor")
 }
 
+/// Whether there is a script at a path, as far as can be seen.
+pub fn is_script_at(path: &Path) -> bool {
+    content(path).is_ok_and(|bytes| is_script(&bytes))
+}
+
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
     let (script, problems) = document(text, draft)?;
     match script {

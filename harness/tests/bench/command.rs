@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::time::Duration;
+
 use driftlock::capacity::parts::Part;
 use driftlock::capacity::phase::Phase;
 use driftlock::capacity::wire::Wire;
@@ -76,6 +79,17 @@ async fn an_added_round_trip_is_waited_for_once_an_operation() {
     assert!(begin >= 4_999_000, "{begin}");
 }
 
+/// The engine's statements alone are measured, and the engine needs them and more.
+fn assert_floor(at: &Path, strategy: &str, out: &str) {
+    let report = BenchReport::load(&at.join(strategy)).unwrap();
+    let floor = report.calibration.unwrap().floor.unwrap();
+    // Open the run, read, write, commit; without a lock the section begins with the transaction.
+    assert_eq!(floor.statements, 4, "{strategy}");
+    assert!(floor.database > 0.0 && floor.database < floor.engine && floor.operations < floor.engine, "{floor:?}");
+    assert!(floor.in_lock(Duration::from_millis(2)) > floor.database + 7_999_999.0);
+    assert!(report.floor_share.unwrap() > 0.0 && out.contains("floor: 4 statements in the lock"), "{out}");
+}
+
 #[tokio::test]
 async fn every_lock_is_put_under_load_on_postgres() {
     let at = place();
@@ -86,6 +100,7 @@ async fn every_lock_is_put_under_load_on_postgres() {
         assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
         let recording = BenchReport::load(&at.path().join(strategy)).unwrap().recording;
         assert!(recording.tasks() > 10, "{}", ran.out);
+        assert_floor(at.path(), strategy, &ran.out);
         for phase in [Phase::Lag, Phase::Pool, Phase::InLock, Phase::Commit] {
             assert!(recording.histograms.contains_key(&phase), "{strategy} without {phase:?}");
         }

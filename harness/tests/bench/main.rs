@@ -7,6 +7,7 @@ mod command;
 mod compare;
 mod omission;
 mod plan;
+mod scripts;
 
 use std::path::Path;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 use tokio_postgres::Config;
 
-use crate::capacity::wire::{Answer, Wire, lost};
+use crate::capacity::wire::{Answer, Wire};
 
 /// A statement of the lock script. Its keys and workers are numbers from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +82,8 @@ impl LockSession {
     pub async fn open(config: &Config) -> Result<Self, DbError> {
         let mut wire = Wire::open(config).await?;
         for (name, sql) in Statement::SQL {
-            let parsed = frontend::parse(name, sql, [], &mut wire.out);
-            parsed.map_err(|error| lost(Kind::Begin, &error.to_string()))?;
+            wire.prepare(name, sql).await?;
         }
-        frontend::sync(&mut wire.out);
-        wire.exchange(Kind::Begin).await?;
         Ok(Self(wire))
     }
 }

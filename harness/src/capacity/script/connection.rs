@@ -16,7 +16,7 @@ pub enum Place {
     /// On a PostgreSQL server.
     Postgres(Box<Config>),
     /// A file of SQLite's.
-    Sqlite(SqliteDatabase),
+    Sqlite(Box<SqliteDatabase>),
 }
 
 /// A connection to it.

@@ -1,6 +1,7 @@
 //! The database that a load is put on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use drift_engine::lock::{Backend, LockStrategy};
 use drift_engine::postgres::classify;
@@ -10,6 +11,7 @@ use super::LoadArgs;
 use crate::capacity::alarm::Alarm;
 use crate::capacity::calibrate::{Calibration, calibrate};
 use crate::capacity::drive::{DriveError, Driven, drive};
+use crate::capacity::floor::{Floor, measure};
 use crate::capacity::job::{EngineJob, Job};
 use crate::capacity::load::Load;
 use crate::capacity::lock_script::{LockScript, TABLES};
@@ -21,6 +23,9 @@ use crate::database::postgres::PgDatabase;
 use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::scenario::Scenario;
 use crate::verify::databases::{Copy, Databases, Host, PrepareError, Template};
+
+/// How long the engine's statements are measured without the engine, in turns with it.
+const FLOOR: Duration = Duration::from_millis(800);
 
 /// A database with a scenario's data, and what puts a load on it.
 pub struct Bed {
@@ -90,7 +95,13 @@ impl Bed {
         let ran = match work {
             Work::Engine => {
                 let job = self.engine_job(&copy, strategy, load);
-                self.put(job, &copy, load, calibrated, context).await
+                let floor = self.floor(&job, &copy, calibrated, context).await;
+                match floor {
+                    Ok(floor) => self.put(job, &copy, load, calibrated, context).await.map(|(calibration, driven)| {
+                        (calibration.map(|calibration| Calibration { floor, ..calibration }), driven)
+                    }),
+                    Err(failure) => Err(failure),
+                }
             }
             Work::Script => unreachable!("a script has a bed of its own"),
             Work::Lock => match self.lock_script(&copy, load).await {
@@ -102,6 +113,23 @@ impl Bed {
         let ran = ran?;
         discarded?;
         Ok(ran)
+    }
+
+    /// What the engine's statements take without the engine, where there is a server.
+    async fn floor(
+        &self,
+        job: &EngineJob,
+        copy: &Copy,
+        calibrated: bool,
+        context: &Context<'_>,
+    ) -> Result<Option<Floor>, Failure> {
+        let config = self.databases.config(copy)?.filter(|_| calibrated);
+        let Some(config) = config else { return Ok(None) };
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => Err(Failure::interrupted()),
+            floor = measure(job, &config, FLOOR) => floor.map_err(lost),
+        }
     }
 
     async fn put<J: Job>(

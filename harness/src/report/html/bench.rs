@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::bars::Bars;
 use super::chart::{Axis, Chart, Look, Mark, Series};
+use crate::capacity::floor::Floor;
 use crate::capacity::parts::Part;
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::SERIES_INTERVAL;
@@ -36,6 +37,9 @@ pub(super) fn page(report: &BenchReport) -> String {
         if bars.rows.len() > 1 {
             charts.push(bars.render());
         }
+    }
+    if let Some(floor) = report.calibration.and_then(|calibration| calibration.floor) {
+        charts.push(parts(&floor).render());
     }
     let steps = steps(report);
     if !steps.rows.is_empty() {
@@ -163,6 +167,19 @@ fn waits(report: &BenchReport, title: &str, whose: fn(&Part) -> Option<String>) 
         unit: "ms".to_owned(),
         parts: ["50 %", "99 %", "the longest"].map(str::to_owned).into(),
         rows: report.recording.parts.iter().filter_map(row).collect(),
+    }
+}
+
+fn parts(floor: &Floor) -> Bars {
+    let millis = |nanos: f64| nanos.max(0.0) / 1e6;
+    let driver = millis(floor.operations - floor.database);
+    let engine = vec![millis(floor.database), driver, millis(floor.engine - floor.operations)];
+    Bars {
+        title: "The engine and its statements alone".to_owned(),
+        caption: "Time in the lock of a task that is alone, in turns with its statements sent raw.".to_owned(),
+        unit: "ms".to_owned(),
+        parts: ["database", "driver and decoding", "computing"].map(str::to_owned).into(),
+        rows: vec![("statements".to_owned(), vec![millis(floor.database)]), ("engine".to_owned(), engine)],
     }
 }
 
