@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::{driftlock, found, holding, rehearse};
 
-/// The tables of the traffic, and so few events that nothing takes long.
-const SMALL: &str = "backend = 'sqlite'\nbase-version = 4\nevents = 1000\n";
+/// The tables of the traffic, so few events that nothing takes long, and room for a machine on which it does.
+const SMALL: &str = "backend = 'sqlite'\nbase-version = 4\nevents = 1000\n\
+                     budget = { read-block-ms = 20000, write-block-ms = 20000, errors = ['5'] }\n";
 
 /// How often the traffic's reads, and its writes, were blocked by a row's first file on its first way up.
 fn blocked(row: &Value) -> (u64, u64) {
@@ -253,7 +254,9 @@ fn a_users_own_schema_is_rehearsed_under_the_traffic_of_a_script() {
         }
     }
     // Within a wider budget it passes, and its invariant was asked.
-    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20000"]].concat()).ends_with(0).json();
+    let report = rehearse(at.path(), &[&arguments[..], &["--write-block", "20000", "--read-block", "20000"]].concat())
+        .ends_with(0)
+        .json();
     let evidence = report["results"][0]["evidence"].as_str().unwrap();
     assert!(evidence.contains("rounds of the script its 1 invariants held"), "{evidence}");
     // A migration that loses rows is found out by it.
