@@ -4,7 +4,7 @@
 //! An operation counts from after its beginning was noted until before its end is: whoever takes the time, and then
 //! sees one under way, has an operation that began before what follows and ended after that time.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use drift_engine::op::{Op, Reply};
@@ -24,6 +24,8 @@ const DEPARTURE_MAX: Duration = Duration::from_millis(2_000);
 #[derive(Debug, Default)]
 pub struct Flight {
     count: AtomicU32,
+    /// Whether somebody has waited in vain: until something is sent, nobody waits again.
+    quiet: AtomicBool,
     departed: Notify,
 }
 
@@ -31,6 +33,7 @@ impl Flight {
     /// An operation is sent; it is under way until what is answered is dropped.
     pub fn depart(&self) -> Departed<'_> {
         self.count.fetch_add(1, Ordering::SeqCst);
+        self.quiet.store(false, Ordering::Relaxed);
         self.departed.notify_waiters();
         Departed(self)
     }
@@ -41,11 +44,15 @@ impl Flight {
     ///
     /// Cancellation: nothing is lost.
     pub async fn beside_one(&self, clock: &Clock) -> Tick {
-        let mut left = DEPARTURE_MAX;
+        let mut left = if self.quiet.load(Ordering::Relaxed) { Duration::ZERO } else { DEPARTURE_MAX };
         loop {
             let departed = tokio::time::timeout(FRESH_MAX, self.departed.notified()).await.is_ok();
             let now = clock.now();
-            if self.count.load(Ordering::SeqCst) > 0 || left.is_zero() {
+            if self.count.load(Ordering::SeqCst) > 0 {
+                return now;
+            }
+            if left.is_zero() {
+                self.quiet.store(true, Ordering::Relaxed);
                 return now;
             }
             if !departed {
@@ -135,5 +142,8 @@ mod tests {
         flight.beside_one(&clock).await;
         let long = clock.elapsed() - short;
         assert!(short < DEPARTURE_MAX && long >= DEPARTURE_MAX, "{short:?} {long:?}");
+        // Nor is it waited for again and again.
+        flight.beside_one(&clock).await;
+        assert!(clock.elapsed() - long - short < DEPARTURE_MAX);
     }
 }
