@@ -16,7 +16,7 @@ use super::alarm::Alarm;
 use super::job::{Job, Turn};
 use super::phase::{Phase, Times};
 use super::recorder::{Errors, Outcome};
-use super::wire::First;
+use super::wire::{First, lost};
 use crate::clock::Clock;
 use crate::database::ANSWER_MAX;
 use crate::explore::statement::{self, Class};
@@ -54,9 +54,8 @@ struct Known {
     kind: Kind,
 }
 
-/// How a round ended.
+/// How a round ended that is not done.
 enum Ended {
-    Done,
     Refused { again: bool },
     Lost,
 }
@@ -202,13 +201,17 @@ impl Job for ScriptJob {
         for attempt in 1..=ATTEMPTS_MAX {
             times.attempts += 1;
             let round = tokio::time::timeout(ANSWER_MAX, self.round(connection, actor, errors, times)).await;
-            match round.unwrap_or(Err(Ended::Lost)).err().unwrap_or(Ended::Done) {
-                Ended::Done => return Outcome::Done,
-                Ended::Lost => return Outcome::Lost,
-                Ended::Refused { again: true } if attempt < ATTEMPTS_MAX => {
+            let Ok(round) = round else {
+                errors.count(&lost(Kind::Read, "a round did not come to its end in time"));
+                return Outcome::Lost;
+            };
+            match round {
+                Ok(()) => return Outcome::Done,
+                Err(Ended::Lost) => return Outcome::Lost,
+                Err(Ended::Refused { again: true }) if attempt < ATTEMPTS_MAX => {
                     self.pause(turn.number, attempt, times).await;
                 }
-                Ended::Refused { .. } => break,
+                Err(Ended::Refused { .. }) => break,
             }
         }
         Outcome::Failed
