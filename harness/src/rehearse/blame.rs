@@ -243,3 +243,22 @@ impl Stretches {
         self.first.map_or(Duration::ZERO, |first| between(first, self.last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_that_was_seen_most_often_is_to_blame_among_the_sightings_of_the_prevailing_sort() {
+        let seen =
+            |statement, queued: bool| Sighting { statement, chain: Vec::new(), queued_behind: queued.then(Vec::new) };
+        let blamed = |sightings: &[(usize, bool)]| {
+            let prevailing = Sighting::prevailing(sightings.iter().map(|(one, queued)| seen(*one, *queued)).collect());
+            prevailing.map(|one| (one.statement, one.queued_behind.is_some()))
+        };
+        assert_eq!(blamed(&[(0, false), (1, false), (1, false)]), Some((1, false)));
+        assert_eq!(blamed(&[(0, false), (1, false)]), Some((0, false)));
+        assert_eq!(blamed(&[(1, true), (2, true), (2, true), (0, false), (0, false)]), Some((2, true)));
+        assert_eq!(blamed(&[]), None);
+    }
+}

@@ -124,6 +124,13 @@ fn an_idle_writer_holds_the_migration_up_and_what_is_refused_is_said_with_sqlite
     assert_eq!(tries, [1, 2, 1]);
     let advice = row["findings"][0]["advice"].as_str().unwrap();
     assert!(advice.contains("longer busy timeout"), "{advice}");
+    // With patience the file gets its turn. What the traffic waited for the writer is not the file's doing: he stays for
+    // 2.5 s, and who waits is counted from the moment at which the file had the lock.
+    let settings = "backend = 'sqlite'\nbase-version = 4\nevents = 1000\ncompanion = 'idle-writer'\njournal = 'wal'\n";
+    std::fs::write(at.path().join("m/rehearse.toml"), settings).unwrap();
+    let report = rehearse(at.path(), &["m", "--write-block", "2000", "--format", "json"]).ends_with(0).json();
+    let first = &report["results"][0]["files"][0];
+    assert!(first["statements"][0]["waited_ms"].as_f64() > Some(1_000.0), "{first:#}");
 }
 
 #[test]

@@ -73,6 +73,10 @@ fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
             "The application's busy timeout is shorter than the file's lock was held: give it a longer one, and let it \
              begin what will write with BEGIN IMMEDIATE, or make the migration shorter."
         }
+        (Kind::ApplicationError, Some("1"), _) if sentence.contains("ON CONFLICT") => {
+            "ON CONFLICT needs its unique index: deploy the code that says it after the migration that builds it, and \
+             withdraw the code before undoing that."
+        }
         (Kind::LeftBehind, ..) if sentence.contains(" refer to rows of ") => {
             "Foreign keys were off meanwhile: before COMMIT let PRAGMA foreign_key_check find nothing."
         }
@@ -82,4 +86,43 @@ fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_their_names_and_no_advice_of_postgresqls_is_left() {
+        let finding = |kind: Kind, code: Option<&str>, sentence: &str| Finding {
+            kind,
+            file: "m/1_a.sql".into(),
+            line: 1,
+            column: 1,
+            statement: "x".into(),
+            pass: "up".into(),
+            code: code.map(str::to_owned),
+            sentence: sentence.into(),
+            advice: kind.advice().to_owned(),
+        };
+        let mut found = [
+            finding(Kind::Refused, Some("5"), "the database refused it: 5 database is locked"),
+            finding(Kind::ApplicationError, Some("517"), "the application (plain) saw 517 5 times within 5 ms"),
+            finding(Kind::Refused, Some("4242"), "the database refused it: 4242 unheard of"),
+            finding(Kind::BlocksWriters, None, "4 writes were blocked"),
+            finding(Kind::BlocksReaders, None, "2 reads were blocked"),
+            finding(Kind::Queue, None, "it waited for the traffic's own transactions"),
+            finding(Kind::LeftBehind, None, "it was refused, and a part of it is there: + table t"),
+        ];
+        give(&mut found);
+        assert_eq!(found[0].sentence, "the database refused it: SQLITE_BUSY (5) database is locked");
+        assert_eq!(found[1].sentence, "the application (plain) saw SQLITE_BUSY_SNAPSHOT (517) 5 times within 5 ms");
+        assert_eq!(found[2].sentence, "the database refused it: 4242 unheard of");
+        for finding in &found {
+            assert!(
+                !finding.advice.contains("CONCURRENTLY") && !finding.advice.contains("lock_timeout"),
+                "{finding:?}"
+            );
+        }
+    }
 }
