@@ -217,13 +217,15 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     let BenchReport { setting, recording, surroundings, generator, .. } = report;
     let load = &setting.load;
     writeln!(to, "{} on {} with {}: {}", setting.scenario, setting.backend, setting.strategy, load.arrivals)?;
+    let whose = match setting.work {
+        Work::Script => format!("{} actors in turn", load.key_count),
+        Work::Engine | Work::Lock => format!("keys {} of {}", load.keys, load.key_count),
+    };
     let pool = load.pool.map_or_else(|| "a connection each".to_owned(), |pool| format!("{pool} connections"));
     writeln!(
         to,
-        "{} workers ({pool}), keys {} of {}, {:?} after {:?} of warm-up{}\n",
+        "{} workers ({pool}), {whose}, {:?} after {:?} of warm-up{}\n",
         load.workers * u32::try_from(report.seeds.len()).unwrap_or(u32::MAX),
-        load.keys,
-        load.key_count,
         load.duration,
         load.warm_up,
         added(load.round_trip_added)
