@@ -110,8 +110,9 @@ impl Windows {
     pub fn cost(&self, operations: &[Operation], recording: Duration) -> Option<Cost> {
         let per_second = |stretch: &Stretch| rate(operations, *stretch).per_second;
         let pairs = self.unobserved.iter().zip(&self.observed).map(|(off, on)| (per_second(off), per_second(on)));
-        let ratios: Vec<f64> =
-            pairs.filter(|(off, on)| *off > 0.0 && *on > 0.0).map(|(off, on)| (on / off).ln()).collect();
+        // Under an observer that lets nothing through there is as good as nothing, and not no answer.
+        let ratio = |(off, on): (f64, f64)| (on.max(1.0) / off).ln();
+        let ratios: Vec<f64> = pairs.filter(|(off, _)| *off > 0.0).map(ratio).collect();
         let count = ratios.len() as f64;
         if ratios.len() < 2 {
             return None;
@@ -220,6 +221,8 @@ mod tests {
         assert!(heavy.is_heavy() && (heavy.share - 0.207).abs() < 0.01, "{heavy}");
         let light = cost(&[(200, 197), (210, 206), (190, 187), (200, 198)], Duration::ZERO).unwrap();
         assert!(!light.is_heavy() && light.at_most < SHARE_MAX, "{light}");
+        let stifling = cost(&[(200, 0), (210, 0), (190, 0)], Duration::ZERO).unwrap();
+        assert!(stifling.is_heavy() && stifling.share > 0.99, "{stifling}");
         // Ten per cent on average, which may as well be none.
         let noise = cost(&[(200, 130), (200, 240), (200, 150), (200, 220)], Duration::ZERO).unwrap();
         assert!(!noise.is_heavy() && noise.at_least < 0.0 && noise.at_most > SHARE_MAX, "{noise}");
