@@ -207,7 +207,9 @@ fn grid(x: &Scale, y: &Scale) -> Markup {
         @for (value, text) in &x.ticks {
             @if let Some(at) = x.place(*value) {
                 line class="axis" x1=(round(at)) x2=(round(at)) y1=(bottom) y2=(bottom + 4.0) {}
-                text class="faint" x=(round(at)) y=(bottom + 16.0) text-anchor="middle" { (text) }
+                // Beyond the last place there is no room for half a number.
+                @let anchor = if at > right - 1.0 { "end" } else { "middle" };
+                text class="faint" x=(round(at)) y=(bottom + 16.0) text-anchor=(anchor) { (text) }
             }
         }
         line class="axis" x1=(left) x2=(right) y1=(bottom) y2=(bottom) {}
