@@ -28,7 +28,7 @@ use crate::scenario::data::fork;
 
 /// The numbers of workers that are tried, up to a largest one.
 const SIZES: [u32; 13] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96];
-/// Below this part of the highest rate predictions are held to what they promise.
+/// Below this part of the rate that all workers come to predictions are held to what they promise.
 pub const TRUSTED: f64 = 0.85;
 /// How close the rate that is kept and the one that is not must come.
 const CLOSE: f64 = 1.08;
@@ -117,6 +117,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The rate of the closed loop of the most workers, which open loops have.
+    pub fn reached(&self) -> f64 {
+        reached(&self.closed)
+    }
+
     /// The highest rate of a closed loop.
     pub fn highest(&self) -> f64 {
         self.closed.iter().map(|point| point.rate).fold(0.0, f64::max)
@@ -158,8 +163,9 @@ pub async fn plan<M: Measure>(
     let candidates = candidates(&usl, &queues, &shares, &held);
     let highest = closed.iter().map(|point| point.rate).fold(0.0, f64::max);
 
-    let grid = grid::measure(measure, load, workers_max, highest, slo, &mut doubt).await?;
-    let known = Known { queues, shares: &shares, highest };
+    let reached = reached(&closed);
+    let grid = grid::measure(measure, load, workers_max, reached, slo, &mut doubt).await?;
+    let known = Known { queues, shares: &shares, highest: reached };
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
@@ -188,6 +194,12 @@ pub async fn plan<M: Measure>(
         doubts,
         others,
     })
+}
+
+/// What all workers come to when none is idle: an open loop of a higher rate has no end, though fewer workers may come to
+/// more.
+fn reached(closed: &[ClosedPoint]) -> f64 {
+    closed.last().map_or(0.0, |point| point.rate)
 }
 
 /// What a task takes alone, in seconds.

@@ -101,7 +101,7 @@ fn drift(plan: &Plan, locks: &[OtherLock]) -> Option<String> {
 /// Why the predictions are not to be trusted, if they are not.
 fn mistrust(plan: &Plan) -> Option<String> {
     let rate = plan.candidates.first().and_then(|chosen| chosen.error);
-    let below = plan.responses.iter().filter(|one| one.rate < TRUSTED * plan.highest());
+    let below = plan.responses.iter().filter(|one| one.rate < TRUSTED * plan.reached());
     let response = below.map(|one| one.mean.off()).reduce(f64::max);
     let percent = |error: f64| if error > 10.0 { "far".to_owned() } else { format!("{:.0} %", error * 100.0) };
     match rate {
@@ -277,8 +277,8 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
         Some(why) => writeln!(to, "predictions are not to be trusted here: {why}; what was measured stands"),
         None => writeln!(
             to,
-            "to be trusted: 1 to {most} workers, up to {:.1}/s ({:.0} % of the highest rate), on this machine, with this data",
-            plan.highest() * TRUSTED,
+            "to be trusted: 1 to {most} workers, up to {:.1}/s ({:.0} % of what {most} come to), on this machine, with this data",
+            plan.reached() * TRUSTED,
             TRUSTED * 100.0
         ),
     }
@@ -303,13 +303,8 @@ fn responses(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
             writeln!(to, "{what} response: too few rates were served whole to fit a model")?;
             continue;
         };
-        let others: Vec<String> = models.iter().skip(1).map(left_out).collect();
-        writeln!(
-            to,
-            "{what} response: chosen by its error at points left out: {}; {}",
-            left_out(chosen),
-            others.join(", ")
-        )?;
+        let others: String = models.iter().skip(1).map(|other| format!("; not chosen: {}", left_out(other))).collect();
+        writeln!(to, "{what} response: {}{others}", left_out(chosen))?;
     }
     let within = |of: fn(&crate::capacity::plan::Response) -> &Seen| {
         format!("{} of {}", plan.responses.iter().filter(|one| of(one).is_within()).count(), plan.responses.len())
@@ -324,7 +319,7 @@ fn responses(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
 
 fn left_out(fitted: &Fitted) -> String {
     let error = if fitted.left_out > 10.0 { "far".to_owned() } else { format!("{:.0} %", fitted.left_out * 100.0) };
-    format!("{} (off by {error})", fitted.model.name())
+    format!("{} (off by {error} at points left out)", fitted.model.name())
 }
 
 fn said(seen: &Seen) -> String {

@@ -199,13 +199,26 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
     (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
 }
 
-/// The models, fitted to points in the order of their rates; the one that is less far off at points left out comes
-/// first. None of fewer than four points: three parameters fit any three. `rng` decides by how much points are off in the refits.
-pub fn fitted(points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8Rng) -> Vec<Fitted> {
+/// What the points are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Mean responses: both models say something of these.
+    Mean,
+    /// A quantile, of which the queues say nothing.
+    Quantile,
+}
+
+/// The models of what the points are of, fitted to points in the order of their rates; the one that is less far off at
+/// points left out comes first. None of fewer than four points: three parameters fit any three. `rng` decides by how
+/// much points are off in the refits.
+pub fn fitted(of: Of, points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8Rng) -> Vec<Fitted> {
     if points.len() < 4 {
         return Vec::new();
     }
-    let kinds = [Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.highest }), Model::Queues(known.queues)];
+    let mut kinds = vec![Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.highest })];
+    if of == Of::Mean {
+        kinds.push(Model::Queues(known.queues));
+    }
     let mut models: Vec<Fitted> = kinds
         .iter()
         .map(|kind| Fitted {
@@ -239,7 +252,7 @@ mod tests {
     #[test]
     fn a_curve_is_found_again_and_predicts_between_its_points() {
         let points = measured(|rate| TRUE.at(rate));
-        let models = fitted(&points, &KNOWN, &mut ChaCha8Rng::seed_from_u64(1));
+        let models = fitted(Of::Mean, &points, &KNOWN, &mut ChaCha8Rng::seed_from_u64(1));
         assert!(matches!(models[0].model, Model::Curve(_)), "{models:?}");
         for rate in [150.0, 250.0, 340.0, 400.0] {
             let predicted = models[0].model.at(&[1.0], rate);
@@ -256,11 +269,13 @@ mod tests {
         // The curve expects its limit near the highest rate, which here says nothing.
         let known = Known { shares: &shares, highest: 1_500.0, ..KNOWN };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let models = fitted(&points, &known, &mut rng);
+        let models = fitted(Of::Mean, &points, &known, &mut rng);
         let said: Vec<_> = models.iter().map(|one| (one.model, one.left_out)).collect();
         assert!(matches!(models[0].model, Model::Queues(_)), "{said:?}");
         assert!(models[0].left_out < 0.02 && models[0].left_out <= models[1].left_out);
-        assert!(fitted(&points[..3], &known, &mut rng).is_empty());
+        let quantiles = fitted(Of::Quantile, &points, &known, &mut rng);
+        assert!(quantiles.iter().all(|one| matches!(one.model, Model::Curve(_))) && quantiles.len() == 1);
+        assert!(fitted(Of::Mean, &points[..3], &known, &mut rng).is_empty());
     }
 
     /// The interval keeps its word: of many sets of points that are off by chance, about 90 in 100 have what a

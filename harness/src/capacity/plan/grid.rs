@@ -10,7 +10,7 @@ use crate::capacity::load::{Arrivals, DURATION_MAX, Load};
 use crate::capacity::recording::Recording;
 use crate::capacity::slo::{Kept, Slo};
 
-/// The parts of the highest rate that models are fitted to.
+/// The parts of the rate that all workers come to that models are fitted to.
 const FITTED: [f64; 5] = [0.2, 0.4, 0.6, 0.75, 0.88];
 /// The parts of it at which they are checked.
 const CHECKED: [f64; 4] = [0.3, 0.5, 0.68, 0.8];
@@ -44,15 +44,15 @@ pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     load: &Load,
     workers: u32,
-    highest: f64,
+    reached: f64,
     slo: &Slo,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<Vec<Spot>, M::Error> {
     let parts = FITTED.map(|part| (part, false)).into_iter().chain(CHECKED.map(|part| (part, true)));
-    let mut parts: Vec<(f64, bool)> = parts.filter(|(part, _)| part * highest > 0.0).collect();
+    let mut parts: Vec<(f64, bool)> = parts.filter(|(part, _)| part * reached > 0.0).collect();
     parts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let turn = |(part, is_check): &(f64, bool)| {
-        let rate = part * highest;
+        let rate = part * reached;
         let what = format!("{}, {rate:.1}/s", if *is_check { "check" } else { "open loop" });
         Turn::of(what, open(load, workers, rate, load.seed))
     };
@@ -60,7 +60,7 @@ pub(super) async fn measure<M: Measure>(
     passes::measure(measure, &mut turns, mean_error, doubt).await?;
     let spots = parts.into_iter().zip(turns).map(|((part, is_check), Turn { recording, .. })| {
         let kept = slo.kept(&recording);
-        Spot { rate: part * highest, is_check, recording, kept }
+        Spot { rate: part * reached, is_check, recording, kept }
     });
     Ok(spots.collect())
 }

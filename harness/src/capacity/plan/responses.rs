@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::grid::Spot;
 use crate::capacity::certain::{mean_error, quantile_error};
-use crate::capacity::model::response::{Fitted, Known, Measured, Prediction, fitted};
+use crate::capacity::model::response::{Fitted, Known, Measured, Of, Prediction, fitted};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 use crate::scenario::data::fork;
@@ -91,8 +91,8 @@ pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
         let fitted_to = whole.iter().filter(|spot| !spot.is_check);
         fitted_to.map(|spot| of(spot.rate, &spot.recording)).collect()
     };
-    let means = fitted(&points(mean), known, &mut rng);
-    let p99s = fitted(&points(p99), known, &mut rng);
+    let means = fitted(Of::Mean, &points(mean), known, &mut rng);
+    let p99s = fitted(Of::Quantile, &points(p99), known, &mut rng);
     let (Some(best), Some(best_p99)) = (means.first(), p99s.first()) else { return Found::default() };
     let seen = |model: &Fitted, measured: Measured| Seen {
         prediction: model.predict(known.shares, measured.rate, measured.error),
