@@ -10,11 +10,10 @@ use drift_engine::lock::{Backend, LockStrategy};
 use driftlock::capacity::alarm::Alarm;
 use driftlock::capacity::drive::drive;
 use driftlock::capacity::job::EngineJob;
-use driftlock::capacity::load::{Arrivals, KeyChoice, Load};
 use driftlock::clock::Clock;
-use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::Scenario;
-use driftlock::verify::databases::{Databases, Host};
+use driftlock::verify::databases::Databases;
+use driftlock_benches::{host, load};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -32,41 +31,14 @@ count = 8
 workers = 8
 "#;
 
-async fn host(backend: Backend) -> Host {
-    match backend {
-        Backend::Postgres => {
-            let choice = PostgresChoice::Local;
-            let options = StartOptions { choice, pg_bin: None, profile: Profile::Durable, tcp: false };
-            let name = RunName::new(&format!("criterion-{}", std::process::id())).expect("a name");
-            let server = Server::start(&options, &name, &CancellationToken::new()).await.expect("a server");
-            Host::Postgres(Box::new(server))
-        }
-        Backend::Sqlite => Host::Sqlite(SqliteFiles::create(Journal::Wal).await.expect("a directory")),
-    }
-}
-
-fn load(workers: u32) -> Load {
-    Load {
-        arrivals: Arrivals::Closed,
-        workers,
-        pool: None,
-        keys: KeyChoice::One,
-        key_count: 1,
-        round_trip_added: Duration::ZERO,
-        warm_up: Duration::ZERO,
-        duration: LOADED,
-        drain: Duration::ZERO,
-        seed: 1,
-    }
-}
-
 fn recompute(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let scenario = Arc::new(Scenario::parse(Path::new("recompute.toml"), SCENARIO.as_bytes()).expect("it is sound"));
     let mut group = c.benchmark_group("one recompute");
     group.sample_size(10);
     for backend in Backend::ALL {
-        let mut databases = runtime.block_on(async { Databases::new(host(backend).await).await.expect("a schema") });
+        let mut databases =
+            runtime.block_on(async { Databases::new(host(backend, "criterion").await).await.expect("a schema") });
         let template = runtime.block_on(databases.template(&scenario, 1)).expect("the claims are loaded");
         for strategy in LockStrategy::ALL.into_iter().filter(|strategy| strategy.backend() == backend) {
             for workers in [1, CONTENDERS] {
@@ -85,7 +57,7 @@ fn recompute(c: &mut Criterion) {
                 // Criterion asks for a number of tasks: as many as that are done, and what they took is scaled.
                 group.bench_function(format!("{strategy}/{workers}"), |b| {
                     b.iter_custom(|iterations| {
-                        let (load, never) = (load(workers), CancellationToken::new());
+                        let (load, never) = (load(workers, LOADED), CancellationToken::new());
                         let driven = runtime
                             .block_on(drive(job.clone(), &load, &clock, &alarm, &never))
                             .expect("the database is there");

@@ -13,15 +13,14 @@ use driftlock::capacity::alarm::Alarm;
 use driftlock::capacity::drive::drive;
 use driftlock::capacity::floor::measure;
 use driftlock::capacity::job::EngineJob;
-use driftlock::capacity::load::{Arrivals, KeyChoice, Load};
 use driftlock::capacity::phase::Phase;
 use driftlock::capacity::recording::Recording;
 use driftlock::clock::Clock;
 use driftlock::load::row::Row;
-use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::Scenario;
 use driftlock::scenario::data;
-use driftlock::verify::databases::{Databases, Host};
+use driftlock::verify::databases::Databases;
+use driftlock_benches::{host, load};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -40,19 +39,6 @@ count = 1
 workers = 1
 "#;
 
-async fn host(backend: Backend) -> Host {
-    match backend {
-        Backend::Postgres => {
-            let choice = PostgresChoice::Local;
-            let options = StartOptions { choice, pg_bin: None, profile: Profile::Durable, tcp: false };
-            let name = RunName::new(&format!("criterion-large-{}", std::process::id())).expect("a name");
-            let server = Server::start(&options, &name, &CancellationToken::new()).await.expect("a server");
-            Host::Postgres(Box::new(server))
-        }
-        Backend::Sqlite => Host::Sqlite(SqliteFiles::create(Journal::Wal).await.expect("a directory")),
-    }
-}
-
 /// The claims, dealt out to the pairs.
 fn claims(scenario: &Scenario) -> Vec<Row> {
     let windows = scenario.data.windows().expect("in the calendar");
@@ -62,21 +48,6 @@ fn claims(scenario: &Scenario) -> Vec<Row> {
         Row { customer: "customer-1".into(), claim: Claim { payer, cpt_group, ..claim } }
     };
     data::claims(1, windows, CustomerId(1), CLAIMS).enumerate().map(dealt).collect()
-}
-
-fn load() -> Load {
-    Load {
-        arrivals: Arrivals::Closed,
-        workers: 1,
-        pool: None,
-        keys: KeyChoice::One,
-        key_count: 1,
-        round_trip_added: Duration::ZERO,
-        warm_up: Duration::ZERO,
-        duration: LOADED,
-        drain: Duration::ZERO,
-        seed: 1,
-    }
 }
 
 /// What of a task that is alone is spent in operations, and what between them.
@@ -104,7 +75,8 @@ fn recompute(c: &mut Criterion) {
     let mut group = c.benchmark_group("100,000 claims");
     group.sample_size(10);
     for backend in Backend::ALL {
-        let mut databases = runtime.block_on(async { Databases::new(host(backend).await).await.expect("a schema") });
+        let mut databases =
+            runtime.block_on(async { Databases::new(host(backend, "criterion-large").await).await.expect("a schema") });
         let copy = runtime.block_on(databases.with_claims(&scenario.session, claims(&scenario)));
         let copy = copy.expect("the claims are loaded");
         let clock = Clock::start();
@@ -118,7 +90,7 @@ fn recompute(c: &mut Criterion) {
             alarm: alarm.clone(),
             seed: 1,
         });
-        let (load, never) = (load(), CancellationToken::new());
+        let (load, never) = (load(1, LOADED), CancellationToken::new());
         let driven = || runtime.block_on(drive(job.clone(), &load, &clock, &alarm, &never)).expect("it is there");
         driven();
         say(backend, &driven().recording);

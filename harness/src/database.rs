@@ -193,7 +193,6 @@ impl Session for Driver {
         match self {
             Self::Postgres(session) => bounded(during, session.call(op)).await,
             Self::Sqlite(session, busy) => {
-                busy.begun();
                 let result = bounded(during, session.call(op)).await;
                 busy.ended();
                 result

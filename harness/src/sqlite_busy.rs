@@ -56,8 +56,6 @@ impl Parking {
 #[derive(Debug)]
 pub struct Busy {
     patience: Patience,
-    /// Whether an operation of the connection is being carried out.
-    under_way: AtomicBool,
     waiting: AtomicBool,
     waits: AtomicU64,
 }
@@ -68,19 +66,8 @@ impl Busy {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Whether an operation is being carried out, as far as anybody has told.
-    pub fn is_under_way(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst)
-    }
-
-    /// Hears that an operation begins.
-    pub fn begun(&self) {
-        self.under_way.store(true, Ordering::SeqCst);
-    }
-
     /// Hears that the operation has ended: SQLite does not say when the wait is over.
     pub fn ended(&self) {
-        self.under_way.store(false, Ordering::SeqCst);
         self.waiting.store(false, Ordering::SeqCst);
     }
 
@@ -180,9 +167,7 @@ pub async fn install_parked(connection: &mut SqliteConnection) -> Result<Arc<Bus
 }
 
 async fn install_with(connection: &mut SqliteConnection, patience: Patience) -> Result<Arc<Busy>, sqlx::Error> {
-    let busy =
-        Busy { patience, under_way: AtomicBool::new(false), waiting: AtomicBool::new(false), waits: AtomicU64::new(0) };
-    let busy = Arc::new(busy);
+    let busy = Arc::new(Busy { patience, waiting: AtomicBool::new(false), waits: AtomicU64::new(0) });
     let mut handle = connection.lock_handle().await?;
     let raw = handle.as_raw_handle().as_ptr();
     let state = Arc::into_raw(Arc::clone(&busy)).cast_mut().cast::<c_void>();

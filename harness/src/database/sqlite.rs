@@ -77,12 +77,6 @@ impl SqliteDatabase {
         known.iter().filter(|(_, busy)| busy.is_waiting()).map(|(session, _)| *session).collect()
     }
 
-    /// A session of an actor's that is carrying out an operation, if there is one.
-    pub fn under_way(&self) -> Option<SessionId> {
-        let known = self.sessions.lock().expect("nobody panics while holding the list");
-        known.iter().find(|(_, busy)| busy.is_under_way()).map(|(session, _)| *session)
-    }
-
     pub(super) async fn watcher(&self) -> Result<SqliteWatcher, DbError> {
         let prober = self.options.clone().busy_timeout(Duration::ZERO).connect().await;
         let prober = prober.map_err(|error| classify(error, Kind::Begin))?;

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left};
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
-use super::crowd::{Crowd, Running};
+use super::crowd::{Crowd, Ended, Running};
 use super::migrations::{Migration, Script};
 use super::observer::{self, Windows};
 use super::operation::Operation;
@@ -20,6 +20,7 @@ use super::runner::{self, Runner};
 use super::sampler::{Sample, Sampler, Sampling};
 use super::stock::Stock;
 use crate::clock::Clock;
+use crate::database::Database;
 use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History, Tick};
 
@@ -172,6 +173,15 @@ pub struct Record<'a> {
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
 }
 
+impl Record<'_> {
+    /// Adds what the traffic did and left.
+    pub(super) fn add(&mut self, ended: Ended) {
+        (self.operations, self.history, self.script) = (ended.operations, ended.history, ended.script);
+        (self.sessions, self.full, self.recording) = (ended.sessions, ended.full, ended.recording);
+        self.unread = ended.unread;
+    }
+}
+
 /// What a course goes on with from file to file.
 struct Course<'c> {
     plan: &'c Plan<'c>,
@@ -199,7 +209,9 @@ pub async fn run<'a>(
     let small = catalog::sizes(&mut asking).await?;
     let sampler = Sampler::start(database.plain().await?, clock.clone(), plan.sampling.clone());
     let traffic = match &plan.traffic {
-        Some(crowd) => Some(Running::start(crowd, database.clone(), plan.seed, clock.clone()).await?),
+        Some(crowd) => {
+            Some(Running::start(crowd, Database::Postgres(database.clone()), plan.seed, clock.clone()).await?)
+        }
         None => None,
     };
     let before = match &traffic {

@@ -17,7 +17,6 @@ use super::scripted::Scripted;
 use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::postgres::PgDatabase;
 use crate::history::{ActorId, History};
 use crate::scenario::script::Script;
 
@@ -60,11 +59,10 @@ pub(super) enum Running {
 }
 
 impl Running {
-    pub(super) async fn start(crowd: &Crowd, database: PgDatabase, seed: u64, clock: Clock) -> Result<Self, DbError> {
+    pub(super) async fn start(crowd: &Crowd, database: Database, seed: u64, clock: Clock) -> Result<Self, DbError> {
         Ok(match crowd {
             Crowd::Engine(cast, application) => {
-                let on = Database::Postgres(database);
-                Self::Engine(Traffic::start(on, *cast, *application, seed, clock).await?)
+                Self::Engine(Traffic::start(database, *cast, *application, seed, clock).await?)
             }
             Crowd::Script(script) => Self::Script(Scripted::start(database, script.clone(), clock).await?),
         })
@@ -108,6 +106,7 @@ impl Running {
         })
     }
 
+    /// Waits until each actor has come round once more, or `at_most` has passed.
     pub(super) async fn come_round(&self, at_most: Duration) {
         match self {
             Self::Engine(traffic) => traffic.come_round(at_most).await,

@@ -172,7 +172,7 @@ async fn stand(site: &mut Site<'_>, subject: &Subject, release: &Release) -> Res
     let place = site.place(subject, EVENTS).await?;
     match &release.code {
         Code::Script(script) => {
-            let set = scripted::set_up(script, &place.database).await;
+            let set = scripted::set_up(script, &Database::Postgres(place.database.clone())).await;
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", release.name), error })?;
         }
         Code::Engine(_) if place.application.is_none() => return Err(SiteError::NoTables(release.name.clone())),
@@ -249,7 +249,7 @@ async fn engine(
 }
 
 async fn scripts(script: &Arc<Script>, database: &PgDatabase, budget: &Budget) -> Result<Option<Failure>, DbError> {
-    let mut traffic = Scripted::start(database.clone(), script.clone(), Clock::start()).await?;
+    let mut traffic = Scripted::start(Database::Postgres(database.clone()), script.clone(), Clock::start()).await?;
     let operations = traffic.halt().await?;
     let refused = |one: &Operation| {
         let actor = script.actors.get(one.actor.0 as usize)?;

@@ -3,29 +3,27 @@
 //! A script is the same file that `explore` takes. Its set-up is run once the migrations stand at the version to
 //! begin at; its invariants are asked at the end. An actor whose step is refused rolls back and begins again.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
-use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, ErrorClass, Kind};
-use sqlx::{AssertSqlSafe, PgConnection, Row, ValueRef};
 use tokio::task::JoinSet;
 
+use self::line::Line;
 use super::flight::Flight;
 use super::operation::{Class, Operation};
 use super::rounds::Rounds;
-use super::traffic::{OPERATIONS_MAX, REST, WARM_UP_MAX};
+use super::traffic::{OPERATIONS_MAX, WARM_UP_MAX};
 use crate::clock::Clock;
-use crate::database::postgres::PgDatabase;
+use crate::database::Database;
 use crate::explore::statement::{self, Class as Words};
 use crate::history::ActorId;
 use crate::scenario::script::{Script, ScriptActor, ScriptStep, holes};
-
-/// How long a statement of the traffic may take.
-const STATEMENT_MAX_MS: u64 = 30_000;
 
 /// The traffic, running.
 #[derive(Debug)]
@@ -36,7 +34,8 @@ pub struct Scripted {
 
 #[derive(Debug)]
 struct Shared {
-    database: PgDatabase,
+    database: Database,
+    backend: Backend,
     clock: Clock,
     script: Arc<Script>,
     begin: String,
@@ -52,15 +51,10 @@ impl Shared {
         !self.stop.load(Ordering::Relaxed) && self.operations.load(Ordering::Relaxed) < OPERATIONS_MAX
     }
 
-    async fn connect(&self, actor: ActorId) -> Result<PgConnection, DbError> {
-        let failed = |error| classify(error, Kind::Begin);
-        let mut connection = self.database.plain().await?;
-        let bound = format!("SET statement_timeout = {STATEMENT_MAX_MS}");
-        sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut connection).await.map_err(failed)?;
-        let pid: i32 =
-            sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(i64::from(pid), actor);
-        Ok(connection)
+    async fn connect(&self, actor: ActorId) -> Result<Line, DbError> {
+        let (session, line) = Line::open(&self.database).await?;
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(session, actor);
+        Ok(line)
     }
 }
 
@@ -79,22 +73,18 @@ pub struct Ended {
     pub invariants: Vec<(String, Option<String>)>,
 }
 
-/// What `{begin}` stands for: that of the script's first case on PostgreSQL.
-fn begin(script: &Script) -> String {
-    let case = script.cases.iter().find(|case| case.backend == Backend::Postgres);
-    case.map_or_else(|| "BEGIN".to_owned(), |case| case.begin.clone())
+/// What `{begin}` stands for: that of the script's first case on the backend.
+fn begin(script: &Script, backend: Backend) -> String {
+    let case = script.cases.iter().find(|case| case.backend == backend);
+    case.map_or_else(|| line::begin(backend).to_owned(), |case| case.begin.clone())
 }
 
 /// Runs a script's set-up.
 ///
 /// # Errors
 /// The database refuses it.
-pub async fn set_up(script: &Script, database: &PgDatabase) -> Result<(), DbError> {
-    let mut connection = database.plain().await?;
-    let sent = sqlx::raw_sql(AssertSqlSafe(script.setup.clone())).execute(&mut connection).await;
-    sent.map_err(|error| classify(error, Kind::Write))?;
-    let sent = sqlx::raw_sql("VACUUM ANALYZE").execute(&mut connection).await;
-    sent.map(drop).map_err(|error| classify(error, Kind::Write))
+pub async fn set_up(script: &Script, database: &Database) -> Result<(), DbError> {
+    line::set_up(&script.setup, database).await
 }
 
 impl Scripted {
@@ -104,11 +94,13 @@ impl Scripted {
     ///
     /// # Errors
     /// The database cannot be reached, or the actors do not get going.
-    pub async fn start(database: PgDatabase, script: Arc<Script>, clock: Clock) -> Result<Self, DbError> {
+    pub async fn start(database: Database, script: Arc<Script>, clock: Clock) -> Result<Self, DbError> {
+        let backend = line::backend(&database);
         let shared = Arc::new(Shared {
             database,
+            backend,
             clock,
-            begin: begin(&script),
+            begin: begin(&script, backend),
             stop: AtomicBool::new(false),
             operations: AtomicU64::new(0),
             rounds: Rounds::of(script.actors.len()),
@@ -122,7 +114,7 @@ impl Scripted {
             actors.spawn(act(shared.clone(), ActorId(number), connection));
         }
         let traffic = Self { shared, actors };
-        if !traffic.come_round(WARM_UP_MAX).await || !traffic.come_round(WARM_UP_MAX).await {
+        if !traffic.shared.rounds.come_to(2, WARM_UP_MAX).await {
             let message = format!("not every actor got going within {} s", WARM_UP_MAX.as_secs());
             return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
         }
@@ -166,11 +158,10 @@ impl Scripted {
     pub async fn stop(mut self) -> Result<Ended, DbError> {
         let full = !self.shared.goes_on();
         let operations = self.halt().await?;
-        let mut connection = self.shared.database.plain().await?;
+        let (_, mut line) = Line::open(&self.shared.database).await?;
         let mut invariants = Vec::new();
         for query in &self.shared.script.invariants {
-            let asked = first(&mut connection, &query.sql).await.map_err(|error| classify(error, Kind::Read));
-            let found = match asked {
+            let found = match line.first(&query.sql, Kind::Read).await {
                 Ok(found) => {
                     found.map(|value| format!("its query returned a row ({})", value.as_deref().unwrap_or("NULL")))
                 }
@@ -186,30 +177,23 @@ impl Scripted {
     }
 }
 
-/// The first value of a query's first row, if there is a row.
-async fn first(connection: &mut PgConnection, sql: &str) -> Result<Option<Option<String>>, sqlx::Error> {
-    let row = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_optional(connection).await?;
-    let Some(row) = row.filter(|row| !row.is_empty()) else { return Ok(None) };
-    let value = row.try_get_raw(0)?;
-    if value.is_null() {
-        return Ok(Some(None));
-    }
-    value.as_str().map(|text| Some(Some(text.to_owned()))).map_err(sqlx::Error::Decode)
-}
-
-async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) -> Result<Vec<Operation>, DbError> {
+async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<Operation>, DbError> {
     let script = shared.script.clone();
     let who: &ScriptActor = &script.actors[actor.0 as usize];
-    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> =
-        who.steps.iter().map(|step| (step, class(&step.sql), what(who, step).into())).collect();
+    let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> = who
+        .steps
+        .iter()
+        .map(|step| (step, class(shared.backend, &step.sql, &shared.begin), what(who, step).into()))
+        .collect();
     let mut operations = Vec::new();
     while shared.goes_on() {
+        let mut went_well = !who.goes_on;
         let mut captured: BTreeMap<&str, Option<String>> = BTreeMap::new();
         for (step, class, what) in &steps {
             let sql = filled(&step.sql, &shared.begin, &captured);
             let invoked = shared.clock.now();
             let under_way = class.map(|_| shared.flight.depart());
-            let answer = first(&mut connection, &sql).await.map_err(|error| classify(error, Kind::Write));
+            let answer = line.first(&sql, Kind::Write).await;
             drop(under_way);
             let returned = shared.clock.now();
             let refused = answer.as_ref().err().map(|error| {
@@ -229,22 +213,20 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut connection: PgConnection) 
                     }
                 }
                 Err(error) if error.class == ErrorClass::Lost => {
-                    connection = shared.connect(actor).await?;
+                    line = shared.connect(actor).await?;
                     break;
                 }
                 Err(_) if who.goes_on => {}
                 Err(_) => {
-                    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
+                    went_well = false;
                     break;
                 }
             }
         }
         // Whatever a round has left open, the next one begins anew.
-        if who.goes_on {
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
-        }
+        line.clear(went_well).await;
         shared.rounds.done(actor);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(line::rest(shared.backend)).await;
     }
     Ok(operations)
 }
@@ -254,7 +236,13 @@ pub(super) fn what(actor: &ScriptActor, step: &ScriptStep) -> String {
     format!("{}, step {}", actor.name, step.name)
 }
 
-pub(super) fn class(sql: &str) -> Option<Class> {
+/// What sort of operation a step is. Whoever begins with SQLite's write lock waits for it like a writer.
+fn class(backend: Backend, sql: &str, begin: &str) -> Option<Class> {
+    let text = sql.replace("{begin}", begin).to_ascii_uppercase();
+    let locks = backend == Backend::Sqlite && ["IMMEDIATE", "EXCLUSIVE"].iter().any(|word| text.contains(word));
+    if locks && text.trim_start().starts_with("BEGIN") {
+        return Some(Class::Write);
+    }
     match statement::class(sql) {
         Words::Select => Some(Class::Read),
         Words::Begin => None,
@@ -268,7 +256,7 @@ pub(super) fn class(sql: &str) -> Option<Class> {
 }
 
 /// A step's SQL with what stands in braces put in: `{begin}` as it is, captured values as literals.
-pub(super) fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
+fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
     let mut text = sql.replace("{begin}", begin);
     for name in holes(sql).into_iter().filter(|name| *name != "begin") {
         let literal = match captured.get(name) {
@@ -304,7 +292,21 @@ mod tests {
             ("SELECT 1 FROM t FOR UPDATE", Some(Class::Write)),
             ("INSERT INTO t VALUES (1)", Some(Class::Write)),
         ] {
-            assert_eq!(class(sql), expected, "{sql}");
+            assert_eq!(class(Backend::Postgres, sql, "BEGIN"), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_begin_that_takes_the_write_lock_is_a_write() {
+        for (sql, begin, expected) in [
+            ("{begin}", "BEGIN IMMEDIATE", Some(Class::Write)),
+            ("{begin}", "BEGIN DEFERRED", None),
+            ("begin exclusive", "BEGIN", Some(Class::Write)),
+            ("BEGIN", "BEGIN IMMEDIATE", None),
+            ("SELECT 1", "BEGIN IMMEDIATE", Some(Class::Read)),
+            ("COMMIT", "BEGIN IMMEDIATE", Some(Class::Write)),
+        ] {
+            assert_eq!(class(Backend::Sqlite, sql, begin), expected, "{sql} {begin}");
         }
     }
 }

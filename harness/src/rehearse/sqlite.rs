@@ -12,5 +12,4 @@ pub mod course;
 pub mod failures;
 pub mod fill;
 pub mod sampler;
-pub mod scripted;
 pub mod site;

@@ -8,6 +8,7 @@ use drift_engine::lock::Backend;
 use super::{Args, Case, Fidelity, TrafficChoice, replay, sqlite, unwritable, write};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
+use crate::database::Database;
 use crate::exit::Exit;
 use crate::history::file;
 use crate::provision::{ProvisionError, Server, Way};
@@ -162,7 +163,7 @@ async fn one(
     let script = brought.crowd(&args.traffic, place.application.is_some(), from);
     let traffic = match &script {
         Some(script) => {
-            let set = scripted::set_up(script, &place.database).await;
+            let set = scripted::set_up(script, &Database::Postgres(place.database.clone())).await;
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
             Some(Crowd::Script(script.clone()))
         }

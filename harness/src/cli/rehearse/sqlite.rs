@@ -10,6 +10,7 @@ use super::held::{EVENTS_FOR_CUTS, Held};
 use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable};
 use crate::cli::Failure;
 use crate::clock::Clock;
+use crate::database::Database;
 use crate::history::file;
 use crate::provision::Journal;
 use crate::rehearse::companion::{Companion, ReplicaLock};
@@ -24,8 +25,8 @@ use crate::rehearse::sqlite::advice;
 use crate::rehearse::sqlite::companion::unfit;
 use crate::rehearse::sqlite::course::{self, Ground};
 use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
-use crate::rehearse::sqlite::{failures, scripted};
 use crate::rehearse::subject::Subject;
+use crate::rehearse::{scripted, sqlite::failures};
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
@@ -98,7 +99,7 @@ pub(super) async fn one(
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
     let traffic = match script {
         Some(script) => {
-            let set = scripted::set_up(script, &place.database).await;
+            let set = scripted::set_up(script, &Database::Sqlite(place.database.clone())).await;
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", script.name), error })?;
             Some(Crowd::Script(script.clone()))
         }

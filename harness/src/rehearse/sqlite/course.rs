@@ -11,17 +11,14 @@ use sqlx::SqliteConnection;
 
 use super::super::catalog::{Left, Schema};
 use super::super::companion::Companion;
-use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX, ScriptEnd};
-use super::super::crowd::Crowd;
+use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
+use super::super::crowd::Running;
 use super::super::migrations::Script;
 use super::super::observer::{self, Windows};
-use super::super::operation::Operation;
-use super::super::traffic::Traffic;
 use super::apply::Migrator;
 use super::catalog;
 use super::companion::Beside;
 use super::sampler::Sampler;
-use super::scripted::Scripted;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::sqlite::SqliteDatabase;
@@ -29,10 +26,6 @@ use crate::history::Tick;
 
 /// How long the traffic may take to get over a file.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
-/// How long a file waits for an operation of the traffic to be under way, before it begins all the same.
-const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
-/// How long to wait between two looks for one.
-const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// Where it takes place.
 #[derive(Debug)]
@@ -52,12 +45,6 @@ pub struct Seen<'a> {
     pub record: Record<'a>,
     /// The most bytes that the log or the journal had during each file's first way up, by the file.
     pub peaks: BTreeMap<String, i64>,
-}
-
-/// The traffic, running.
-enum Running {
-    Engine(Traffic),
-    Script(Scripted),
 }
 
 struct Course<'c> {
@@ -91,13 +78,7 @@ pub async fn run<'a>(
     let migrator = Migrator::new(database, clock.clone(), ground.busy_timeout, STATEMENT_MAX).await?;
     let sampler = Sampler::start(database.clone(), &ground.path, migrator.seen(), clock.clone());
     let traffic = match &plan.traffic {
-        Some(Crowd::Engine(cast, application)) => {
-            let on = Database::Sqlite(database.clone());
-            Some(Running::Engine(Traffic::start(on, *cast, *application, plan.seed, clock.clone()).await?))
-        }
-        Some(Crowd::Script(script)) => {
-            Some(Running::Script(Scripted::start(database.clone(), script.clone(), clock.clone()).await?))
-        }
+        Some(crowd) => Some(Running::start(crowd, Database::Sqlite(database.clone()), plan.seed, clock.clone()).await?),
         None => None,
     };
     let before = match &traffic {
@@ -153,21 +134,8 @@ pub async fn run<'a>(
         unread: None,
         reordered,
     };
-    match course.traffic {
-        Some(Running::Engine(traffic)) => {
-            let ended = traffic.stop(base).await?;
-            record.recording = observer::recording(&ended.history.entries, &clock).await;
-            record.operations = ended.history.entries.iter().map(Operation::of).collect();
-            record.history = ended.unread.is_none().then_some(ended.history);
-            (record.unread, record.sessions, record.full) = (ended.unread, ended.sessions, ended.full);
-        }
-        Some(Running::Script(traffic)) => {
-            let ended = traffic.stop().await?;
-            record.operations = ended.operations;
-            record.script = Some(ScriptEnd { rounds: ended.rounds, invariants: ended.invariants });
-            (record.sessions, record.full) = (ended.sessions, ended.full);
-        }
-        None => {}
+    if let Some(traffic) = course.traffic {
+        record.add(traffic.stop(base, &clock).await?);
     }
     Ok(Seen { record, peaks: course.peaks })
 }
@@ -228,7 +196,11 @@ impl<'c> Course<'c> {
         };
         self.migrator.seen().beside(beside.iter().map(|beside| beside.session).collect());
         let _ = self.sampler.peak();
-        let from = self.under_way().await;
+        // What takes 50 µs would otherwise meet nobody.
+        let from = match &self.traffic {
+            Some(traffic) => traffic.flight().beside_one(&self.clock).await,
+            None => self.clock.now(),
+        };
         let applied = self.migrator.apply(script, from).await?;
         let (mut sessions, mut refused) = (Vec::new(), Vec::new());
         if let Some(beside) = beside.or(self.migrator.came()) {
@@ -236,10 +208,7 @@ impl<'c> Course<'c> {
             refused = beside.end().await;
         }
         if let Some(traffic) = &self.traffic {
-            match traffic {
-                Running::Engine(traffic) => traffic.come_round(RECOVERY_MAX).await,
-                Running::Script(traffic) => traffic.come_round(RECOVERY_MAX).await,
-            };
+            traffic.come_round(RECOVERY_MAX).await;
         }
         self.migrator.seen().beside(Vec::new());
         if pass == Pass::Up {
@@ -273,20 +242,6 @@ impl<'c> Course<'c> {
             beside_refused: refused,
         });
         Ok(went)
-    }
-
-    /// The file's beginning: a moment after which an operation of the traffic was under way, if there is any traffic.
-    /// What takes 50 µs would otherwise meet nobody.
-    async fn under_way(&self) -> Tick {
-        let mut left = UNDER_WAY_MAX;
-        loop {
-            let from = self.clock.now();
-            if self.traffic.is_none() || left.is_zero() || self.ground.database.under_way().is_some() {
-                return from;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-            left = left.saturating_sub(LOOK_EVERY);
-        }
     }
 }
 
