@@ -2,8 +2,9 @@
 //! seen how far off it is.
 //!
 //! [`usl`] knows nothing of locks; [`queue`] is the lock's own queues, with the machine as one more;
-//! [`response`] is what an open loop's tasks take.
+//! [`response`] is what an open loop's tasks take, and [`flow`] what that has to do with closed loops.
 
+pub mod flow;
 pub mod queue;
 pub mod response;
 pub mod search;
@@ -39,8 +40,11 @@ pub struct OpenPoint {
     pub quantiles: [u64; 4],
     /// The longest response, in nanoseconds.
     pub longest: u64,
-    /// Whether it met the objective.
+    /// Whether it met the objective, for sure.
     pub met: bool,
+    /// Whether it was too short to say.
+    #[serde(default)]
+    pub unsure: bool,
     /// The tasks that were recorded.
     pub tasks: u64,
 }

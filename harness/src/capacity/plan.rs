@@ -11,10 +11,9 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use self::passes::Turn;
+use self::passes::{Pass, Turn, typical};
 pub use self::responses::{Foreseen, Response, Seen};
-use self::search::{Search, open_loop};
-use super::certain::rate_error;
+use self::search::{Search, open_loop, point};
 use super::drive::Driven;
 use super::load::{Arrivals, Load};
 use super::model::queue::Queues;
@@ -23,17 +22,19 @@ use super::model::usl::{Usl, UslError};
 use super::model::{ClosedPoint, OpenPoint, error};
 use super::phase::Phase;
 use super::recording::{Recording, fairness};
-use super::slo::{Kept, Slo};
+use super::slo::Slo;
 use crate::scenario::data::fork;
 
 /// The numbers of workers that are tried, up to a largest one.
 const SIZES: [u32; 13] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96];
-/// Below this part of the rate that all workers come to predictions are held to what they promise.
+/// Below this part of the rate that the workers come to predictions are held to what they promise.
 pub const TRUSTED: f64 = 0.85;
 /// How close the rate that is kept and the one that is not must come.
 const CLOSE: f64 = 1.08;
 /// How often the fit is repeated on rates that are off by chance.
 const RESAMPLES: usize = 60;
+/// How many times longer than everybody's a key's mean response must be for it to be named.
+const STANDS_OUT: f64 = 1.1;
 
 /// Puts loads on, one at a time.
 pub trait Measure {
@@ -98,7 +99,11 @@ pub struct Plan {
     /// The tasks a second that no number of workers exceeds, by the queues: 5 %, 50 % and 95 % of the refits.
     pub limit: [f64; 3],
     /// The number of workers beyond which the rate hardly grows: with it 97 % of the highest rate are reached.
+    /// The open loops have so many.
     pub enough_workers: u32,
+    /// The largest rate that met the objective, put on once more with all workers, where these are more.
+    #[serde(default)]
+    pub crowded: Option<OpenPoint>,
     /// The models of the mean response of open loops, the chosen one first.
     pub mean_models: Vec<Fitted>,
     /// Those of the 99th percentile.
@@ -107,8 +112,8 @@ pub struct Plan {
     pub foreseen: Vec<Foreseen>,
     /// Predictions of responses at rates that no fit has seen.
     pub responses: Vec<Response>,
-    /// The key that waited longest at the highest rate that was kept: its number, its share of the
-    /// tasks, its mean response and everybody's.
+    /// The key that waits markedly longer than all, where the objective begins to break: its number, its share of
+    /// the tasks, its mean response and everybody's.
     pub hottest: Option<(u32, f64, f64, f64)>,
     /// Where the generator was in doubt.
     pub doubts: Vec<String>,
@@ -117,9 +122,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The rate of the closed loop of the most workers, which open loops have.
+    /// The rate of the closed loop of the workers that the open loops have: with a higher one a queue has no end.
     pub fn reached(&self) -> f64 {
-        reached(&self.closed)
+        rate_of(&self.closed, self.enough_workers)
     }
 
     /// The highest rate of a closed loop.
@@ -128,7 +133,8 @@ impl Plan {
     }
 }
 
-/// Measures `load` (its arrivals and workers aside) with up to `workers_max` workers.
+/// Measures `load` (its arrivals and workers aside) with up to `workers_max` workers: closed loops to see how many are
+/// enough, then open loops of so many. `has_one_lock` says that one lock serves all keys.
 ///
 /// # Errors
 /// Those of the measurements.
@@ -137,54 +143,52 @@ pub async fn plan<M: Measure>(
     load: &Load,
     workers_max: u32,
     slo: &Slo,
-    in_process: bool,
+    has_one_lock: bool,
 ) -> Result<Plan, M::Error> {
-    let shares = load.keys.shares(load.key_count);
+    let shares = if has_one_lock { vec![1.0] } else { load.keys.shares(load.key_count) };
     let (mut doubts, mut others) = (Vec::new(), None);
     let mut doubt = |driven: &Driven, what: &str| {
         others = others.into_iter().chain(driven.generator.others).reduce(f64::max);
-        let found = driven.generator.doubts(&driven.recording, in_process);
+        // A file's database works within this process.
+        let found = driven.generator.doubts(&driven.recording, has_one_lock);
         doubts.extend(found.into_iter().map(|doubt| format!("{what}: {doubt}")));
     };
-    let sizes: Vec<u32> = SIZES.into_iter().filter(|size| *size <= workers_max).collect();
-    let turn = |workers: &u32| {
-        let load = Load { arrivals: Arrivals::Closed, workers: *workers, pool: None, ..load.clone() };
-        Turn::of(format!("closed loop, {workers} workers"), load)
-    };
-    let mut turns: Vec<Turn> = sizes.iter().map(turn).collect();
-    passes::measure(measure, &mut turns, rate_error, &mut doubt).await?;
-    let alone = turns.first().map(|turn| Alone::of(&turn.recording));
-    let closed: Vec<ClosedPoint> =
-        sizes.iter().zip(&turns).filter_map(|(workers, turn)| closed_point(*workers, &turn.recording)).collect();
-    let alone = alone.unwrap_or(Alone { task: 1.0, lock: 1.0, spread: 1.0 });
+    let turns = closed_loops(measure, load, workers_max, &mut doubt).await?;
+    let closed: Vec<ClosedPoint> = turns.iter().filter_map(closed_point).collect();
+    let alone = turns.first().map_or(Alone { task: 1.0, lock: 1.0, spread: 1.0 }, |turn| Alone::of(&turn.recording));
     let (fitted, held) = divided(&closed);
     let usl = Usl::fit(&fitted);
     let queues = Queues::fit(&fitted, &shares, alone.task, alone.lock, alone.spread);
     let candidates = candidates(&usl, &queues, &shares, &held);
     let highest = closed.iter().map(|point| point.rate).fold(0.0, f64::max);
+    let workers = enough(&closed, highest);
 
-    let reached = reached(&closed);
-    let grid = grid::measure(measure, load, workers_max, reached, slo, &mut doubt).await?;
-    let known = Known { queues, shares: &shares, highest: reached };
+    let grid = grid::measure(measure, load, workers, rate_of(&closed, workers), slo, &mut doubt).await?;
+    let known = Known { queues, shares: &shares, closed: &up_to(&closed, workers) };
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
-        let what = format!("open loop, {rate:.1}/s");
-        measure.announce(&what);
-        let (recording, driven, kept) = open_loop(measure, load, workers_max, rate, slo).await?;
-        doubt(&driven, &what);
-        search.add(rate, recording, kept == Kept::Yes);
+        let (recording, kept) = open_loop(measure, load, workers, rate, slo, &mut doubt).await?;
+        search.add(rate, recording, kept);
     }
-    let at_best = search.best();
+    let kept = search.best().map(|(point, _)| point.rate);
+    let crowded = match kept.filter(|_| workers < workers_max) {
+        Some(rate) => {
+            let (recording, kept) = open_loop(measure, load, workers_max, rate, slo, &mut doubt).await?;
+            Some(point(rate, &recording, kept))
+        }
+        None => None,
+    };
     Ok(Plan {
         limit: limits(&fitted, &shares, alone, load.seed),
-        enough_workers: enough(&closed, highest),
+        enough_workers: workers,
+        crowded,
         usl: usl.ok(),
         queues,
         candidates,
-        kept: at_best.map(|(point, _)| point.rate),
-        broken: search.broken(),
-        hottest: at_best.and_then(|(_, recording)| hottest(recording)),
+        kept,
+        broken: search.broken().map(|(point, _)| point.rate),
+        hottest: search.broken().or(search.best()).and_then(|(_, recording)| hottest(recording)),
         open: search.points(),
         closed,
         mean_models: found.mean,
@@ -196,10 +200,39 @@ pub async fn plan<M: Measure>(
     })
 }
 
-/// What all workers come to when none is idle: an open loop of a higher rate has no end, though fewer workers may come to
-/// more.
-fn reached(closed: &[ClosedPoint]) -> f64 {
-    closed.last().map_or(0.0, |point| point.rate)
+/// Closed loops of more and more workers, the most among them.
+async fn closed_loops<M: Measure>(
+    measure: &mut M,
+    load: &Load,
+    workers_max: u32,
+    doubt: &mut impl FnMut(&Driven, &str),
+) -> Result<Vec<Turn>, M::Error> {
+    let sizes = SIZES.into_iter().filter(|size| *size < workers_max).chain([workers_max]);
+    let turn = |workers: u32| {
+        let pool = load.pool.filter(|pool| *pool <= workers);
+        let load = Load { arrivals: Arrivals::Closed, workers, pool, ..load.clone() };
+        Turn::of(format!("closed loop, {workers} workers"), load)
+    };
+    let mut turns: Vec<Turn> = sizes.map(turn).collect();
+    passes::measure(measure, &mut turns, |pass: &Pass| pass.rate, doubt).await?;
+    Ok(turns)
+}
+
+/// What so many workers come to in a closed loop.
+fn rate_of(closed: &[ClosedPoint], workers: u32) -> f64 {
+    closed.iter().find(|point| point.workers == workers).map_or(0.0, |point| point.rate)
+}
+
+/// What 1, 2, … workers come to; between those that were measured, on a straight line of logarithms.
+fn up_to(closed: &[ClosedPoint], workers: u32) -> Vec<f64> {
+    let at = |workers: u32| {
+        let above = closed.iter().find(|point| point.workers >= workers)?;
+        let below = closed.iter().rev().find(|point| point.workers <= workers)?;
+        let (low, high) = (f64::from(below.workers).ln(), f64::from(above.workers).ln());
+        let part = if high > low { (f64::from(workers).ln() - low) / (high - low) } else { 0.0 };
+        Some((below.rate.ln() * (1.0 - part) + above.rate.ln() * part).exp())
+    };
+    (1..=workers).map_while(at).collect()
 }
 
 /// What a task takes alone, in seconds.
@@ -227,12 +260,12 @@ impl Alone {
     }
 }
 
-fn closed_point(workers: u32, recording: &Recording) -> Option<ClosedPoint> {
-    let rate = recording.throughput();
-    (rate > 0.0).then(|| ClosedPoint {
-        workers,
-        rate,
-        error: rate_error(recording),
+fn closed_point(turn: &Turn) -> Option<ClosedPoint> {
+    let (rate, recording) = (typical(&turn.passes, |pass| pass.rate), &turn.recording);
+    (rate.value > 0.0).then(|| ClosedPoint {
+        workers: turn.load.workers,
+        rate: rate.value,
+        error: rate.error,
         response: recording.mean(Phase::Response).unwrap_or(0.0),
         longest: recording.workers.iter().map(|share| share.response_max).max().unwrap_or(0),
         fairness: fairness(&recording.workers).unwrap_or(1.0),
@@ -299,6 +332,9 @@ fn hottest(recording: &Recording) -> Option<(u32, f64, f64, f64)> {
     let often = recording.keys.iter().enumerate().filter(|(_, key)| key.tasks as f64 >= (tasks / 100.0).max(10.0));
     let mean = |share: &super::recording::Share| share.response as f64 / share.tasks as f64;
     let (index, key) = often.max_by(|(_, a), (_, b)| mean(a).total_cmp(&mean(b)))?;
+    if mean(key) < STANDS_OUT * all {
+        return None;
+    }
     Some((u32::try_from(index + 1).ok()?, key.tasks as f64 / tasks, mean(key), all))
 }
 

@@ -101,6 +101,16 @@ impl Slo {
         times.map(|(text, term)| (text, term.limit / 1e6)).collect()
     }
 
+    /// The fewest tasks of a run that can show that the objective is kept: with fewer, a quantile may lie beyond the
+    /// longest response.
+    pub fn tasks_min(&self) -> f64 {
+        let tasks = |term: &Term| match term.what {
+            What::Quantile(quantile) => SURE * SURE * quantile / (1.0 - quantile),
+            What::Mean | What::Max | What::Wait | What::Spread => 1.0,
+        };
+        self.terms.iter().map(tasks).fold(1.0, f64::max)
+    }
+
     /// What a run shows. An arrival that nobody came to breaks every objective.
     pub fn kept(&self, recording: &Recording) -> Kept {
         if recording.unfinished > 0 || recording.failed > 0 {
@@ -189,6 +199,16 @@ mod tests {
         assert_eq!(kept("p99<200ms", &Recording::empty()), Kept::Unsure);
         let late = Recording { unfinished: 1, ..long };
         assert_eq!(kept("p50<70ms", &late), Kept::No);
+    }
+
+    #[test]
+    fn as_many_tasks_as_are_wanted_are_enough_to_say() {
+        for slo in ["p99<200ms", "p50<200ms, p99.9<200ms", "mean<1s, max<2s"] {
+            let wanted = slo.parse::<Slo>().unwrap().tasks_min();
+            assert_eq!(kept(slo, &recording(wanted as u64 + 2)), Kept::Yes, "{slo}: {wanted}");
+            let few = recording(wanted as u64 * 9 / 10);
+            assert!(wanted < 10.0 || kept(slo, &few) == Kept::Unsure, "{slo}: {wanted}");
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::Calibration;
+use crate::capacity::model::OpenPoint;
 use crate::capacity::model::response::{ENDLESS, Fitted};
 use crate::capacity::plan::{Plan, Seen, TRUSTED};
-use crate::capacity::setting::{Setting, Surroundings};
+use crate::capacity::setting::{Setting, Surroundings, Work};
 use crate::capacity::slo::Slo;
 
 /// How far off a prediction may be that is to be trusted: 15 %.
@@ -161,10 +162,11 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
             p999,
             millis(point.longest as f64),
             point.tasks.to_string(),
-            if point.met { "kept" } else { "not kept" }.to_owned(),
+            word(point).to_owned(),
         ]);
     }
-    writeln!(to, "closed loop\n{closed}\n\nopen loop, Poisson\n{open}\n")?;
+    let workers = plan.enough_workers;
+    writeln!(to, "closed loop\n{closed}\n\nopen loop, Poisson, {workers} workers\n{open}\n")?;
     answer(report, to)?;
     checks(plan, to)?;
     for doubt in &plan.doubts {
@@ -178,6 +180,15 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "again: {}", report.replay)
 }
 
+/// Whether an open loop met the objective.
+fn word(point: &OpenPoint) -> &'static str {
+    match (point.met, point.unsure) {
+        (true, _) => "kept",
+        (false, true) => "too short to say",
+        (false, false) => "not kept",
+    }
+}
+
 /// The answer, in words.
 fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     let PlanReport { plan, slo, .. } = report;
@@ -189,14 +200,28 @@ fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
         )?,
         (Some(kept), None) => writeln!(to, "{slo} is kept up to {kept:.1}/s, the highest rate that was tried")?,
         (None, Some(broken)) => writeln!(to, "{slo} was not kept at any rate; the lowest tried was {broken:.1}/s")?,
-        (None, None) => writeln!(to, "no task came to its end: there is nothing to plan with")?,
+        (None, None) if plan.open.is_empty() => writeln!(to, "no task came to its end: there is nothing to plan with")?,
+        (None, None) => {
+            writeln!(to, "the runs were too short to say whether {slo} is kept: a longer --duration would")?
+        }
     }
     writeln!(
         to,
-        "highest closed loop: {:.1}/s; {} workers, each with a connection, come to 97 % of it: more wait, and no more",
+        "highest closed loop: {:.1}/s; with {} workers, each with a connection, 97 % of it are reached, and more only wait",
         plan.highest(),
         plan.enough_workers
     )?;
+    if let Some(crowded) = &plan.crowded {
+        writeln!(
+            to,
+            "with {} workers instead, {:.1}/s have a mean of {} ms and a 99th percentile of {} ms: {}",
+            report.setting.load.workers,
+            crowded.rate,
+            millis(crowded.mean),
+            millis(crowded.quantiles[2] as f64),
+            word(crowded)
+        )?;
+    }
     let [low, middle, high] = plan.limit;
     writeln!(
         to,
@@ -204,25 +229,30 @@ fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     )?;
     if let Some(usl) = &plan.usl {
         let peak = usl.peak();
-        let peak =
-            if peak.is_finite() && peak < 1e4 { format!("most at {peak:.0} workers") } else { "no most".to_owned() };
+        let peak = if peak.is_finite() && peak < 1e4 {
+            format!("most at {peak:.0} workers")
+        } else {
+            "more never hurt".to_owned()
+        };
         let (sigma, kappa) = (usl.sigma, usl.kappa);
         writeln!(to, "universal scalability law: σ = {sigma:.3}, κ = {kappa:.5}, {peak}")?;
     }
-    if let Some((key, share, mean, all)) = plan.hottest {
-        writeln!(
+    let what = if report.setting.work == Work::Lock { "row" } else { "customer" };
+    match plan.hottest {
+        Some((key, share, mean, all)) => writeln!(
             to,
-            "customer {key}, with {:.0} % of the load, breaks it first: {} ms on average where all have {} ms",
+            "{what} {key}, with {:.0} % of the load, breaks it first: {} ms on average where all have {} ms",
             share * 100.0,
             millis(mean),
             millis(all)
-        )?;
+        )?,
+        None => writeln!(to, "no {what} breaks it before the others: none waits markedly longer than all")?,
     }
     let longest = plan.closed.iter().max_by_key(|point| point.longest);
     if let Some(point) = longest {
         writeln!(
             to,
-            "starvation: the longest response was {} ms ({} workers); the least even service {:.3}",
+            "starvation: the longest response was {} ms ({} workers); the lowest fairness was {:.3}",
             millis(point.longest as f64),
             point.workers,
             plan.closed.iter().map(|point| point.fairness).fold(1.0, f64::min)
@@ -272,12 +302,12 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "chosen by that error: {}", chosen.name)?;
     }
     responses(plan, to)?;
-    let most = plan.closed.last().map_or(0, |point| point.workers);
+    let (most, enough) = (plan.closed.last().map_or(0, |point| point.workers), plan.enough_workers);
     match mistrust(plan) {
         Some(why) => writeln!(to, "predictions are not to be trusted here: {why}; what was measured stands"),
         None => writeln!(
             to,
-            "to be trusted: 1 to {most} workers, up to {:.1}/s ({:.0} % of what {most} come to), on this machine, with this data",
+            "to be trusted: closed loops of 1 to {most} workers, and responses up to {:.1}/s ({:.0} % of what {enough} workers come to), on this machine, with this data",
             plan.reached() * TRUSTED,
             TRUSTED * 100.0
         ),
@@ -296,7 +326,7 @@ fn responses(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(
         to,
-        "\nresponses at rates that no fit has seen, and between what they were said to be in 90 of 100 runs\n{checks}\n"
+        "\nresponses of the median pass at rates that no fit has seen; in brackets, where they were to be with 90 %\n{checks}\n"
     )?;
     for (what, models) in [("mean", &plan.mean_models), ("p99", &plan.p99_models)] {
         let Some(chosen) = models.first() else {
@@ -362,6 +392,7 @@ mod tests {
             foreseen: Vec::new(),
             limit: [99.0, 100.0, 101.0],
             enough_workers: 2,
+            crowded: None,
             responses,
             hottest: None,
             doubts: Vec::new(),

@@ -7,7 +7,7 @@ async fn a_plan_answers_in_numbers_and_is_printed_again() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path();
     std::fs::write(at.join("small.toml"), SMALL).unwrap();
-    let quick = ["--workers", "4", "--warm-up", "50ms", "--duration", "500ms", "--output", "plan"];
+    let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "500ms", "--output", "plan"];
     let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<2s", "--seed", "3"];
     let ran = call(at, &[&slo[..], &quick].concat()).await;
     assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
@@ -18,12 +18,12 @@ async fn a_plan_answers_in_numbers_and_is_printed_again() {
     assert_eq!((again.out, again.code), (ran.out, ran.code));
     let report: Value = serde_json::from_slice(&std::fs::read(at.join("plan/report.json")).unwrap()).unwrap();
     let closed = report["plan"]["closed"].as_array().unwrap();
-    assert_eq!(closed.iter().map(|point| point["workers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(closed.iter().map(|point| point["workers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 6]);
     assert!(report["plan"]["kept"].as_f64().unwrap() > 0.0);
     assert_eq!(report["locks"].as_array().unwrap().len(), 1);
 
-    let few = call(at, &["plan", "small.toml", "--slo", "p99<1s", "--workers", "3"]).await.ends_with(2);
-    assert!(few.err.contains("at least 4"), "{}", few.err);
+    let few = call(at, &["plan", "small.toml", "--slo", "p99<1s", "--workers", "5"]).await.ends_with(2);
+    assert!(few.err.contains("at least 6"), "{}", few.err);
     let none = call(at, &["plan", "small.toml", "--slo", "fast"]).await.ends_with(2);
     assert!(none.err.contains("no objective"), "{}", none.err);
 }

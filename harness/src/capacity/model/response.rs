@@ -4,19 +4,22 @@
 //! Of a single queue the response is `base + weight · rate / (limit − rate)` (Pollaczek and Khinchine: `weight` is
 //! what a task finds before it, `limit` the rate at which the queue only grows). [`Curve`] fits these three
 //! freely, because the flushes that tasks share, and processors that generator and server share, bend each of
-//! them; quantiles have the same shape, their tail being exponential. The other model is [`Queues`], scaled.
+//! them; quantiles have the same shape, their tail being exponential. The others are [`Flow`], which knows what closed
+//! loops come to, and [`Queues`], scaled, which knows the keys.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::flow::Flow;
 use super::queue::Queues;
 use super::search::least;
 
 /// The most that a measured point counts: the standard error of its logarithm counts as at least this.
 const SURE_MAX: f64 = 0.02;
-/// How far the fitted limit is expected from the highest rate of a closed loop, on a logarithmic scale.
-const LIMIT_OFF: f64 = 0.15;
+/// How far the fitted limit is expected from what the workers come to in a closed loop, on a logarithmic scale: a
+/// queue that never empties is a closed loop, but the curve is a queue of one server.
+const LIMIT_OFF: f64 = 0.1;
 /// The least part of the response at low rates that a parameter may be.
 const LEAST: f64 = 1e-6;
 /// How often a fit is repeated on points that are off by chance.
@@ -27,6 +30,8 @@ const BETWEEN: [f64; 2] = [0.05, 0.95];
 pub const ENDLESS: f64 = 1e18;
 /// What 90 % of a normal distribution keep within, in standard deviations.
 const NINETY: f64 = 1.645;
+/// The standard deviation of normal numbers by the mean of their distances from zero.
+const DEVIATION: f64 = 1.2533;
 
 /// A response that was measured at a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +61,8 @@ pub struct Curve {
 pub enum Model {
     /// One queue, freely fitted.
     Curve(Curve),
+    /// One server that ends tasks as closed loops do.
+    Flow(Flow),
     /// A queue for each key and one for the machine.
     Queues(Queues),
 }
@@ -79,8 +86,15 @@ pub struct Known<'a> {
     pub queues: Queues,
     /// The part of the tasks that each key has.
     pub shares: &'a [f64],
-    /// The highest rate of a closed loop.
-    pub highest: f64,
+    /// The rates of closed loops of 1, 2, … workers, up to the number that the open loops have.
+    pub closed: &'a [f64],
+}
+
+impl Known<'_> {
+    /// What the workers of the open loops come to when none is idle.
+    fn reached(&self) -> f64 {
+        self.closed.last().copied().unwrap_or(1.0)
+    }
 }
 
 /// What a model says of a rate, in nanoseconds.
@@ -93,9 +107,9 @@ pub struct Prediction {
 }
 
 impl Curve {
-    /// Fits the curve. The search begins at the least response, and at a limit of `highest`, near which it is
+    /// Fits the curve. The search begins at the least response, and at a limit of `reached`, near which it is
     /// expected: a few points below the knee say little of where the knee is.
-    pub fn fit(points: &[Measured], highest: f64) -> Self {
+    pub fn fit(points: &[Measured], reached: f64) -> Self {
         let top = points.iter().map(|point| point.rate).fold(0.0, f64::max);
         let base = points.iter().map(|point| point.response).fold(f64::INFINITY, f64::min).max(1.0);
         let curve = |[low, weight, limit]: &[f64; 3]| Self {
@@ -107,10 +121,10 @@ impl Curve {
             let curve = curve(place);
             let off =
                 |point: &Measured| ((curve.at(point.rate) / point.response).ln() / point.error.max(SURE_MAX)).powi(2);
-            let prior = ((curve.limit / highest).ln() / LIMIT_OFF).powi(2);
+            let prior = ((curve.limit / reached).ln() / LIMIT_OFF).powi(2);
             points.iter().map(off).sum::<f64>() + prior
         };
-        let room = (highest / top - 1.0).max(0.05);
+        let room = (reached / top - 1.0).max(0.05);
         curve(&least([base.ln(), (base * 0.5).ln(), room.ln()], squares))
     }
 
@@ -125,22 +139,25 @@ impl Model {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Curve(_) => "one queue, freely fitted",
+            Self::Flow(_) => "flow-equivalent server (closed loops' rates)",
             Self::Queues(_) => "queues (M/G/1 for each key)",
         }
     }
 
     /// The response at a rate, in nanoseconds; infinite where a queue only grows.
-    pub fn at(&self, shares: &[f64], rate: f64) -> f64 {
+    pub fn at(&self, known: &Known<'_>, rate: f64) -> f64 {
         match self {
             Self::Curve(curve) => curve.at(rate),
-            Self::Queues(queues) => queues.open_response(shares, rate) * 1e9,
+            Self::Flow(flow) => flow.at(known.closed, rate),
+            Self::Queues(queues) => queues.open_response(known.shares, rate) * 1e9,
         }
     }
 
     /// A model of the same kind, fitted to these points.
     fn refitted(&self, points: &[Measured], known: &Known<'_>) -> Self {
         match self {
-            Self::Curve(_) => Self::Curve(Curve::fit(points, known.highest)),
+            Self::Curve(_) => Self::Curve(Curve::fit(points, known.reached())),
+            Self::Flow(_) => Self::Flow(Flow::fit(points, known.closed)),
             Self::Queues(_) => Self::Queues(known.queues.fitted_to_open(points, known.shares)),
         }
     }
@@ -152,7 +169,7 @@ impl Model {
         let off = |index: usize| {
             let mut others = points.to_vec();
             let point = others.remove(index);
-            let predicted = self.refitted(&others, known).at(known.shares, point.rate);
+            let predicted = self.refitted(&others, known).at(known, point.rate);
             (predicted / point.response - 1.0).abs()
         };
         let count = inside.len() as f64;
@@ -168,16 +185,18 @@ impl Model {
 
 impl Fitted {
     /// What would be measured at `rate` by a run whose own logarithm is off by `error` by chance.
-    pub fn predict(&self, shares: &[f64], rate: f64, error: f64) -> Prediction {
-        let mut found: Vec<f64> = self.refits.iter().map(|refit| refit.at(shares, rate)).collect();
+    pub fn predict(&self, known: &Known<'_>, rate: f64, error: f64) -> Prediction {
+        let mut found: Vec<f64> = self.refits.iter().map(|refit| refit.at(known, rate)).collect();
         found.sort_by(f64::total_cmp);
-        let response = self.model.at(shares, rate);
+        let response = self.model.at(known, rate);
+        // The mean of the distances is known, and a standard deviation is wanted.
+        let own = self.left_out * DEVIATION;
         // Errors of which none knows of the others, by chance in the fit and in the run, and the model's own, add up
         // as squares do.
         let wide = |part: f64| {
             let edge = found.get((found.len().saturating_sub(1) as f64 * part).round() as usize);
             let fit = (edge.unwrap_or(&response) / response).ln();
-            (fit.powi(2) + NINETY.powi(2) * (error.powi(2) + self.left_out.powi(2))).sqrt()
+            (fit.powi(2) + NINETY.powi(2) * (error.powi(2) + own.powi(2))).sqrt()
         };
         let [low, high] = BETWEEN.map(wide);
         let finite = |nanos: f64| if nanos.is_finite() { nanos.min(ENDLESS) } else { ENDLESS };
@@ -202,9 +221,9 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
 /// What the points are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// Mean responses: both models say something of these.
+    /// Mean responses: all models say something of these.
     Mean,
-    /// A quantile, of which the queues say nothing.
+    /// A quantile, of which the queues of keys say nothing.
     Quantile,
 }
 
@@ -215,7 +234,10 @@ pub fn fitted(of: Of, points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8R
     if points.len() < 4 {
         return Vec::new();
     }
-    let mut kinds = vec![Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.highest })];
+    let mut kinds = vec![
+        Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.reached() }),
+        Model::Flow(Flow { base: 1.0, weight: 1.0, scale: 1.0 }),
+    ];
     if of == Of::Mean {
         kinds.push(Model::Queues(known.queues));
     }
@@ -241,7 +263,7 @@ mod tests {
     const KNOWN: Known<'static> = Known {
         queues: Queues { lock: 0.002, machine: 0.0003, rest: 0.001, spread: 0.5 },
         shares: &[1.0],
-        highest: 500.0,
+        closed: &[330.0, 500.0],
     };
 
     fn measured(of: impl Fn(f64) -> f64) -> Vec<Measured> {
@@ -253,9 +275,9 @@ mod tests {
     fn a_curve_is_found_again_and_predicts_between_its_points() {
         let points = measured(|rate| TRUE.at(rate));
         let models = fitted(Of::Mean, &points, &KNOWN, &mut ChaCha8Rng::seed_from_u64(1));
-        assert!(matches!(models[0].model, Model::Curve(_)), "{models:?}");
+        assert!(!matches!(models[0].model, Model::Queues(_)), "{models:?}");
         for rate in [150.0, 250.0, 340.0, 400.0] {
-            let predicted = models[0].model.at(&[1.0], rate);
+            let predicted = models[0].model.at(&KNOWN, rate);
             assert!((predicted / TRUE.at(rate) - 1.0).abs() < 0.05, "{rate}: {predicted} {}", TRUE.at(rate));
         }
         assert!(TRUE.at(520.0).is_infinite());
@@ -266,15 +288,15 @@ mod tests {
         let shares = [0.7, 0.1, 0.1, 0.1];
         let queues = Queues { lock: 0.0024, machine: 0.000_36, rest: 0.0012, ..KNOWN.queues };
         let points = measured(|rate| queues.open_response(&shares, rate) * 1e9);
-        // The curve expects its limit near the highest rate, which here says nothing.
-        let known = Known { shares: &shares, highest: 1_500.0, ..KNOWN };
+        // The others expect their limit near what the workers come to, which here says nothing.
+        let known = Known { shares: &shares, closed: &[300.0, 1_500.0], ..KNOWN };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let models = fitted(Of::Mean, &points, &known, &mut rng);
         let said: Vec<_> = models.iter().map(|one| (one.model, one.left_out)).collect();
         assert!(matches!(models[0].model, Model::Queues(_)), "{said:?}");
         assert!(models[0].left_out < 0.02 && models[0].left_out <= models[1].left_out);
         let quantiles = fitted(Of::Quantile, &points, &known, &mut rng);
-        assert!(quantiles.iter().all(|one| matches!(one.model, Model::Curve(_))) && quantiles.len() == 1);
+        assert!(quantiles.iter().all(|one| !matches!(one.model, Model::Queues(_))) && quantiles.len() == 2);
         assert!(fitted(Of::Mean, &points[..3], &known, &mut rng).is_empty());
     }
 
@@ -289,9 +311,9 @@ mod tests {
                 .iter()
                 .map(|point| Measured { error: 0.06, ..*point }.moved(&mut rng))
                 .collect();
-            let model = Model::Curve(Curve::fit(&points, KNOWN.highest));
+            let model = Model::Curve(Curve::fit(&points, KNOWN.reached()));
             let refits = model.refits(&points, &KNOWN, &mut rng);
-            let prediction = Fitted { model, left_out: 0.0, refits }.predict(&[1.0], 340.0, 0.06);
+            let prediction = Fitted { model, left_out: 0.0, refits }.predict(&KNOWN, 340.0, 0.06);
             let seen = TRUE.at(340.0) * (0.06 * normal(&mut rng)).exp();
             let [low, high] = prediction.between;
             within += u32::from(low <= seen && seen <= high);

@@ -2,26 +2,28 @@
 
 use std::time::Duration;
 
-use super::passes::Turn;
+use super::passes::{Pass, Turn};
 use super::{Measure, passes};
-use crate::capacity::certain::mean_error;
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, DURATION_MAX, Load};
 use crate::capacity::recording::Recording;
 use crate::capacity::slo::{Kept, Slo};
 
-/// The parts of the rate that all workers come to that models are fitted to.
-const FITTED: [f64; 5] = [0.2, 0.4, 0.6, 0.75, 0.88];
+/// The parts of the rate that the workers come to in a closed loop that models are fitted to.
+const FITTED: [f64; 5] = [0.2, 0.4, 0.6, 0.74, 0.85];
 /// The parts of it at which they are checked.
 const CHECKED: [f64; 4] = [0.3, 0.5, 0.68, 0.8];
+
 /// One rate.
 pub(super) struct Spot {
     /// Tasks a second.
     pub(super) rate: f64,
     /// Whether it is kept from the fits.
     pub(super) is_check: bool,
-    /// What it came to.
+    /// What it came to, all passes together.
     pub(super) recording: Recording,
+    /// What each pass came to.
+    pub(super) passes: Vec<Pass>,
     /// Whether it meets the objective.
     pub(super) kept: Kept,
 }
@@ -31,10 +33,10 @@ const TASKS: f64 = 600.0;
 /// How many times longer than others a run may be that would have fewer.
 const LONGER_MAX: u32 = 5;
 
-/// An open loop; of a low rate it takes longer.
-pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64) -> Load {
+/// An open loop; of a low rate it takes longer, so that it has the tasks that are wanted.
+pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64, tasks: f64) -> Load {
     let pool = load.pool.filter(|pool| *pool <= workers);
-    let wanted = Duration::try_from_secs_f64(TASKS / rate).unwrap_or(Duration::MAX);
+    let wanted = Duration::try_from_secs_f64(tasks.max(TASKS) / rate).unwrap_or(Duration::MAX);
     let duration = wanted.clamp(load.duration, (load.duration * LONGER_MAX).clamp(load.duration, DURATION_MAX));
     Load { arrivals: Arrivals::Poisson(rate), workers, pool, seed, duration, ..load.clone() }
 }
@@ -54,13 +56,13 @@ pub(super) async fn measure<M: Measure>(
     let turn = |(part, is_check): &(f64, bool)| {
         let rate = part * reached;
         let what = format!("{}, {rate:.1}/s", if *is_check { "check" } else { "open loop" });
-        Turn::of(what, open(load, workers, rate, load.seed))
+        Turn::of(what, open(load, workers, rate, load.seed, TASKS))
     };
     let mut turns: Vec<Turn> = parts.iter().map(turn).collect();
-    passes::measure(measure, &mut turns, mean_error, doubt).await?;
-    let spots = parts.into_iter().zip(turns).map(|((part, is_check), Turn { recording, .. })| {
+    passes::measure(measure, &mut turns, |pass| pass.mean, doubt).await?;
+    let spots = parts.into_iter().zip(turns).map(|((part, is_check), Turn { recording, passes, .. })| {
         let kept = slo.kept(&recording);
-        Spot { rate: part * reached, is_check, recording, kept }
+        Spot { rate: part * reached, is_check, recording, passes, kept }
     });
     Ok(spots.collect())
 }

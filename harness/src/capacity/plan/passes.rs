@@ -1,17 +1,64 @@
 //! Loads that are put on in turn, in several passes up and down their list: what drifts meanwhile is spread evenly
-//! over all of them, and a load whose outcome is not sure yet gets another turn.
+//! over all of them.
+//!
+//! What a load comes to is told by the *median* pass. Now and then a machine or its disk stands still for as long as
+//! a hundred tasks take; a pass that has met one says more about that than about the load. A pass during which others
+//! used the machine's processors does not count, as long as there are enough others.
 
 use super::Measure;
+use crate::capacity::certain::{mean_error, quantile_error, rate_error};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::Load;
+use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 
-/// The passes that each load is measured in.
-const PASSES: u32 = 2;
-/// The passes that a load may be measured in whose outcome is not sure before.
-const PASSES_MAX: u32 = 4;
+/// The passes that all loads are measured in.
+const PASSES: usize = 5;
+/// The passes that all loads are measured in if the outcome of one is not sure before, or too many do not count.
+const PASSES_MAX: usize = 8;
 /// The standard error of an outcome's logarithm that is sure enough.
-const SURE: f64 = 0.04;
+const SURE: f64 = 0.05;
+/// The part of the machine's processors, 0 to 1, that others may use during a pass that counts.
+const OTHERS_MAX: f64 = 0.05;
+/// The fewest passes that say something; with fewer, those that others disturbed count as well.
+const COUNTED_MIN: usize = 3;
+/// By how much the median of normal numbers is less sure than their mean.
+const MEDIAN: f64 = 1.2533;
+/// The standard deviation of normal numbers by the median of their distances from the median.
+const DEVIATION: f64 = 1.4826;
+
+/// What one pass came to, and the standard error of its logarithm within the pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) value: f64,
+    pub(super) error: f64,
+}
+
+/// One pass of a load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// Tasks a second.
+    pub(super) rate: Outcome,
+    /// The mean response, in nanoseconds.
+    pub(super) mean: Outcome,
+    /// The 99th percentile, in nanoseconds.
+    pub(super) p99: Outcome,
+    /// Whether others used too much of the machine meanwhile.
+    pub(super) is_disturbed: bool,
+}
+
+impl Pass {
+    fn of(driven: &Driven) -> Self {
+        let recording = &driven.recording;
+        let p99 = recording.quantile(Phase::Response, 0.99).map_or(f64::NAN, |nanos| nanos as f64);
+        Self {
+            rate: Outcome { value: recording.throughput(), error: rate_error(recording) },
+            mean: Outcome { value: recording.mean(Phase::Response).unwrap_or(f64::NAN), error: mean_error(recording) },
+            p99: Outcome { value: p99, error: quantile_error(recording, 0.99) },
+            is_disturbed: driven.generator.others.is_some_and(|others| others > OTHERS_MAX),
+        }
+    }
+}
 
 /// One load.
 pub(super) struct Turn {
@@ -21,37 +68,108 @@ pub(super) struct Turn {
     pub(super) load: Load,
     /// All its passes, one after the other.
     pub(super) recording: Recording,
+    /// The same one by one.
+    pub(super) passes: Vec<Pass>,
 }
 
 impl Turn {
     /// One that has not been measured.
     pub(super) fn of(what: String, load: Load) -> Self {
-        Self { what, load, recording: Recording::empty() }
+        Self { what, load, recording: Recording::empty(), passes: Vec::new() }
     }
 }
 
-/// Measures all loads; `error` is the standard error of the logarithm of what is asked of a recording. `doubt` is
-/// told of each run.
+/// What the median pass came to, and the standard error of its logarithm: by how passes differ, and at least by what
+/// they do not know each.
+pub(super) fn typical(passes: &[Pass], of: impl Fn(&Pass) -> Outcome) -> Outcome {
+    let all = calm(passes) < COUNTED_MIN;
+    let counted = passes.iter().filter(|pass| all || !pass.is_disturbed);
+    let outcomes: Vec<Outcome> = counted.map(of).filter(|outcome| outcome.value > 0.0).collect();
+    let Some(value) = median(outcomes.iter().map(|outcome| outcome.value)) else {
+        return Outcome { value: f64::NAN, error: f64::INFINITY };
+    };
+    let between = median(outcomes.iter().map(|outcome| (outcome.value / value).ln().abs())).unwrap_or(0.0) * DEVIATION;
+    let within = median(outcomes.iter().map(|outcome| outcome.error)).unwrap_or(f64::INFINITY);
+    Outcome { value, error: MEDIAN * between.max(within) / (outcomes.len() as f64).sqrt() }
+}
+
+/// How many nobody disturbed.
+fn calm(passes: &[Pass]) -> usize {
+    passes.iter().filter(|pass| !pass.is_disturbed).count()
+}
+
+/// The middle one; of an even number, the mean of the two.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let high = *values.get(values.len() / 2)?;
+    Some(if values.len() % 2 == 0 { (values[values.len() / 2 - 1] + high) / 2.0 } else { high })
+}
+
+/// Measures all loads, each in as many passes as the others, until `of` is sure of all. `doubt` is told of each run.
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     turns: &mut [Turn],
-    error: impl Fn(&Recording) -> f64,
+    of: impl Fn(&Pass) -> Outcome,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<(), M::Error> {
     for pass in 0..PASSES_MAX {
+        let is_sure = |turn: &Turn| calm(&turn.passes) >= PASSES && typical(&turn.passes, &of).error < SURE;
+        if pass >= PASSES && turns.iter().all(is_sure) {
+            break;
+        }
         for place in 0..turns.len() {
             let index = if pass % 2 == 0 { place } else { turns.len() - 1 - place };
             let turn = &mut turns[index];
-            if pass >= PASSES && error(&turn.recording) < SURE {
-                continue;
-            }
             let what = format!("{}, pass {}", turn.what, pass + 1);
             measure.announce(&what);
-            let seed = turn.load.seed.wrapping_add(u64::from(pass) << 32).wrapping_add(index as u64);
+            let seed = turn.load.seed.wrapping_add((pass as u64) << 32).wrapping_add(index as u64);
             let driven = measure.measure(&Load { seed, ..turn.load.clone() }).await?;
             doubt(&driven, &what);
+            turn.passes.push(Pass::of(&driven));
             turn.recording.follow(&driven.recording);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(means: &[f64]) -> Vec<Pass> {
+        let outcome = |value| Outcome { value, error: 0.02 };
+        let pass =
+            |mean: &f64| Pass { rate: outcome(1.0), mean: outcome(*mean), p99: outcome(1.0), is_disturbed: false };
+        means.iter().map(pass).collect()
+    }
+
+    #[test]
+    fn a_pass_in_which_the_machine_stood_still_changes_nothing() {
+        let calm = typical(&passes(&[2.0, 2.1, 1.9, 2.05, 1.95]), |pass| pass.mean);
+        let stood = typical(&passes(&[2.0, 2.1, 1.9, 60.0, 1.95]), |pass| pass.mean);
+        assert!((calm.value - 2.0).abs() < 1e-9 && (stood.value - 2.0).abs() < 0.051, "{stood:?}");
+        assert!(stood.error < 2.0 * calm.error + 0.02, "{calm:?} {stood:?}");
+        // One that mostly stands still is another matter.
+        assert!(typical(&passes(&[2.0, 50.0, 60.0, 40.0, 2.0]), |pass| pass.mean).value > 30.0);
+    }
+
+    #[test]
+    fn a_pass_that_others_disturbed_counts_only_where_there_are_few() {
+        let mut passes = passes(&[2.0, 2.1, 1.9, 30.0, 40.0, 50.0]);
+        passes[3..].iter_mut().for_each(|pass| pass.is_disturbed = true);
+        assert!((typical(&passes, |pass| pass.mean).value - 2.0).abs() < 1e-9);
+        passes[2].is_disturbed = true;
+        assert!(typical(&passes, |pass| pass.mean).value > 15.0);
+    }
+
+    #[test]
+    fn passes_that_differ_are_less_sure_and_none_are_not_sure_at_all() {
+        let alike = typical(&passes(&[2.0; 5]), |pass| pass.mean).error;
+        let apart = typical(&passes(&[1.0, 1.5, 2.0, 3.0, 4.0]), |pass| pass.mean).error;
+        // Of five that agree, what each does not know remains.
+        assert!((alike - MEDIAN * 0.02 / 5.0_f64.sqrt()).abs() < 1e-12 && apart > 5.0 * alike, "{alike} {apart}");
+        assert!(typical(&[], |pass| pass.mean).error.is_infinite());
+        assert_eq!(median([3.0, 1.0].into_iter()), Some(2.0));
+    }
 }

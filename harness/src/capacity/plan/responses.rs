@@ -5,10 +5,8 @@ use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::grid::Spot;
-use crate::capacity::certain::{mean_error, quantile_error};
+use super::passes::{Outcome, Pass, typical};
 use crate::capacity::model::response::{Fitted, Known, Measured, Of, Prediction, fitted};
-use crate::capacity::phase::Phase;
-use crate::capacity::recording::Recording;
 use crate::scenario::data::fork;
 
 /// At how many rates the chosen models are drawn.
@@ -71,14 +69,10 @@ pub(super) struct Found {
     pub(super) foreseen: Vec<Foreseen>,
 }
 
-fn mean(rate: f64, recording: &Recording) -> Measured {
-    let response = recording.mean(Phase::Response).unwrap_or(f64::NAN);
-    Measured { rate, response, error: mean_error(recording).min(UNSURE) }
-}
-
-fn p99(rate: f64, recording: &Recording) -> Measured {
-    let response = recording.quantile(Phase::Response, 0.99).map_or(f64::NAN, |nanos| nanos as f64);
-    Measured { rate, response, error: quantile_error(recording, 0.99).min(UNSURE) }
+/// What the median pass of a spot came to.
+fn measured(spot: &Spot, of: fn(&Pass) -> Outcome) -> Measured {
+    let Outcome { value, error } = typical(&spot.passes, of);
+    Measured { rate: spot.rate, response: value, error: error.min(UNSURE) }
 }
 
 /// Fits the models to the spots that are not checks and at which every arrival was served, and holds them to the
@@ -87,29 +81,29 @@ pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
     let mut rng = ChaCha8Rng::seed_from_u64(fork(seed, "responses"));
     let is_whole = |spot: &&Spot| spot.recording.unfinished == 0 && spot.recording.tasks() > 0;
     let whole: Vec<&Spot> = spots.iter().filter(is_whole).collect();
-    let points = |of: fn(f64, &Recording) -> Measured| -> Vec<Measured> {
-        let fitted_to = whole.iter().filter(|spot| !spot.is_check);
-        fitted_to.map(|spot| of(spot.rate, &spot.recording)).collect()
-    };
+    let mean: fn(&Pass) -> Outcome = |pass| pass.mean;
+    let p99: fn(&Pass) -> Outcome = |pass| pass.p99;
+    let points =
+        |of| -> Vec<Measured> { whole.iter().filter(|spot| !spot.is_check).map(|spot| measured(spot, of)).collect() };
     let means = fitted(Of::Mean, &points(mean), known, &mut rng);
     let p99s = fitted(Of::Quantile, &points(p99), known, &mut rng);
     let (Some(best), Some(best_p99)) = (means.first(), p99s.first()) else { return Found::default() };
     let seen = |model: &Fitted, measured: Measured| Seen {
-        prediction: model.predict(known.shares, measured.rate, measured.error),
+        prediction: model.predict(known, measured.rate, measured.error),
         measured: measured.response,
         error: measured.error,
     };
     let checks = spots.iter().filter(|spot| spot.is_check && spot.recording.tasks() > 0);
     let checks = checks.map(|spot| Response {
         rate: spot.rate,
-        mean: seen(best, mean(spot.rate, &spot.recording)),
-        p99: seen(best_p99, p99(spot.rate, &spot.recording)),
+        mean: seen(best, measured(spot, mean)),
+        p99: seen(best_p99, measured(spot, p99)),
     });
     let rates = whole.iter().map(|spot| spot.rate);
     let (least, most) = rates.fold((f64::INFINITY, 0.0_f64), |(least, most), rate| (least.min(rate), most.max(rate)));
     let foreseen = (0..=DRAWN).map(|n| {
         let rate = least + (most - least) * f64::from(n) / f64::from(DRAWN);
-        Foreseen { rate, mean: best.predict(known.shares, rate, 0.0), p99: best_p99.predict(known.shares, rate, 0.0) }
+        Foreseen { rate, mean: best.predict(known, rate, 0.0), p99: best_p99.predict(known, rate, 0.0) }
     });
     Found { checks: checks.collect(), foreseen: foreseen.collect(), mean: means, p99: p99s }
 }

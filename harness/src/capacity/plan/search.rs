@@ -15,7 +15,7 @@ const RUNS_MAX: usize = 12;
 /// How many times smaller than the highest rate of a closed loop the smallest one is that is tried.
 const LEAST: f64 = 100.0;
 /// How often a run that is too short to say is prolonged.
-const PROLONGED_MAX: u32 = 2;
+const PROLONGED_MAX: u64 = 4;
 
 /// What was tried so far.
 pub(super) struct Search {
@@ -27,18 +27,24 @@ impl Search {
     /// Begins with what the grid knows.
     pub(super) fn of(spots: Vec<Spot>) -> Self {
         let mut search = Self { tried: Vec::new(), runs: 0 };
-        spots.into_iter().for_each(|spot| search.insert(spot.rate, spot.recording, spot.kept == Kept::Yes));
+        spots.into_iter().for_each(|spot| search.insert(spot.rate, spot.recording, spot.kept));
         search
     }
 
     /// The smallest rate that did not keep it.
-    pub(super) fn broken(&self) -> Option<f64> {
-        self.tried.iter().find(|(point, _)| !point.met).map(|(point, _)| point.rate)
+    pub(super) fn broken(&self) -> Option<&(OpenPoint, Recording)> {
+        self.tried.iter().find(|(point, _)| !point.met && !point.unsure)
     }
 
-    /// The largest rate that kept it, below all that did not.
+    /// The largest rate that kept it, below all that did not. A run that was too short to say is neither.
     pub(super) fn best(&self) -> Option<&(OpenPoint, Recording)> {
-        self.tried.iter().take_while(|(point, _)| point.met).last()
+        self.tried.iter().take_while(|(point, _)| point.met || point.unsure).filter(|(point, _)| point.met).last()
+    }
+
+    /// The smallest rate above the best one that is not known to keep it.
+    fn above(&self) -> Option<f64> {
+        let best = self.best().map_or(0.0, |(point, _)| point.rate);
+        self.tried.iter().map(|(point, _)| point).find(|point| !point.met && point.rate > best).map(|point| point.rate)
     }
 
     /// All that was tried, by the rate.
@@ -51,51 +57,93 @@ impl Search {
         if self.runs >= RUNS_MAX || highest <= 0.0 {
             return None;
         }
-        match (self.best().map(|(point, _)| point.rate), self.broken()) {
+        match (self.best().map(|(point, _)| point.rate), self.above()) {
             (None, None) => Some(highest * 0.4),
             (Some(kept), None) => Some(kept * 1.5).filter(|_| kept < highest * 1.5),
-            (None, Some(broken)) => Some(broken / 2.0).filter(|rate| *rate > highest / LEAST),
-            (Some(kept), Some(broken)) => Some((kept * broken).sqrt()).filter(|_| broken / kept > CLOSE),
+            (None, Some(above)) => {
+                // Where even the lowest rate is too short to say, a lower one says less.
+                let is_broken = self.tried.iter().any(|(point, _)| point.rate == above && !point.unsure);
+                Some(above / 2.0).filter(|rate| is_broken && *rate > highest / LEAST)
+            }
+            (Some(kept), Some(above)) => Some((kept * above).sqrt()).filter(|_| above / kept > CLOSE),
         }
     }
 
     /// Adds what was measured.
-    pub(super) fn add(&mut self, rate: f64, recording: Recording, met: bool) {
+    pub(super) fn add(&mut self, rate: f64, recording: Recording, kept: Kept) {
         self.runs += 1;
-        self.insert(rate, recording, met);
+        self.insert(rate, recording, kept);
     }
 
-    fn insert(&mut self, rate: f64, recording: Recording, met: bool) {
-        let quantile = |quantile| recording.quantile(Phase::Response, quantile).unwrap_or(0);
-        let point = OpenPoint {
-            rate,
-            mean: recording.mean(Phase::Response).unwrap_or(0.0),
-            quantiles: [0.5, 0.9, 0.99, 0.999].map(quantile),
-            longest: quantile(1.0),
-            met,
-            tasks: recording.tasks(),
-        };
-        self.tried.push((point, recording));
+    fn insert(&mut self, rate: f64, recording: Recording, kept: Kept) {
+        self.tried.push((point(rate, &recording, kept), recording));
         self.tried.sort_by(|(a, _), (b, _)| a.rate.total_cmp(&b.rate));
     }
 }
 
-/// Runs an open loop, and again while it is too short to say.
+/// What was measured at a rate.
+pub(super) fn point(rate: f64, recording: &Recording, kept: Kept) -> OpenPoint {
+    let quantile = |quantile| recording.quantile(Phase::Response, quantile).unwrap_or(0);
+    OpenPoint {
+        rate,
+        mean: recording.mean(Phase::Response).unwrap_or(0.0),
+        quantiles: [0.5, 0.9, 0.99, 0.999].map(quantile),
+        longest: quantile(1.0),
+        met: kept == Kept::Yes,
+        unsure: kept == Kept::Unsure,
+        tasks: recording.tasks(),
+    }
+}
+
+/// Runs an open loop, and again while it is too short to say. `doubt` is told of each run.
 pub(super) async fn open_loop<M: Measure>(
     measure: &mut M,
     load: &Load,
     workers: u32,
     rate: f64,
     slo: &Slo,
-) -> Result<(Recording, Driven, Kept), M::Error> {
-    let mut whole = Recording::empty();
+    doubt: &mut impl FnMut(&Driven, &str),
+) -> Result<(Recording, Kept), M::Error> {
+    let what = format!("open loop, {rate:.1}/s");
+    measure.announce(&what);
+    let (mut whole, mut kept) = (Recording::empty(), Kept::Unsure);
     for round in 0..=PROLONGED_MAX {
-        let driven = measure.measure(&open(load, workers, rate, load.seed + u64::from(round))).await?;
+        let driven =
+            measure.measure(&open(load, workers, rate, load.seed.wrapping_add(round), slo.tasks_min())).await?;
+        doubt(&driven, &what);
         whole.follow(&driven.recording);
-        let kept = slo.kept(&whole);
-        if kept != Kept::Unsure || round == PROLONGED_MAX {
-            return Ok((whole, driven, kept));
+        kept = slo.kept(&whole);
+        if kept != Kept::Unsure {
+            break;
         }
     }
-    unreachable!("the last round returns")
+    Ok((whole, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(tried: &[(f64, Kept)]) -> Search {
+        let mut search = Search { tried: Vec::new(), runs: 0 };
+        tried.iter().for_each(|(rate, kept)| search.insert(*rate, Recording::empty(), *kept));
+        search
+    }
+
+    fn rates(search: &Search) -> (Option<f64>, Option<f64>) {
+        (search.best().map(|(point, _)| point.rate), search.broken().map(|(point, _)| point.rate))
+    }
+
+    #[test]
+    fn a_run_that_is_too_short_to_say_is_neither_kept_nor_broken() {
+        let low = search(&[(10.0, Kept::Unsure), (20.0, Kept::Yes), (40.0, Kept::No)]);
+        assert_eq!((rates(&low), low.next(50.0)), ((Some(20.0), Some(40.0)), Some(800.0_f64.sqrt())));
+        let between = search(&[(20.0, Kept::Yes), (30.0, Kept::Unsure), (40.0, Kept::No)]);
+        assert_eq!((rates(&between), between.next(50.0)), ((Some(20.0), Some(40.0)), Some(600.0_f64.sqrt())));
+        // Nobody walks down from rates at which nothing could be said.
+        let nothing = search(&[(10.0, Kept::Unsure), (20.0, Kept::Unsure)]);
+        assert_eq!((rates(&nothing), nothing.next(50.0)), ((None, None), None));
+        let broken = search(&[(10.0, Kept::No), (20.0, Kept::Yes)]);
+        assert_eq!((rates(&broken), broken.next(50.0)), ((None, Some(10.0)), Some(5.0)));
+    }
 }

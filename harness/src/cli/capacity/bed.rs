@@ -20,12 +20,15 @@ use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
-use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, sqlite_version};
+use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, Way, sqlite_version};
 use crate::scenario::Scenario;
 use crate::verify::databases::{Copy, Databases, Host, PrepareError, Template};
 
 /// How long the engine's statements are measured without the engine, in turns with it.
 const FLOOR: Duration = Duration::from_millis(800);
+
+/// The longest that is waited for the system to write down what it still holds.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 /// A database with a scenario's data, and what puts a load on it.
 pub struct Bed {
@@ -92,6 +95,7 @@ impl Bed {
         context: &Context<'_>,
     ) -> Result<(Option<Calibration>, Driven), Failure> {
         let copy = self.databases.copy(&self.template, &self.scenario).await.map_err(unprepared)?;
+        self.settle(&copy).await.map_err(lost)?;
         let ran = match work {
             Work::Engine => {
                 let job = self.engine_job(&copy, strategy, load);
@@ -113,6 +117,24 @@ impl Bed {
         let ran = ran?;
         discarded?;
         Ok(ran)
+    }
+
+    /// Has everything written to the disk that is not the load's: what making the copy left in a server's memory, and
+    /// what the system still holds of anybody's. A flush that has to wait for that says nothing about the job. A given
+    /// server and its disk are left alone.
+    async fn settle(&self, copy: &Copy) -> Result<(), DbError> {
+        if let (Host::Postgres(server), Database::Postgres(database)) = (self.databases.host(), &copy.database) {
+            if server.way() == Way::Given {
+                return Ok(());
+            }
+            let mut connection = database.plain().await?;
+            let failed = |error| classify(error, Kind::Write);
+            sqlx::raw_sql("CHECKPOINT").execute(&mut connection).await.map_err(failed)?;
+            let _ = sqlx::Connection::close(connection).await;
+        }
+        // A disk that is busy for longer than this with others' work is seen in what is measured.
+        let _ = tokio::time::timeout(SETTLE_MAX, tokio::task::spawn_blocking(nix::unistd::sync)).await;
+        Ok(())
     }
 
     /// What the engine's statements take without the engine, where there is a server.
