@@ -24,13 +24,6 @@ const RUN_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// Compares runs of `bench`: time in the lock, wait for it, and the rate (of an open loop: the response)
 ///
-/// An open loop's tasks count when they should have begun. Tasks that were given up and arrivals that nobody
-/// came to are compared as well: one more of a hundred arrivals is too many, whatever the threshold is.
-///
-/// One run a side does not show how far two runs of one version are apart. That is then taken to be 1 %, and
-/// only what is worse by 10 % more than the threshold (of the arrivals: 2 % more) is called a regression:
-/// --run-base and --run-new find smaller ones.
-///
 /// Exit codes: 0 nothing is worse by the threshold; 5 a regression, larger than the threshold and not by
 /// chance; 3 the noise does not allow an answer (and how many rounds would), or a run was inconclusive;
 /// 2 the runs cannot be compared, or usage; 4 a run failed; 130 interrupted.
@@ -48,10 +41,17 @@ pub struct Args {
     /// Run the new version with this command, in turns with the old one: A B B A
     #[arg(long, value_name = "CMD", requires = "run_base")]
     pub run_new: Option<String>,
-    /// How often each command is run. One round is one run a side, see above
+    /// How often each command is run
+    ///
+    /// One run a side, be it one round or BASE and NEW, does not show how far two runs of one version are apart. That
+    /// is then taken to be 1 %, and only what is worse by 10 % more than the threshold (arrivals that were not done:
+    /// 3 % more of them) is called a regression; what is less, and not fine, has no answer (exit 3).
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
     /// How much worse a metric may become, in per cent
+    ///
+    /// An open loop's tasks count when they should have begun. Tasks that were given up and arrivals that nobody came
+    /// to are compared as well: more than one more of a hundred arrivals is too many, whatever the threshold is.
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_threshold)]
     pub threshold: f64,
     /// How the result is written to standard output

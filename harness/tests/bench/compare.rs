@@ -79,6 +79,10 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
     what_may_be_compared_may_not_all_be_merged(at).await;
     call(at, &["compare", "base", "nowhere"]).await.ends_with(2);
     call(at, &["compare", "base"]).await.ends_with(2);
+    let help = call(at, &["compare", "--help"]).await.ends_with(0).out;
+    for said in ["One run a side", "one more of a hundred arrivals"] {
+        assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{help}");
+    }
     call(at, &["report", "base"]).await;
 }
 
