@@ -3,13 +3,18 @@
 //! What is compared are ratios of sums (nanoseconds in the lock to tasks), on a logarithmic scale. How
 //! far off one is by chance comes from [`series`], which knows that neighbouring intervals are alike,
 //! and from how far a side's own runs differ. Significance is Student's, corrected after Holm (1979).
+//!
+//! A closed loop is seen by when its tasks ended, which makes its rate. An open loop is seen by when they
+//! should have begun: those that ended too late to be within the run count, and those that never began.
 
+pub mod failures;
 pub mod series;
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::recording::{Interval, Recording};
+use super::recording::{Intended, Interval, Recording};
+use failures::{Failures, failures};
 use series::{Estimate, estimate};
 
 /// How often a suite of metrics may call a regression where there is none.
@@ -18,6 +23,13 @@ pub const ERROR_RATE: f64 = 0.01;
 const FINE_RATE: f64 = 0.05;
 /// The fewest intervals of a run that say anything about chance.
 const INTERVALS_MIN: usize = 20;
+/// How far runs of one version are taken to be apart, as a standard deviation, where one run a side does not show it.
+const APART_ASSUMED: f64 = 0.01;
+/// How much more than the threshold a regression must be with one run a side: chance is only assumed there. Alike
+/// versions whose runs are 2 % apart come to this in fewer than one of a hundred suites.
+pub const LONE_MARGIN: f64 = 0.10;
+/// The fewest rounds that are recommended to who has one.
+const ROUNDS_MIN: f64 = 5.0;
 /// The most rounds that are ever asked for.
 const ROUNDS_MAX: f64 = 10_000.0;
 
@@ -47,13 +59,73 @@ impl Metric {
     }
 
     /// The numerator and the denominator in an interval: their ratio grows where it becomes worse.
-    fn of(self, interval: &Interval) -> (f64, f64) {
+    fn of(self, sums: &Sums) -> (f64, f64) {
         match self {
-            Self::InLock => (interval.in_lock as f64, interval.done as f64),
-            Self::LockWait => (interval.lock_wait as f64, interval.done as f64),
-            Self::Rate => (1.0, interval.done as f64),
-            Self::Response => (interval.response as f64, interval.done as f64),
+            Self::InLock => (sums.in_lock, sums.tasks),
+            Self::LockWait => (sums.lock_wait, sums.tasks),
+            Self::Rate => (sums.length, sums.tasks),
+            Self::Response => (sums.response, sums.arrivals),
         }
+    }
+}
+
+/// An interval of a run, as it is seen. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// How much of the interval was recorded.
+    length: f64,
+    tasks: f64,
+    in_lock: f64,
+    lock_wait: f64,
+    /// The tasks, and who nobody came to.
+    arrivals: f64,
+    response: f64,
+}
+
+impl Sums {
+    fn of_tasks(interval: &Interval) -> Self {
+        Self {
+            length: 1.0,
+            tasks: interval.done as f64,
+            in_lock: interval.in_lock as f64,
+            lock_wait: interval.lock_wait as f64,
+            arrivals: interval.done as f64,
+            response: interval.response as f64,
+        }
+    }
+
+    fn of_arrivals(interval: &Intended) -> Self {
+        let performed = Self::of_tasks(&interval.performed);
+        let arrivals = performed.arrivals + interval.unfinished as f64;
+        Self { arrivals, response: performed.response + interval.waited as f64, ..performed }
+    }
+}
+
+/// What the runs are, and so what can be asked of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suite {
+    /// They are closed loops.
+    pub closed: bool,
+    /// Their tasks wait for a lock.
+    pub locks: bool,
+}
+
+impl Suite {
+    fn metrics(self) -> Vec<Metric> {
+        let mut metrics = vec![Metric::InLock];
+        metrics.extend(self.locks.then_some(Metric::LockWait));
+        metrics.push(if self.closed { Metric::Rate } else { Metric::Response });
+        metrics
+    }
+
+    /// The intervals of a run.
+    fn seen(self, run: &Recording) -> Vec<Sums> {
+        if !self.closed {
+            return run.intended.iter().map(Sums::of_arrivals).collect();
+        }
+        let mut seen: Vec<Sums> = run.series.iter().map(Sums::of_tasks).collect();
+        seen.iter_mut().rev().take(1).for_each(|last| last.length = run.last_interval());
+        seen
     }
 }
 
@@ -92,6 +164,22 @@ pub struct Compared {
     pub rounds_needed: Option<u32>,
 }
 
+/// All that is to be said of both sides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// What tasks took, and how many there were.
+    pub metrics: Vec<Compared>,
+    /// What was not done.
+    pub failures: Failures,
+}
+
+impl Comparison {
+    /// What follows from it.
+    pub fn overall(&self) -> Finding {
+        overall(self.metrics.iter().map(|metric| metric.finding).chain([self.failures.finding]))
+    }
+}
+
 /// Why two sides cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompareError {
@@ -109,20 +197,21 @@ pub enum CompareError {
         /// How long it is.
         intervals: usize,
     },
+    /// A run does not say what is asked.
+    #[error(
+        "{side} has a run of an open loop that does not say when its tasks should have begun: an earlier version \
+         recorded it; record it again"
+    )]
+    Unsaid {
+        /// Whose.
+        side: &'static str,
+    },
     /// Nothing was done.
     #[error("{side} has a run in which no task came to its end")]
     Nothing {
         /// Whose.
         side: &'static str,
     },
-}
-
-/// The metrics that a load has.
-pub fn metrics(closed: bool, locks: bool) -> Vec<Metric> {
-    let mut metrics = vec![Metric::InLock];
-    metrics.extend(locks.then_some(Metric::LockWait));
-    metrics.push(if closed { Metric::Rate } else { Metric::Response });
-    metrics
 }
 
 /// Compares the runs of two sides; `threshold` 0.05 is five per cent.
@@ -132,49 +221,62 @@ pub fn metrics(closed: bool, locks: bool) -> Vec<Metric> {
 pub fn compare(
     base: &[&Recording],
     new: &[&Recording],
-    metrics: &[Metric],
+    suite: Suite,
     threshold: f64,
-) -> Result<Vec<Compared>, CompareError> {
-    sound("the base", base)?;
-    sound("the new version", new)?;
-    let mut compared: Vec<(Compared, Change)> = metrics.iter().map(|metric| one(*metric, base, new)).collect();
-    // Holm: the smallest probability against all, the next one against one fewer, and so on.
-    compared.sort_by(|(a, _), (b, _)| a.p.total_cmp(&b.p));
-    let (count, mut least) = (compared.len(), 0.0_f64);
-    for (index, (metric, _)) in compared.iter_mut().enumerate() {
-        least = least.max(metric.p * (count - index) as f64).min(1.0);
-        metric.p = least;
-    }
-    for (metric, change) in &mut compared {
-        let significant = metric.p <= ERROR_RATE;
-        metric.finding = if significant && metric.change > threshold {
-            Finding::Regression
-        } else if metric.high < threshold {
-            Finding::Fine
-        } else {
-            Finding::Inconclusive
-        };
+) -> Result<Comparison, CompareError> {
+    sound("the base", base, suite)?;
+    sound("the new version", new, suite)?;
+    let lone = base.len() == 1 && new.len() == 1;
+    let compared = suite.metrics().into_iter().map(|metric| one(metric, suite, [base, new]));
+    let (mut metrics, changes): (Vec<Compared>, Vec<Change>) = compared.unzip();
+    let mut failures = failures(base, new);
+    // Where nothing failed there was nothing to be wrong about, and nothing to be corrected for (Tarone, 1990).
+    let failed = (failures.base + failures.new > 0.0).then_some(&mut failures.p);
+    correct(metrics.iter_mut().map(|metric| &mut metric.p).chain(failed).collect());
+    for (metric, change) in metrics.iter_mut().zip(changes) {
+        let margin = if lone { LONE_MARGIN } else { 0.0 };
+        metric.finding = finding(metric.p, metric.change, metric.high, [threshold, margin]);
         if metric.finding == Finding::Inconclusive {
             metric.rounds_needed = Some(change.rounds_needed(threshold, base.len().min(new.len())));
         }
     }
-    compared.sort_by_key(|(metric, _)| metric.metric);
-    Ok(compared.into_iter().map(|(metric, _)| metric).collect())
+    let margin = if lone { failures::LONE_MARGIN } else { 0.0 };
+    failures.finding = finding(failures.p, failures.change, failures.high, [failures::MORE_MAX, margin]);
+    Ok(Comparison { metrics, failures })
 }
 
-/// What follows from the metrics: one regression is one, and nothing is fine that has no answer.
-pub fn overall(compared: &[Compared]) -> Finding {
-    let any = |finding| compared.iter().any(|metric| metric.finding == finding);
-    if any(Finding::Regression) {
-        Finding::Regression
-    } else if any(Finding::Inconclusive) || compared.is_empty() {
-        Finding::Inconclusive
-    } else {
-        Finding::Fine
+/// Corrects probabilities for their number (Holm): the smallest against all, the next one against one fewer, and so on.
+fn correct(mut probabilities: Vec<&mut f64>) {
+    probabilities.sort_by(|a, b| a.total_cmp(b));
+    let (count, mut least) = (probabilities.len(), 0.0_f64);
+    for (index, p) in probabilities.into_iter().enumerate() {
+        least = least.max(*p * (count - index) as f64).min(1.0);
+        *p = least;
     }
 }
 
-fn sound(side: &'static str, runs: &[&Recording]) -> Result<(), CompareError> {
+/// What is to be said of a change that may be `threshold`, and that is a regression from `margin` above that on.
+fn finding(p: f64, change: f64, high: f64, [threshold, margin]: [f64; 2]) -> Finding {
+    if p <= ERROR_RATE && change > threshold + margin {
+        Finding::Regression
+    } else if high < threshold {
+        Finding::Fine
+    } else {
+        Finding::Inconclusive
+    }
+}
+
+/// What follows from several findings: one regression is one, and nothing is fine that has no answer.
+pub fn overall(findings: impl IntoIterator<Item = Finding>) -> Finding {
+    let worse = |a, b| match (a, b) {
+        (Finding::Regression, _) | (_, Finding::Regression) => Finding::Regression,
+        (Finding::Inconclusive, _) | (_, Finding::Inconclusive) => Finding::Inconclusive,
+        (Finding::Fine, Finding::Fine) => Finding::Fine,
+    };
+    findings.into_iter().reduce(worse).unwrap_or(Finding::Inconclusive)
+}
+
+fn sound(side: &'static str, runs: &[&Recording], suite: Suite) -> Result<(), CompareError> {
     if runs.is_empty() {
         return Err(CompareError::Empty { side });
     }
@@ -182,7 +284,10 @@ fn sound(side: &'static str, runs: &[&Recording]) -> Result<(), CompareError> {
         if run.series.len() < INTERVALS_MIN {
             return Err(CompareError::Short { side, intervals: run.series.len() });
         }
-        if run.series.iter().all(|interval| interval.done == 0) {
+        if !suite.closed && run.intended.is_empty() {
+            return Err(CompareError::Unsaid { side });
+        }
+        if suite.seen(run).iter().all(|sums| sums.tasks <= 0.0) {
             return Err(CompareError::Nothing { side });
         }
     }
@@ -209,13 +314,15 @@ impl Change {
             if self.log > threshold { (self.log, ERROR_RATE / 2.0) } else { (threshold - self.log, FINE_RATE) };
         let wanted = distance / self.student().inverse_cdf(1.0 - rate);
         let factor = (self.error / wanted.max(f64::MIN_POSITIVE)).powi(2);
-        let needed = (rounds as f64 * factor).ceil().clamp(rounds as f64 + 1.0, ROUNDS_MAX);
+        // Who has one run a side has an error that was assumed.
+        let least = if rounds == 1 { ROUNDS_MIN } else { rounds as f64 + 1.0 };
+        let needed = (rounds as f64 * factor).ceil().clamp(least, ROUNDS_MAX.max(least));
         needed as u32
     }
 }
 
-fn one(metric: Metric, base: &[&Recording], new: &[&Recording]) -> (Compared, Change) {
-    let [before, after] = [base, new].map(|runs| Side::of(metric, runs));
+fn one(metric: Metric, suite: Suite, sides: [&[&Recording]; 2]) -> (Compared, Change) {
+    let [before, after] = sides.map(|runs| Side::of(metric, suite, runs));
     let change = difference(&before, &after);
     let shown = |log: f64| match metric {
         Metric::Rate => 1.0 / (log.exp() * super::recording::SERIES_INTERVAL.as_secs_f64()),
@@ -254,11 +361,9 @@ struct Side {
 }
 
 impl Side {
-    fn of(metric: Metric, runs: &[&Recording]) -> Self {
-        let estimates: Vec<Estimate> = runs
-            .iter()
-            .map(|run| estimate(&run.series.iter().map(|interval| metric.of(interval)).collect::<Vec<_>>()))
-            .collect();
+    fn of(metric: Metric, suite: Suite, runs: &[&Recording]) -> Self {
+        let pairs = |run: &Recording| suite.seen(run).iter().map(|sums| metric.of(sums)).collect::<Vec<_>>();
+        let estimates: Vec<Estimate> = runs.iter().map(|run| estimate(&pairs(run))).collect();
         let count = estimates.len() as f64;
         let log = estimates.iter().map(|one| one.log).sum::<f64>() / count;
         let variance = estimates.iter().map(|one| one.error.powi(2)).sum::<f64>() / count.powi(2);
@@ -273,17 +378,18 @@ impl Side {
 }
 
 /// The difference of two sides. Of what varies within runs and what varies between them the greater
-/// one counts: the former is part of the latter, but seen through more numbers.
+/// one counts: the former is part of the latter, but seen through more numbers. What varies between runs
+/// is assumed where there is one a side, and comes on top of what varies within.
 fn difference(base: &Side, new: &Side) -> Change {
     let log = new.log - base.log;
     let within = base.within + new.within;
     let freedom_within = base.freedom_within + new.freedom_within;
     let freedom_between = base.runs + new.runs - 2.0;
-    let between = if freedom_between > 0.0 {
-        (base.squares + new.squares) / freedom_between * (1.0 / base.runs + 1.0 / new.runs)
-    } else {
-        0.0
-    };
+    if freedom_between <= 0.0 {
+        let assumed = APART_ASSUMED.powi(2) * (1.0 / base.runs + 1.0 / new.runs);
+        return Change { log, error: (within + assumed).sqrt(), freedom: freedom_within };
+    }
+    let between = (base.squares + new.squares) / freedom_between * (1.0 / base.runs + 1.0 / new.runs);
     if between > within {
         Change { log, error: between.sqrt(), freedom: freedom_between }
     } else {

@@ -119,9 +119,8 @@ mod tests {
             "Tag=commit,nonsense\n".to_owned(),
         ];
         for (index, wrong) in wrong.iter().enumerate() {
-            if *wrong != text {
-                assert!(read(wrong.as_bytes()).is_err(), "{index}: {wrong}");
-            }
+            assert_ne!(*wrong, text, "damage {index} was not done");
+            assert!(read(wrong.as_bytes()).is_err(), "{index}: {wrong}");
         }
     }
 }

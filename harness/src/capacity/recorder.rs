@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use super::load::Load;
 use super::parts::{KEYS_APART, PHASES, Part, coarse};
 use super::phase::{Phase, Times};
-use super::recording::{ATTEMPTS_MAX, Interval, Recording, SERIES_INTERVAL, Share, histogram};
+use super::recording::{ATTEMPTS_MAX, Intended, Interval, Recording, SERIES_INTERVAL, Share, histogram};
 
 /// The errors of operations, by code. Only an error waits here.
 #[derive(Debug, Default)]
@@ -73,6 +73,7 @@ struct Shard {
     workers: Vec<Share>,
     keys: Vec<Share>,
     series: Vec<Interval>,
+    intended: Vec<Intended>,
     failed: u64,
     unfinished: u64,
     by_worker: Vec<Option<Box<Pair>>>,
@@ -138,6 +139,7 @@ impl Recorder {
     /// The same where a key is an actor of a script, whose steps have these names.
     pub fn with_steps(load: &Load, threads: usize, steps: Vec<Vec<String>>) -> Self {
         let intervals = load.duration.as_nanos().div_ceil(SERIES_INTERVAL.as_nanos());
+        let intervals = usize::try_from(intervals).expect("bounded by the longest run");
         let threads = threads.max(1);
         // A worker's tasks are one thread's.
         let own = |worker: usize, thread: usize| (worker % threads == thread).then(|| Box::new(pair()));
@@ -152,7 +154,8 @@ impl Recorder {
                 attempts: vec![0; ATTEMPTS_MAX + 1],
                 workers: vec![Share::default(); load.workers as usize],
                 keys: vec![Share::default(); load.key_count as usize],
-                series: vec![Interval::default(); usize::try_from(intervals).expect("bounded by the longest run")],
+                series: vec![Interval::default(); intervals],
+                intended: vec![Intended::default(); intervals],
                 failed: 0,
                 unfinished: 0,
             })
@@ -173,15 +176,11 @@ impl Recorder {
         let response = nanos(task.ended.saturating_sub(task.intended));
         let lock_wait = task.times.get(Phase::LockWait).unwrap_or(0);
         let in_lock = task.times.get(Phase::InLock).unwrap_or(0);
-        let within = |moment: Duration| (self.warm_up..self.end).contains(&moment);
-        if within(task.ended) && task.outcome == Outcome::Done {
-            let index = (task.ended - self.warm_up).as_nanos() / SERIES_INTERVAL.as_nanos();
-            let index = usize::try_from(index).expect("bounded by the longest run");
+        if let Some(index) = self.interval(task.ended).filter(|_| task.outcome == Outcome::Done) {
             shard.series[index].add(response, lock_wait, in_lock);
         }
-        if !within(task.intended) {
-            return;
-        }
+        let Some(index) = self.interval(task.intended) else { return };
+        shard.intended[index].performed.add(response, lock_wait, in_lock);
         shard.histograms[Phase::Response.index()].saturating_record(response);
         for phase in Phase::ALL {
             if let Some(nanos) = task.times.get(phase) {
@@ -208,17 +207,26 @@ impl Recorder {
 
     /// Counts a task that nobody came to: it had waited from `intended` until `given_up`, at least.
     pub fn unfinished(&self, thread: usize, intended: Duration, given_up: Duration) {
-        if (self.warm_up..self.end).contains(&intended) {
+        if let Some(index) = self.interval(intended) {
             let mut shard = self.shard(thread);
             let waited = nanos(given_up.saturating_sub(intended));
+            shard.intended[index].leave(waited);
             shard.histograms[Phase::Response.index()].saturating_record(waited);
             shard.histograms[Phase::Lag.index()].saturating_record(waited);
             shard.unfinished += 1;
         }
     }
 
+    /// The interval that a moment is in, if it is within the time that is recorded.
+    fn interval(&self, moment: Duration) -> Option<usize> {
+        let since = moment.checked_sub(self.warm_up).filter(|_| moment < self.end)?;
+        let index = since.as_nanos() / SERIES_INTERVAL.as_nanos();
+        Some(usize::try_from(index).expect("bounded by the longest run"))
+    }
+
     /// Adds up what the threads recorded.
     pub fn finish(self) -> Recording {
+        let measured = self.end.saturating_sub(self.warm_up);
         let mut whole = Recording::empty();
         for shard in self.shards {
             let shard = shard.into_inner().expect("nobody panics while recording");
@@ -234,6 +242,8 @@ impl Recorder {
                 workers: shard.workers,
                 keys: shard.keys,
                 series: shard.series,
+                intended: shard.intended,
+                measured,
                 failed: shard.failed,
                 unfinished: shard.unfinished,
                 errors: BTreeMap::new(),
@@ -344,6 +354,57 @@ mod tests {
         assert_eq!(recording.parts.keys().filter(|part| matches!(part, Part::Key(..))).count(), KEYS_APART as usize);
         // The steps are those of the first key, and the second was carried out alone.
         assert_eq!((of(Part::step(0, 0, "a.1")), of(Part::step(0, 1, "a.2"))), (None, Some(1)));
+    }
+
+    /// A hundred tasks a second, at equal intervals after the warm-up.
+    fn even(recorder: &Recorder, duration: Duration, ended: impl Fn(Duration) -> Duration) {
+        let (times, every) = (Times::default(), Duration::from_millis(10));
+        for n in 0..u32::try_from(duration.as_nanos() / every.as_nanos()).unwrap() {
+            let intended = Duration::from_millis(100) + every * n;
+            let (ended, outcome) = (ended(intended), Outcome::Done);
+            recorder.record(0, &Finished { worker: 0, key: 1, intended, ended, times: &times, outcome });
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_time_that_was_recorded_also_where_the_last_interval_is_a_part() {
+        for millis in [1_000, 1_050, 1_090] {
+            let duration = Duration::from_millis(millis);
+            let recorder = Recorder::new(&Load { duration, ..load(1) }, 1);
+            even(&recorder, duration, |intended| intended + Duration::from_millis(1));
+            let mut recording = read(&recorder.finish());
+            assert!((recording.throughput() - 100.0).abs() < 1e-9, "{millis} ms: {}", recording.throughput());
+            let last = (millis - 1_000) as f64 / 100.0;
+            let last = if last > 0.0 { last } else { 1.0 };
+            assert!((recording.last_interval() - last).abs() < 1e-9, "{millis} ms: {}", recording.last_interval());
+            let once = recording.clone();
+            recording.follow(&once);
+            assert!((recording.throughput() - 100.0).abs() < 1e-9, "twice {millis} ms: {}", recording.throughput());
+            // Two generators at the same time put on twice as much.
+            let mut merged = once.clone();
+            merged.merge(&once);
+            assert!((merged.throughput() - 200.0).abs() < 1e-9, "{millis} ms: {}", merged.throughput());
+        }
+    }
+
+    #[test]
+    fn what_ends_in_the_drain_counts_where_it_should_have_begun_and_so_does_what_nobody_came_to() {
+        let stalled = Duration::from_millis(900);
+        let recorder = Recorder::new(&load(1), 1);
+        // From 0.8 s on nothing ends before 0.2 s after the last arrival.
+        let end = |intended| if intended < stalled { intended } else { Duration::from_millis(1_300) };
+        even(&recorder, Duration::from_secs(1), end);
+        recorder.unfinished(0, Duration::from_millis(1_050), Duration::from_millis(2_050));
+        let recording = read(&recorder.finish());
+        let done: Vec<u64> = recording.series.iter().map(|interval| interval.done).collect();
+        assert_eq!(done, [10, 10, 10, 10, 10, 10, 10, 10, 0, 0]);
+        let performed: Vec<u64> = recording.intended.iter().map(|interval| interval.performed.done).collect();
+        assert_eq!(performed, [10; 10]);
+        // The first of them waited 400 ms, the last one of these ten 310 ms.
+        assert_eq!(recording.intended[8].performed.response, 3_550_000_000);
+        let left = recording.intended.iter().map(|interval| (interval.unfinished, interval.waited));
+        let left: Vec<_> = left.enumerate().filter(|(_, left)| *left != (0, 0)).collect();
+        assert_eq!((left, recording.arrivals()), (vec![(9, (1, 1_000_000_000))], 101));
     }
 
     #[test]

@@ -85,6 +85,31 @@ impl Interval {
     }
 }
 
+/// The tasks that should have begun in one interval of the run, whenever they ended. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intended {
+    /// Those that somebody came to, those that were given up included.
+    pub performed: Interval,
+    /// Those that nobody came to before the end.
+    pub unfinished: u64,
+    /// How long these had waited by then, added up.
+    pub waited: u64,
+}
+
+impl Intended {
+    /// Counts an arrival that nobody came to.
+    pub fn leave(&mut self, waited: u64) {
+        self.merge(&Self { performed: Interval::default(), unfinished: 1, waited });
+    }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.performed.merge(&other.performed);
+        self.unfinished += other.unfinished;
+        self.waited = self.waited.saturating_add(other.waited);
+    }
+}
+
 /// What a load came to. The histograms are written as a log beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
@@ -102,6 +127,14 @@ pub struct Recording {
     pub keys: Vec<Share>,
     /// What was done in each [`SERIES_INTERVAL`] after the warm-up.
     pub series: Vec<Interval>,
+    /// What should have begun in each [`SERIES_INTERVAL`] after the warm-up; empty in reports of versions that did
+    /// not record it.
+    #[serde(default)]
+    pub intended: Vec<Intended>,
+    /// How long it was recorded, of which the last interval may be a part only; zero in reports of versions that
+    /// did not say it.
+    #[serde(default)]
+    pub measured: Duration,
     /// The tasks that were given up, or whose connection was lost.
     pub failed: u64,
     /// The arrivals that nobody came to before the end.
@@ -120,6 +153,8 @@ impl Recording {
             workers: Vec::new(),
             keys: Vec::new(),
             series: Vec::new(),
+            intended: Vec::new(),
+            measured: Duration::ZERO,
             failed: 0,
             unfinished: 0,
             errors: BTreeMap::new(),
@@ -139,10 +174,14 @@ impl Recording {
 
     /// Adds what the same workers did after it: the intervals of `later` follow.
     pub fn follow(&mut self, later: &Self) {
-        let mut series = std::mem::take(&mut self.series);
+        let (mut series, mut intended) = (std::mem::take(&mut self.series), std::mem::take(&mut self.intended));
         series.extend(&later.series);
+        intended.extend(&later.intended);
+        let measured = self.measured + later.measured;
         self.add_shard(later);
         self.series = series;
+        self.intended = intended;
+        self.measured = measured;
     }
 
     /// Adds what another thread recorded of the same workers.
@@ -159,6 +198,8 @@ impl Recording {
         merge_lists(&mut self.workers, &other.workers, Share::merge);
         merge_lists(&mut self.keys, &other.keys, Share::merge);
         merge_lists(&mut self.series, &other.series, Interval::merge);
+        merge_lists(&mut self.intended, &other.intended, Intended::merge);
+        self.measured = self.measured.max(other.measured);
         self.failed += other.failed;
         self.unfinished += other.unfinished;
         for (code, count) in &other.errors {
@@ -171,10 +212,29 @@ impl Recording {
         self.workers.iter().map(|share| share.tasks).sum()
     }
 
-    /// The tasks that were done in a second, over the whole series.
+    /// The arrivals that are recorded, those that nobody came to included.
+    pub fn arrivals(&self) -> u64 {
+        self.tasks() + self.unfinished
+    }
+
+    /// The tasks that were done in a second, over the whole time that was recorded.
     pub fn throughput(&self) -> f64 {
         let done: u64 = self.series.iter().map(|interval| interval.done).sum();
-        done as f64 / (self.series.len().max(1) as f64 * SERIES_INTERVAL.as_secs_f64())
+        done as f64 / self.seconds()
+    }
+
+    /// How long it was recorded; by the intervals where nothing else says it.
+    fn seconds(&self) -> f64 {
+        let intervals = self.series.len().max(1) as f64 * SERIES_INTERVAL.as_secs_f64();
+        if self.measured.is_zero() { intervals } else { self.measured.as_secs_f64() }
+    }
+
+    /// How much of the last interval was recorded, 1 if all of it.
+    pub fn last_interval(&self) -> f64 {
+        let before = self.series.len().saturating_sub(1) as f64;
+        let rest = self.seconds() / SERIES_INTERVAL.as_secs_f64() - before;
+        // A recording of several runs in a row has parts of intervals within it.
+        if rest > 0.0 { rest.min(1.0) } else { 1.0 }
     }
 
     /// The mean of a phase over the tasks in which it occurred, in nanoseconds.

@@ -1,11 +1,11 @@
-//! What was measured, and where: what two runs must share to be compared.
+//! What was measured, and where: what two runs must share to be compared, and to be added up.
 
 use std::fmt;
 
 use drift_engine::lock::{Backend, LockStrategy};
 use serde::{Deserialize, Serialize};
 
-use super::load::Load;
+use super::load::{Arrivals, Load};
 use crate::scenario::{Scenario, Source};
 
 /// What a task is.
@@ -113,8 +113,22 @@ pub fn data_of(scenario: &Scenario) -> String {
     format!("{} customers, {claims}, {:?} before, as of {}", data.customers, data.before, data.as_of).to_lowercase()
 }
 
-/// Why two runs cannot be compared; nothing if they can. Seeds and program versions may differ.
+/// Why two runs cannot be added up; nothing if they can. All but their seeds must be the same.
 pub fn differences(a: (&Setting, &Surroundings), b: (&Setting, &Surroundings)) -> Vec<String> {
+    let mut differences = incomparable(a, b);
+    let ((a, here), (b, there)) = (a, b);
+    if a.strategy != b.strategy {
+        differences.push(format!("locks: {} and {}", a.strategy, b.strategy));
+    }
+    if here.program != there.program && is_debug(here) == is_debug(there) {
+        differences.push(format!("program: {} and {}", here.program, there.program));
+    }
+    differences
+}
+
+/// Why two runs cannot be compared; nothing if they can. Seeds, locks and program versions may differ: two locks, or
+/// two versions, are what is compared.
+pub fn incomparable(a: (&Setting, &Surroundings), b: (&Setting, &Surroundings)) -> Vec<String> {
     let (a, here) = a;
     let (b, there) = b;
     let pairs = [
@@ -123,24 +137,37 @@ pub fn differences(a: (&Setting, &Surroundings), b: (&Setting, &Surroundings)) -
         ("backend", a.backend.to_string(), b.backend.to_string()),
         ("tries", a.max_attempts.to_string(), b.max_attempts.to_string()),
         ("data", a.data.clone(), b.data.clone()),
-        ("arrivals", a.load.arrivals.to_string(), b.load.arrivals.to_string()),
+        ("arrivals", arrivals(&a.load), arrivals(&b.load)),
         ("workers", a.load.workers.to_string(), b.load.workers.to_string()),
         ("pool", shown(a.load.pool), shown(b.load.pool)),
         ("keys", keys(&a.load), keys(&b.load)),
         ("added round trip", format!("{:?}", a.load.round_trip_added), format!("{:?}", b.load.round_trip_added)),
         ("warm-up", format!("{:?}", a.load.warm_up), format!("{:?}", b.load.warm_up)),
         ("duration", format!("{:?}", a.load.duration), format!("{:?}", b.load.duration)),
+        ("drain", format!("{:?}", a.load.drain), format!("{:?}", b.load.drain)),
         ("database version", here.version.clone(), there.version.clone()),
         ("profile", here.profile.clone(), there.profile.clone()),
         ("machine", here.machine.clone(), there.machine.clone()),
     ];
     let differ = pairs.into_iter().filter(|(_, a, b)| a != b);
     let mut differences: Vec<String> = differ.map(|(what, a, b)| format!("{what}: {a} and {b}")).collect();
-    let build = |surroundings: &Surroundings| surroundings.program.ends_with("debug");
-    if build(here) != build(there) {
+    if is_debug(here) != is_debug(there) {
         differences.push(format!("build: {} and {}", here.program, there.program));
     }
     differences
+}
+
+fn is_debug(surroundings: &Surroundings) -> bool {
+    surroundings.program.ends_with("debug")
+}
+
+/// With all digits of the rate: two that are written alike are the same.
+fn arrivals(load: &Load) -> String {
+    match load.arrivals {
+        Arrivals::Closed => "closed loop".to_owned(),
+        Arrivals::Poisson(rate) => format!("open loop, Poisson {rate}/s"),
+        Arrivals::Constant(rate) => format!("open loop, constant {rate}/s"),
+    }
 }
 
 fn shown(pool: Option<u32>) -> String {
@@ -149,4 +176,94 @@ fn shown(pool: Option<u32>) -> String {
 
 fn keys(load: &Load) -> String {
     format!("{} of {}", load.keys, load.key_count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capacity::load::KeyChoice;
+
+    fn run() -> (Setting, Surroundings) {
+        let load = Load {
+            arrivals: Arrivals::Poisson(100.0),
+            workers: 4,
+            pool: None,
+            keys: KeyChoice::Uniform,
+            key_count: 3,
+            round_trip_added: Duration::ZERO,
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            seed: 1,
+        };
+        let setting = Setting {
+            scenario: "small".to_owned(),
+            work: Work::Engine,
+            backend: Backend::Postgres,
+            strategy: Lock::Strategy(LockStrategy::RowNoKey),
+            max_attempts: 10,
+            data: "3 customers".to_owned(),
+            load,
+        };
+        let surroundings = Surroundings {
+            version: "18.0".to_owned(),
+            provisioned: "a local server".to_owned(),
+            profile: "durable".to_owned(),
+            machine: "linux-x86_64, 2 processors".to_owned(),
+            program: "0.1.0 release".to_owned(),
+        };
+        (setting, surroundings)
+    }
+
+    /// Why the usual run cannot be compared with, and not be added to, one of which this is changed.
+    fn refused(change: impl Fn(&mut Setting, &mut Surroundings)) -> [Vec<String>; 2] {
+        let (usual, mut other) = (run(), run());
+        change(&mut other.0, &mut other.1);
+        let (a, b) = ((&usual.0, &usual.1), (&other.0, &other.1));
+        [incomparable(a, b), differences(a, b)]
+    }
+
+    #[test]
+    fn runs_that_differ_in_what_matters_are_neither_compared_nor_added_up() {
+        type Change = fn(&mut Setting, &mut Surroundings);
+        let changes: [(&str, Change); 17] = [
+            ("scenario", |setting, _| setting.scenario = "big".to_owned()),
+            ("work", |setting, _| setting.work = Work::Lock),
+            ("backend", |setting, _| setting.backend = Backend::Sqlite),
+            ("tries", |setting, _| setting.max_attempts = 3),
+            ("data", |setting, _| setting.data = "4 customers".to_owned()),
+            ("arrivals", |setting, _| setting.load.arrivals = Arrivals::Poisson(100.01)),
+            ("arrivals", |setting, _| setting.load.arrivals = Arrivals::Constant(100.0)),
+            ("workers", |setting, _| setting.load.workers = 5),
+            ("pool", |setting, _| setting.load.pool = Some(2)),
+            ("keys", |setting, _| setting.load.keys = KeyChoice::One),
+            ("keys", |setting, _| setting.load.key_count = 4),
+            ("warm-up", |setting, _| setting.load.warm_up = Duration::ZERO),
+            ("duration", |setting, _| setting.load.duration = Duration::from_secs(9)),
+            ("drain", |setting, _| setting.load.drain = Duration::ZERO),
+            ("database version", |_, surroundings| surroundings.version = "17.0".to_owned()),
+            ("profile", |_, surroundings| surroundings.profile = "fast".to_owned()),
+            ("build", |_, surroundings| surroundings.program = "0.1.0 debug".to_owned()),
+        ];
+        for (what, change) in changes {
+            for refused in refused(change) {
+                assert!(refused.len() == 1 && refused[0].starts_with(&format!("{what}: ")), "{what}: {refused:?}");
+            }
+        }
+        assert!(refused(|_, _| {}).concat().is_empty());
+        assert!(refused(|setting, _| setting.load.seed = 2).concat().is_empty());
+    }
+
+    #[test]
+    fn two_locks_and_two_versions_are_compared_but_not_added_up() {
+        let lock = refused(|setting, _| setting.strategy = Lock::Strategy(LockStrategy::Advisory));
+        let case = refused(|setting, _| setting.strategy = Lock::Own { case: "fixed".to_owned() });
+        let version = refused(|_, surroundings| surroundings.program = "0.2.0 release".to_owned());
+        for ([compared, added], what) in [(lock, "locks: "), (case, "locks: "), (version, "program: ")] {
+            assert!(compared.is_empty(), "{compared:?}");
+            assert!(added.len() == 1 && added[0].starts_with(what), "{added:?}");
+        }
+    }
 }

@@ -12,8 +12,8 @@ use crate::report::directory::RunDirectory;
 /// Adds up runs of `bench` that put the same load on at the same time, each with a seed of its own
 ///
 /// Histograms and counts are added exactly: what comes out is what one generator would have recorded.
-/// Each generator works in a database of its own, also on one server. Exit codes: as `bench`; 2 the
-/// runs have nothing to do with each other.
+/// Each generator works in a database of its own, also on one server. All but the seeds must be the same,
+/// locks, cases and versions included. Exit codes: as `bench`; 2 the runs have nothing to do with each other.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The runs' directories

@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA_VERSION;
 use super::bench::BenchReport;
-use crate::capacity::compare::{Compared, ERROR_RATE, Finding, Metric, overall};
+use crate::capacity::compare::failures::{Failures, MORE_MAX};
+use crate::capacity::compare::{Compared, Comparison, ERROR_RATE, Finding, LONE_MARGIN, Metric};
 use crate::exit::Exit;
 
 /// The outcome of `compare`.
@@ -27,13 +29,16 @@ pub struct CompareReport {
     pub threshold: f64,
     /// The metrics.
     pub metrics: Vec<Compared>,
+    /// What was not done; reports of earlier versions do not say it.
+    #[serde(default)]
+    pub failures: Option<Failures>,
     /// Why the runs say nothing.
     pub doubts: Vec<String>,
 }
 
 impl CompareReport {
-    /// Puts a report together; its verdict follows from the metrics and the doubts.
-    pub fn new(base: &[BenchReport], new: &[BenchReport], metrics: Vec<Compared>, threshold: f64) -> Self {
+    /// Puts a report together; its verdict follows from what was compared and the doubts.
+    pub fn new(base: &[BenchReport], new: &[BenchReport], compared: Comparison, threshold: f64) -> Self {
         let side = |runs: &[BenchReport]| {
             let first = runs.first();
             first.map_or_else(String::new, |run| {
@@ -56,7 +61,13 @@ impl CompareReport {
                 })
             })
             .collect();
-        let verdict = if doubts.is_empty() { overall(&metrics) } else { Finding::Inconclusive };
+        // Where only failed tasks speak against the runs, more of them are what is new.
+        let failing = || base.iter().chain(new).all(is_sound_but_for_failures);
+        let verdict = match (doubts.is_empty(), compared.failures.finding) {
+            (true, _) => compared.overall(),
+            (false, Finding::Regression) if failing() => Finding::Regression,
+            (false, _) => Finding::Inconclusive,
+        };
         Self {
             schema_version: SCHEMA_VERSION,
             command: "compare".to_owned(),
@@ -64,7 +75,8 @@ impl CompareReport {
             sides: [side(base), side(new)],
             rounds: [base.len(), new.len()],
             threshold,
-            metrics,
+            metrics: compared.metrics,
+            failures: Some(compared.failures),
             doubts,
         }
     }
@@ -89,46 +101,12 @@ pub fn write(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
     {
         writeln!(to, "{name}: {side}, {rounds} runs")?;
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table.set_header(["", "base", "new", "worse by", "90 % interval", "p (Holm)", ""]);
-    for metric in &report.metrics {
-        let value = |value: f64| match metric.metric {
-            Metric::Rate => format!("{value:.1}/s"),
-            _ => format!("{:.3} ms", value / 1e6),
-        };
-        let percent = |share: f64| format!("{:+.1} %", share * 100.0);
-        table.add_row([
-            metric.metric.as_str().to_owned(),
-            value(metric.base),
-            value(metric.new),
-            percent(metric.change),
-            format!("{} … {}", percent(metric.low), percent(metric.high)),
-            if metric.p < 1e-4 { "< 0.0001".to_owned() } else { format!("{:.4}", metric.p) },
-            match metric.finding {
-                Finding::Fine => "fine",
-                Finding::Regression => "regression",
-                Finding::Inconclusive => "no answer",
-            }
-            .to_owned(),
-        ]);
-    }
-    table.column_iter_mut().skip(1).for_each(|column| {
-        column.set_cell_alignment(CellAlignment::Right);
-    });
-    writeln!(to, "\n{table}\n")?;
-    let threshold = report.threshold * 100.0;
-    writeln!(
-        to,
-        "a regression is worse by more than {threshold} %, and not by chance (one wrong alarm in {:.0} suites)",
-        1.0 / ERROR_RATE
-    )?;
-    if report.rounds.contains(&1) {
-        writeln!(to, "with one run a side, what differs from run to run is taken for the versions' own")?;
-    }
+    writeln!(to, "\n{}\n", table(report))?;
+    rule(report, to)?;
     for doubt in &report.doubts {
         writeln!(to, "{doubt}")?;
     }
+    let threshold = percent(report.threshold);
     match report.verdict {
         Finding::Fine => writeln!(to, "pass: nothing is worse by {threshold} %"),
         Finding::Regression => writeln!(to, "regression"),
@@ -137,5 +115,102 @@ pub fn write(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
             let needed = needed.map_or_else(String::new, |rounds| format!(": about {rounds} rounds a side would tell"));
             writeln!(to, "inconclusive{needed}")
         }
+    }
+}
+
+/// Whether nothing but failed tasks speaks against what a run says.
+fn is_sound_but_for_failures(run: &BenchReport) -> bool {
+    run.generator.doubts(&run.recording, run.setting.backend == Backend::Sqlite).is_empty()
+}
+
+fn table(report: &CompareReport) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    table.set_header(["", "base", "new", "change", "90 % interval (+ is worse)", "p (Holm)", ""]);
+    for metric in &report.metrics {
+        let value = |value: f64| match metric.metric {
+            Metric::Rate => format!("{value:.1}/s"),
+            _ => format!("{:.3} ms", value / 1e6),
+        };
+        let (values, change) = ([metric.base, metric.new].map(value), [metric.change, metric.low, metric.high]);
+        table.add_row(row(metric.metric.as_str(), values, (change, "%"), metric.p, metric.finding));
+    }
+    if let Some(failures) = &report.failures {
+        let value = |share: f64| format!("{:.2} %", share * 100.0);
+        let (values, change) =
+            ([failures.base, failures.new].map(value), [failures.change, failures.low, failures.high]);
+        table.add_row(row("arrivals not done", values, (change, "points"), failures.p, failures.finding));
+    }
+    table.column_iter_mut().skip(1).for_each(|column| {
+        column.set_cell_alignment(CellAlignment::Right);
+    });
+    table
+}
+
+/// One thing compared: what it is, both values, the change with its bounds and unit, and what is said of it.
+fn row(name: &str, values: [String; 2], change: ([f64; 3], &str), p: f64, finding: Finding) -> [String; 7] {
+    let [base, new] = values;
+    let ([change, low, high], unit) = change;
+    let finding = match finding {
+        Finding::Fine => "fine",
+        Finding::Regression => "regression",
+        Finding::Inconclusive => "no answer",
+    };
+    [
+        name.to_owned(),
+        base,
+        new,
+        in_words(change, unit),
+        format!("{:+.1} … {:+.1} {unit}", low * 100.0, high * 100.0),
+        if p < 1e-4 { "< 0.0001".to_owned() } else { format!("{p:.4}") },
+        finding.to_owned(),
+    ]
+}
+
+/// A change for people: nobody is worse by less than nothing.
+fn in_words(change: f64, unit: &str) -> String {
+    let shown = format!("{:.1}", change.abs() * 100.0);
+    match shown.as_str() {
+        "0.0" => "the same".to_owned(),
+        _ if change > 0.0 => format!("worse by {shown} {unit}"),
+        _ => format!("better by {shown} {unit}"),
+    }
+}
+
+/// A part in per cent, without the digits that come from calculating with it.
+fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
+/// Says what is called a regression.
+fn rule(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
+    let threshold = percent(report.threshold);
+    let suites = 1.0 / ERROR_RATE;
+    write!(to, "a regression is worse by more than {threshold} %")?;
+    if report.failures.is_some() {
+        write!(to, " (or {} % more of the arrivals were not done)", percent(MORE_MAX))?;
+    }
+    writeln!(to, ", and not by chance (one wrong alarm in {suites:.0} suites)")?;
+    if report.rounds == [1, 1] {
+        let least = percent(report.threshold + LONE_MARGIN);
+        writeln!(
+            to,
+            "one run a side does not show how far two runs of one version are apart: only what is worse by more than \
+             {least} % is called a regression; --run-base and --run-new find smaller ones"
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{in_words, percent};
+
+    #[test]
+    fn an_improvement_is_better_and_what_is_worse_is_worse() {
+        assert_eq!(in_words(0.0345, "%"), "worse by 3.5 %");
+        assert_eq!(in_words(-0.03, "%"), "better by 3.0 %");
+        assert_eq!([in_words(0.0004, "points"), in_words(-0.0004, "%")], ["the same", "the same"]);
+        assert_eq!([percent(0.05 + 0.1), percent(0.07), percent(0.005)], [15.0, 7.0, 0.5]);
     }
 }

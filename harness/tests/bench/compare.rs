@@ -51,15 +51,20 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
     assert!(fine.out.contains("pass: nothing is worse by 5 %"), "{}", fine.out);
     assert_eq!(call(at, &["report", "fine"]).await.ends_with(0).out, fine.out);
     let slow = call(at, &["compare", "base", "slow", "--output", "worse"]).await.ends_with(5);
-    assert!(slow.out.contains("+19") || slow.out.contains("+20"), "{}", slow.out);
+    assert!(slow.out.contains("worse by 19.") || slow.out.contains("worse by 20."), "{}", slow.out);
     assert_eq!(call(at, &["report", "worse", "--html", "worse.html"]).await.ends_with(5).out, slow.out);
     let page = std::fs::read_to_string(at.join("worse.html")).unwrap();
     assert!(page.contains("How much worse the new version is") && page.contains("threshold 5 %"), "{page}");
     call(at, &["report", "worse", "--html", "nowhere/worse.html"]).await.ends_with(4);
-    call(at, &["compare", "slow", "base"]).await.ends_with(0);
+    let better = call(at, &["compare", "slow", "base"]).await.ends_with(0);
+    assert!(better.out.contains("better by 16.") && !better.out.contains("worse by -"), "{}", better.out);
     call(at, &["compare", "base", "slow", "--threshold", "30"]).await.ends_with(0);
     let noise = call(at, &["compare", "base", "wild"]).await.ends_with(3);
     assert!(noise.out.contains("rounds a side would tell"), "{}", noise.out);
+
+    with("slower", series(steady(1.1e6)));
+    let slower = call(at, &["compare", "base", "slower"]).await.ends_with(3);
+    assert!(slower.out.contains("only what is worse by more than 15 % is called a regression"), "{}", slower.out);
 
     altered(&at.join("base"), "doubted", |report| report["doubts"] = json!(["the generator was the bottleneck"]));
     let doubted = call(at, &["compare", "base", "doubted"]).await.ends_with(3);
@@ -70,9 +75,66 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
     assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
     altered(&at.join("base"), "short", |report| report["recording"]["series"] = json!([]));
     call(at, &["compare", "base", "short"]).await.ends_with(2);
+    failures_are_judged(at).await;
+    what_may_be_compared_may_not_all_be_merged(at).await;
     call(at, &["compare", "base", "nowhere"]).await.ends_with(2);
     call(at, &["compare", "base"]).await.ends_with(2);
+    let help = call(at, &["compare", "--help"]).await.ends_with(0).out;
+    for said in ["One run a side", "one more of a hundred arrivals"] {
+        assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{help}");
+    }
     call(at, &["report", "base"]).await;
+}
+
+/// A run of failures is doubted, and is a regression all the same; unless the generator is doubted as well.
+async fn failures_are_judged(at: &Path) {
+    let failing = |name: &str, late: f64| {
+        altered(&at.join("base"), name, |report| {
+            let workers = report["recording"]["workers"].as_array().unwrap();
+            let tasks: u64 = workers.iter().map(|worker| worker["tasks"].as_u64().unwrap()).sum();
+            report["recording"]["failed"] = json!(tasks / 5);
+            report["doubts"] = json!(["a fifth of the tasks were given up"]);
+            report["generator"]["late_mean"] = json!(late);
+            report["generator"]["clock_step"] = json!(0);
+        });
+    };
+    altered(&at.join("base"), "sound", |report| {
+        report["generator"]["late_mean"] = json!(0.0);
+        report["generator"]["clock_step"] = json!(0);
+    });
+    failing("failing", 0.0);
+    failing("late", 1e12);
+    let failed = call(at, &["compare", "sound", "failing"]).await.ends_with(5);
+    assert!(failed.out.contains("arrivals not done") && failed.out.contains("points"), "{}", failed.out);
+    call(at, &["compare", "sound", "late"]).await.ends_with(3);
+    call(at, &["compare", "failing", "failing"]).await.ends_with(3);
+}
+
+async fn what_may_be_compared_may_not_all_be_merged(at: &Path) {
+    let other = |name: &str, alter: fn(&mut Value)| {
+        altered(&at.join("base"), name, |report| {
+            report["seeds"] = json!([2]);
+            alter(report);
+        });
+    };
+    other("seed", |_| {});
+    other("lock", |report| report["setting"]["strategy"] = json!("advisory"));
+    other("tries", |report| report["setting"]["max_attempts"] = json!(2));
+    other("plan", |report| report["setting"]["load"]["drain"] = json!({"secs": 1, "nanos": 0}));
+    other("several", |report| report["seeds"] = json!([2, 3]));
+    for run in ["seed", "lock"] {
+        call(at, &["compare", "base", run]).await.ends_with(0);
+    }
+    for (run, why) in [("tries", "tries: "), ("plan", "drain: "), ("several", "generators: 1 and 2")] {
+        let refused = call(at, &["compare", "base", run]).await.ends_with(2);
+        assert!(refused.err.contains(why), "{run}: {}", refused.err);
+    }
+    let merged = call(at, &["merge", "base", "seed"]).await;
+    assert!(matches!(merged.code, Some(0 | 3)), "{}{}", merged.out, merged.err);
+    for (run, why) in [("lock", "locks: "), ("tries", "tries: "), ("plan", "drain: ")] {
+        let refused = call(at, &["merge", "base", run]).await.ends_with(2);
+        assert!(refused.err.contains(why), "{run}: {}", refused.err);
+    }
 }
 
 #[tokio::test]
@@ -88,7 +150,9 @@ async fn commands_take_turns_and_a_failing_one_is_an_error() {
             report["doubts"] = json!([]);
         });
     }
-    std::fs::write(at.join("again.sh"), "echo \"$1\" >> order; mkdir -p out; cp -r \"$1\" \"$3\"\n").unwrap();
+    altered(&at.join("base"), "other", |report| report["setting"]["load"]["workers"] = json!(2));
+    let again = "echo \"$1\" >> order; mkdir -p \"$3\"; cp -r \"$1/.\" \"$3\"\n";
+    std::fs::write(at.join("again.sh"), again).unwrap();
     let turns = ["compare", "--rounds", "3", "--output", "out", "--run-base", "sh again.sh base", "--run-new"];
     let slow = call(at, &[&turns[..], &["sh again.sh slow"]].concat()).await.ends_with(5);
     assert!(slow.out.contains("3 runs"), "{}", slow.out);
@@ -96,4 +160,15 @@ async fn commands_take_turns_and_a_failing_one_is_an_error() {
     assert_eq!(order.split_whitespace().collect::<Vec<_>>(), ["base", "slow", "slow", "base", "base", "slow"]);
     let failed = call(at, &[&turns[..], &["sh -c 'echo out of luck >&2; exit 7' --"]].concat()).await.ends_with(4);
     assert!(failed.err.contains("out of luck"), "{}", failed.err);
+
+    // What an earlier run left is not taken for that of a command that leaves nothing.
+    let nothing = call(at, &[&turns[..], &["true"]].concat()).await.ends_with(4);
+    assert!(nothing.err.contains("`true` came to nothing"), "{}", nothing.err);
+    assert!(!at.join("out/report.json").exists(), "an earlier comparison is left");
+
+    // Runs that cannot be compared are refused after the first pair.
+    std::fs::remove_file(at.join("order")).unwrap();
+    let other = call(at, &[&turns[..], &["sh again.sh other"]].concat()).await.ends_with(2);
+    assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
+    assert_eq!(std::fs::read_to_string(at.join("order")).unwrap().split_whitespace().count(), 2);
 }

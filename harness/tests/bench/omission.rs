@@ -117,6 +117,8 @@ async fn a_paused_server_shows_up_in_full_in_an_open_loop_and_hardly_in_a_closed
         let open = under(Arrivals::Constant(RATE), how, &mut databases, &scenario).await;
         // Nothing is skipped: two seconds of arrivals, each of them recorded.
         assert_eq!(open.tasks(), 200);
+        let counted: u64 = open.intended.iter().map(|interval| interval.performed.done).sum();
+        assert_eq!(counted, 200, "each in the interval in which it should have begun");
         assert!(open.histograms[&Phase::Response].max() >= PAUSE.as_nanos() as u64 * 9 / 10);
         // Those that should have started in the first half of the pause waited for at least the other half.
         let due = (RATE * PAUSE.as_secs_f64() / 2.0) as u64;
