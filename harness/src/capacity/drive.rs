@@ -146,7 +146,8 @@ pub async fn drive<J: Job>(
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let generator = Generator::measured(cpu, CpuTime::now(), clock.elapsed() - began, &late, clock);
+    let cpu = (cpu, CpuTime::now());
+    let generator = Generator::measured(cpu, clock.elapsed() - began, threads, &late, clock);
     let shared = Arc::into_inner(shared).expect("the threads have ended");
     Ok(Driven { recording: shared.recorder.finish(), generator })
 }

@@ -243,7 +243,7 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     if recording.unfinished > 0 {
         writeln!(
             to,
-            "{} arrivals found nobody free before the end; they count as waiting until then",
+            "the system was overloaded: {} arrivals found nobody free before the end; they count as waiting until then",
             recording.unfinished
         )?;
     }
@@ -265,9 +265,9 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
     writeln!(
         to,
-        "generator: {:.0} % of {} processors{others}, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
+        "generator: {:.0} % of {} that its threads can use{others}, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
         generator.cpu_share() * 100.0,
-        generator.cores,
+        generator.processors(),
         generator.late_mean / 1e6,
         generator.late_p99 as f64 / 1e6,
         generator.clock_step
