@@ -185,9 +185,9 @@ impl Job for ScriptJob {
         self.place.connect().await
     }
 
-    fn turn(&self, turn: Turn) -> Turn {
+    fn key_at(&self, place: u64) -> Option<u32> {
         let actors = self.script.actors.len() as u64;
-        Turn { key: u32::try_from(turn.number % actors).unwrap_or(0) + 1, ..turn }
+        Some(u32::try_from(place % actors).unwrap_or(0) + 1)
     }
 
     fn steps(&self) -> Vec<Vec<String>> {
