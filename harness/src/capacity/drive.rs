@@ -92,6 +92,8 @@ pub fn threads(load: &Load) -> usize {
 
 /// Puts a load on a job, and waits for its end.
 ///
+/// What the alarm has counted of added round trips is this load's alone when it has ended.
+///
 /// Cancellation: dropping the future stops the load; its threads end within a statement's bound.
 ///
 /// # Errors
@@ -132,6 +134,7 @@ pub async fn drive<J: Job>(
             shared.cancel.cancel();
         }
     }
+    alarm.count_anew();
     let cpu = CpuTime::now();
     let began = clock.elapsed();
     let _ = start.send(Some(began));

@@ -109,7 +109,7 @@ impl Job for EngineJob {
     }
 
     async fn perform(&self, connection: &mut Driver, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
-        let delayed = Delayed::new(connection, &self.clock, &self.alarm, self.round_trip_added);
+        let delayed = Delayed::new(connection, &self.alarm, self.round_trip_added);
         let mut timed = Timed::new(delayed, &self.clock, self.grants(), errors, times);
         let result = recompute(&mut timed, &self.task(turn)).await;
         match result {
