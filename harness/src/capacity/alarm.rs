@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread::{JoinHandle, Thread};
@@ -45,8 +46,16 @@ struct Sleepers {
     ended: bool,
 }
 
+/// The ways that were passed, half a round trip each.
+#[derive(Debug, Default)]
+struct Ways {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
+
 /// A thread that wakes tasks. Dropping it ends the thread; nobody must be waiting then.
 pub struct Alarm {
+    ways: Ways,
     clock: Clock,
     sleepers: Arc<Mutex<Sleepers>>,
     thread: Thread,
@@ -69,7 +78,7 @@ impl Alarm {
         let shared = (clock.clone(), sleepers.clone());
         let builder = std::thread::Builder::new().name("alarm".to_owned());
         let joined = builder.spawn(move || keep(&shared.0, &shared.1))?;
-        Ok(Self { clock, sleepers, thread: joined.thread().clone(), joined: Some(joined) })
+        Ok(Self { ways: Ways::default(), clock, sleepers, thread: joined.thread().clone(), joined: Some(joined) })
     }
 
     /// Waits until the clock shows `until`; a moment that has passed is not waited for.
@@ -90,6 +99,32 @@ impl Alarm {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Waits for this time, half of what is added to a round trip, and counts how long that really took.
+    ///
+    /// Cancellation: safe; what is cut short is not counted.
+    pub async fn pass(&self, way: Duration) {
+        if way.is_zero() {
+            return;
+        }
+        let began = self.clock.elapsed();
+        self.until(began + way).await;
+        let took = self.clock.elapsed() - began;
+        self.ways.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.ways.count.fetch_add(1, Relaxed);
+    }
+
+    /// Counts from now on only.
+    pub fn count_anew(&self) {
+        self.ways.nanos.store(0, Relaxed);
+        self.ways.count.store(0, Relaxed);
+    }
+
+    /// What was added to a round trip on average since it began to count, in nanoseconds; `None` if nothing was.
+    pub fn round_trip_added(&self) -> Option<f64> {
+        let (nanos, ways) = (self.ways.nanos.load(Relaxed), self.ways.count.load(Relaxed));
+        (ways > 0).then(|| nanos as f64 * 2.0 / ways as f64)
     }
 }
 
@@ -148,5 +183,38 @@ mod tests {
             let (waited, asked) = wait.await.unwrap();
             assert!(waited >= asked, "{waited:?} instead of {asked:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_when_it_is_due_and_not_much_later() {
+        let clock = Clock::start();
+        let alarm = Alarm::start(clock.clone()).unwrap();
+        let mut late = Vec::new();
+        for micros in [500, 2_000, 5_000, 1_000, 300, 10_000, 700] {
+            let due = clock.elapsed() + Duration::from_micros(micros);
+            alarm.until(due).await;
+            late.push(clock.elapsed().saturating_sub(due));
+        }
+        late.sort_unstable();
+        // A busy machine takes its time, and now and then a lot of it, but not each time.
+        assert!(late[late.len() / 2] < Duration::from_millis(200), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_added_to_a_round_trip_is_what_it_took_and_not_what_was_asked_for() {
+        let clock = Clock::start();
+        let alarm = Alarm::start(clock.clone()).unwrap();
+        alarm.pass(Duration::ZERO).await;
+        assert_eq!(alarm.round_trip_added(), None);
+        let (way, began) = (Duration::from_millis(3), clock.elapsed());
+        for _ in 0..4 {
+            alarm.pass(way).await;
+        }
+        // Four ways are two round trips, and nothing else happened meanwhile.
+        let took = (clock.elapsed() - began).as_nanos() as f64 / 2.0;
+        let added = alarm.round_trip_added().unwrap();
+        assert!((6e6..=took).contains(&added), "{added} of {took}");
+        alarm.count_anew();
+        assert_eq!(alarm.round_trip_added(), None);
     }
 }

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::alarm::Alarm;
 use super::drive::{DriveError, drive};
 use super::floor::Floor;
-use super::job::Job;
+use super::job::{Job, Turn};
 use super::load::{Arrivals, KeyChoice, Load};
 use super::lock_script::TABLES;
-use super::phase::Phase;
+use super::phase::{Phase, Times};
+use super::recorder::{Errors, Outcome};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 
@@ -28,6 +29,33 @@ const HAND_OVERS: u32 = 40;
 const ALONE: Duration = Duration::from_millis(800);
 /// How long it is asked whether the other one waits, before it is given up.
 const ASKED_MAX: Duration = Duration::from_secs(20);
+
+/// The numbers of tasks that no load has, nor the measurement of the floor: a fresh run may be begun once only.
+const NUMBERS: u64 = 1 << 61;
+
+/// A job whose tasks have numbers of their own.
+struct Alone<J>(Arc<J>);
+
+impl<J: Job> Job for Alone<J> {
+    type Connection = J::Connection;
+
+    async fn connect(&self) -> Result<J::Connection, DbError> {
+        self.0.connect().await
+    }
+
+    fn key_at(&self, place: u64) -> Option<u32> {
+        self.0.key_at(place)
+    }
+
+    fn steps(&self) -> Vec<Vec<String>> {
+        self.0.steps()
+    }
+
+    async fn perform(&self, connection: &mut J::Connection, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
+        let turn = Turn { number: NUMBERS + turn.number, ..turn };
+        self.0.perform(connection, turn, errors, times).await
+    }
+}
 
 /// Times of parts, on average, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +129,7 @@ pub async fn calibrate<J: Job>(
         duration: ALONE,
         ..load.clone()
     };
-    let recording = drive(job, &alone, clock, alarm, cancel).await?.recording;
+    let recording = drive(Arc::new(Alone(job)), &alone, clock, alarm, cancel).await?.recording;
     let (service, in_lock) = (recording.mean(Phase::Response), recording.mean(Phase::InLock));
     // Where one task takes longer than this, there is nothing to compare with.
     let (Some(service_alone), Some(in_lock_alone)) = (service, in_lock) else { return Ok(None) };

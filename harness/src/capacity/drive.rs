@@ -19,12 +19,15 @@ use super::load::{Arrivals, Load};
 use super::phase::{Phase, Times};
 use super::recorder::{Finished, Outcome, Recorder};
 use super::recording::{Recording, histogram};
-use super::stream::{Keys, Schedule};
+use super::stream::{Arrival, Keys, Schedule};
 use crate::clock::Clock;
 
 /// How often a thread is asked how late it comes to what it should do. Oftener would cost more processor
 /// time than a slow server's tasks.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// After how many arrivals that are counted and not begun a worker lets its thread look up. There may be billions of
+/// them, and nothing else would let it see that somebody stops the load.
+const YIELD_EVERY: u64 = 1_000;
 
 /// Why a load came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,8 @@ pub fn threads(load: &Load) -> usize {
 
 /// Puts a load on a job, and waits for its end.
 ///
+/// What the alarm has counted of added round trips is this load's alone when it has ended.
+///
 /// Cancellation: dropping the future stops the load; its threads end within a statement's bound.
 ///
 /// # Errors
@@ -129,6 +134,7 @@ pub async fn drive<J: Job>(
             shared.cancel.cancel();
         }
     }
+    alarm.count_anew();
     let cpu = CpuTime::now();
     let began = clock.elapsed();
     let _ = start.send(Some(began));
@@ -146,7 +152,8 @@ pub async fn drive<J: Job>(
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let generator = Generator::measured(cpu, CpuTime::now(), clock.elapsed() - began, &late, clock);
+    let cpu = (cpu, CpuTime::now());
+    let generator = Generator::measured(cpu, clock.elapsed() - began, threads, &late, clock);
     let shared = Arc::into_inner(shared).expect("the threads have ended");
     Ok(Driven { recording: shared.recorder.finish(), generator })
 }
@@ -239,7 +246,7 @@ async fn work<J: Job>(
     let Shared { load, clock, .. } = shared;
     let end = load.warm_up + load.duration;
     let mut keys = Keys::new(load, &format!("worker {worker}"));
-    let mut round = 0_u64;
+    let (mut round, mut unfinished) = (0_u64, 0_u64);
     let since = || clock.elapsed().saturating_sub(began);
     loop {
         let mut times = Times::default();
@@ -250,22 +257,28 @@ async fn work<J: Job>(
                     return Ok(());
                 }
                 let number = round * u64::from(load.workers) + u64::from(worker);
+                // With as many workers as keys, or a multiple, the number would give each worker one key for ever.
+                let place = round + u64::from(worker);
                 round += 1;
-                Next { intended, turn: Turn { number, key: keys.draw() } }
+                let key = shared.job.key_at(place).unwrap_or_else(|| keys.draw());
+                Next { intended, turn: Turn { number, key } }
             }
             Arrivals::Poisson(_) | Arrivals::Constant(_) => {
                 let next = shared.schedule.lock().expect("nobody panics while holding the schedule").next();
-                let Some(arrival) = next else { return Ok(()) };
+                let Some(Arrival { intended, key, number }) = next else { return Ok(()) };
                 if since() > end + load.drain {
-                    shared.recorder.unfinished(thread, arrival.intended, since());
+                    shared.recorder.unfinished(thread, intended, since());
+                    unfinished += 1;
+                    if unfinished.is_multiple_of(YIELD_EVERY) {
+                        tokio::task::yield_now().await;
+                    }
                     continue;
                 }
-                shared.alarm.until(began + arrival.intended).await;
-                times.add(Phase::Lag, nanos(since().saturating_sub(arrival.intended)));
-                Next { intended: arrival.intended, turn: Turn { number: arrival.number, key: arrival.key } }
+                shared.alarm.until(began + intended).await;
+                times.add(Phase::Lag, nanos(since().saturating_sub(intended)));
+                Next { intended, turn: Turn { number, key: shared.job.key_at(number).unwrap_or(key) } }
             }
         };
-        let next = Next { turn: shared.job.turn(next.turn), ..next };
         let taken = since();
         let (mut connection, permit) = match own.take() {
             Some(connection) => (connection, None),
@@ -297,3 +310,6 @@ async fn work<J: Job>(
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

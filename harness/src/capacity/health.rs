@@ -14,10 +14,14 @@ use crate::clock::Clock;
 
 /// Of how much of what is measured the clock may be unable to tell anything.
 const CLOCK_SHARE_MAX: f64 = 0.05;
-/// How late, as a part of the mean response, the generator may come to what it should do.
+/// How late, as a part of what a task itself takes, the generator may come to what it should do.
 const LATE_SHARE_MAX: f64 = 0.25;
-/// The part of the machine's processors above which the generator leaves the database too little.
+/// The part of the processors that its threads can use above which the generator is busy with itself, or leaves the
+/// database too little.
 const CPU_SHARE_MAX: f64 = 0.6;
+/// The phases of which a task's own time consists, but for what is computed between them.
+const OWN: [Phase; 7] =
+    [Phase::Begin, Phase::LockWait, Phase::Read, Phase::Write, Phase::Commit, Phase::Other, Phase::Backoff];
 
 /// The processor time that this process has used, and the machine.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +47,7 @@ pub struct Generator {
     pub cpu_seconds: f64,
     /// How long the load was on, in seconds.
     pub wall_seconds: f64,
-    /// The processors of the machine.
+    /// The processors that its threads can use: never more than it has threads.
     pub cores: u32,
     /// How late its threads came to what was due, on average, in nanoseconds.
     pub late_mean: f64,
@@ -57,12 +61,19 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// From what was measured before and after the load.
-    pub fn measured(before: CpuTime, after: CpuTime, wall: Duration, late: &Histogram<u64>, clock: &Clock) -> Self {
+    /// From what was measured before and after a load that this many threads put on.
+    pub fn measured(
+        (before, after): (CpuTime, CpuTime),
+        wall: Duration,
+        threads: usize,
+        late: &Histogram<u64>,
+        clock: &Clock,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(threads);
         Self {
             cpu_seconds: after.own.saturating_sub(before.own).as_secs_f64(),
             wall_seconds: wall.as_secs_f64(),
-            cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX).max(1),
             late_mean: late.mean(),
             late_p99: late.value_at_quantile(0.99),
             clock_step: clock_step(clock),
@@ -70,31 +81,38 @@ impl Generator {
         }
     }
 
-    /// Adds another one that ran at the same time on another machine.
+    /// Adds another one that ran at the same time. Each number is then the worse one: a generator that was the
+    /// bottleneck spoils what was measured, however idle the others were. Nothing is added up, since they may have
+    /// shared the processors.
     pub fn merge(&mut self, other: &Self) {
-        self.cpu_seconds += other.cpu_seconds;
-        self.wall_seconds = self.wall_seconds.max(other.wall_seconds);
-        self.cores += other.cores;
+        if other.cpu_share() > self.cpu_share() {
+            (self.cpu_seconds, self.wall_seconds, self.cores) = (other.cpu_seconds, other.wall_seconds, other.cores);
+        }
         self.late_mean = self.late_mean.max(other.late_mean);
         self.late_p99 = self.late_p99.max(other.late_p99);
         self.clock_step = self.clock_step.max(other.clock_step);
         self.others = self.others.into_iter().chain(other.others).reduce(f64::max);
     }
 
-    /// The part of the machine's processors that it used.
+    /// The part that it used of the processors that its threads can use.
     pub fn cpu_share(&self) -> f64 {
         self.cpu_seconds / (self.wall_seconds * f64::from(self.cores)).max(f64::MIN_POSITIVE)
+    }
+
+    /// How many processors its threads can use, in words.
+    pub fn processors(&self) -> String {
+        if self.cores == 1 { "the one processor".to_owned() } else { format!("the {} processors", self.cores) }
     }
 
     /// Why the run says nothing about the database; nothing if it does. `in_process`: the database
     /// runs in this process, and the processor time is its as well.
     pub fn doubts(&self, recording: &Recording, in_process: bool) -> Vec<String> {
         let mut doubts = Vec::new();
-        let Some(response) = recording.mean(Phase::Response) else {
-            doubts.push("no task came to its end within the time that is recorded".to_owned());
+        let Some(own) = own_time(recording) else {
+            doubts.push("no task that began within the time that is recorded came to its end".to_owned());
             return doubts;
         };
-        let shortest = recording.mean(Phase::InLock).unwrap_or(response).min(response);
+        let shortest = recording.mean(Phase::InLock).unwrap_or(own).min(own);
         if self.clock_step as f64 > shortest * CLOCK_SHARE_MAX {
             doubts.push(format!(
                 "the clock moves in steps of {:.1} µs, and what is measured takes {:.1} µs",
@@ -102,25 +120,38 @@ impl Generator {
                 shortest / 1e3
             ));
         }
-        if self.late_mean > response * LATE_SHARE_MAX {
+        if self.late_mean > own * LATE_SHARE_MAX {
             doubts.push(format!(
-                "the generator came {:.2} ms late to what was due (p99 {:.2} ms), and a task takes {:.2} ms: it is \
-                 the bottleneck; put it on another machine, or use fewer workers",
+                "the generator came {:.2} ms late to what was due (p99 {:.2} ms), and a task itself takes {:.2} ms: it \
+                 is the bottleneck; put it on another machine, or use fewer workers",
                 self.late_mean / 1e6,
                 self.late_p99 as f64 / 1e6,
-                response / 1e6
+                own / 1e6
             ));
         }
         if !in_process && self.cpu_share() > CPU_SHARE_MAX {
             doubts.push(format!(
-                "the generator used {:.0} % of the machine's {} processors: it is the bottleneck; put it on another \
+                "the generator used {:.0} % of {} that its threads can use: it is the bottleneck; put it on another \
                  machine, or use fewer workers",
                 self.cpu_share() * 100.0,
-                self.cores
+                self.processors()
             ));
         }
         doubts
     }
+}
+
+/// What a task itself took on average, in nanoseconds: its response, less what it waited for a worker and for a
+/// connection, which are the longer the worse the generator is. `None` where no task was recorded.
+fn own_time(recording: &Recording) -> Option<f64> {
+    let sum = |phase: &Phase| recording.histograms.get(phase).map_or(0.0, |times| times.mean() * times.len() as f64);
+    let tasks = recording.tasks();
+    let response = sum(&Phase::Response);
+    // An arrival that nobody came to is in both, and for the same time.
+    let less = response - sum(&Phase::Lag) - sum(&Phase::Pool);
+    // The difference of two long times is coarse: the parts that were measured apart are in it for certain.
+    let parts = OWN.iter().map(sum).sum::<f64>();
+    (tasks > 0 && response > 0.0).then(|| less.max(parts) / tasks as f64)
 }
 
 /// The smallest step of a thousand readings.
@@ -182,5 +213,68 @@ mod tests {
         }
         assert!(Generator { cpu_seconds: 13.0, ..sound() }.doubts(&recording, true).is_empty());
         assert_eq!(sound().doubts(&Recording::empty(), false).len(), 1);
+    }
+
+    #[test]
+    fn the_later_the_generator_the_more_it_is_doubted_and_not_the_less() {
+        // A task itself takes a millisecond, and all the rest of its response is what the generator is behind.
+        for behind in [0, 400_000, 50_000_000, 9_000_000_000] {
+            let mut recording = recording(1_000_000 + behind);
+            for phase in [Phase::Lag, Phase::Pool] {
+                let mut waits = histogram();
+                waits.record_n(behind / 2, 100).unwrap();
+                recording.histograms.insert(phase, waits);
+            }
+            let mut operations = histogram();
+            operations.record_n(950_000, 100).unwrap();
+            recording.histograms.insert(Phase::Commit, operations);
+            assert_eq!(sound().doubts(&recording, false), Vec::<String>::new(), "{behind}");
+            let late = Generator { late_mean: 1_300_000.0 + behind as f64 / 10.0, ..sound() };
+            let doubts = late.doubts(&recording, false);
+            assert!(doubts.len() == 1 && doubts[0].contains("late"), "{behind}: {doubts:?}");
+        }
+    }
+
+    #[test]
+    fn arrivals_that_nobody_came_to_make_no_task_longer() {
+        let mut recording = recording(1_000_000);
+        recording.unfinished = 50;
+        let mut waits = histogram();
+        waits.record_n(20_000_000_000, 50).unwrap();
+        recording.histograms.get_mut(&Phase::Response).unwrap().add(&waits).unwrap();
+        recording.histograms.insert(Phase::Lag, waits);
+        assert_eq!(sound().doubts(&recording, false), Vec::<String>::new());
+        let doubts = Generator { late_mean: 300_000.0, ..sound() }.doubts(&recording, false);
+        assert!(doubts.len() == 1 && doubts[0].contains("late"), "{doubts:?}");
+        // With them alone, nothing was measured.
+        recording.workers.clear();
+        let doubts = sound().doubts(&recording, false);
+        assert!(doubts.len() == 1 && doubts[0].starts_with("no task"), "{doubts:?}");
+    }
+
+    #[test]
+    fn a_generator_of_one_thread_is_held_against_one_processor() {
+        let (wall, clock, late) = (Duration::from_secs(10), Clock::start(), histogram());
+        let at = |seconds| CpuTime { own: Duration::from_secs(seconds), machine: None };
+        let pooled = Generator::measured((at(1), at(8)), wall, 1, &late, &clock);
+        assert_eq!((pooled.cores, pooled.cpu_share()), (1, 0.7));
+        let doubts = Generator { clock_step: 30, ..pooled }.doubts(&recording(1_000_000), false);
+        assert!(doubts.len() == 1 && doubts[0].contains("70 % of the one processor"), "{doubts:?}");
+        let many = Generator::measured((at(1), at(8)), wall, 1 << 20, &late, &clock);
+        assert_eq!(many.cores as usize, std::thread::available_parallelism().unwrap().get());
+    }
+
+    #[test]
+    fn merged_generators_are_doubted_as_the_busiest_of_them_is() {
+        let busy = Generator { cpu_seconds: 7.0, cores: 1, ..sound() };
+        for (first, second) in [(sound(), busy), (busy, sound())] {
+            let mut merged = first;
+            merged.merge(&second);
+            assert_eq!((merged.cpu_share(), merged.cores), (0.7, 1));
+            assert_eq!(merged.doubts(&recording(1_000_000), false).len(), 1);
+        }
+        let mut alike = sound();
+        alike.merge(&sound());
+        assert_eq!(alike, sound());
     }
 }

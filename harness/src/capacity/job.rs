@@ -40,9 +40,10 @@ pub trait Job: Send + Sync + 'static {
     /// The database cannot be reached, or refuses.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, DbError>> + Send;
 
-    /// Whose a turn is, where that is not drawn.
-    fn turn(&self, turn: Turn) -> Turn {
-        turn
+    /// Whose the task at a place of a row of tasks is, where that is not drawn. In a closed loop each worker has a row
+    /// of its own, which begins at its number; in an open loop the arrivals are the row.
+    fn key_at(&self, _place: u64) -> Option<u32> {
+        None
     }
 
     /// The names of the steps that it times one by one, for each key.
@@ -79,14 +80,18 @@ pub struct EngineJob {
     pub seed: u64,
 }
 
+/// The operation that has the lock when it has been answered; `None` of a strategy that takes none.
+pub fn grants(strategy: LockStrategy) -> Option<Kind> {
+    match strategy {
+        LockStrategy::Row | LockStrategy::RowNoKey | LockStrategy::Advisory => Some(Kind::Lock),
+        LockStrategy::Immediate => Some(Kind::Begin),
+        LockStrategy::Serializable | LockStrategy::Constraint => None,
+    }
+}
+
 impl EngineJob {
-    /// The operation that has the lock when it has been answered.
     pub(super) fn grants(&self) -> Option<Kind> {
-        match self.strategy {
-            LockStrategy::Row | LockStrategy::RowNoKey | LockStrategy::Advisory => Some(Kind::Lock),
-            LockStrategy::Immediate => Some(Kind::Begin),
-            LockStrategy::Serializable | LockStrategy::Constraint => None,
-        }
+        grants(self.strategy)
     }
 
     pub(super) fn task(&self, turn: Turn) -> Task {
@@ -104,7 +109,7 @@ impl Job for EngineJob {
     }
 
     async fn perform(&self, connection: &mut Driver, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
-        let delayed = Delayed::new(connection, &self.clock, &self.alarm, self.round_trip_added);
+        let delayed = Delayed::new(connection, &self.alarm, self.round_trip_added);
         let mut timed = Timed::new(delayed, &self.clock, self.grants(), errors, times);
         let result = recompute(&mut timed, &self.task(turn)).await;
         match result {

@@ -73,7 +73,7 @@ impl Job for LockScript {
     }
 
     async fn perform(&self, session: &mut LockSession, turn: Turn, errors: &Errors, times: &mut Times) -> Outcome {
-        let delayed = Delayed::new(session, &self.clock, &self.alarm, self.round_trip_added);
+        let delayed = Delayed::new(session, &self.alarm, self.round_trip_added);
         let mut timed = Timed::new(delayed, &self.clock, Some(Kind::Lock), errors, times);
         // One bound for the task: a timer for each statement would cost as much as the statement.
         let transaction = tokio::time::timeout(ANSWER_MAX, Self::transaction(&mut timed, turn.key));

@@ -10,8 +10,6 @@ use tokio::process::Command;
 
 /// How much longer than its run pgbench may take.
 const MARGIN: Duration = Duration::from_secs(60);
-/// Its threads: as many as the generator has on the machine that the comparison was made for.
-pub const THREADS: u32 = 2;
 
 /// What one side came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,28 +40,52 @@ pub enum PgbenchError {
     Late,
 }
 
+/// What pgbench is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Its clients.
+    pub clients: u32,
+    /// Its threads: as many as the generator beside it has.
+    pub threads: usize,
+    /// The rows.
+    pub rows: u32,
+    /// How long; whole seconds.
+    pub duration: Duration,
+}
+
+impl Size {
+    /// The words of the command line for it.
+    fn words(&self) -> [String; 8] {
+        let seconds = self.duration.as_secs().max(1);
+        let word = str::to_owned;
+        [
+            word("-D"),
+            format!("rows={}", self.rows),
+            word("-c"),
+            self.clients.to_string(),
+            word("-j"),
+            self.threads.to_string(),
+            word("-T"),
+            seconds.to_string(),
+        ]
+    }
+}
+
 /// Runs pgbench's prepared mode on a database that is reached through a socket.
 ///
 /// # Errors
 /// See [`PgbenchError`].
-pub async fn run(
-    program: &Path,
-    script: &Path,
-    options: &PgConnectOptions,
-    (clients, rows): (u32, u32),
-    duration: Duration,
-) -> Result<Side, PgbenchError> {
+pub async fn run(program: &Path, script: &Path, options: &PgConnectOptions, size: Size) -> Result<Side, PgbenchError> {
     let mut command = Command::new(program);
     command.args(["-n", "-M", "prepared", "-f"]).arg(script);
-    command.args(["-D", &format!("rows={rows}"), "-c", &clients.to_string()]);
-    command.args(["-j", &THREADS.min(clients).to_string(), "-T", &duration.as_secs().max(1).to_string()]);
+    command.args(size.words());
     if let Some(socket) = options.get_socket() {
         command.arg("-h").arg(socket);
     }
     command.args(["-p", &options.get_port().to_string(), "-U", options.get_username()]);
     command.arg(options.get_database().unwrap_or_default()).env_clear().kill_on_drop(true);
     let before = children();
-    let ended = tokio::time::timeout(duration + MARGIN, command.output()).await.map_err(|_| PgbenchError::Late)?;
+    let ended = tokio::time::timeout(size.duration + MARGIN, command.output()).await.map_err(|_| PgbenchError::Late)?;
     let output = ended.map_err(|source| PgbenchError::Run { program: program.to_owned(), source })?;
     let used = children().saturating_sub(before);
     let said = String::from_utf8_lossy(&output.stdout);
@@ -111,6 +133,12 @@ mod tests {
         for wrong in ["", "tps = 411.5\n", "number of transactions actually processed: 0\ntps = 0.0\n"] {
             assert_eq!(numbers(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn pgbench_has_the_threads_that_it_is_given() {
+        let size = Size { clients: 16, threads: 7, rows: 100, duration: Duration::from_millis(2_900) };
+        assert_eq!(size.words().join(" "), "-D rows=100 -c 16 -j 7 -T 2");
     }
 
     #[test]

@@ -22,7 +22,6 @@ use crate::database::ANSWER_MAX;
 use crate::explore::statement::{self, Class};
 use crate::explore::world::Progress;
 use crate::history::Tick;
-use crate::lens::delay::pass;
 use crate::scenario::data::fork;
 use crate::scenario::script::{Script, ScriptActor, ScriptCase, ScriptStep, holes};
 
@@ -160,9 +159,9 @@ impl ScriptJob {
         first: Option<&mut First>,
     ) -> (Tick, Result<(), DbError>) {
         let (sent, added) = (self.clock.now(), self.round_trip_added);
-        pass(&self.clock, &self.alarm, added / 2).await;
+        self.alarm.pass(added / 2).await;
         let answer = connection.send(sql, kind, first).await;
-        pass(&self.clock, &self.alarm, added - added / 2).await;
+        self.alarm.pass(added - added / 2).await;
         (sent, answer)
     }
 
@@ -185,9 +184,9 @@ impl Job for ScriptJob {
         self.place.connect().await
     }
 
-    fn turn(&self, turn: Turn) -> Turn {
+    fn key_at(&self, place: u64) -> Option<u32> {
         let actors = self.script.actors.len() as u64;
-        Turn { key: u32::try_from(turn.number % actors).unwrap_or(0) + 1, ..turn }
+        Some(u32::try_from(place % actors).unwrap_or(0) + 1)
     }
 
     fn steps(&self) -> Vec<Vec<String>> {

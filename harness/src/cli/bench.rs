@@ -92,11 +92,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let work = args.load.script;
     let ran = bed.run((work, strategy), &load, true, context).await;
     let (setting, surroundings) = (bed.setting(work, strategy, &load), bed.surroundings.clone());
+    let added = bed.round_trip_added();
     bed.stop(context).await?;
     let (calibration, driven) = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
-    let report =
-        BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).calibrated(calibration);
+    let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
+    let report = report.calibrated(calibration).delayed(added);
     finish(&report, &directory, args.format, context)
 }
 

@@ -13,18 +13,19 @@ use super::common::run_name;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::capacity::alarm::Alarm;
-use crate::capacity::drive::drive;
+use crate::capacity::drive::{drive, threads};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
 use crate::capacity::lock_script::{LockScript, PGBENCH};
-use crate::capacity::pgbench::{self, PgbenchError, Side, median};
+use crate::capacity::pgbench::{self, PgbenchError, Side, Size, median};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::exit::Exit;
 use crate::isolation::config;
 use crate::provision::{Profile, RunName, Server, binary_directories};
 
-/// Runs BEGIN; SELECT … FOR UPDATE; INSERT; COMMIT through pgbench (-M prepared -j 2) and through
-/// driftlock's generator with full recording, in turns on one server, and prints both beside each other
+/// Runs BEGIN; SELECT … FOR UPDATE; INSERT; COMMIT through pgbench (-M prepared) and through
+/// driftlock's generator with full recording, with the same number of threads and in turns on one server, and prints
+/// both beside each other
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The numbers of clients
@@ -97,12 +98,12 @@ async fn measure(args: &Args, server: &Server, context: &mut Context<'_>) -> Res
             for round in 0..args.rounds {
                 // A B B A: what drifts with time hits both alike.
                 for turn in [round % 2 == 0, round % 2 != 0] {
+                    let load = load(*clients, *rows, args.duration, round);
                     if turn {
-                        let size = (*clients, *rows);
-                        let side = pgbench::run(&program, script.path(), database.options(), size, args.duration);
-                        theirs.push(side.await?);
+                        let threads = threads(&load);
+                        let size = Size { clients: *clients, threads, rows: *rows, duration: load.duration };
+                        theirs.push(pgbench::run(&program, script.path(), database.options(), size).await?);
                     } else {
-                        let load = load(*clients, *rows, args.duration, round);
                         ours.push(our_turn(&config, &load, &clock, &alarm, context).await?);
                     }
                 }

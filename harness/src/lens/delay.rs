@@ -6,27 +6,18 @@ use std::time::Duration;
 use drift_engine::session::{DbError, Kind, Operation, Session, SessionId};
 
 use crate::capacity::alarm::Alarm;
-use crate::clock::Clock;
 
 /// A session whose round trips take longer.
 pub struct Delayed<'a, S> {
     inner: S,
-    clock: &'a Clock,
     alarm: &'a Alarm,
     round_trip: Duration,
 }
 
 impl<'a, S> Delayed<'a, S> {
     /// Adds `round_trip` to each of `inner`'s operations that is sent to the database.
-    pub fn new(inner: S, clock: &'a Clock, alarm: &'a Alarm, round_trip: Duration) -> Self {
-        Self { inner, clock, alarm, round_trip }
-    }
-}
-
-/// Waits for half of an added round trip, or for any other time.
-pub(crate) async fn pass(clock: &Clock, alarm: &Alarm, time: Duration) {
-    if !time.is_zero() {
-        alarm.until(clock.elapsed() + time).await;
+    pub fn new(inner: S, alarm: &'a Alarm, round_trip: Duration) -> Self {
+        Self { inner, alarm, round_trip }
     }
 }
 
@@ -42,9 +33,9 @@ impl<S: Session> Session for Delayed<'_, S> {
         // A pause is the client's own.
         let added = if op.kind() == Kind::Pause { Duration::ZERO } else { self.round_trip };
         let (there, back) = (added / 2, added - added / 2);
-        pass(self.clock, self.alarm, there).await;
+        self.alarm.pass(there).await;
         let result = self.inner.call(op).await;
-        pass(self.clock, self.alarm, back).await;
+        self.alarm.pass(back).await;
         result
     }
 }

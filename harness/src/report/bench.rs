@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
+use drift_engine::lock::LockStrategy;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,13 @@ use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::floor::Floor;
 use crate::capacity::health::Generator;
+use crate::capacity::job::grants;
 use crate::capacity::load::Arrivals;
 use crate::capacity::log::{self, LogError};
 use crate::capacity::parts::{Part, PartRow};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::{Recording, Share, Spread};
-use crate::capacity::setting::{Setting, Surroundings, Work, differences};
+use crate::capacity::setting::{Lock, Setting, Surroundings, Work, differences};
 
 /// The file beside the report that holds the histograms.
 const HISTOGRAMS: &str = "histograms.hlog";
@@ -50,6 +52,9 @@ pub struct BenchReport {
     pub generator: Generator,
     /// What the parts take alone, measured in the same run.
     pub calibration: Option<Calibration>,
+    /// What was really added to a round trip on average, in nanoseconds; the load says what was asked for.
+    #[serde(default)]
+    pub round_trip_added: Option<f64>,
     /// What the engine's statements take at least, as a part of its time in the lock under this load.
     #[serde(default)]
     pub floor_share: Option<f64>,
@@ -121,6 +126,7 @@ impl BenchReport {
             recording,
             generator,
             calibration: None,
+            round_trip_added: None,
             floor_share: None,
             spread: None,
             parts: Vec::new(),
@@ -153,6 +159,11 @@ impl BenchReport {
         self
     }
 
+    /// The same with what was really added to a round trip.
+    pub fn delayed(self, round_trip_added: Option<f64>) -> Self {
+        Self { round_trip_added, ..self }
+    }
+
     /// Adds the run of another generator, which put the same load on at the same time with another seed.
     ///
     /// # Errors
@@ -167,16 +178,25 @@ impl BenchReport {
         }
         self.recording.merge(&other.recording);
         self.generator.merge(&other.generator);
+        self.round_trip_added = self.round_trip_added.into_iter().chain(other.round_trip_added).reduce(f64::max);
         self.seeds.extend(&other.seeds);
         self.conclude();
         Ok(())
     }
 
-    /// What the lock allows at best; a run of several generators has none.
+    /// The strategy, if it takes no lock: there is no such thing then as the most that the lock allows.
+    fn without_lock(&self) -> Option<LockStrategy> {
+        match self.setting.strategy {
+            Lock::Strategy(strategy) => grants(strategy).is_none().then_some(strategy),
+            Lock::Own { .. } => None,
+        }
+    }
+
+    /// What the lock allows at best; a run of several generators has none, and neither has one without a lock.
     pub fn ceiling(&self) -> Option<Ceiling> {
         // A script's actors are taken to want the same lock: its text does not say which.
         let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite || self.setting.work == Work::Script;
-        let calibration = self.calibration.filter(|_| self.seeds.len() == 1)?;
+        let calibration = self.calibration.filter(|_| self.seeds.len() == 1 && self.without_lock().is_none())?;
         Some(calibration.ceiling(&self.setting.load, one_lock))
     }
 
@@ -228,7 +248,7 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         load.workers * u32::try_from(report.seeds.len()).unwrap_or(u32::MAX),
         load.duration,
         load.warm_up,
-        added(load.round_trip_added)
+        added(load.round_trip_added, report.round_trip_added)
     )?;
     writeln!(to, "{}\n", phases(recording))?;
     if let Some(steps) = steps(recording) {
@@ -243,7 +263,7 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     if recording.unfinished > 0 {
         writeln!(
             to,
-            "{} arrivals found nobody free before the end; they count as waiting until then",
+            "the system was overloaded: {} arrivals found nobody free before the end; they count as waiting until then",
             recording.unfinished
         )?;
     }
@@ -258,16 +278,16 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
             errors.join(", ")
         )?;
     }
-    if let Some((calibration, ceiling)) = report.calibration.zip(report.ceiling()) {
-        ceiling_line(report.floor_share, &calibration, &ceiling, recording.throughput(), load.arrivals, to)?;
+    if let Some(calibration) = report.calibration.filter(|_| report.seeds.len() == 1) {
+        alone(report, &calibration, to)?;
     }
     shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
     let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
     writeln!(
         to,
-        "generator: {:.0} % of {} processors{others}, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
+        "generator: {:.0} % of {} that its threads can use{others}, {:.2} ms late (p99 {:.2} ms), clock step {} ns",
         generator.cpu_share() * 100.0,
-        generator.cores,
+        generator.processors(),
         generator.late_mean / 1e6,
         generator.late_p99 as f64 / 1e6,
         generator.clock_step
@@ -302,42 +322,39 @@ fn floor_line(floor: &Floor, under_load: Option<f64>, to: &mut dyn Write) -> io:
     }
 }
 
-fn ceiling_line(
-    under_load: Option<f64>,
-    calibration: &Calibration,
-    ceiling: &Ceiling,
-    achieved: f64,
-    arrivals: Arrivals,
-    to: &mut dyn Write,
-) -> io::Result<()> {
+/// What the parts of a task take alone, and what follows for the load.
+fn alone(report: &BenchReport, calibration: &Calibration, to: &mut dyn Write) -> io::Result<()> {
     let millis = |nanos: f64| format!("{:.3} ms", nanos / 1e6);
-    write!(
-        to,
-        "alone: a task {}, in the lock {}",
-        millis(calibration.service_alone),
-        millis(calibration.in_lock_alone)
-    )?;
+    let section = if report.without_lock().is_some() { "after BEGIN" } else { "in the lock" };
+    let (service, in_lock) = (millis(calibration.service_alone), millis(calibration.in_lock_alone));
+    write!(to, "alone: a task {service}, {section} {in_lock}")?;
     if let Some(server) = calibration.server {
-        write!(
-            to,
-            "; round trip {}, flush {}, hand-off {}",
-            millis(server.round_trip),
-            millis(server.flush),
-            millis(server.hand_off)
-        )?;
+        let [round_trip, flush, hand_off] = [server.round_trip, server.flush, server.hand_off].map(millis);
+        write!(to, "; round trip {round_trip}, flush {flush}, hand-off {hand_off}")?;
     }
     if let Some(floor) = calibration.floor {
-        floor_line(&floor, under_load, to)?;
+        floor_line(&floor, report.floor_share, to)?;
     }
-    write!(to, "\nceiling: {:.1}/s on one key, {:.1}/s here", ceiling.one_key, ceiling.whole)?;
-    match arrivals {
-        Arrivals::Closed => writeln!(to, "; achieved {:.0} %", achieved / ceiling.whole * 100.0),
+    writeln!(to)?;
+    if let Some(strategy) = report.without_lock() {
+        writeln!(to, "ceiling: none by a lock, since {strategy} takes none")?;
+    }
+    let Some(ceiling) = report.ceiling() else { return Ok(()) };
+    write!(to, "ceiling: {:.1}/s on one key, {:.1}/s here", ceiling.one_key, ceiling.whole)?;
+    match report.setting.load.arrivals {
+        Arrivals::Closed => {
+            writeln!(to, "; achieved {:.0} %", report.recording.throughput() / ceiling.whole * 100.0)
+        }
         Arrivals::Poisson(_) | Arrivals::Constant(_) => writeln!(to),
     }
 }
 
-fn added(round_trip: Duration) -> String {
-    if round_trip.is_zero() { String::new() } else { format!(", {round_trip:?} added to each round trip") }
+fn added(asked: Duration, measured: Option<f64>) -> String {
+    if asked.is_zero() {
+        return String::new();
+    }
+    let measured = measured.map_or_else(String::new, |nanos| format!(" (measured: {:.3} ms)", nanos / 1e6));
+    format!(", {asked:?} added to each round trip{measured}")
 }
 
 fn phases(recording: &Recording) -> Table {
@@ -416,3 +433,6 @@ fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,11 @@
 mod called;
 mod command;
 mod compare;
+mod fresh;
 mod omission;
 mod plan;
 mod scripts;
+mod sign_in;
 
 use std::path::Path;
 use std::time::Duration;

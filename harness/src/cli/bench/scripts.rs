@@ -35,6 +35,13 @@ enum Host {
     Sqlite(SqliteFiles),
 }
 
+/// What was measured.
+struct Measured {
+    calibration: Option<Calibration>,
+    driven: Driven,
+    round_trip_added: Option<f64>,
+}
+
 /// Runs the command for a script.
 ///
 /// # Errors
@@ -53,7 +60,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     {
         writeln!(context.err, "warning: {error}")?;
     }
-    let (calibration, driven) = ran?;
+    let Measured { calibration, driven, round_trip_added } = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
     let setting = Setting {
         scenario: script.name.clone(),
@@ -65,8 +72,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         load,
     };
     let replay = format!("{replay} --case {}", case.name);
-    let report =
-        BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).calibrated(calibration);
+    let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
+    let report = report.calibrated(calibration).delayed(round_trip_added);
     finish(&report, &directory, args.format, context)
 }
 
@@ -137,7 +144,7 @@ async fn measure(
     case: &ScriptCase,
     load: &Load,
     context: &Context<'_>,
-) -> Result<(Option<Calibration>, Driven), Failure> {
+) -> Result<Measured, Failure> {
     let (place, server) = match host {
         Host::Postgres(server) => {
             let own = server.create_database("script", None).await?;
@@ -166,5 +173,5 @@ async fn measure(
         calibration = calibrating => calibration.map_err(undriven)?,
     };
     let driven = drive(job, load, &clock, &alarm, &context.cancel).await.map_err(undriven)?;
-    Ok((calibration, driven))
+    Ok(Measured { calibration, driven, round_trip_added: alarm.round_trip_added() })
 }

@@ -70,6 +70,11 @@ impl Bed {
         Ok(Self { databases, template, scenario: Arc::new(scenario), clock, alarm: Arc::new(alarm), surroundings })
     }
 
+    /// What was really added to a round trip of the last load, on average, in nanoseconds.
+    pub fn round_trip_added(&self) -> Option<f64> {
+        self.alarm.round_trip_added()
+    }
+
     /// What will have been measured.
     pub fn setting(&self, work: Work, strategy: LockStrategy, load: &Load) -> Setting {
         Setting {
