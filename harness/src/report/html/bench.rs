@@ -2,19 +2,18 @@
 
 use hdrhistogram::Histogram;
 
-use super::bars::Bars;
-use super::chart::{Axis, Chart, Look, Mark, Series};
+use super::bars::{Bars, LeftOut, Row};
+use super::chart::{Chart, Look, Mark, Series};
+use super::paint::Paint;
+use super::scale::Axis;
 use crate::capacity::floor::Floor;
 use crate::capacity::parts::Part;
 use crate::capacity::phase::Phase;
-use crate::capacity::recording::SERIES_INTERVAL;
+use crate::capacity::recording::{Interval, Recording, SERIES_INTERVAL, Share};
 use crate::report::bench::{BenchReport, write};
 
-/// The percentiles that are drawn and named.
-const NAMED: [(f64, &str); 6] =
-    [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
-/// The keys that are shown.
-const KEYS_SHOWN: usize = 20;
+/// The percentiles that are named.
+const NAMED: [(f64, &str); 5] = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
 
 pub(super) fn page(report: &BenchReport) -> String {
     let mut text = Vec::new();
@@ -28,7 +27,8 @@ pub(super) fn page(report: &BenchReport) -> String {
         Some(doubt) => format!("inconclusive: {doubt}"),
         None => format!("{rate:.1} tasks a second"),
     };
-    let mut charts = vec![percentiles(report).render(), over_time(report).render(), workers(report).render()];
+    let mut charts =
+        vec![percentiles(&report.recording).render(), over_time(report).render(), workers(&report.recording).render()];
     if report.recording.keys.iter().filter(|key| key.tasks > 0).count() > 1 {
         charts.push(keys(report).render());
     }
@@ -48,22 +48,19 @@ pub(super) fn page(report: &BenchReport) -> String {
     super::page(&title, &verdict, &charts, &text)
 }
 
-fn percentiles(report: &BenchReport) -> Chart {
+pub(super) fn percentiles(recording: &Recording) -> Chart {
     // Each nine of the percentile is as far from the last one.
     let place = |quantile: f64| 1.0 / (1.0 - quantile);
-    let most = report.recording.histograms.values().map(|histogram| histogram.len()).max().unwrap_or(1) as f64;
+    let most = recording.histograms.values().map(|histogram| histogram.len()).max().unwrap_or(1) as f64;
     let steps = (0..=80).map(|n| 10_f64.powf(f64::from(n) / 20.0)).filter(|at| *at <= most.max(10.0));
     let steps: Vec<f64> = steps.collect();
     let series = Phase::ALL
         .into_iter()
         .filter_map(|phase| {
-            let histogram = report.recording.histograms.get(&phase)?;
+            let histogram = recording.histograms.get(&phase)?;
             let value = |at: &f64| (*at, histogram.value_at_quantile(1.0 - 1.0 / at) as f64 / 1e6);
-            Some(Series {
-                name: phase.as_str().to_owned(),
-                look: Look::Line,
-                points: steps.iter().map(value).collect(),
-            })
+            let points = steps.iter().map(value).collect();
+            Some(Series::new(phase.as_str(), Look::Line, Paint::nth(phase.index()), points))
         })
         .collect();
     let ticks = NAMED.into_iter().map(|(quantile, name)| (place(quantile), name.to_owned())).collect();
@@ -82,60 +79,63 @@ fn over_time(report: &BenchReport) -> Chart {
     // About a hundred points, whatever the length of the run.
     let together = series.len().div_ceil(100).max(1);
     let width = SERIES_INTERVAL.as_secs_f64() * together as f64;
-    let point = |(index, chunk): (usize, &[crate::capacity::recording::Interval])| {
+    let point = |(index, chunk): (usize, &[Interval])| {
         let done: u64 = chunk.iter().map(|interval| interval.done).sum();
         let seconds = SERIES_INTERVAL.as_secs_f64() * chunk.len() as f64;
         (index as f64 * width + seconds / 2.0, done as f64 / seconds)
     };
     let mean = report.recording.throughput();
-    let mut marks = vec![mark(format!("mean {mean:.1}/s"), mean)];
+    let mut marks = vec![Mark::level(format!("mean {mean:.1}/s"), mean)];
     if let Some(ceiling) = report.ceiling().filter(|ceiling| ceiling.whole < mean * 3.0) {
-        marks.push(mark(format!("ceiling {:.1}/s", ceiling.whole), ceiling.whole));
+        marks.push(Mark::level(format!("ceiling {:.1}/s", ceiling.whole), ceiling.whole));
     }
     Chart {
         title: "Tasks done over time".to_owned(),
         caption: "After the warm-up. The ceiling is what the lock allows, by what a task takes alone.".to_owned(),
         x: Axis::even("time, s"),
         y: Axis::even("tasks a second"),
-        series: vec![Series {
-            name: format!("done, in intervals of {width:.1} s"),
-            look: Look::Line,
-            points: series.chunks(together).enumerate().map(point).collect(),
-        }],
+        series: vec![Series::new(
+            &format!("done, in intervals of {width:.1} s"),
+            Look::Line,
+            Paint::nth(0),
+            series.chunks(together).enumerate().map(point).collect(),
+        )],
         marks,
     }
 }
 
-fn mark(label: String, at: f64) -> Mark {
-    Mark { label, from: at, to: at, vertical: false }
-}
-
-fn workers(report: &BenchReport) -> Bars {
-    let row = |(index, share): (usize, &crate::capacity::recording::Share)| {
-        (format!("worker {index}"), vec![share.tasks as f64])
-    };
+pub(super) fn workers(recording: &Recording) -> Bars {
+    let mut workers: Vec<_> = recording.workers.iter().enumerate().collect();
+    workers.sort_by_key(|(_, share)| share.tasks);
+    let row = |(index, share): (usize, &Share)| (format!("worker {index}"), vec![share.tasks as f64]);
     Bars {
         title: "Fairness".to_owned(),
-        caption: "The tasks of each worker. In an open loop whoever is free takes the next one.".to_owned(),
+        caption: "The tasks of each worker, who had the fewest first. \
+                  In an open loop whoever is free takes the next one."
+            .to_owned(),
+        axis: "tasks".to_owned(),
         unit: String::new(),
         parts: vec!["tasks".to_owned()],
-        rows: report.recording.workers.iter().enumerate().map(row).collect(),
+        rows: workers.into_iter().map(row).collect(),
+        left_out: LeftOut::Middle,
     }
 }
 
 fn keys(report: &BenchReport) -> Bars {
     let mut keys: Vec<_> = report.recording.keys.iter().enumerate().filter(|(_, key)| key.tasks > 0).collect();
     keys.sort_by_key(|(_, key)| std::cmp::Reverse(key.tasks));
-    let row = |(index, share): (usize, &crate::capacity::recording::Share)| {
+    let row = |(index, share): (usize, &Share)| {
         let millis = |nanos: u64| nanos as f64 / share.tasks as f64 / 1e6;
         (format!("key {}", index + 1), vec![millis(share.lock_wait), millis(share.in_lock)])
     };
     Bars {
         title: "Waiting for the lock, and having it, by key".to_owned(),
         caption: "Means a task, the key with the most tasks first.".to_owned(),
+        axis: "time, ms".to_owned(),
         unit: "ms".to_owned(),
         parts: vec!["wait for the lock".to_owned(), "in the lock".to_owned()],
-        rows: keys.into_iter().take(KEYS_SHOWN).map(row).collect(),
+        rows: keys.into_iter().map(row).collect(),
+        left_out: LeftOut::Last,
     }
 }
 
@@ -161,12 +161,17 @@ fn waits(report: &BenchReport, title: &str, whose: fn(&Part) -> Option<String>) 
         let (half, most) = (at(0.5), at(0.99));
         Some((whose(part)?, vec![half, most - half, (histogram.max() as f64 / 1e6 - most).max(0.0)]))
     };
+    let mut rows: Vec<Row> = report.recording.parts.iter().filter_map(row).collect();
+    let longest = |row: &Row| row.1.iter().sum::<f64>();
+    rows.sort_by(|a, b| longest(b).total_cmp(&longest(a)));
     Bars {
         title: title.to_owned(),
-        caption: "For the lock. The bars end at the longest wait.".to_owned(),
+        caption: "For the lock. The bars end at the longest wait; who waited longest is first.".to_owned(),
+        axis: "time, ms".to_owned(),
         unit: "ms".to_owned(),
         parts: ["50 %", "99 %", "the longest"].map(str::to_owned).into(),
-        rows: report.recording.parts.iter().filter_map(row).collect(),
+        rows,
+        left_out: LeftOut::Middle,
     }
 }
 
@@ -177,9 +182,11 @@ fn parts(floor: &Floor) -> Bars {
     Bars {
         title: "The engine and its statements alone".to_owned(),
         caption: "Time in the lock of a task that is alone, in turns with its statements sent raw.".to_owned(),
+        axis: "time, ms".to_owned(),
         unit: "ms".to_owned(),
         parts: ["database", "driver and decoding", "computing"].map(str::to_owned).into(),
         rows: vec![("statements".to_owned(), vec![millis(floor.database)]), ("engine".to_owned(), engine)],
+        left_out: LeftOut::Last,
     }
 }
 
@@ -191,8 +198,10 @@ fn steps(report: &BenchReport) -> Bars {
     Bars {
         title: "Time by step".to_owned(),
         caption: "The mean of each step of the script, in the order of its actors.".to_owned(),
+        axis: "time, ms".to_owned(),
         unit: "ms".to_owned(),
         parts: vec!["from sending it to its answer".to_owned()],
         rows: report.recording.parts.iter().filter_map(row).collect(),
+        left_out: LeftOut::Last,
     }
 }

@@ -2,17 +2,20 @@
 
 use maud::{Markup, html};
 
-use super::bars::Bars;
-use super::chart::round;
-use super::colour;
+use super::bars::{Bars, LeftOut};
+use super::paint::Paint;
+use super::scale::{Axis, Scale, round};
 use crate::capacity::compare::{Compared, Finding, Metric};
 use crate::report::compare::{CompareReport, write};
 
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 104.0;
-const RIGHT: f64 = 30.0;
-const ROW: f64 = 34.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 18.0;
+const ROW: f64 = 46.0;
 const BOTTOM: f64 = 40.0;
+/// The change, in per cent, beyond which an interval is cut off.
+const FAR: f64 = 1000.0;
 
 pub(super) fn page(report: &CompareReport) -> String {
     let mut text = Vec::new();
@@ -23,56 +26,103 @@ pub(super) fn page(report: &CompareReport) -> String {
         Finding::Regression => "regression".to_owned(),
         Finding::Inconclusive => "inconclusive".to_owned(),
     };
-    let mut charts = vec![intervals(report)];
-    charts.extend(report.metrics.iter().map(|metric| before_and_after(metric).render()));
+    let mut charts = vec![forest(report)];
+    charts.extend(report.metrics.iter().map(|metric| before_and_after(metric, &report.sides).render()));
     super::page(&format!("{}, against {}", report.sides[1], report.sides[0]), &verdict, &charts, &text)
 }
 
-fn before_and_after(metric: &Compared) -> Bars {
-    let (unit, scale) = if metric.metric == Metric::Rate { ("/s", 1.0) } else { ("ms", 1e-6) };
-    let row = |name: &str, value: f64| (name.to_owned(), vec![value * scale]);
+pub(super) fn before_and_after(metric: &Compared, sides: &[String; 2]) -> Bars {
+    let (axis, unit, scale) =
+        if metric.metric == Metric::Rate { ("tasks a second", "/s", 1.0) } else { ("time, ms", "ms", 1e-6) };
     Bars {
         title: format!("{}, before and after", metric.metric.as_str()),
         caption: format!("Worse by {:+.1} %.", metric.change * 100.0),
+        axis: axis.to_owned(),
         unit: unit.to_owned(),
-        parts: Vec::new(),
-        rows: vec![row("base", metric.base), row("new", metric.new)],
+        parts: vec![format!("before: {}", sides[0]), format!("after: {}", sides[1])],
+        // Each side is a part of its own, so that it has a colour of its own.
+        rows: vec![
+            ("before".to_owned(), vec![metric.base * scale, 0.0]),
+            ("after".to_owned(), vec![0.0, metric.new * scale]),
+        ],
+        left_out: LeftOut::Last,
+    }
+}
+
+/// What a finding is drawn in, and what the legend says of it.
+fn shown(finding: Finding) -> (Paint, &'static str) {
+    match finding {
+        Finding::Fine => (Paint::nth(0), "fine"),
+        Finding::Regression => (Paint::nth(1), "regression"),
+        Finding::Inconclusive => (Paint::nth(3), "no answer"),
     }
 }
 
 /// Each metric's change with its interval, and the threshold.
-fn intervals(report: &CompareReport) -> Markup {
-    let bounds = report.metrics.iter().flat_map(|metric| [metric.low, metric.high, metric.change]);
-    let reach = bounds.map(f64::abs).fold(report.threshold * 1.5, f64::max).min(10.0);
-    let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-    let place = |change: f64| round(middle + change.clamp(-reach, reach) / reach * (WIDTH - RIGHT - LEFT) / 2.0);
-    let height = report.metrics.len() as f64 * ROW;
+pub(super) fn forest(report: &CompareReport) -> Markup {
+    let threshold = report.threshold * 100.0;
+    let ends = report.metrics.iter().flat_map(|metric| [metric.low, metric.high, metric.change]);
+    let ends = ends.map(|end| (end * 100.0).clamp(-FAR, FAR));
+    let scale = Scale::new(&Axis::even(""), ends.chain([threshold, -threshold]), LEFT, WIDTH - RIGHT);
+    let bottom = TOP + report.metrics.len() as f64 * ROW;
+    let (zero, limit) = (round(scale.nearest(0.0)), round(scale.nearest(threshold)));
     let title = "How much worse the new version is";
     html! {
         figure {
             h2 { (title) }
-            svg viewBox=(format!("0 0 {WIDTH} {}", height + BOTTOM)) role="img" aria-label=(title) {
-                line class="axis" x1=(place(0.0)) x2=(place(0.0)) y1="0" y2=(height) {}
-                line x1=(place(report.threshold)) x2=(place(report.threshold)) y1="0" y2=(height)
-                    stroke="var(--c1)" stroke-dasharray="2 3" {}
+            svg viewBox=(format!("0 0 {WIDTH} {}", bottom + BOTTOM)) role="img" aria-label=(title) {
+                (scale.across(TOP, bottom, true))
+                line class="axis" x1=(zero) x2=(zero) y1=(TOP) y2=(bottom) {}
+                line x1=(limit) x2=(limit) y1=(TOP) y2=(bottom) stroke=(Paint::nth(1).colour()) stroke-width="1.5"
+                    stroke-dasharray="2 3" {}
+                text x=(limit) y="11" text-anchor="middle" { "threshold " (threshold) " %" }
                 @for (index, metric) in report.metrics.iter().enumerate() {
-                    @let at = index as f64 * ROW + ROW / 2.0;
-                    text x=(LEFT - 8.0) y=(at + 4.0) text-anchor="end" { (metric.metric.as_str()) }
-                    line x1=(place(metric.low)) x2=(place(metric.high)) y1=(at) y2=(at) stroke=(colour(0)) stroke-width="2" {}
-                    circle cx=(place(metric.change)) cy=(at) r="4" fill=(colour(0)) {}
+                    (interval(metric, TOP + (index as f64 + 0.4) * ROW, &scale))
                 }
-                @for part in [-1.0, -0.5, 0.0, 0.5, 1.0] {
-                    text class="faint" x=(place(part * reach)) y=(height + 16.0) text-anchor="middle" {
-                        (format!("{:+.0} %", part * reach * 100.0))
+                text x=((LEFT + WIDTH - RIGHT) / 2.0) y=(bottom + 34.0) text-anchor="middle" { "worse by, per cent" }
+            }
+            (legend())
+            figcaption { "The change, and its 90 % interval. Left of 0 the new version is better." }
+        }
+    }
+}
+
+/// One metric's row of the forest plot.
+fn interval(metric: &Compared, at: f64, scale: &Scale) -> Markup {
+    let place = |change: f64| round(scale.nearest(change * 100.0));
+    let (low, change, high) = (place(metric.low), place(metric.change), place(metric.high));
+    let (paint, _) = shown(metric.finding);
+    let percent = |change: f64| match change * 100.0 {
+        far if far.abs() > FAR => "far".to_owned(),
+        near => format!("{near:+.1}"),
+    };
+    html! {
+        text x=(LEFT - 8.0) y=(at + 4.0) text-anchor="end" { (metric.metric.as_str()) }
+        line x1=(low) x2=(high) y1=(at) y2=(at) stroke=(paint.colour()) stroke-width="2" {}
+        @for end in [low, high] {
+            line x1=(end) x2=(end) y1=(at - 4.0) y2=(at + 4.0) stroke=(paint.colour()) stroke-width="2" {}
+        }
+        (paint.dot(change, at))
+        // Words in the middle have room on both sides.
+        text class="words" x=((LEFT + WIDTH - RIGHT) / 2.0) y=(at + 18.0) text-anchor="middle" {
+            (percent(metric.change)) " % (" (percent(metric.low)) " … " (percent(metric.high)) ")"
+        }
+    }
+}
+
+fn legend() -> Markup {
+    html! {
+        ul class="legend" {
+            @for finding in [Finding::Fine, Finding::Regression, Finding::Inconclusive] {
+                @let (paint, name) = shown(finding);
+                li {
+                    svg viewBox="0 0 28 12" aria-hidden="true" {
+                        line x1="2" x2="26" y1="6" y2="6" stroke=(paint.colour()) stroke-width="2" {}
+                        (paint.dot(14.0, 6.0))
                     }
+                    " " (name)
                 }
-                text x=(middle) y=(height + 34.0) text-anchor="middle" { "worse by, per cent" }
             }
-            ul class="legend" {
-                li { "● change, with its 90 % interval" }
-                li { "┊ threshold " (report.threshold * 100.0) " %" }
-            }
-            figcaption { "Left of the middle the new version is better." }
         }
     }
 }

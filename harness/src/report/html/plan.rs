@@ -1,11 +1,17 @@
 //! The page of a run of `plan`.
 
-use super::bars::Bars;
-use super::chart::{Axis, Chart, Look, Mark, Series};
-use crate::capacity::model::OpenPoint;
-use crate::capacity::model::response::{ENDLESS, Prediction};
-use crate::capacity::plan::{Foreseen, Response};
+mod responses;
+
+use super::bars::{Bars, LeftOut};
+use super::chart::{Chart, Look, Mark, Series};
+use super::paint::Paint;
+use super::scale::Axis;
+use crate::capacity::model::{ClosedPoint, OpenPoint};
+use crate::capacity::plan::Plan;
 use crate::report::plan::{PlanReport, write};
+
+/// How many standard errors there are from the middle of a normal distribution to where 90 % of it end.
+const SURE: f64 = 1.645;
 
 pub(super) fn page(report: &PlanReport) -> String {
     let mut text = Vec::new();
@@ -18,109 +24,157 @@ pub(super) fn page(report: &PlanReport) -> String {
         (None, Some(kept)) => format!("kept up to {kept:.1} tasks a second"),
         (None, None) => "kept at no rate".to_owned(),
     };
-    let mut charts = vec![rates(report).render(), responses(report).render()];
+    let mut figures: Vec<_> = charts(report).iter().map(Chart::render).collect();
     if report.locks.len() > 1 {
-        charts.push(locks(report).render());
+        figures.push(locks(report).render());
     }
-    super::page(&title, &verdict, &charts, &text)
+    super::page(&title, &verdict, &figures, &text)
 }
 
-fn named(name: &str, look: Look, points: Vec<(f64, f64)>) -> Series {
-    Series { name: name.to_owned(), look, points }
+/// The charts of points and lines, in their order.
+pub(super) fn charts(report: &PlanReport) -> Vec<Chart> {
+    let mut charts = vec![workers(report), arrivals(report), responses::over_the_rate(report)];
+    if !report.plan.responses.is_empty() {
+        charts.push(responses::said_and_seen(&report.plan));
+    }
+    charts
 }
 
-fn rates(report: &PlanReport) -> Chart {
+fn workers(report: &PlanReport) -> Chart {
     let plan = &report.plan;
-    let shares = report.setting.load.keys.shares(report.setting.load.key_count);
-    let most = plan.closed.last().map_or(1, |point| point.workers);
     let held =
         |workers: u32| plan.candidates.iter().any(|one| one.checked.iter().any(|at| at.at == f64::from(workers)));
-    let measured = |of: bool| -> Vec<(f64, f64)> {
-        let points = plan.closed.iter().filter(|point| held(point.workers) == of);
-        points.map(|point| (f64::from(point.workers), point.rate)).collect()
-    };
+    let (kept_back, fitted_to): (Vec<ClosedPoint>, Vec<ClosedPoint>) =
+        plan.closed.iter().partition(|point| held(point.workers));
     let mut series = vec![
-        named("measured, and fitted to", Look::Dots, measured(false)),
-        named("measured, and held back", Look::Dots, measured(true)),
-        named(
-            "queues",
-            Look::Line,
-            (1..=most).map(|workers| (f64::from(workers), plan.queues.closed_rate(&shares, workers))).collect(),
-        ),
+        closed("measured, and fitted to", Paint::nth(0), &fitted_to),
+        closed("measured, and seen by no fit", Paint::nth(1), &kept_back),
     ];
-    if let Some(usl) = plan.usl {
-        let law = (1..=most).map(|workers| (f64::from(workers), usl.rate(f64::from(workers))));
-        series.push(named("universal scalability law", Look::Dashed, law.collect()));
-    }
+    series.extend(laws(report));
     let [low, middle, high] = plan.limit;
-    let knee = f64::from(plan.enough_workers);
+    let enough = plan.enough_workers;
+    let mut marks = vec![
+        Mark { label: format!("limit {middle:.0}/s"), from: low, to: high, vertical: false },
+        Mark::upright(format!("{enough} workers are enough (97 %)"), f64::from(enough)),
+    ];
+    let most = plan.closed.last().map_or(1, |point| point.workers);
+    let peak = plan.usl.map(|usl| usl.peak()).filter(|peak| *peak <= f64::from(most));
+    marks.extend(peak.map(|peak| Mark::upright(format!("most at {peak:.1}, by the law"), peak)));
     Chart {
         title: "Throughput over workers (closed loop)".to_owned(),
-        caption: "The band is the queues' limit for any number of workers, in 90 % of refits.".to_owned(),
+        caption: "Error bars hold 90 %. The band is the queues' limit for any number of workers, in 90 % of refits."
+            .to_owned(),
         x: Axis::even("workers"),
         y: Axis::even("tasks a second"),
         series,
-        marks: vec![
-            Mark { label: format!("limit {middle:.0}/s"), from: low, to: high, vertical: false },
-            Mark { label: format!("{knee:.0} workers: 97 %"), from: knee, to: knee, vertical: true },
-        ],
+        marks,
     }
 }
 
-fn responses(report: &PlanReport) -> Chart {
+/// Closed loops, each with what its rate may be off by.
+fn closed(name: &str, paint: Paint, points: &[ClosedPoint]) -> Series {
+    let bar = |point: &ClosedPoint| {
+        let off = (SURE * point.error).exp();
+        [point.rate / off, point.rate * off].map(|rate| (f64::from(point.workers), rate))
+    };
+    let places = points.iter().map(|point| (f64::from(point.workers), point.rate)).collect();
+    Series { bars: points.iter().map(bar).collect(), ..Series::new(name, Look::Dots, paint, places) }
+}
+
+/// What the models of closed loops say of each number of workers.
+fn laws(report: &PlanReport) -> Vec<Series> {
     let plan = &report.plan;
-    let millis = |nanos: f64| nanos / 1e6;
-    // The checks are among the rates that were tried.
-    let is_check = |rate: f64| plan.responses.iter().any(|check| check.rate == rate);
-    let open = |of: &dyn Fn(&OpenPoint) -> f64| -> Vec<(f64, f64)> {
-        let points = plan.open.iter().filter(|point| !is_check(point.rate));
-        points.map(|point| (point.rate, millis(of(point)))).collect()
+    let keys = &report.setting.load;
+    let shares = keys.keys.shares(keys.key_count);
+    let most = plan.closed.last().map_or(1, |point| point.workers);
+    let over = |rate: &dyn Fn(u32) -> f64| (1..=most).map(|workers| (f64::from(workers), rate(workers))).collect();
+    let chosen = plan.candidates.first().filter(|first| first.error.is_some()).map(|first| first.name.as_str());
+    let law = |name: &str, paint, points| {
+        let is_chosen = chosen.is_some_and(|chosen| chosen.starts_with(name));
+        let name = if is_chosen { format!("{name} (chosen)") } else { name.to_owned() };
+        Series::new(&name, Look::Line, paint, points)
     };
-    let checks = |of: &dyn Fn(&Response) -> f64| -> Vec<(f64, f64)> {
-        plan.responses.iter().map(|check| (check.rate, millis(of(check)))).collect()
-    };
-    // What has no end has no place either.
-    let ends = |of: &dyn Fn(&Foreseen) -> f64| -> Vec<(f64, f64)> {
-        let ends = plan.foreseen.iter().filter(|at| of(at) < ENDLESS);
-        ends.map(|at| (at.rate, millis(of(at)))).collect()
-    };
-    let band = |of: &dyn Fn(&Foreseen) -> Prediction| -> Vec<(f64, f64)> {
-        let back = ends(&|at| of(at).between[0]).into_iter().rev();
-        ends(&|at| of(at).between[1]).into_iter().chain(back).collect()
-    };
-    let mut marks: Vec<Mark> = report
-        .limits
-        .iter()
-        .map(|(name, limit)| Mark { label: name.clone(), from: *limit, to: *limit, vertical: false })
-        .collect();
-    if let (Some(kept), Some(broken)) = (plan.kept, plan.broken) {
-        marks.push(Mark { label: format!("kept up to {kept:.0}/s"), from: kept, to: broken.max(kept), vertical: true });
+    let queues = over(&|workers| plan.queues.closed_rate(&shares, workers));
+    let mut laws = vec![law("queues", Paint::nth(2), queues)];
+    if let Some(usl) = plan.usl {
+        laws.push(law("universal scalability law", Paint::nth(3), over(&|workers| usl.rate(f64::from(workers)))));
     }
+    laws
+}
+
+fn arrivals(report: &PlanReport) -> Chart {
+    let plan = &report.plan;
+    let done = |met: bool| -> Vec<(f64, f64)> {
+        let points = plan.open.iter().filter(|point| point.met == met);
+        points.filter_map(|point| Some((point.rate, done(report, point)?))).collect()
+    };
+    let most = plan.open.last().map_or(1.0, |point| point.rate);
+    let mut marks: Vec<Mark> = objective(plan).into_iter().collect();
+    let knee = plan.reached();
+    marks.push(Mark::level(format!("{} in a closed loop: {knee:.0}/s", all_workers(plan)), knee));
     Chart {
-        title: "Response over the rate (open loop)".to_owned(),
-        caption: "From the intended start. The objective breaks between the edges of the upright band.".to_owned(),
-        x: Axis::even("tasks a second"),
-        y: Axis::log("response, ms"),
+        title: "Throughput over arrivals (open loop)".to_owned(),
+        caption: "Tasks done until the longest response came to its end: at least so many a second. \
+                  Rates at which tasks were left over are not shown."
+            .to_owned(),
+        x: Axis::even("arrivals a second"),
+        y: Axis::even("tasks a second"),
         series: vec![
-            named("mean", Look::Dots, open(&|point| point.mean)),
-            named("99th percentile", Look::Dots, open(&|point| point.quantiles[2] as f64)),
-            named("mean, by the model", Look::Line, ends(&|at| at.mean.response)),
-            named("in 90 % of refits", Look::Band, band(&|at| at.mean)),
-            named("99th percentile, by the model", Look::Dashed, ends(&|at| at.p99.response)),
-            named("in 90 % of refits", Look::Band, band(&|at| at.p99)),
-            named("mean at the checks", Look::Dots, checks(&|check| check.mean.measured)),
-            named("99th percentile at the checks", Look::Dots, checks(&|check| check.p99.measured)),
+            Series::new("done, and the objective kept", Look::Dots, Paint::nth(0), done(true)),
+            Series::new("done, and the objective not kept", Look::Dots, Paint::nth(1), done(false)),
+            Series::new("as many as arrive", Look::Line, Paint::nth(2), vec![(0.0, 0.0), (most, most)]),
         ],
         marks,
     }
 }
 
+/// The tasks done in a second, at least; `None` where some may not have been done at all.
+///
+/// Every task began at most when the arrivals ended and took at most the longest response.
+fn done(report: &PlanReport, point: &OpenPoint) -> Option<f64> {
+    let load = &report.setting.load;
+    let longest = point.longest as f64 / 1e9;
+    // Whoever was left over had waited for longer than the drain takes.
+    if longest >= load.drain.as_secs_f64() || point.tasks == 0 {
+        return None;
+    }
+    let seconds = point.tasks as f64 / point.rate;
+    let runs = (seconds / load.duration.as_secs_f64()).round().max(1.0);
+    Some(point.tasks as f64 / (seconds + runs * longest))
+}
+
+/// All workers that the plan had, in words.
+fn all_workers(plan: &Plan) -> String {
+    let most = plan.closed.last().map_or(0, |point| point.workers);
+    format!("{most} workers")
+}
+
+/// Where the objective breaks, as far as it is known.
+fn objective(plan: &Plan) -> Option<Mark> {
+    Some(match (plan.kept, plan.broken) {
+        (Some(kept), Some(broken)) => Mark {
+            label: format!("objective kept up to {kept:.0}/s"),
+            from: kept,
+            to: broken.max(kept),
+            vertical: true,
+        },
+        (Some(kept), None) => Mark::upright(format!("kept at {kept:.0}/s, the most tried"), kept),
+        (None, Some(broken)) => Mark::upright(format!("not kept at {broken:.0}/s, the least tried"), broken),
+        (None, None) => return None,
+    })
+}
+
 fn locks(report: &PlanReport) -> Bars {
     Bars {
         title: "Other locks".to_owned(),
-        caption: format!("Tasks a second of a closed loop with {} workers.", report.plan.enough_workers),
+        caption: format!("A closed loop with {} workers.", report.plan.enough_workers),
+        axis: "tasks a second".to_owned(),
         unit: "/s".to_owned(),
         parts: vec!["tasks a second".to_owned()],
         rows: report.locks.iter().map(|lock| (lock.strategy.clone(), vec![lock.rate])).collect(),
+        left_out: LeftOut::Last,
     }
 }
+
+#[cfg(test)]
+mod tests;
