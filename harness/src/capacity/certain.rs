@@ -2,12 +2,17 @@
 
 use super::compare::series::estimate;
 use super::phase::Phase;
-use super::recording::Recording;
+use super::recording::{Interval, Recording};
 
 /// The standard error of the mean response's logarithm; infinite of a run without tasks.
 pub fn mean_error(recording: &Recording) -> f64 {
-    let pairs: Vec<(f64, f64)> =
-        recording.series.iter().map(|interval| (interval.response as f64, interval.done as f64)).collect();
+    let pair = |interval: &Interval| (interval.response as f64, interval.done as f64);
+    // By when tasks should have begun, as the histogram counts them; by when they ended where nothing else is known.
+    let pairs: Vec<(f64, f64)> = if recording.intended.is_empty() {
+        recording.series.iter().map(pair).collect()
+    } else {
+        recording.intended.iter().map(|interval| pair(&interval.performed)).collect()
+    };
     let is_empty = recording.histograms.get(&Phase::Response).is_none_or(|responses| responses.is_empty());
     if is_empty { f64::INFINITY } else { estimate(&pairs).error }
 }
@@ -57,7 +62,7 @@ pub fn quantile_error(recording: &Recording, quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capacity::recording::{Interval, Share, histogram};
+    use crate::capacity::recording::{Share, histogram};
 
     /// `count` intervals of ten tasks; the mean of each stays the same for `alike` intervals.
     fn recording(count: u64, alike: u64) -> Recording {

@@ -47,6 +47,9 @@ pub struct OpenPoint {
     pub unsure: bool,
     /// The tasks that were recorded.
     pub tasks: u64,
+    /// The tasks that came to their end in a second.
+    #[serde(default)]
+    pub done: f64,
 }
 
 /// The mean of the relative errors of predictions; `None` of none.

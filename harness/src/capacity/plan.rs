@@ -44,7 +44,7 @@ pub trait Measure {
     /// Puts one on.
     fn measure(&mut self, load: &Load) -> impl Future<Output = Result<Driven, Self::Error>>;
 
-    /// Is told what comes next.
+    /// Is told what comes next, or what a run came to.
     fn announce(&mut self, what: &str);
 }
 
@@ -119,6 +119,9 @@ pub struct Plan {
     pub doubts: Vec<String>,
     /// The largest part of the processors, 0 to 1, that others used during a run, where the system says so.
     pub others: Option<f64>,
+    /// The passes that others or a disk that stood still disturbed, of all.
+    #[serde(default)]
+    pub disturbed: [usize; 2],
 }
 
 impl Plan {
@@ -164,6 +167,9 @@ pub async fn plan<M: Measure>(
     let workers = enough(&closed, highest);
 
     let grid = grid::measure(measure, load, workers, rate_of(&closed, workers), slo, &mut doubt).await?;
+    let passes = turns.iter().map(|turn| &turn.passes).chain(grid.iter().map(|spot| &spot.passes));
+    let disturbed =
+        passes.fold([0, 0], |[some, all], passes| [some + passes.len() - passes::calm(passes), all + passes.len()]);
     let known = Known { queues, shares: &shares, closed: &up_to(&closed, workers) };
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
@@ -197,6 +203,7 @@ pub async fn plan<M: Measure>(
         responses: found.checks,
         doubts,
         others,
+        disturbed,
     })
 }
 

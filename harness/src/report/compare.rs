@@ -168,7 +168,7 @@ fn row(name: &str, values: [String; 2], change: ([f64; 3], &str), p: f64, findin
 }
 
 /// A change for people: nobody is worse by less than nothing.
-fn in_words(change: f64, unit: &str) -> String {
+pub(super) fn in_words(change: f64, unit: &str) -> String {
     let shown = format!("{:.1}", change.abs() * 100.0);
     match shown.as_str() {
         "0.0" => "the same".to_owned(),

@@ -172,6 +172,14 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     for doubt in &plan.doubts {
         writeln!(to, "inconclusive: {doubt}")?;
     }
+    let [some, all] = plan.disturbed;
+    if some > 0 {
+        writeln!(
+            to,
+            "{some} of {all} passes were disturbed by others on this machine or by a flush that stood still, and do not \
+             count where three others do"
+        )?;
+    }
     if let Some(others) = plan.others {
         writeln!(to, "others on this machine used up to {:.0} % of its processors during a run", others * 100.0)?;
     }
@@ -397,6 +405,7 @@ mod tests {
             hottest: None,
             doubts: Vec::new(),
             others: None,
+            disturbed: [0, 0],
         }
     }
 

@@ -7,7 +7,7 @@ async fn a_plan_answers_in_numbers_and_is_printed_again() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path();
     std::fs::write(at.join("small.toml"), SMALL).unwrap();
-    let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "500ms", "--output", "plan"];
+    let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "250ms", "--output", "plan"];
     let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<2s", "--seed", "3"];
     let ran = call(at, &[&slo[..], &quick].concat()).await;
     assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);

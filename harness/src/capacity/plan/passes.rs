@@ -2,8 +2,10 @@
 //! over all of them.
 //!
 //! What a load comes to is told by the *median* pass. Now and then a machine or its disk stands still for as long as
-//! a hundred tasks take; a pass that has met one says more about that than about the load. A pass during which others
-//! used the machine's processors does not count, as long as there are enough others.
+//! a hundred tasks take; a pass that has met one says more about that than about the load. A pass during which a flush
+//! stood still, or others used the machine's processors, does not count, as long as there are enough others.
+
+use std::fmt;
 
 use super::Measure;
 use crate::capacity::certain::{mean_error, quantile_error, rate_error};
@@ -20,7 +22,11 @@ const PASSES_MAX: usize = 8;
 const SURE: f64 = 0.05;
 /// The part of the machine's processors, 0 to 1, that others may use during a pass that counts.
 const OTHERS_MAX: f64 = 0.05;
-/// The fewest passes that say something; with fewer, those that others disturbed count as well.
+/// A commit that took so many nanoseconds, and so many times as long as half of them take, has waited for a disk that
+/// stood still.
+const STILL_NANOS: u64 = 10_000_000;
+const STILL_TIMES: u64 = 20;
+/// The fewest passes that say something; with fewer, those that were disturbed count as well.
 const COUNTED_MIN: usize = 3;
 /// By how much the median of normal numbers is less sure than their mean.
 const MEDIAN: f64 = 1.2533;
@@ -43,7 +49,7 @@ pub(super) struct Pass {
     pub(super) mean: Outcome,
     /// The 99th percentile, in nanoseconds.
     pub(super) p99: Outcome,
-    /// Whether others used too much of the machine meanwhile.
+    /// Whether others used too much of the machine meanwhile, or its disk stood still.
     pub(super) is_disturbed: bool,
 }
 
@@ -55,8 +61,23 @@ impl Pass {
             rate: Outcome { value: recording.throughput(), error: rate_error(recording) },
             mean: Outcome { value: recording.mean(Phase::Response).unwrap_or(f64::NAN), error: mean_error(recording) },
             p99: Outcome { value: p99, error: quantile_error(recording, 0.99) },
-            is_disturbed: driven.generator.others.is_some_and(|others| others > OTHERS_MAX),
+            is_disturbed: driven.generator.others.is_some_and(|others| others > OTHERS_MAX) || stood_still(recording),
         }
+    }
+}
+
+/// Whether a flush took far longer than flushes take.
+fn stood_still(recording: &Recording) -> bool {
+    let commit = |quantile| recording.quantile(Phase::Commit, quantile).unwrap_or(0);
+    let longest = commit(1.0);
+    longest > STILL_NANOS && longest > STILL_TIMES * commit(0.5)
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let disturbed = if self.is_disturbed { ", disturbed" } else { "" };
+        let (rate, mean, p99) = (self.rate.value, self.mean.value / 1e6, self.p99.value / 1e6);
+        write!(f, "{rate:.1}/s, mean {mean:.2} ms, p99 {p99:.2} ms{disturbed}")
     }
 }
 
@@ -93,8 +114,8 @@ pub(super) fn typical(passes: &[Pass], of: impl Fn(&Pass) -> Outcome) -> Outcome
     Outcome { value, error: MEDIAN * between.max(within) / (outcomes.len() as f64).sqrt() }
 }
 
-/// How many nobody disturbed.
-fn calm(passes: &[Pass]) -> usize {
+/// How many nothing disturbed.
+pub(super) fn calm(passes: &[Pass]) -> usize {
     passes.iter().filter(|pass| !pass.is_disturbed).count()
 }
 
@@ -103,7 +124,7 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let high = *values.get(values.len() / 2)?;
-    Some(if values.len() % 2 == 0 { (values[values.len() / 2 - 1] + high) / 2.0 } else { high })
+    Some(if values.len().is_multiple_of(2) { (values[values.len() / 2 - 1] + high) / 2.0 } else { high })
 }
 
 /// Measures all loads, each in as many passes as the others, until `of` is sure of all. `doubt` is told of each run.
@@ -122,11 +143,12 @@ pub(super) async fn measure<M: Measure>(
             let index = if pass % 2 == 0 { place } else { turns.len() - 1 - place };
             let turn = &mut turns[index];
             let what = format!("{}, pass {}", turn.what, pass + 1);
-            measure.announce(&what);
             let seed = turn.load.seed.wrapping_add((pass as u64) << 32).wrapping_add(index as u64);
             let driven = measure.measure(&Load { seed, ..turn.load.clone() }).await?;
             doubt(&driven, &what);
-            turn.passes.push(Pass::of(&driven));
+            let came = Pass::of(&driven);
+            measure.announce(&format!("{what}: {came}"));
+            turn.passes.push(came);
             turn.recording.follow(&driven.recording);
         }
     }
@@ -136,6 +158,7 @@ pub(super) async fn measure<M: Measure>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capacity::recording::histogram;
 
     fn passes(means: &[f64]) -> Vec<Pass> {
         let outcome = |value| Outcome { value, error: 0.02 };
@@ -161,6 +184,21 @@ mod tests {
         assert!((typical(&passes, |pass| pass.mean).value - 2.0).abs() < 1e-9);
         passes[2].is_disturbed = true;
         assert!(typical(&passes, |pass| pass.mean).value > 15.0);
+    }
+
+    #[test]
+    fn a_flush_that_takes_far_longer_than_others_is_a_disk_that_stood_still() {
+        let recording = |usual: u64, longest: u64| {
+            let mut commits = histogram();
+            (0..100).for_each(|_| commits.record(usual).unwrap());
+            commits.record(longest).unwrap();
+            let mut recording = Recording::empty();
+            recording.histograms.insert(Phase::Commit, commits);
+            stood_still(&recording)
+        };
+        assert!(recording(250_000, 37_000_000));
+        assert!(!recording(250_000, 5_000_000) && !recording(4_000_000, 37_000_000));
+        assert!(!stood_still(&Recording::empty()));
     }
 
     #[test]

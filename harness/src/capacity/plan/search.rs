@@ -92,6 +92,7 @@ pub(super) fn point(rate: f64, recording: &Recording, kept: Kept) -> OpenPoint {
         met: kept == Kept::Yes,
         unsure: kept == Kept::Unsure,
         tasks: recording.tasks(),
+        done: recording.throughput(),
     }
 }
 

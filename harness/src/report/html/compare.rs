@@ -5,8 +5,9 @@ use maud::{Markup, html};
 use super::bars::{Bars, LeftOut};
 use super::paint::Paint;
 use super::scale::{Axis, Scale, round};
+use crate::capacity::compare::failures::Failures;
 use crate::capacity::compare::{Compared, Finding, Metric};
-use crate::report::compare::{CompareReport, write};
+use crate::report::compare::{CompareReport, in_words, write};
 
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 104.0;
@@ -28,7 +29,25 @@ pub(super) fn page(report: &CompareReport) -> String {
     };
     let mut charts = vec![forest(report)];
     charts.extend(report.metrics.iter().map(|metric| before_and_after(metric, &report.sides).render()));
+    let some = report.failures.as_ref().filter(|failures| failures.base + failures.new > 0.0);
+    charts.extend(some.map(|failures| failed(failures, &report.sides).render()));
     super::page(&format!("{}, against {}", report.sides[1], report.sides[0]), &verdict, &charts, &text)
+}
+
+/// What was not done, before and after.
+fn failed(failures: &Failures, sides: &[String; 2]) -> Bars {
+    Bars {
+        title: "arrivals that failed or that nobody came to, before and after".to_owned(),
+        caption: format!("After, against before: {}.", in_words(failures.change, "points")),
+        axis: "part of the arrivals, per cent".to_owned(),
+        unit: "%".to_owned(),
+        parts: vec![format!("before: {}", sides[0]), format!("after: {}", sides[1])],
+        rows: vec![
+            ("before".to_owned(), vec![failures.base * 100.0, 0.0]),
+            ("after".to_owned(), vec![0.0, failures.new * 100.0]),
+        ],
+        left_out: LeftOut::Last,
+    }
 }
 
 pub(super) fn before_and_after(metric: &Compared, sides: &[String; 2]) -> Bars {
@@ -36,7 +55,7 @@ pub(super) fn before_and_after(metric: &Compared, sides: &[String; 2]) -> Bars {
         if metric.metric == Metric::Rate { ("tasks a second", "/s", 1.0) } else { ("time, ms", "ms", 1e-6) };
     Bars {
         title: format!("{}, before and after", metric.metric.as_str()),
-        caption: format!("Worse by {:+.1} %.", metric.change * 100.0),
+        caption: format!("After, against before: {}.", in_words(metric.change, "%")),
         axis: axis.to_owned(),
         unit: unit.to_owned(),
         parts: vec![format!("before: {}", sides[0]), format!("after: {}", sides[1])],

@@ -6,7 +6,7 @@ use super::bars::{Bars, LeftOut};
 use super::chart::{Chart, Look, Mark, Series};
 use super::paint::Paint;
 use super::scale::Axis;
-use crate::capacity::model::{ClosedPoint, OpenPoint};
+use crate::capacity::model::ClosedPoint;
 use crate::capacity::plan::Plan;
 use crate::report::plan::{PlanReport, write};
 
@@ -106,47 +106,34 @@ fn arrivals(report: &PlanReport) -> Chart {
     let plan = &report.plan;
     let done = |met: bool| -> Vec<(f64, f64)> {
         let points = plan.open.iter().filter(|point| point.met == met);
-        points.filter_map(|point| Some((point.rate, done(report, point)?))).collect()
+        points.map(|point| (point.rate, point.done)).collect()
     };
     let most = plan.open.last().map_or(1.0, |point| point.rate);
     let mut marks: Vec<Mark> = objective(plan).into_iter().collect();
     let knee = plan.reached();
-    marks.push(Mark::level(format!("{} in a closed loop: {knee:.0}/s", all_workers(plan)), knee));
+    marks.push(Mark::level(format!("{} in a closed loop: {knee:.0}/s", open_workers(plan)), knee));
     Chart {
         title: "Throughput over arrivals (open loop)".to_owned(),
-        caption: "Tasks done until the longest response came to its end: at least so many a second. \
-                  Rates at which tasks were left over are not shown."
-            .to_owned(),
+        caption: format!("Tasks that came to their end in a second, with {}.", open_workers(plan)),
         x: Axis::even("arrivals a second"),
         y: Axis::even("tasks a second"),
         series: vec![
             Series::new("done, and the objective kept", Look::Dots, Paint::nth(0), done(true)),
-            Series::new("done, and the objective not kept", Look::Dots, Paint::nth(1), done(false)),
+            Series::new(
+                "done, and the objective not kept, or too short to say",
+                Look::Dots,
+                Paint::nth(1),
+                done(false),
+            ),
             Series::new("as many as arrive", Look::Line, Paint::nth(2), vec![(0.0, 0.0), (most, most)]),
         ],
         marks,
     }
 }
 
-/// The tasks done in a second, at least; `None` where some may not have been done at all.
-///
-/// Every task began at most when the arrivals ended and took at most the longest response.
-fn done(report: &PlanReport, point: &OpenPoint) -> Option<f64> {
-    let load = &report.setting.load;
-    let longest = point.longest as f64 / 1e9;
-    // Whoever was left over had waited for longer than the drain takes.
-    if longest >= load.drain.as_secs_f64() || point.tasks == 0 {
-        return None;
-    }
-    let seconds = point.tasks as f64 / point.rate;
-    let runs = (seconds / load.duration.as_secs_f64()).round().max(1.0);
-    Some(point.tasks as f64 / (seconds + runs * longest))
-}
-
-/// All workers that the plan had, in words.
-fn all_workers(plan: &Plan) -> String {
-    let most = plan.closed.last().map_or(0, |point| point.workers);
-    format!("{most} workers")
+/// The workers that the open loops had, in words.
+fn open_workers(plan: &Plan) -> String {
+    format!("{} workers", plan.enough_workers)
 }
 
 /// Where the objective breaks, as far as it is known.

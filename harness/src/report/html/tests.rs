@@ -5,7 +5,8 @@ use super::chart::{Chart, Look, Mark, Series, sample};
 use super::paint::Paint;
 use super::scale::Axis;
 use super::{bench, compare, page};
-use crate::capacity::compare::{Compared, Finding, Metric};
+use crate::capacity::compare::failures::Failures;
+use crate::capacity::compare::{Compared, Comparison, Finding, Metric};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::{Recording, Share, histogram};
 use crate::report::compare::CompareReport;
@@ -151,7 +152,11 @@ fn before_and_after_have_each_a_colour_and_a_name() {
 #[test]
 fn the_interval_of_a_change_is_drawn_beside_the_threshold_however_wide_it_is() {
     for metric in [compared(0.1, 0.2, 0.3), compared(-1e3, 0.2, 1e300)] {
-        let report = CompareReport::new(&[], &[], vec![metric], 0.05);
+        let failures =
+            Failures { base: 0.0, new: 0.1, change: 0.1, low: 0.05, high: 0.15, p: 0.0, finding: Finding::Fine };
+        let report = CompareReport::new(&[], &[], Comparison { metrics: vec![metric], failures }, 0.05);
+        let page = compare::page(&report);
+        assert!(page.contains("arrivals that failed") && page.contains("worse by 10.0 points"), "{page}");
         let drawn = compare::forest(&report).into_string();
         for shown in ["threshold 5 %", "time in the lock", "+20.0 %", "worse by, per cent"] {
             assert!(drawn.contains(shown), "{shown} in {drawn}");

@@ -1,6 +1,6 @@
 //! What responses of open loops were, and what they were said to be.
 
-use super::{SURE, all_workers, objective};
+use super::{SURE, objective, open_workers};
 use crate::capacity::model::OpenPoint;
 use crate::capacity::model::response::{ENDLESS, Prediction};
 use crate::capacity::plan::{Foreseen, Plan, Response, Seen};
@@ -56,7 +56,7 @@ pub(super) fn over_the_rate(report: &PlanReport) -> Chart {
     let plan = &report.plan;
     let limits = report.limits.iter().map(|(name, limit)| Mark::level(name.clone(), *limit));
     let mut marks: Vec<Mark> = limits.chain(objective(plan)).collect();
-    marks.push(Mark::upright(format!("knee: {} come to {:.0}/s", all_workers(plan), plan.reached()), plan.reached()));
+    marks.push(Mark::upright(format!("knee: {} come to {:.0}/s", open_workers(plan), plan.reached()), plan.reached()));
     Chart {
         title: "Response over the rate (open loop)".to_owned(),
         caption: "From the intended start. Fits have not seen the checks, whose error bars hold 90 %.".to_owned(),
