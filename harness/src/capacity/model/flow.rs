@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::response::Measured;
 use super::search::least;
 
-/// The most that a measured point counts: the standard error of its logarithm counts as at least this.
-const SURE_MAX: f64 = 0.02;
 /// How far an open loop's limit is expected from what its workers come to in a closed loop, on a logarithmic scale:
 /// a queue that never empties is a closed loop, so only the machine's drift lies between.
 const SCALE_OFF: f64 = 0.06;
@@ -42,9 +40,7 @@ impl Flow {
         };
         let squares = |place: &[f64; 3]| {
             let flow = flow(place);
-            let off = |point: &Measured| {
-                ((flow.at(closed, point.rate) / point.response).ln() / point.error.max(SURE_MAX)).powi(2)
-            };
+            let off = |point: &Measured| (flow.at(closed, point.rate) / point.response).ln().powi(2) * point.weight();
             let prior = (flow.scale.ln() / SCALE_OFF).powi(2);
             points.iter().map(off).sum::<f64>() + prior
         };

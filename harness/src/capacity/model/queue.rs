@@ -147,7 +147,8 @@ impl Queues {
             let queues = scaled(place);
             let off = |point: &Measured| {
                 let predicted = queues.response(&groups, point.rate) * 1e9;
-                if predicted.is_finite() { (predicted / point.response).ln().powi(2) } else { 100.0 }
+                let off = if predicted.is_finite() { (predicted / point.response).ln().powi(2) } else { 100.0 };
+                off * point.weight()
             };
             points.iter().map(off).sum()
         };

@@ -15,8 +15,9 @@ use super::flow::Flow;
 use super::queue::Queues;
 use super::search::least;
 
-/// The most that a measured point counts: the standard error of its logarithm counts as at least this.
-const SURE_MAX: f64 = 0.02;
+/// The most that a measured point counts: the standard error of its logarithm counts as at least this, since what a
+/// machine drifts from one rate to the next is not seen in the passes of one.
+const SURE_MAX: f64 = 0.05;
 /// How far the fitted limit is expected from what the workers come to in a closed loop, on a logarithmic scale: a
 /// queue that never empties is a closed loop, but the curve is a queue of one server.
 const LIMIT_OFF: f64 = 0.1;
@@ -119,8 +120,7 @@ impl Curve {
         };
         let squares = |place: &[f64; 3]| {
             let curve = curve(place);
-            let off =
-                |point: &Measured| ((curve.at(point.rate) / point.response).ln() / point.error.max(SURE_MAX)).powi(2);
+            let off = |point: &Measured| (curve.at(point.rate) / point.response).ln().powi(2) * point.weight();
             let prior = ((curve.limit / reached).ln() / LIMIT_OFF).powi(2);
             points.iter().map(off).sum::<f64>() + prior
         };
@@ -163,17 +163,18 @@ impl Model {
     }
 
     /// How far it is off at a point that is left out, on average: of the points between others, since it is to
-    /// say what lies between.
+    /// say what lies between, each as much as it is sure.
     fn left_out(&self, points: &[Measured], known: &Known<'_>) -> f64 {
         let inside = 1..points.len().saturating_sub(1);
         let off = |index: usize| {
             let mut others = points.to_vec();
             let point = others.remove(index);
             let predicted = self.refitted(&others, known).at(known, point.rate);
-            (predicted / point.response - 1.0).abs()
+            // A point that is not sure itself says less of who is off.
+            (point.weight() * (predicted / point.response - 1.0).abs(), point.weight())
         };
-        let count = inside.len() as f64;
-        inside.map(off).sum::<f64>() / count
+        let (off, weight) = inside.map(off).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        off / weight
     }
 
     /// The same fitted again and again to points that are off by what they may be off (the parametric bootstrap).
@@ -208,6 +209,11 @@ impl Fitted {
 }
 
 impl Measured {
+    /// How much it counts in a fit: one by the square of its error.
+    pub(super) fn weight(&self) -> f64 {
+        self.error.max(SURE_MAX).powi(-2)
+    }
+
     fn moved(&self, rng: &mut ChaCha8Rng) -> Self {
         Self { response: self.response * (self.error * normal(rng)).exp(), ..*self }
     }
@@ -298,6 +304,55 @@ mod tests {
         let quantiles = fitted(Of::Quantile, &points, &known, &mut rng);
         assert!(quantiles.iter().all(|one| !matches!(one.model, Model::Queues(_))) && quantiles.len() == 2);
         assert!(fitted(Of::Mean, &points[..3], &known, &mut rng).is_empty());
+    }
+
+    /// What two real runs of `plan` came to on a shared machine: the median passes' means in milliseconds, with the
+    /// errors of their logarithms. Points that are sure are predicted within 15 %, which is what `plan` asks of itself,
+    /// up to 70 % of what the workers come to; at 80 %, where a queue makes much of a little drift, within 25 %.
+    #[test]
+    fn what_real_runs_came_to_is_predicted_where_they_were_sure() {
+        type Points<'a> = &'a [(f64, f64, f64)];
+        let zipf = crate::capacity::load::KeyChoice::Zipf(1.1).shares(12);
+        let calm = Queues { lock: 0.000_593, machine: 0.000_648, rest: 1.2e-9, spread: 0.018 };
+        let other = Queues { lock: 0.001_762, machine: 1.4e-9, rest: 1.4e-9, spread: 0.027 };
+        let runs: [(Queues, &[f64], Points<'_>, Points<'_>); 2] = [
+            (
+                calm,
+                &[833.7, 1_140.0, 1_459.0, 1_633.0],
+                &[
+                    (326.6, 1.47, 0.054),
+                    (653.2, 1.68, 0.065),
+                    (979.8, 2.4, 0.071),
+                    (1_208.4, 3.185, 0.079),
+                    (1_388.0, 3.925, 0.119),
+                ],
+                &[(489.9, 1.57, 0.048), (816.5, 1.915, 0.019), (1_110.4, 2.72, 0.029)],
+            ),
+            (
+                other,
+                &[735.0, 1_039.7, 1_370.7, 1_514.0],
+                &[
+                    (302.8, 1.645, 0.045),
+                    (605.6, 1.805, 0.051),
+                    (908.4, 2.72, 0.04),
+                    (1_120.4, 3.2, 0.106),
+                    (1_286.9, 5.7, 0.311),
+                ],
+                &[(454.2, 1.735, 0.037), (757.0, 2.125, 0.064), (1_029.5, 2.8, 0.036), (1_211.2, 3.615, 0.103)],
+            ),
+        ];
+        for (queues, closed, fitted_to, checks) in runs {
+            let known = Known { queues, shares: &zipf, closed };
+            let point = |&(rate, millis, error): &(f64, f64, f64)| Measured { rate, response: millis * 1e6, error };
+            let points: Vec<Measured> = fitted_to.iter().map(point).collect();
+            let models = fitted(Of::Mean, &points, &known, &mut ChaCha8Rng::seed_from_u64(1));
+            for check in checks.iter().map(point) {
+                let predicted = models[0].model.at(&known, check.rate);
+                let off = (predicted / check.response - 1.0).abs();
+                let most = if check.rate < 0.75 * known.reached() { 0.15 } else { 0.25 };
+                assert!(off < most, "{:.1}/s by {}: {off:.3}", check.rate, models[0].model.name());
+            }
+        }
     }
 
     /// The interval keeps its word: of many sets of points that are off by chance, about 90 in 100 have what a
