@@ -42,9 +42,9 @@ impl Search {
     }
 
     /// The smallest rate above the best one that is not known to keep it.
-    fn above(&self) -> Option<f64> {
+    fn above(&self) -> Option<&OpenPoint> {
         let best = self.best().map_or(0.0, |(point, _)| point.rate);
-        self.tried.iter().map(|(point, _)| point).find(|point| !point.met && point.rate > best).map(|point| point.rate)
+        self.tried.iter().map(|(point, _)| point).find(|point| !point.met && point.rate > best)
     }
 
     /// All that was tried, by the rate.
@@ -60,12 +60,9 @@ impl Search {
         match (self.best().map(|(point, _)| point.rate), self.above()) {
             (None, None) => Some(highest * 0.4),
             (Some(kept), None) => Some(kept * 1.5).filter(|_| kept < highest * 1.5),
-            (None, Some(above)) => {
-                // Where even the lowest rate is too short to say, a lower one says less.
-                let is_broken = self.tried.iter().any(|(point, _)| point.rate == above && !point.unsure);
-                Some(above / 2.0).filter(|rate| is_broken && *rate > highest / LEAST)
-            }
-            (Some(kept), Some(above)) => Some((kept * above).sqrt()).filter(|_| above / kept > CLOSE),
+            // Where even the lowest rate is too short to say, a lower one says less.
+            (None, Some(above)) => Some(above.rate / 2.0).filter(|rate| !above.unsure && *rate > highest / LEAST),
+            (Some(kept), Some(above)) => Some((kept * above.rate).sqrt()).filter(|_| above.rate / kept > CLOSE),
         }
     }
 

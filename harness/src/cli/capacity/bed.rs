@@ -100,7 +100,6 @@ impl Bed {
         context: &Context<'_>,
     ) -> Result<(Option<Calibration>, Driven), Failure> {
         let copy = self.databases.copy(&self.template, &self.scenario).await.map_err(unprepared)?;
-        self.settle(&copy).await.map_err(lost)?;
         let ran = match work {
             Work::Engine => {
                 let job = self.engine_job(&copy, strategy, load);
@@ -137,8 +136,14 @@ impl Bed {
             sqlx::raw_sql("CHECKPOINT").execute(&mut connection).await.map_err(failed)?;
             let _ = sqlx::Connection::close(connection).await;
         }
-        // A disk that is busy for longer than this with others' work is seen in what is measured.
-        let _ = tokio::time::timeout(SETTLE_MAX, tokio::task::spawn_blocking(nix::unistd::sync)).await;
+        // A thread of its own: nobody who stops waits for a disk that does not answer. One that is busy for longer than
+        // this with others' work is seen in what is measured.
+        let (written, all_written) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            nix::unistd::sync();
+            let _ = written.send(());
+        });
+        let _ = tokio::time::timeout(SETTLE_MAX, all_written).await;
         Ok(())
     }
 
@@ -168,6 +173,11 @@ impl Bed {
         context: &Context<'_>,
     ) -> Result<(Option<Calibration>, Driven), Failure> {
         let (job, cancel) = (Arc::new(job), &context.cancel);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Failure::interrupted()),
+            settled = self.settle(copy) => settled.map_err(lost)?,
+        }
         let mut calibration = None;
         if calibrated {
             let server = match &copy.database {
