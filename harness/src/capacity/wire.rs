@@ -6,6 +6,7 @@
 
 mod sign_in;
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +24,8 @@ use self::sign_in::SignIn;
 
 /// How much is read at once.
 const READ_BYTES: usize = 8 * 1024;
+/// How much is read of an answer that is there already.
+const READY_BYTES: usize = 1024;
 /// The longest message that is expected of the server: a row of a script's may be long.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long connecting may take.
@@ -151,6 +154,7 @@ impl Wire {
         let broken = |error: std::io::Error| lost(during, &error.to_string());
         self.stream.write_all_buf(&mut self.out).await.map_err(broken)?;
         self.out.clear();
+        self.read_what_is_there();
         let (mut answer, mut refused) = (Answer::default(), None);
         loop {
             while let Some((tag, length)) = self.next_message(during)? {
@@ -193,6 +197,17 @@ impl Wire {
         }
     }
 
+    /// Reads without waiting. A message wakes its server process, which often takes this thread's processor and has
+    /// answered when this one has it back: then nobody need be asked who is ready, nor sleep. With four
+    /// connections on two processors that is a transaction's time, and a quarter of ours, less.
+    fn read_what_is_there(&mut self) {
+        let mut bytes = [0; READY_BYTES];
+        // What is wrong with the connection is seen by whoever waits for it.
+        if let Ok(count) = nix::unistd::read(self.stream.as_fd(), &mut bytes) {
+            self.read.extend_from_slice(&bytes[..count]);
+        }
+    }
+
     /// The next whole message that has been read: its tag, and its length with tag and length.
     fn next_message(&self, during: Kind) -> Result<Option<(u8, usize)>, DbError> {
         let Some(&[tag, a, b, c, d]) = self.read.first_chunk() else { return Ok(None) };
@@ -223,6 +238,15 @@ impl Stream {
         // A message that waits for the next one would be measured as the server's time.
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        }
     }
 }
 
