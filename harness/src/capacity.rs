@@ -20,6 +20,7 @@ pub mod lock_script;
 pub mod log;
 pub mod machine;
 pub mod model;
+mod park;
 pub mod parts;
 pub mod pgbench;
 pub mod phase;

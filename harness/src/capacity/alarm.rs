@@ -12,12 +12,14 @@ use std::task::{Poll, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use super::park::{self, Bell};
 use crate::clock::Clock;
 
 /// Who waits, and until when on the clock.
 struct Sleeper {
     until: Duration,
     waker: Waker,
+    bell: Option<Bell>,
 }
 
 impl PartialEq for Sleeper {
@@ -91,7 +93,7 @@ impl Alarm {
             }
             let mut sleepers = self.sleepers.lock().expect("nobody panics while holding the sleepers");
             let is_first = sleepers.waiting.peek().is_none_or(|Reverse(first)| until < first.until);
-            sleepers.waiting.push(Reverse(Sleeper { until, waker: context.waker().clone() }));
+            sleepers.waiting.push(Reverse(Sleeper { until, waker: context.waker().clone(), bell: park::bell() }));
             drop(sleepers);
             if is_first {
                 self.thread.unpark();
@@ -149,11 +151,16 @@ fn keep(clock: &Clock, sleepers: &Mutex<Sleepers>) {
             }
             let now = clock.elapsed();
             while sleepers.waiting.peek().is_some_and(|Reverse(first)| first.until <= now) {
-                due.extend(sleepers.waiting.pop().map(|Reverse(sleeper)| sleeper.waker));
+                due.extend(sleepers.waiting.pop().map(|Reverse(sleeper)| sleeper));
             }
             sleepers.waiting.peek().map(|Reverse(first)| first.until)
         };
-        due.drain(..).for_each(Waker::wake);
+        for Sleeper { waker, bell, .. } in due.drain(..) {
+            waker.wake();
+            if let Some(bell) = bell {
+                bell.ring();
+            }
+        }
         match next {
             Some(until) => std::thread::park_timeout(until.saturating_sub(clock.elapsed())),
             None => std::thread::park(),

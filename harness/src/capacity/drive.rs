@@ -16,6 +16,7 @@ use super::alarm::Alarm;
 use super::health::{CpuTime, Generator};
 use super::job::{Job, Turn};
 use super::load::{Arrivals, Load};
+use super::park;
 use super::phase::{Phase, Times};
 use super::recorder::{Finished, Outcome, Recorder};
 use super::recording::{Recording, histogram};
@@ -182,7 +183,9 @@ fn run_thread<J: Job>(
     ready: mpsc::Sender<()>,
     started: watch::Receiver<Option<Duration>>,
 ) -> Result<Histogram<u64>, DriveError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DriveError::Thread)?;
+    park::enable().map_err(DriveError::Thread)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_park(park::wait).build().map_err(DriveError::Thread)?;
     runtime.block_on(async {
         let working = work_thread(shared, index, ready, started);
         let ended = tokio::select! {

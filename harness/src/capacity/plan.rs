@@ -122,12 +122,17 @@ pub struct Plan {
     /// The passes that others or a disk that stood still disturbed, of all.
     #[serde(default)]
     pub disturbed: [usize; 2],
+    /// What the workers of the open loops came to in a closed loop beside these, in tasks a second: the least, the median
+    /// and the most. Responses are predicted and checked by the clock of the median.
+    #[serde(default)]
+    pub pace: Option<[f64; 3]>,
 }
 
 impl Plan {
-    /// The rate of the closed loop of the workers that the open loops have: with a higher one a queue has no end.
+    /// The rate of the closed loop of the workers that the open loops have, beside these: with a higher one a queue has no
+    /// end.
     pub fn reached(&self) -> f64 {
-        rate_of(&self.closed, self.enough_workers)
+        self.pace.map_or_else(|| rate_of(&self.closed, self.enough_workers), |[_, usual, _]| usual)
     }
 
     /// The highest rate of a closed loop.
@@ -166,11 +171,14 @@ pub async fn plan<M: Measure>(
     let highest = closed.iter().map(|point| point.rate).fold(0.0, f64::max);
     let workers = enough(&closed, highest);
 
-    let grid = grid::measure(measure, load, workers, rate_of(&closed, workers), slo, &mut doubt).await?;
+    let (grid, pace) = grid::measure(measure, load, workers, rate_of(&closed, workers), slo, &mut doubt).await?;
     let passes = turns.iter().map(|turn| &turn.passes).chain(grid.iter().map(|spot| &spot.passes));
     let disturbed =
         passes.fold([0, 0], |[some, all], passes| [some + passes.len() - passes::calm(passes), all + passes.len()]);
-    let known = Known { queues, shares: &shares, closed: &up_to(&closed, workers) };
+    // The closed loops by the clock of the open ones.
+    let fast = pace.map_or(1.0, |[_, usual, _]| usual / rate_of(&closed, workers));
+    let rates: Vec<f64> = up_to(&closed, workers).into_iter().map(|rate| rate * fast).collect();
+    let known = Known { queues: queues.by_clock(fast), shares: &shares, closed: &rates };
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
@@ -204,6 +212,7 @@ pub async fn plan<M: Measure>(
         doubts,
         others,
         disturbed,
+        pace,
     })
 }
 

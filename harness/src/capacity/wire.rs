@@ -6,8 +6,9 @@
 
 mod sign_in;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use self::sign_in::SignIn;
+use super::park::Waiting;
 
 /// How much is read at once.
 const READ_BYTES: usize = 8 * 1024;
@@ -54,6 +56,8 @@ pub struct First {
 #[derive(Debug)]
 pub struct Wire {
     stream: Stream,
+    /// The same connection, to be read from without being asked who waits for it.
+    descriptor: Arc<OwnedFd>,
     /// What is sent next.
     pub(super) out: BytesMut,
     read: BytesMut,
@@ -84,8 +88,9 @@ impl Wire {
             return Err(lost(Kind::Begin, why));
         }
         let stream = Stream::connect(config).await.map_err(broken)?;
+        let descriptor = Arc::new(stream.descriptor().map_err(broken)?);
         let (out, read) = (BytesMut::with_capacity(1024), BytesMut::with_capacity(READ_BYTES));
-        let mut wire = Self { stream, out, read, id: SessionId(0) };
+        let mut wire = Self { stream, descriptor, out, read, id: SessionId(0) };
         let user = config.get_user().unwrap_or("postgres");
         let database = config.get_dbname().unwrap_or(user);
         let mut parameters = vec![("user", user), ("database", database), ("client_encoding", "UTF8")];
@@ -189,7 +194,10 @@ impl Wire {
                 }
             }
             self.read.reserve(READ_BYTES);
-            if self.stream.read_buf(&mut self.read).await.map_err(broken)? == 0 {
+            let waiting = Waiting::new(&self.descriptor);
+            let read = self.stream.read_buf(&mut self.read).await.map_err(broken)?;
+            drop(waiting);
+            if read == 0 {
                 // What it said before it went is the better reason.
                 let gone = || lost(during, "the server closed the connection");
                 return Err(refused.map_or_else(gone, |said| DbError { class: ErrorClass::Lost, ..said }));
@@ -203,7 +211,7 @@ impl Wire {
     fn read_what_is_there(&mut self) {
         let mut bytes = [0; READY_BYTES];
         // What is wrong with the connection is seen by whoever waits for it.
-        if let Ok(count) = nix::unistd::read(self.stream.as_fd(), &mut bytes) {
+        if let Ok(count) = nix::unistd::read(&*self.descriptor, &mut bytes) {
             self.read.extend_from_slice(&bytes[..count]);
         }
     }
@@ -234,19 +242,18 @@ impl Stream {
         }
     }
 
+    /// Another descriptor of the same connection.
+    fn descriptor(&self) -> std::io::Result<OwnedFd> {
+        match self {
+            Self::Unix(stream) => stream.as_fd().try_clone_to_owned(),
+            Self::Tcp(stream) => stream.as_fd().try_clone_to_owned(),
+        }
+    }
+
     fn tcp(stream: TcpStream) -> std::io::Result<Self> {
         // A message that waits for the next one would be measured as the server's time.
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
-    }
-}
-
-impl AsFd for Stream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Unix(stream) => stream.as_fd(),
-            Self::Tcp(stream) => stream.as_fd(),
-        }
     }
 }
 

@@ -30,10 +30,11 @@ const WORKERS_MIN: u32 = 6;
 /// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them, checks these at the
 /// others, and sees how many workers are enough. With so many it puts open loops on at nine rates: to five of
 /// them models of the mean and of the 99th percentile are fitted, at the other four these are checked. All that
-/// is done up and down its list, five to eight times, and the median pass counts. Last the rate is searched
-/// between them. Each of the 90 to 150 runs takes --warm-up and --duration, or longer where a rate is low: half
-/// an hour with the defaults, eight minutes with --warm-up 1s --duration 3s. Exit codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database;
-/// 130 interrupted.
+/// is done up and down its list, five to eight times, and the median pass counts. What the machine comes to just
+/// then is measured beside each open loop, and the arrivals are put on in proportion. Last the rate is searched
+/// between them. Each of the 90 to 150 runs takes --warm-up and --duration, or longer where a rate is low, and a third
+/// of it beside the open loops: half an hour with the defaults, ten minutes with --warm-up 1s --duration 3s. Exit
+/// codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -87,13 +87,12 @@ impl PlanReport {
     }
 }
 
-/// The same load at the beginning and at the end must come to the same.
+/// The same load beside the open loops and at the end must come to the same.
 fn drift(plan: &Plan, locks: &[OtherLock]) -> Option<String> {
-    let first = plan.closed.iter().find(|point| point.workers == plan.enough_workers)?.rate;
-    let last = locks.first()?.rate;
-    ((last / first).ln().abs() > OFF_MAX.ln_1p()).then(|| {
+    let (before, last) = (plan.reached(), locks.first()?.rate);
+    ((last / before).ln().abs() > OFF_MAX.ln_1p()).then(|| {
         format!(
-            "{} workers came to {first:.1}/s at first and to {last:.1}/s at the end: something else changed",
+            "{} workers came to {before:.1}/s before and to {last:.1}/s at the end: something else changed",
             plan.enough_workers
         )
     })
@@ -178,6 +177,13 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
             to,
             "{some} of {all} passes were disturbed by others on this machine or by a flush that stood still, and do not \
              count where three others do"
+        )?;
+    }
+    if let Some([least, usual, most]) = plan.pace {
+        writeln!(
+            to,
+            "beside the open loops, the same workers in a closed loop came to {least:.1} to {most:.1}/s, {usual:.1}/s in the \
+             median: arrivals were put on in proportion, and the predicted and measured responses are those at the median"
         )?;
     }
     if let Some(others) = plan.others {
@@ -406,6 +412,7 @@ mod tests {
             doubts: Vec::new(),
             others: None,
             disturbed: [0, 0],
+            pace: Some([90.0, 100.0, 104.0]),
         }
     }
 

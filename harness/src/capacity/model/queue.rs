@@ -60,6 +60,11 @@ fn groups(shares: &[f64]) -> Vec<Group> {
 }
 
 impl Queues {
+    /// The same by a clock by which everything goes so many times as fast.
+    pub fn by_clock(&self, fast: f64) -> Self {
+        Self { lock: self.lock / fast, machine: self.machine / fast, rest: self.rest / fast, ..*self }
+    }
+
     /// Fits the queues to closed loops. A task that is alone takes `alone` seconds, of which `lock` in
     /// the lock: there the search begins. `spread` is taken as it was measured.
     pub fn fit(points: &[ClosedPoint], shares: &[f64], alone: f64, lock: f64, spread: f64) -> Self {

@@ -4,13 +4,20 @@
 //! What a load comes to is told by the *median* pass. Now and then a machine or its disk stands still for as long as
 //! a hundred tasks take; a pass that has met one says more about that than about the load. A pass during which a flush
 //! stood still, or others used the machine's processors, does not count, as long as there are enough others.
+//!
+//! On a machine that is shared, everything takes a tenth or a fifth longer for a minute, and near the knee a queue makes
+//! a half of that. So the *pace* is measured beside each open loop: what a closed loop comes to before and after it. On a
+//! machine that is slower by a part and has that part fewer arrivals, everything takes so much longer and nothing
+//! else differs, as if its clock were slow. The arrivals are put on so, and what they come to is
+//! told by the clock of the median pace.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::Measure;
 use crate::capacity::certain::{mean_error, quantile_error, rate_error};
 use crate::capacity::drive::Driven;
-use crate::capacity::load::Load;
+use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 
@@ -33,6 +40,12 @@ const MEDIAN: f64 = 1.2533;
 /// The standard deviation of normal numbers by the median of their distances from the median.
 const DEVIATION: f64 = 1.4826;
 
+/// How many times shorter than a load the closed loop beside it is, and the least that it takes.
+const PACE_SHORTER: u32 = 3;
+const PACE_MIN: Duration = Duration::from_millis(500);
+/// How far from the rate that is wanted the arrivals may be put on.
+const PACED_MAX: f64 = 1.5;
+
 /// What one pass came to, and the standard error of its logarithm within the pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outcome {
@@ -41,10 +54,12 @@ pub(super) struct Outcome {
 }
 
 /// One pass of a load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pass {
     /// Tasks a second.
     pub(super) rate: Outcome,
+    /// Arrivals a second as they were put on.
+    pub(super) offered: Outcome,
     /// The mean response, in nanoseconds.
     pub(super) mean: Outcome,
     /// The 99th percentile, in nanoseconds.
@@ -54,14 +69,31 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    fn of(driven: &Driven) -> Self {
+    fn of(driven: &Driven, load: &Load) -> Self {
         let recording = &driven.recording;
+        let offered = match load.arrivals {
+            Arrivals::Closed => 0.0,
+            Arrivals::Poisson(rate) | Arrivals::Constant(rate) => rate,
+        };
         let p99 = recording.quantile(Phase::Response, 0.99).map_or(f64::NAN, |nanos| nanos as f64);
         Self {
             rate: Outcome { value: recording.throughput(), error: rate_error(recording) },
+            offered: Outcome { value: offered, error: 0.0 },
             mean: Outcome { value: recording.mean(Phase::Response).unwrap_or(f64::NAN), error: mean_error(recording) },
             p99: Outcome { value: p99, error: quantile_error(recording, 0.99) },
             is_disturbed: driven.generator.others.is_some_and(|others| others > OTHERS_MAX) || stood_still(recording),
+        }
+    }
+
+    /// The same by a clock that is so many times as fast.
+    fn by_clock(&self, fast: f64) -> Self {
+        let times = |outcome: Outcome, by: f64| Outcome { value: outcome.value * by, ..outcome };
+        Self {
+            rate: times(self.rate, 1.0 / fast),
+            offered: times(self.offered, 1.0 / fast),
+            mean: times(self.mean, fast),
+            p99: times(self.p99, fast),
+            ..*self
         }
     }
 }
@@ -127,6 +159,52 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some(if values.len().is_multiple_of(2) { (values[values.len() / 2 - 1] + high) / 2.0 } else { high })
 }
 
+/// What the machine came to beside the passes, in the order in which these were measured: one more than there were
+/// passes, before the first and after each.
+struct Paces {
+    load: Load,
+    rates: Vec<f64>,
+}
+
+impl Paces {
+    /// The closed loop of the workers of `load`.
+    fn of(load: &Load) -> Self {
+        let duration = (load.duration / PACE_SHORTER).max(PACE_MIN).min(load.duration);
+        let load = Load { arrivals: Arrivals::Closed, warm_up: load.warm_up.min(PACE_MIN), duration, ..load.clone() };
+        Self { load, rates: Vec::new() }
+    }
+
+    async fn measure<M: Measure>(&mut self, measure: &mut M) -> Result<(), M::Error> {
+        let seed = self.load.seed.wrapping_add(self.rates.len() as u64);
+        let driven = measure.measure(&Load { seed, ..self.load.clone() }).await?;
+        // Where nothing came to an end, nothing is known of the pace.
+        let rate = Some(driven.recording.throughput()).filter(|rate| *rate > 0.0);
+        self.rates.push(rate.or_else(|| self.usual()).unwrap_or(1.0));
+        Ok(())
+    }
+
+    fn usual(&self) -> Option<f64> {
+        median(self.rates.iter().copied())
+    }
+
+    /// How many times as fast the machine was just now as where it came to `reached`.
+    fn now(&self, reached: f64) -> f64 {
+        self.rates.last().map_or(1.0, |last| (last / reached).clamp(1.0 / PACED_MAX, PACED_MAX))
+    }
+
+    /// How many times as fast as usual it was before and after a pass.
+    fn beside(&self, pass: usize) -> f64 {
+        let around = self.rates.get(pass..=pass + 1).map(|around| (around[0] * around[1]).sqrt());
+        around.zip(self.usual()).map_or(1.0, |(around, usual)| around / usual)
+    }
+
+    /// The slowest, the usual and the fastest one, in tasks a second.
+    fn range(&self) -> Option<[f64; 3]> {
+        let least = self.rates.iter().copied().reduce(f64::min)?;
+        Some([least, self.usual()?, self.rates.iter().copied().reduce(f64::max)?])
+    }
+}
+
 /// Measures all loads, each in as many passes as the others, until `of` is sure of all. `doubt` is told of each run.
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
@@ -135,24 +213,91 @@ pub(super) async fn measure<M: Measure>(
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<(), M::Error> {
     for pass in 0..PASSES_MAX {
-        let is_sure = |turn: &Turn| calm(&turn.passes) >= PASSES && typical(&turn.passes, &of).error < SURE;
-        if pass >= PASSES && turns.iter().all(is_sure) {
+        if pass >= PASSES && turns.iter().all(|turn| is_sure(&turn.passes, &of)) {
             break;
         }
-        for place in 0..turns.len() {
-            let index = if pass % 2 == 0 { place } else { turns.len() - 1 - place };
-            let turn = &mut turns[index];
-            let what = format!("{}, pass {}", turn.what, pass + 1);
-            let seed = turn.load.seed.wrapping_add((pass as u64) << 32).wrapping_add(index as u64);
-            let driven = measure.measure(&Load { seed, ..turn.load.clone() }).await?;
-            doubt(&driven, &what);
-            let came = Pass::of(&driven);
-            measure.announce(&format!("{what}: {came}"));
-            turn.passes.push(came);
-            turn.recording.follow(&driven.recording);
+        for index in order(pass, turns.len()) {
+            let load = turns[index].load.clone();
+            turns[index].measure(measure, pass, index, load, doubt).await?;
         }
     }
     Ok(())
+}
+
+/// The same of open loops, with the pace beside each pass: their rates are meant for a machine that comes to `reached`, and
+/// are put on in proportion to what it comes to. The passes are told by the clock of the median pace. Returns the
+/// slowest, the median and the fastest one, in tasks a second of the closed loop of the same workers.
+pub(super) async fn measure_paced<M: Measure>(
+    measure: &mut M,
+    turns: &mut [Turn],
+    reached: f64,
+    of: impl Fn(&Pass) -> Outcome,
+    doubt: &mut impl FnMut(&Driven, &str),
+) -> Result<Option<[f64; 3]>, M::Error> {
+    let Some(first) = turns.first() else { return Ok(None) };
+    let mut paces = Paces::of(&first.load);
+    paces.measure(measure).await?;
+    // Which load each pass was of.
+    let mut measured: Vec<usize> = Vec::new();
+    for pass in 0..PASSES_MAX {
+        let by_usual = by_usual(turns, &measured, &paces);
+        if pass >= PASSES && by_usual.iter().all(|passes| is_sure(passes, &of)) {
+            break;
+        }
+        for index in order(pass, turns.len()) {
+            let mut load = turns[index].load.clone();
+            if let Arrivals::Poisson(rate) | Arrivals::Constant(rate) = &mut load.arrivals {
+                *rate *= paces.now(reached);
+            }
+            turns[index].measure(measure, pass, index, load, doubt).await?;
+            measured.push(index);
+            paces.measure(measure).await?;
+        }
+    }
+    let by_usual = by_usual(turns, &measured, &paces);
+    turns.iter_mut().zip(by_usual).for_each(|(turn, passes)| turn.passes = passes);
+    Ok(paces.range())
+}
+
+/// The passes of each load by the clock of the usual pace.
+fn by_usual(turns: &[Turn], measured: &[usize], paces: &Paces) -> Vec<Vec<Pass>> {
+    let mut by_usual: Vec<Vec<Pass>> = vec![Vec::new(); turns.len()];
+    for (place, index) in measured.iter().enumerate() {
+        let passes = &mut by_usual[*index];
+        passes.push(turns[*index].passes[passes.len()].by_clock(paces.beside(place)));
+    }
+    by_usual
+}
+
+fn is_sure(passes: &[Pass], of: impl Fn(&Pass) -> Outcome) -> bool {
+    calm(passes) >= PASSES && typical(passes, of).error < SURE
+}
+
+/// The places of a pass: up the list, and down it in the next.
+fn order(pass: usize, places: usize) -> impl Iterator<Item = usize> {
+    (0..places).map(move |place| if pass.is_multiple_of(2) { place } else { places - 1 - place })
+}
+
+impl Turn {
+    async fn measure<M: Measure>(
+        &mut self,
+        measure: &mut M,
+        pass: usize,
+        index: usize,
+        load: Load,
+        doubt: &mut impl FnMut(&Driven, &str),
+    ) -> Result<(), M::Error> {
+        let what = format!("{}, pass {}", self.what, pass + 1);
+        let seed = load.seed.wrapping_add((pass as u64) << 32).wrapping_add(index as u64);
+        let load = Load { seed, ..load };
+        let driven = measure.measure(&load).await?;
+        doubt(&driven, &what);
+        let came = Pass::of(&driven, &load);
+        measure.announce(&format!("{what}: {came}"));
+        self.passes.push(came);
+        self.recording.follow(&driven.recording);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -162,8 +307,7 @@ mod tests {
 
     fn passes(means: &[f64]) -> Vec<Pass> {
         let outcome = |value| Outcome { value, error: 0.02 };
-        let pass =
-            |mean: &f64| Pass { rate: outcome(1.0), mean: outcome(*mean), p99: outcome(1.0), is_disturbed: false };
+        let pass = |mean: &f64| Pass { mean: outcome(*mean), rate: outcome(1.0), p99: outcome(1.0), ..Pass::default() };
         means.iter().map(pass).collect()
     }
 

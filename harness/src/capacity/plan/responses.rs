@@ -13,6 +13,10 @@ use crate::scenario::data::fork;
 const DRAWN: u32 = 60;
 /// How often an error may be at most what a run that knows little counts with.
 const UNSURE: f64 = 1.0;
+/// How many times a response may become longer or shorter where a pass is led to its spot's rate.
+const LED_MAX: f64 = 2.0;
+/// How often models are fitted to passes that are led along the best of the models before.
+const LED_TIMES: usize = 3;
 
 /// What a model said, and what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,10 +73,35 @@ pub(super) struct Found {
     pub(super) foreseen: Vec<Foreseen>,
 }
 
-/// What the median pass of a spot came to.
-fn measured(spot: &Spot, of: fn(&Pass) -> Outcome) -> Measured {
-    let Outcome { value, error } = typical(&spot.passes, of);
+/// What the median pass of a spot came to at the spot's rate. Its passes had rates around that one: each is led to it
+/// along `curve`, as far as that says.
+fn measured(spot: &Spot, of: fn(&Pass) -> Outcome, curve: impl Fn(f64) -> f64) -> Measured {
+    let at_the_rate = |pass: &Pass| {
+        let along = curve(spot.rate) / curve(pass.offered.value);
+        let along = if along.is_finite() { along.clamp(1.0 / LED_MAX, LED_MAX) } else { 1.0 };
+        let outcome = of(pass);
+        Outcome { value: outcome.value * along, ..outcome }
+    };
+    let Outcome { value, error } = typical(&spot.passes, at_the_rate);
     Measured { rate: spot.rate, response: value, error: error.min(UNSURE) }
+}
+
+/// The models fitted to what these spots came to. The passes are led to their spots' rates along the model that was best
+/// before, so it is done again until that changes little.
+fn fitted_along(
+    kind: Of,
+    of: fn(&Pass) -> Outcome,
+    spots: &[&Spot],
+    known: &Known<'_>,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Fitted> {
+    let mut models: Vec<Fitted> = Vec::new();
+    for _ in 0..LED_TIMES {
+        let curve = |rate: f64| models.first().map_or(1.0, |best| best.model.at(known, rate));
+        let points: Vec<Measured> = spots.iter().map(|spot| measured(spot, of, curve)).collect();
+        models = fitted(kind, &points, known, rng);
+    }
+    models
 }
 
 /// Fits the models to the spots that are not checks and at which every arrival was served, and holds them to the
@@ -83,10 +112,9 @@ pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
     let whole: Vec<&Spot> = spots.iter().filter(is_whole).collect();
     let mean: fn(&Pass) -> Outcome = |pass| pass.mean;
     let p99: fn(&Pass) -> Outcome = |pass| pass.p99;
-    let points =
-        |of| -> Vec<Measured> { whole.iter().filter(|spot| !spot.is_check).map(|spot| measured(spot, of)).collect() };
-    let means = fitted(Of::Mean, &points(mean), known, &mut rng);
-    let p99s = fitted(Of::Quantile, &points(p99), known, &mut rng);
+    let to_fit: Vec<&Spot> = whole.iter().copied().filter(|spot| !spot.is_check).collect();
+    let means = fitted_along(Of::Mean, mean, &to_fit, known, &mut rng);
+    let p99s = fitted_along(Of::Quantile, p99, &to_fit, known, &mut rng);
     let (Some(best), Some(best_p99)) = (means.first(), p99s.first()) else { return Found::default() };
     let seen = |model: &Fitted, measured: Measured| Seen {
         prediction: model.predict(known, measured.rate, measured.error),
@@ -96,8 +124,8 @@ pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
     let checks = spots.iter().filter(|spot| spot.is_check && spot.recording.tasks() > 0);
     let checks = checks.map(|spot| Response {
         rate: spot.rate,
-        mean: seen(best, measured(spot, mean)),
-        p99: seen(best_p99, measured(spot, p99)),
+        mean: seen(best, measured(spot, mean, |rate| best.model.at(known, rate))),
+        p99: seen(best_p99, measured(spot, p99, |rate| best_p99.model.at(known, rate))),
     });
     let rates = whole.iter().map(|spot| spot.rate);
     let (least, most) = rates.fold((f64::INFINITY, 0.0_f64), |(least, most), rate| (least.min(rate), most.max(rate)));

@@ -15,8 +15,20 @@ const LOCK: Duration = Duration::from_micros(2_000);
 const REST: Duration = Duration::from_micros(1_000);
 
 /// Tasks of 1 ms before the lock and 2 ms in it: no more than 500 a second.
+#[derive(Default)]
 struct Paper {
     announced: u32,
+    /// By how much the machine is slower or faster than usual at the most: 0.1 is a tenth.
+    drift: f64,
+    runs: u32,
+}
+
+impl Paper {
+    /// How much longer everything takes in the next run. It is as slow or as fast again after some 25 runs.
+    fn slow(&mut self) -> f64 {
+        self.runs += 1;
+        1.0 + self.drift * (f64::from(self.runs) / 4.0).sin()
+    }
 }
 
 impl Measure for Paper {
@@ -26,13 +38,15 @@ impl Measure for Paper {
         let recorder = Recorder::new(load, 1);
         let end = load.warm_up + load.duration;
         let mut free_at = Duration::ZERO;
+        let slow = self.slow();
+        let (rest, lock) = (REST.mul_f64(slow), LOCK.mul_f64(slow));
         let mut task = |intended: Duration, worker: u32| {
-            let arrived = intended + REST;
+            let arrived = intended + rest;
             let granted = arrived.max(free_at);
-            free_at = granted + LOCK;
+            free_at = granted + lock;
             let mut times = Times::default();
             times.add(Phase::LockWait, (granted - arrived).as_nanos() as u64);
-            times.add(Phase::InLock, LOCK.as_nanos() as u64);
+            times.add(Phase::InLock, lock.as_nanos() as u64);
             let outcome = Outcome::Done;
             recorder.record(0, &Finished { worker, key: 1, intended, ended: free_at, times: &times, outcome });
             free_at
@@ -65,9 +79,8 @@ impl Measure for Paper {
     }
 }
 
-#[tokio::test]
-async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() {
-    let load = Load {
+fn load() -> Load {
+    Load {
         arrivals: Arrivals::Closed,
         workers: 16,
         pool: None,
@@ -78,9 +91,13 @@ async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() 
         duration: Duration::from_secs(20),
         drain: Duration::ZERO,
         seed: 1,
-    };
-    let mut paper = Paper { announced: 0 };
-    let Ok(plan) = plan(&mut paper, &load, 16, &"p99<20ms".parse().unwrap(), false).await;
+    }
+}
+
+#[tokio::test]
+async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() {
+    let mut paper = Paper::default();
+    let Ok(plan) = plan(&mut paper, &load(), 16, &"p99<20ms".parse().unwrap(), false).await;
     assert!((plan.highest() - 500.0).abs() < 5.0, "{}", plan.highest());
     assert_eq!(plan.enough_workers, 2);
     assert!(plan.limit.iter().all(|limit| (limit / 500.0 - 1.0).abs() < 0.15), "{:?}", plan.limit);
@@ -100,4 +117,19 @@ async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() 
     assert_eq!((plan.candidates.len(), plan.others), (2, Some(0.3)));
     assert!(plan.doubts.is_empty() && paper.announced > 15);
     assert!(plan.open.iter().any(|point| point.met) && plan.open.iter().any(|point| !point.met));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_slower_for_a_while_changes_no_prediction() {
+    let mut paper = Paper { drift: 0.15, ..Paper::default() };
+    let Ok(plan) = plan(&mut paper, &load(), 4, &"p99<20ms".parse().unwrap(), false).await;
+    let [least, usual, most] = plan.pace.unwrap();
+    assert!(least < 0.9 * usual && most > 1.1 * usual && (usual / 500.0 - 1.0).abs() < 0.05, "{:?}", plan.pace);
+    for check in &plan.responses {
+        // Of a queue whose tasks all take the same time: half of what M/M/1 waits.
+        let busy = check.rate / 500.0;
+        let known = (3.0 + 2.0 * busy / (2.0 * (1.0 - busy))) * 1e6;
+        let off = (check.mean.measured / known - 1.0).abs();
+        assert!(off < 0.1 && check.mean.off() < 0.1, "{off} from what is known: {check:?}");
+    }
 }
