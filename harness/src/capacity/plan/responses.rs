@@ -135,3 +135,38 @@ pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
     });
     Found { checks: checks.collect(), foreseen: foreseen.collect(), mean: means, p99: p99s }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::recording::Recording;
+    use crate::capacity::slo::Kept;
+
+    /// Passes at other rates than their spot's say what they would have come to at the spot's, and not their own median.
+    #[test]
+    fn passes_are_led_to_the_rate_of_their_spot_along_the_curve() {
+        let curve = |rate: f64| 1e6 / (1.0 - rate / 500.0);
+        let pass = |rate: f64| Pass {
+            offered: Outcome { value: rate, error: 0.0 },
+            mean: Outcome { value: curve(rate), error: 0.02 },
+            ..Pass::default()
+        };
+        let passes: Vec<Pass> = [380.0, 390.0, 400.0, 450.0, 460.0].map(pass).to_vec();
+        let spot = |rate| Spot {
+            rate,
+            is_check: true,
+            recording: Recording::empty(),
+            passes: passes.clone(),
+            kept: Kept::Yes,
+        };
+        let mean: fn(&Pass) -> Outcome = |pass| pass.mean;
+        for rate in [400.0, 420.0] {
+            let led = measured(&spot(rate), mean, curve);
+            assert!((led.response / curve(rate) - 1.0).abs() < 1e-9 && led.error < 0.02, "{led:?}");
+        }
+        // Without a curve, the middle one; beyond the end of a curve a pass is led as far as any.
+        assert_eq!(measured(&spot(420.0), mean, |_| 1.0).response, curve(400.0));
+        let ends = measured(&spot(420.0), mean, |rate| if rate > 430.0 { f64::INFINITY } else { curve(rate) });
+        assert!(ends.response.is_finite() && ends.response > curve(420.0) * 0.99, "{ends:?}");
+    }
+}
