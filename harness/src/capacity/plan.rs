@@ -11,9 +11,10 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use self::passes::{Pass, Turn, typical};
+use self::grid::open;
+use self::passes::{Paces, Pass, Turn, typical};
 pub use self::responses::{Foreseen, Response, Seen};
-use self::search::{Search, open_loop, point};
+use self::search::{Paced, Search, open_loop, point};
 use super::drive::Driven;
 use super::load::{Arrivals, Load};
 use super::model::queue::Queues;
@@ -171,24 +172,31 @@ pub async fn plan<M: Measure>(
     let highest = closed.iter().map(|point| point.rate).fold(0.0, f64::max);
     let workers = enough(&closed, highest);
 
-    let (grid, pace) = grid::measure(measure, load, workers, rate_of(&closed, workers), slo, &mut doubt).await?;
+    let reached = rate_of(&closed, workers);
+    let mut paces = Paces::of(&open(load, workers, highest.max(1.0), load.seed, 0.0));
+    let grid = grid::measure(measure, load, workers, reached, &mut paces, slo, &mut doubt).await?;
     let passes = turns.iter().map(|turn| &turn.passes).chain(grid.iter().map(|spot| &spot.passes));
     let disturbed =
         passes.fold([0, 0], |[some, all], passes| [some + passes.len() - passes::calm(passes), all + passes.len()]);
     // The closed loops by the clock of the open ones.
-    let fast = pace.map_or(1.0, |[_, usual, _]| usual / rate_of(&closed, workers));
+    let usual = paces.range().map_or(reached, |[_, usual, _]| usual);
+    let fast = if reached > 0.0 { usual / reached } else { 1.0 };
     let rates: Vec<f64> = up_to(&closed, workers).into_iter().map(|rate| rate * fast).collect();
     let known = Known { queues: queues.by_clock(fast), shares: &shares, closed: &rates };
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
-        let (recording, kept) = open_loop(measure, load, workers, rate, slo, &mut doubt).await?;
+        paces.measure(measure).await?;
+        let paced = Paced { rate, fast: paces.now(usual) };
+        let (recording, kept) = open_loop(measure, load, workers, paced, slo, &mut doubt).await?;
         search.add(rate, recording, kept);
     }
     let kept = search.best().map(|(point, _)| point.rate);
     let crowded = match kept.filter(|_| workers < workers_max) {
         Some(rate) => {
-            let (recording, kept) = open_loop(measure, load, workers_max, rate, slo, &mut doubt).await?;
+            paces.measure(measure).await?;
+            let paced = Paced { rate, fast: paces.now(usual) };
+            let (recording, kept) = open_loop(measure, load, workers_max, paced, slo, &mut doubt).await?;
             Some(point(rate, &recording, kept))
         }
         None => None,
@@ -212,7 +220,7 @@ pub async fn plan<M: Measure>(
         doubts,
         others,
         disturbed,
-        pace,
+        pace: paces.range().map(|[least, _, most]| [least, usual, most]),
     })
 }
 

@@ -183,7 +183,7 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(
             to,
             "beside the open loops, the same workers in a closed loop came to {least:.1} to {most:.1}/s, {usual:.1}/s in the \
-             median: arrivals were put on in proportion, and the predicted and measured responses are those at the median"
+             median: arrivals were put on in proportion, and rates are those at the median, as are responses that were predicted"
         )?;
     }
     if let Some(others) = plan.others {
@@ -209,8 +209,9 @@ fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
     match (plan.kept, plan.broken) {
         (Some(kept), Some(broken)) => writeln!(
             to,
-            "largest rate with {slo}: {kept:.1}/s ({:.0} % of the highest closed loop); {broken:.1}/s does not keep it",
-            kept / plan.highest() * 100.0
+            "largest rate with {slo}: {kept:.1}/s ({:.0} % of what {} workers come to beside it); {broken:.1}/s does not keep it",
+            kept / plan.reached() * 100.0,
+            plan.enough_workers,
         )?,
         (Some(kept), None) => writeln!(to, "{slo} is kept up to {kept:.1}/s, the highest rate that was tried")?,
         (None, Some(broken)) => writeln!(to, "{slo} was not kept at any rate; the lowest tried was {broken:.1}/s")?,

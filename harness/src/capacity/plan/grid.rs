@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::passes::{Pass, Turn, typical};
+use super::passes::{Paces, Pass, Turn, typical};
 use super::{Measure, passes};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, DURATION_MAX, Load};
@@ -41,16 +41,16 @@ pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64, tasks: f64) 
     Load { arrivals: Arrivals::Poisson(rate), workers, pool, seed, duration, ..load.clone() }
 }
 
-/// Measures the grid; nothing where no task came to an end. `doubt` is told of each run. Returns the slowest, the usual
-/// and the fastest pace of the machine too, in tasks a second of the workers in a closed loop.
+/// Measures the grid; nothing where no task came to an end. `doubt` is told of each run.
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     load: &Load,
     workers: u32,
     reached: f64,
+    paces: &mut Paces,
     slo: &Slo,
     doubt: &mut impl FnMut(&Driven, &str),
-) -> Result<(Vec<Spot>, Option<[f64; 3]>), M::Error> {
+) -> Result<Vec<Spot>, M::Error> {
     let parts = FITTED.map(|part| (part, false)).into_iter().chain(CHECKED.map(|part| (part, true)));
     let mut parts: Vec<(f64, bool)> = parts.filter(|(part, _)| part * reached > 0.0).collect();
     parts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -60,10 +60,10 @@ pub(super) async fn measure<M: Measure>(
         Turn::of(what, open(load, workers, rate, load.seed, TASKS))
     };
     let mut turns: Vec<Turn> = parts.iter().map(turn).collect();
-    let pace = passes::measure_paced(measure, &mut turns, reached, |pass| pass.mean, doubt).await?;
+    passes::measure_paced(measure, &mut turns, reached, paces, |pass| pass.mean, doubt).await?;
     let spots = parts.into_iter().zip(turns).map(|((_, is_check), Turn { recording, passes, .. })| {
         let (kept, rate) = (slo.kept(&recording), typical(&passes, |pass| pass.offered).value);
         Spot { rate, is_check, recording, passes, kept }
     });
-    Ok((spots.collect(), pace))
+    Ok(spots.collect())
 }

@@ -159,22 +159,23 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some(if values.len().is_multiple_of(2) { (values[values.len() / 2 - 1] + high) / 2.0 } else { high })
 }
 
-/// What the machine came to beside the passes, in the order in which these were measured: one more than there were
-/// passes, before the first and after each.
-struct Paces {
+/// What the machine came to beside open loops, in the order in which these were measured: before the first of a grid's
+/// passes and after each, and before each of the search.
+pub(super) struct Paces {
     load: Load,
     rates: Vec<f64>,
 }
 
 impl Paces {
     /// The closed loop of the workers of `load`.
-    fn of(load: &Load) -> Self {
+    pub(super) fn of(load: &Load) -> Self {
         let duration = (load.duration / PACE_SHORTER).max(PACE_MIN).min(load.duration);
         let load = Load { arrivals: Arrivals::Closed, warm_up: load.warm_up.min(PACE_MIN), duration, ..load.clone() };
         Self { load, rates: Vec::new() }
     }
 
-    async fn measure<M: Measure>(&mut self, measure: &mut M) -> Result<(), M::Error> {
+    /// Measures it anew.
+    pub(super) async fn measure<M: Measure>(&mut self, measure: &mut M) -> Result<(), M::Error> {
         let seed = self.load.seed.wrapping_add(self.rates.len() as u64);
         let driven = measure.measure(&Load { seed, ..self.load.clone() }).await?;
         // Where nothing came to an end, nothing is known of the pace.
@@ -188,7 +189,7 @@ impl Paces {
     }
 
     /// How many times as fast the machine was just now as where it came to `reached`.
-    fn now(&self, reached: f64) -> f64 {
+    pub(super) fn now(&self, reached: f64) -> f64 {
         self.rates.last().map_or(1.0, |last| (last / reached).clamp(1.0 / PACED_MAX, PACED_MAX))
     }
 
@@ -199,7 +200,7 @@ impl Paces {
     }
 
     /// The slowest, the usual and the fastest one, in tasks a second.
-    fn range(&self) -> Option<[f64; 3]> {
+    pub(super) fn range(&self) -> Option<[f64; 3]> {
         let least = self.rates.iter().copied().reduce(f64::min)?;
         Some([least, self.usual()?, self.rates.iter().copied().reduce(f64::max)?])
     }
@@ -225,22 +226,23 @@ pub(super) async fn measure<M: Measure>(
 }
 
 /// The same of open loops, with the pace beside each pass: their rates are meant for a machine that comes to `reached`, and
-/// are put on in proportion to what it comes to. The passes are told by the clock of the median pace. Returns the
-/// slowest, the median and the fastest one, in tasks a second of the closed loop of the same workers.
+/// are put on in proportion to what it comes to. The passes are told by the clock of the median pace.
 pub(super) async fn measure_paced<M: Measure>(
     measure: &mut M,
     turns: &mut [Turn],
     reached: f64,
+    paces: &mut Paces,
     of: impl Fn(&Pass) -> Outcome,
     doubt: &mut impl FnMut(&Driven, &str),
-) -> Result<Option<[f64; 3]>, M::Error> {
-    let Some(first) = turns.first() else { return Ok(None) };
-    let mut paces = Paces::of(&first.load);
+) -> Result<(), M::Error> {
+    if turns.is_empty() {
+        return Ok(());
+    }
     paces.measure(measure).await?;
     // Which load each pass was of.
     let mut measured: Vec<usize> = Vec::new();
     for pass in 0..PASSES_MAX {
-        let by_usual = by_usual(turns, &measured, &paces);
+        let by_usual = by_usual(turns, &measured, paces);
         if pass >= PASSES && by_usual.iter().all(|passes| is_sure(passes, &of)) {
             break;
         }
@@ -254,9 +256,9 @@ pub(super) async fn measure_paced<M: Measure>(
             paces.measure(measure).await?;
         }
     }
-    let by_usual = by_usual(turns, &measured, &paces);
+    let by_usual = by_usual(turns, &measured, paces);
     turns.iter_mut().zip(by_usual).for_each(|(turn, passes)| turn.passes = passes);
-    Ok(paces.range())
+    Ok(())
 }
 
 /// The passes of each load by the clock of the usual pace.

@@ -109,7 +109,9 @@ fn fitted_along(
 pub(super) fn find(spots: &[Spot], known: &Known<'_>, seed: u64) -> Found {
     let mut rng = ChaCha8Rng::seed_from_u64(fork(seed, "responses"));
     let is_whole = |spot: &&Spot| spot.recording.unfinished == 0 && spot.recording.tasks() > 0;
-    let whole: Vec<&Spot> = spots.iter().filter(is_whole).collect();
+    let mut whole: Vec<&Spot> = spots.iter().filter(is_whole).collect();
+    // The pace has moved them a little.
+    whole.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     let mean: fn(&Pass) -> Outcome = |pass| pass.mean;
     let p99: fn(&Pass) -> Outcome = |pass| pass.p99;
     let to_fit: Vec<&Spot> = whole.iter().copied().filter(|spot| !spot.is_check).collect();

@@ -93,12 +93,21 @@ pub(super) fn point(rate: f64, recording: &Recording, kept: Kept) -> OpenPoint {
     }
 }
 
+/// A rate that is put on in proportion to the machine's pace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paced {
+    /// Tasks a second at the usual pace.
+    pub(super) rate: f64,
+    /// How many times as fast as usual the machine is.
+    pub(super) fast: f64,
+}
+
 /// Runs an open loop, and again while it is too short to say. `doubt` is told of each run.
 pub(super) async fn open_loop<M: Measure>(
     measure: &mut M,
     load: &Load,
     workers: u32,
-    rate: f64,
+    Paced { rate, fast }: Paced,
     slo: &Slo,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<(Recording, Kept), M::Error> {
@@ -107,7 +116,7 @@ pub(super) async fn open_loop<M: Measure>(
     let (mut whole, mut kept) = (Recording::empty(), Kept::Unsure);
     for round in 0..=PROLONGED_MAX {
         let driven =
-            measure.measure(&open(load, workers, rate, load.seed.wrapping_add(round), slo.tasks_min())).await?;
+            measure.measure(&open(load, workers, rate * fast, load.seed.wrapping_add(round), slo.tasks_min())).await?;
         doubt(&driven, &what);
         whole.follow(&driven.recording);
         kept = slo.kept(&whole);
