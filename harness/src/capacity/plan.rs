@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::grid::open;
 use self::passes::{Paces, Pass, Turn, typical};
 pub use self::responses::{Foreseen, Response, Seen};
-use self::search::{Paced, Search, open_loop, point};
+use self::search::{Search, open_loop, point};
 use super::drive::Driven;
 use super::load::{Arrivals, Load};
 use super::model::queue::Queues;
@@ -186,17 +186,15 @@ pub async fn plan<M: Measure>(
     let found = responses::find(&grid, &known, load.seed);
     let mut search = Search::of(grid);
     while let Some(rate) = search.next(highest) {
-        paces.measure(measure).await?;
-        let paced = Paced { rate, fast: paces.now(usual) };
-        let (recording, kept) = open_loop(measure, load, workers, paced, slo, &mut doubt).await?;
+        let pace = (&mut paces, usual);
+        let (recording, kept) = open_loop(measure, load, workers, rate, pace, slo, &mut doubt).await?;
         search.add(rate, recording, kept);
     }
     let kept = search.best().map(|(point, _)| point.rate);
     let crowded = match kept.filter(|_| workers < workers_max) {
         Some(rate) => {
-            paces.measure(measure).await?;
-            let paced = Paced { rate, fast: paces.now(usual) };
-            let (recording, kept) = open_loop(measure, load, workers_max, paced, slo, &mut doubt).await?;
+            let pace = (&mut paces, usual);
+            let (recording, kept) = open_loop(measure, load, workers_max, rate, pace, slo, &mut doubt).await?;
             Some(point(rate, &recording, kept))
         }
         None => None,

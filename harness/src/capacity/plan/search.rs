@@ -2,6 +2,7 @@
 //! down, until there is one on each side; then in between.
 
 use super::grid::{Spot, open};
+use super::passes::Paces;
 use super::{CLOSE, Measure};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::Load;
@@ -93,30 +94,25 @@ pub(super) fn point(rate: f64, recording: &Recording, kept: Kept) -> OpenPoint {
     }
 }
 
-/// A rate that is put on in proportion to the machine's pace.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Paced {
-    /// Tasks a second at the usual pace.
-    pub(super) rate: f64,
-    /// How many times as fast as usual the machine is.
-    pub(super) fast: f64,
-}
-
-/// Runs an open loop, and again while it is too short to say. `doubt` is told of each run.
+/// Runs an open loop at this rate of a machine that comes to `usual`, in proportion to what it comes to just now; and again
+/// while it is too short to say. `doubt` is told of each run.
 pub(super) async fn open_loop<M: Measure>(
     measure: &mut M,
     load: &Load,
     workers: u32,
-    Paced { rate, fast }: Paced,
+    rate: f64,
+    (paces, usual): (&mut Paces, f64),
     slo: &Slo,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<(Recording, Kept), M::Error> {
     let what = format!("open loop, {rate:.1}/s");
     measure.announce(&what);
+    paces.measure(measure).await?;
+    let rate = rate * paces.now(usual);
     let (mut whole, mut kept) = (Recording::empty(), Kept::Unsure);
     for round in 0..=PROLONGED_MAX {
         let driven =
-            measure.measure(&open(load, workers, rate * fast, load.seed.wrapping_add(round), slo.tasks_min())).await?;
+            measure.measure(&open(load, workers, rate, load.seed.wrapping_add(round), slo.tasks_min())).await?;
         doubt(&driven, &what);
         whole.follow(&driven.recording);
         kept = slo.kept(&whole);
