@@ -301,12 +301,12 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "again: {}", report.replay)
 }
 
-/// The engine against its statements alone.
-fn floor_line(floor: &Floor, under_load: Option<f64>, to: &mut dyn Write) -> io::Result<()> {
+/// The engine against its statements alone, those of this section of a task.
+fn floor_line(floor: &Floor, section: &str, under_load: Option<f64>, to: &mut dyn Write) -> io::Result<()> {
     let part = |nanos: f64| nanos.max(0.0) / floor.engine.max(1.0) * 100.0;
     write!(
         to,
-        "\nfloor: {} statements in the lock, sent raw {:.3} ms, by the engine {:.3} ms: {:.2} (database {:.0} %, driver \
+        "\nfloor: {} statements {section}, sent raw {:.3} ms, by the engine {:.3} ms: {:.2} (database {:.0} %, driver \
          and decoding {:.0} %, computing {:.0} %)",
         floor.statements,
         floor.database / 1e6,
@@ -333,7 +333,7 @@ fn alone(report: &BenchReport, calibration: &Calibration, to: &mut dyn Write) ->
         write!(to, "; round trip {round_trip}, flush {flush}, hand-off {hand_off}")?;
     }
     if let Some(floor) = calibration.floor {
-        floor_line(&floor, report.floor_share, to)?;
+        floor_line(&floor, section, report.floor_share, to)?;
     }
     writeln!(to)?;
     if let Some(strategy) = report.without_lock() {

@@ -55,7 +55,8 @@ fn ran(strategy: LockStrategy, load: Load, tasks: u32, unfinished: u32) -> Bench
 }
 
 fn calibrated(report: BenchReport) -> BenchReport {
-    let calibration = Calibration { server: None, service_alone: 2e6, in_lock_alone: 2e6, floor: None };
+    let floor = Some(Floor { statements: 4, database: 1.6e6, operations: 1.9e6, engine: 2e6 });
+    let calibration = Calibration { server: None, service_alone: 2e6, in_lock_alone: 2e6, floor };
     report.calibrated(Some(calibration))
 }
 
@@ -83,12 +84,14 @@ fn without_a_lock_there_is_no_ceiling_by_one() {
     let locked = calibrated(ran(LockStrategy::RowNoKey, load(Duration::ZERO), 50, 0));
     assert_eq!(locked.ceiling().unwrap().one_key, 500.0);
     assert!(text(&locked).contains("ceiling: 500.0/s on one key, 500.0/s here; achieved 10 %"), "{}", text(&locked));
+    assert!(text(&locked).contains("floor: 4 statements in the lock, sent raw 1.600 ms"), "{}", text(&locked));
     for strategy in [LockStrategy::Serializable, LockStrategy::Constraint] {
         let report = calibrated(ran(strategy, load(Duration::ZERO), 50, 0));
         assert_eq!(report.ceiling(), None);
         let text = text(&report);
         assert!(text.contains(&format!("ceiling: none by a lock, since {strategy} takes none\n")), "{text}");
         assert!(text.contains("after BEGIN 2.000 ms") && !text.contains("achieved"), "{text}");
+        assert!(text.contains("floor: 4 statements after BEGIN, sent raw") && !text.contains("in the lock"), "{text}");
     }
 }
 
