@@ -89,7 +89,8 @@ impl PlanReport {
 
 /// The same load beside the open loops and at the end must come to the same.
 fn drift(plan: &Plan, locks: &[OtherLock]) -> Option<String> {
-    let (before, last) = (plan.reached(), locks.first()?.rate);
+    let before = Some(plan.reached()).filter(|rate| *rate > 0.0)?;
+    let last = locks.first()?.rate;
     ((last / before).ln().abs() > OFF_MAX.ln_1p()).then(|| {
         format!(
             "{} workers came to {before:.1}/s before and to {last:.1}/s at the end: something else changed",
@@ -424,6 +425,9 @@ mod tests {
     #[test]
     fn a_machine_that_changes_is_a_doubt() {
         assert_eq!(drift(&plan(0.0, Vec::new()), &[lock(95.0)]), None);
+        // Where no closed loop came to anything, there is nothing that could have changed.
+        let nothing = Plan { closed: Vec::new(), pace: None, ..plan(0.0, Vec::new()) };
+        assert_eq!(drift(&nothing, &[lock(95.0)]), None);
         for rate in [60.0, 140.0] {
             assert!(drift(&plan(0.0, Vec::new()), &[lock(rate)]).is_some_and(|doubt| doubt.contains("2 workers")));
         }

@@ -242,8 +242,7 @@ pub(super) async fn measure_paced<M: Measure>(
     // Which load each pass was of.
     let mut measured: Vec<usize> = Vec::new();
     for pass in 0..PASSES_MAX {
-        let by_usual = by_usual(turns, &measured, paces);
-        if pass >= PASSES && by_usual.iter().all(|passes| is_sure(passes, &of)) {
+        if pass >= PASSES && by_usual(turns, &measured, paces).iter().all(|passes| is_sure(passes, &of)) {
             break;
         }
         for index in order(pass, turns.len()) {
