@@ -2,7 +2,9 @@
 //!
 //! What is compared are ratios of sums (nanoseconds in the lock to tasks), on a logarithmic scale. How
 //! far off one is by chance comes from [`series`], which knows that neighbouring intervals are alike,
-//! and from how far a side's own runs differ. Significance is Student's, corrected after Holm (1979).
+//! and from how far a side's own runs differ; where the sides took turns, from how far the differences of runs that
+//! were beside each other do, since whatever the machine was like then, both had it. Significance is Student's,
+//! corrected after Holm (1979).
 //!
 //! A closed loop is seen by when its tasks ended, which makes its rate. An open loop is seen by when they
 //! should have begun: those that ended too late to be within the run count, and those that never began.
@@ -108,6 +110,8 @@ pub struct Suite {
     pub closed: bool,
     /// Their tasks wait for a lock.
     pub locks: bool,
+    /// The sides took turns: each run of one was right before or after that run of the other.
+    pub in_turns: bool,
 }
 
 impl Suite {
@@ -323,7 +327,7 @@ impl Change {
 
 fn one(metric: Metric, suite: Suite, sides: [&[&Recording]; 2]) -> (Compared, Change) {
     let [before, after] = sides.map(|runs| Side::of(metric, suite, runs));
-    let change = difference(&before, &after);
+    let change = difference(&before, &after, suite.in_turns);
     let shown = |log: f64| match metric {
         Metric::Rate => 1.0 / (log.exp() * super::recording::SERIES_INTERVAL.as_secs_f64()),
         _ => log.exp(),
@@ -355,43 +359,60 @@ struct Side {
     /// How far the mean of the runs may be off, by what varies within them.
     within: f64,
     freedom_within: f64,
-    /// The squared differences of the runs from their mean.
-    squares: f64,
-    runs: f64,
+    /// Each run's own.
+    runs: Vec<f64>,
 }
 
 impl Side {
     fn of(metric: Metric, suite: Suite, runs: &[&Recording]) -> Self {
         let pairs = |run: &Recording| suite.seen(run).iter().map(|sums| metric.of(sums)).collect::<Vec<_>>();
         let estimates: Vec<Estimate> = runs.iter().map(|run| estimate(&pairs(run))).collect();
-        let count = estimates.len() as f64;
-        let log = estimates.iter().map(|one| one.log).sum::<f64>() / count;
-        let variance = estimates.iter().map(|one| one.error.powi(2)).sum::<f64>() / count.powi(2);
+        let runs: Vec<f64> = estimates.iter().map(|one| one.log).collect();
         Self {
-            log,
-            within: variance,
+            log: mean(&runs),
+            within: estimates.iter().map(|one| one.error.powi(2)).sum::<f64>() / (runs.len() as f64).powi(2),
             freedom_within: estimates.iter().map(|one| one.freedom).sum(),
-            squares: estimates.iter().map(|one| (one.log - log).powi(2)).sum(),
-            runs: count,
+            runs,
         }
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The squared differences of values from their mean.
+fn squares(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    values.iter().map(|value| (value - mean).powi(2)).sum()
+}
+
+/// How far the difference of the sides' means may be off by what varies from run to run, squared, and the degrees of
+/// freedom with which that is known: none where there is one run a side.
+fn between(base: &[f64], new: &[f64], in_turns: bool) -> (f64, f64) {
+    let (before, after) = (base.len() as f64, new.len() as f64);
+    if in_turns && base.len() == new.len() {
+        let differences: Vec<f64> = base.iter().zip(new).map(|(base, new)| new - base).collect();
+        return (squares(&differences) / (before - 1.0) / before, before - 1.0);
+    }
+    let freedom = before + after - 2.0;
+    ((squares(base) + squares(new)) / freedom * (1.0 / before + 1.0 / after), freedom)
 }
 
 /// The difference of two sides. Of what varies within runs and what varies between them the greater
 /// one counts: the former is part of the latter, but seen through more numbers. What varies between runs
 /// is assumed where there is one a side, and comes on top of what varies within.
-fn difference(base: &Side, new: &Side) -> Change {
+fn difference(base: &Side, new: &Side, in_turns: bool) -> Change {
     let log = new.log - base.log;
     let within = base.within + new.within;
     let freedom_within = base.freedom_within + new.freedom_within;
-    let freedom_between = base.runs + new.runs - 2.0;
-    if freedom_between <= 0.0 {
-        let assumed = APART_ASSUMED.powi(2) * (1.0 / base.runs + 1.0 / new.runs);
+    let (between, freedom) = between(&base.runs, &new.runs, in_turns);
+    if freedom <= 0.0 {
+        let assumed = APART_ASSUMED.powi(2) * 2.0;
         return Change { log, error: (within + assumed).sqrt(), freedom: freedom_within };
     }
-    let between = (base.squares + new.squares) / freedom_between * (1.0 / base.runs + 1.0 / new.runs);
     if between > within {
-        Change { log, error: between.sqrt(), freedom: freedom_between }
+        Change { log, error: between.sqrt(), freedom }
     } else {
         Change { log, error: within.sqrt(), freedom: freedom_within }
     }

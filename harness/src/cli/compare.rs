@@ -38,7 +38,8 @@ pub struct Args {
     /// Run the old version with this command of a shell, to which --output DIR is appended
     #[arg(long, value_name = "CMD", requires = "run_new")]
     pub run_base: Option<String>,
-    /// Run the new version with this command, in turns with the old one: A B B A
+    /// Run the new version with this command, in turns with the old one: A B B A. What both of a pair of runs have, the
+    /// machine being slow just then, is not held against either
     #[arg(long, value_name = "CMD", requires = "run_base")]
     pub run_new: Option<String>,
     /// How often each command is run
@@ -46,7 +47,7 @@ pub struct Args {
     /// One run a side, be it one round or BASE and NEW, does not show how far two runs of one version are apart. That
     /// is then taken to be 1 %, and only what is worse by 10 % more than the threshold (arrivals that were not done:
     /// 3 % more of them) is called a regression; what is less, and not fine, has no answer (exit 3).
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
     /// How much worse a metric may become, in per cent
     ///
@@ -79,7 +80,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         (_, _, Some(base), Some(new)) => in_turns(&args, [base, new], &path, context).await?,
         _ => return Err(Failure::usage(miette::miette!("two runs are compared, or two commands"))),
     };
-    let report = judge(&base, &new, args.threshold)?;
+    let report = judge(&base, &new, args.run_base.is_some(), args.threshold)?;
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
@@ -88,13 +89,13 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     Ok(report.exit())
 }
 
-fn judge(base: &[BenchReport], new: &[BenchReport], threshold: f64) -> Result<CompareReport, Failure> {
+fn judge(base: &[BenchReport], new: &[BenchReport], in_turns: bool, threshold: f64) -> Result<CompareReport, Failure> {
     let first = base.first().ok_or_else(|| Failure::usage(miette::miette!("there is no run to compare with")))?;
     base.iter().chain(new).try_for_each(|other| comparable(first, other))?;
     let before: Vec<&Recording> = base.iter().map(|run| &run.recording).collect();
     let after: Vec<&Recording> = new.iter().map(|run| &run.recording).collect();
     let locks = before.iter().chain(&after).all(|run| run.histograms.contains_key(&Phase::LockWait));
-    let suite = Suite { closed: first.setting.load.arrivals == Arrivals::Closed, locks };
+    let suite = Suite { closed: first.setting.load.arrivals == Arrivals::Closed, locks, in_turns };
     let compared = compare(&before, &after, suite, threshold)
         .map_err(|error: CompareError| Failure::usage(miette::Report::from_err(error)))?;
     Ok(CompareReport::new(base, new, compared, threshold))

@@ -11,10 +11,11 @@ use super::rounds::RoundsReport;
 use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
 
-/// A directory for the outputs of one run.
+/// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    is_made: bool,
 }
 
 /// Why an output could not be written.
@@ -93,6 +94,7 @@ impl RunDirectory {
             let path = path.to_owned();
             |source| WriteError { path, source }
         };
+        let is_made = !path.exists();
         fs::create_dir_all(&path).map_err(fail(&path))?;
         for entry in fs::read_dir(&path).map_err(fail(&path))? {
             let file = entry.map_err(fail(&path))?.path();
@@ -100,7 +102,7 @@ impl RunDirectory {
                 fs::remove_file(&file).map_err(fail(&file))?;
             }
         }
-        Ok(Self { path })
+        Ok(Self { path, is_made })
     }
 
     /// Where it is.
@@ -227,6 +229,15 @@ impl RunDirectory {
     }
 }
 
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        if self.is_made {
+            // It fails where there is anything in it.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
 /// Whether a run directory's file is one that [`RunDirectory`] writes.
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -240,4 +251,24 @@ fn is_output(file: &Path) -> bool {
 
 fn slug(row: &ResultRow) -> String {
     format!("{}-{}-{}", row.name, row.backend, row.strategy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_comes_to_nothing_leaves_no_directory_of_its_own() {
+        let place = tempfile::tempdir().unwrap();
+        let (own, used, given) = (place.path().join("own"), place.path().join("used"), place.path().join("given"));
+        fs::create_dir(&given).unwrap();
+        for path in [&own, &used, &given] {
+            let directory = RunDirectory::create(path.clone()).unwrap();
+            assert!(path.is_dir());
+            if path == &used {
+                directory.write("report.json", |to| to.write_all(b"{}")).unwrap();
+            }
+        }
+        assert_eq!([own.exists(), used.exists(), given.exists()], [false, true, true]);
+    }
 }

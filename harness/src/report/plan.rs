@@ -251,7 +251,11 @@ fn answer(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
             "more never hurt".to_owned()
         };
         let (sigma, kappa) = (usl.sigma, usl.kappa);
-        writeln!(to, "universal scalability law: σ = {sigma:.3}, κ = {kappa:.5}, {peak}")?;
+        let between = plan.usl_between.map_or_else(Default::default, |[_, sigma, kappa]| {
+            let ([s, sigma], [k, kappa]) = (sigma, kappa);
+            format!(" (in 90 % of refits σ {s:.3} … {sigma:.3}, κ {k:.5} … {kappa:.5})")
+        });
+        writeln!(to, "universal scalability law: σ = {sigma:.3}, κ = {kappa:.5}, {peak}{between}")?;
     }
     let what = if report.setting.work == Work::Lock { "row" } else { "customer" };
     match plan.hottest {
@@ -302,11 +306,18 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
                 let shown: Vec<String> = candidate
                     .checked
                     .iter()
-                    .map(|one| format!("{:.0}: {:.1}/s for {:.1}/s", one.at, one.predicted, one.measured))
+                    .map(|one| {
+                        let [low, high] = one.between.unwrap_or([one.predicted; 2]);
+                        let (said, seen) = (one.predicted, one.measured);
+                        format!("{:.0}: {said:.1}/s, {low:.0} … {high:.0} with 90 %, for {seen:.1}/s", one.at)
+                    })
                     .collect();
+                let left_out = candidate
+                    .left_out
+                    .map_or("does not fit without one".to_owned(), |left_out| format!("{:.1} %", left_out * 100.0));
                 writeln!(
                     to,
-                    "{}: off by {:.1} % at numbers of workers that it had not seen ({})",
+                    "{}: off by {:.1} % at numbers of workers that no fit had seen ({}); at those it was fitted to, left out in turn: {left_out}",
                     candidate.name,
                     error * 100.0,
                     shown.join(", ")
@@ -315,7 +326,7 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
         }
     }
     if let Some(chosen) = plan.candidates.first().filter(|candidate| candidate.error.is_some()) {
-        writeln!(to, "chosen by that error: {}", chosen.name)?;
+        writeln!(to, "chosen by what is left out: {}", chosen.name)?;
     }
     responses(plan, to)?;
     let (most, enough) = (plan.closed.last().map_or(0, |point| point.workers), plan.enough_workers);
@@ -394,14 +405,22 @@ mod tests {
     fn plan(error: f64, responses: Vec<Response>) -> Plan {
         let point =
             |workers, rate| ClosedPoint { workers, rate, error: 0.01, response: 1e6, longest: 1, fairness: 1.0 };
-        let candidate = Candidate { name: "a".to_owned(), refused: None, checked: Vec::new(), error: Some(error) };
+        let candidate = Candidate {
+            name: "a".to_owned(),
+            refused: None,
+            left_out: Some(error),
+            checked: Vec::new(),
+            error: Some(error),
+        };
         Plan {
             closed: vec![point(1, 50.0), point(2, 100.0)],
             open: Vec::new(),
             kept: Some(60.0),
             broken: Some(65.0),
             candidates: vec![candidate],
+            rates_foreseen: Vec::new(),
             usl: None,
+            usl_between: None,
             queues: QUEUES,
             mean_models: Vec::new(),
             p99_models: Vec::new(),

@@ -9,8 +9,9 @@ use crate::capacity::phase::{Phase, Times};
 use crate::capacity::recorder::{Finished, Outcome, Recorder};
 use crate::capacity::recording::Share;
 
-/// A suite's runs on each side, and the intervals of each.
+/// A suite's runs on each side, where they take turns, and the intervals of each.
 const ROUNDS: usize = 5;
+const TURNS: usize = 8;
 const INTERVALS: usize = 100;
 
 /// How noisy a series is.
@@ -22,13 +23,19 @@ struct Noise {
     interval: f64,
     /// The deviation of a run.
     run: f64,
+    /// The deviation of a machine from one round to the next, which both runs of a round have.
+    round: f64,
 }
 
 /// A closed loop whose tasks wait for a lock.
-const SUITE: Suite = Suite { closed: true, locks: true };
-/// The same of an open one.
-const OPEN: Suite = Suite { closed: false, locks: true };
-const USUAL: Noise = Noise { alike: 0.7, interval: 0.10, run: 0.01 };
+const SUITE: Suite = Suite { closed: true, locks: true, in_turns: false };
+/// The same, both sides in turns.
+const IN_TURNS: Suite = Suite { in_turns: true, ..SUITE };
+/// The same of an open loop.
+const OPEN: Suite = Suite { closed: false, ..SUITE };
+const USUAL: Noise = Noise { alike: 0.7, interval: 0.10, run: 0.01, round: 0.0 };
+/// A machine that is shared.
+const SHARED: Noise = Noise { round: 0.08, ..USUAL };
 
 /// Normal numbers, a pair at a time (Box and Muller, 1958), from SplitMix64.
 struct Normal {
@@ -83,19 +90,28 @@ fn run(rng: &mut Normal, noise: Noise, slower: f64) -> Recording {
 }
 
 fn suite(seed: u64, noise: Noise, slower: f64, rounds: usize) -> Comparison {
+    compared(SUITE, seed, noise, slower, rounds)
+}
+
+fn compared(suite: Suite, seed: u64, noise: Noise, slower: f64, rounds: usize) -> Comparison {
     let mut rng = Normal::seeded(seed);
     let (mut base, mut new) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        base.push(run(&mut rng, noise, 1.0));
-        new.push(run(&mut rng, noise, slower));
+        let level = (normal(&mut rng) * noise.round).exp();
+        base.push(run(&mut rng, noise, level));
+        new.push(run(&mut rng, noise, level * slower));
     }
     let [base, new]: [Vec<&Recording>; 2] = [base.iter().collect(), new.iter().collect()];
-    compare(&base, &new, SUITE, 0.05).unwrap()
+    compare(&base, &new, suite, 0.05).unwrap()
 }
 
 /// How many of a thousand suites come to a finding.
 fn of_a_thousand(noise: Noise, slower: f64, rounds: usize, finding: Finding) -> usize {
-    (0..1_000).filter(|seed| suite(*seed, noise, slower, rounds).overall() == finding).count()
+    found_in(SUITE, noise, slower, rounds, finding)
+}
+
+fn found_in(suite: Suite, noise: Noise, slower: f64, rounds: usize, finding: Finding) -> usize {
+    (0..1_000).filter(|seed| compared(suite, *seed, noise, slower, rounds).overall() == finding).count()
 }
 
 #[test]
@@ -104,6 +120,21 @@ fn alike_versions_are_called_a_regression_in_at_most_one_suite_of_a_hundred() {
         let alarms = of_a_thousand(noise, 1.0, ROUNDS, Finding::Regression);
         assert!(alarms <= 10, "{alarms} of 1,000");
     }
+}
+
+/// What a shared machine does from one round to the next is no matter where the sides took turns. The broken twin takes
+/// the same runs for runs of any time, and has no answer.
+#[test]
+fn what_both_runs_of_a_round_have_is_held_against_neither() {
+    for noise in [SHARED, Noise { round: 0.2, ..SHARED }, Noise { alike: 0.95, ..SHARED }, USUAL] {
+        let alarms = found_in(IN_TURNS, noise, 1.0, TURNS, Finding::Regression);
+        assert!(alarms <= 10, "{alarms} of 1,000");
+    }
+    let found = |suite, slower, finding| found_in(suite, SHARED, slower, TURNS, finding);
+    let (worse, fine) = (found(IN_TURNS, 1.10, Finding::Regression), found(IN_TURNS, 1.0, Finding::Fine));
+    assert!(worse >= 950 && fine >= 900, "{worse} and {fine} of 1,000");
+    let (worse, fine) = (found(SUITE, 1.10, Finding::Regression), found(SUITE, 1.0, Finding::Fine));
+    assert!(worse < 200 && fine < 200, "{worse} and {fine} of 1,000");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::between;
 use super::flow::Flow;
 use super::queue::Queues;
 use super::search::least;
@@ -25,14 +26,8 @@ const LIMIT_OFF: f64 = 0.1;
 const LEAST: f64 = 1e-6;
 /// How often a fit is repeated on points that are off by chance.
 const REFITS: usize = 60;
-/// The parts of the refits between which a prediction is said to lie: 90 % of them.
-const BETWEEN: [f64; 2] = [0.05, 0.95];
 /// Stands for a response that does not end, in nanoseconds: a file has no infinity.
 pub const ENDLESS: f64 = 1e18;
-/// What 90 % of a normal distribution keep within, in standard deviations.
-const NINETY: f64 = 1.645;
-/// The standard deviation of normal numbers by the mean of their distances from zero.
-const DEVIATION: f64 = 1.2533;
 
 /// A response that was measured at a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,24 +182,11 @@ impl Model {
 impl Fitted {
     /// What would be measured at `rate` by a run whose own logarithm is off by `error` by chance.
     pub fn predict(&self, known: &Known<'_>, rate: f64, error: f64) -> Prediction {
-        let mut found: Vec<f64> = self.refits.iter().map(|refit| refit.at(known, rate)).collect();
-        found.sort_by(f64::total_cmp);
+        let refits = self.refits.iter().map(|refit| refit.at(known, rate)).collect();
         let response = self.model.at(known, rate);
-        // The mean of the distances is known, and a standard deviation is wanted.
-        let own = self.left_out * DEVIATION;
-        // Errors of which none knows of the others, by chance in the fit and in the run, and the model's own, add up
-        // as squares do.
-        let wide = |part: f64| {
-            let edge = found.get((found.len().saturating_sub(1) as f64 * part).round() as usize);
-            let fit = (edge.unwrap_or(&response) / response).ln();
-            (fit.powi(2) + NINETY.powi(2) * (error.powi(2) + own.powi(2))).sqrt()
-        };
-        let [low, high] = BETWEEN.map(wide);
         let finite = |nanos: f64| if nanos.is_finite() { nanos.min(ENDLESS) } else { ENDLESS };
-        Prediction {
-            response: finite(response),
-            between: [finite(response * (-low).exp()), finite(response * high.exp())],
-        }
+        let between = between(response, refits, error, self.left_out).map(finite);
+        Prediction { response: finite(response), between }
     }
 }
 

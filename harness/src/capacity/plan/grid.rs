@@ -60,7 +60,7 @@ pub(super) async fn measure<M: Measure>(
         Turn::of(what, open(load, workers, rate, load.seed, TASKS))
     };
     let mut turns: Vec<Turn> = parts.iter().map(turn).collect();
-    passes::measure_paced(measure, &mut turns, reached, paces, |pass| pass.mean, doubt).await?;
+    passes::measure(measure, &mut turns, Some((paces, reached)), |pass| pass.mean, doubt).await?;
     let spots = parts.into_iter().zip(turns).map(|((_, is_check), Turn { recording, passes, .. })| {
         let (kept, rate) = (slo.kept(&recording), typical(&passes, |pass| pass.offered).value);
         Spot { rate, is_check, recording, passes, kept }

@@ -2,8 +2,9 @@
 //! over all of them.
 //!
 //! What a load comes to is told by the *median* pass. Now and then a machine or its disk stands still for as long as
-//! a hundred tasks take; a pass that has met one says more about that than about the load. A pass during which a flush
-//! stood still, or others used the machine's processors, does not count, as long as there are enough others.
+//! a hundred tasks take; a pass that has met one says more about that than about the load. Three of ten may have, and all
+//! to the same side, which is more than surer estimates bear. A pass during which a flush stood still, or others used the
+//! machine's processors, does not count, as long as there are enough others.
 //!
 //! On a machine that is shared, everything takes a tenth or a fifth longer for a minute, and near the knee a queue makes
 //! a half of that. So the *pace* is measured beside each open loop: what a closed loop comes to before and after it. On a
@@ -21,12 +22,13 @@ use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 
-/// The passes that all loads are measured in.
-const PASSES: usize = 5;
+/// The passes that all loads are measured in. One pass differs from the next by more than its own length explains, so
+/// many short ones say more than a few long ones.
+pub(super) const PASSES: u32 = 6;
 /// The passes that all loads are measured in if the outcome of one is not sure before, or too many do not count.
-const PASSES_MAX: usize = 8;
+const PASSES_MAX: u32 = 14;
 /// The standard error of an outcome's logarithm that is sure enough.
-const SURE: f64 = 0.05;
+const SURE: f64 = 0.04;
 /// The part of the machine's processors, 0 to 1, that others may use during a pass that counts.
 const OTHERS_MAX: f64 = 0.05;
 /// A commit that took so many nanoseconds, and so many times as long as half of them take, has waited for a disk that
@@ -174,14 +176,15 @@ impl Paces {
         Self { load, rates: Vec::new() }
     }
 
-    /// Measures it anew.
-    pub(super) async fn measure<M: Measure>(&mut self, measure: &mut M) -> Result<(), M::Error> {
+    /// Measures it anew, in tasks a second.
+    pub(super) async fn measure<M: Measure>(&mut self, measure: &mut M) -> Result<f64, M::Error> {
         let seed = self.load.seed.wrapping_add(self.rates.len() as u64);
         let driven = measure.measure(&Load { seed, ..self.load.clone() }).await?;
         // Where nothing came to an end, nothing is known of the pace.
         let rate = Some(driven.recording.throughput()).filter(|rate| *rate > 0.0);
-        self.rates.push(rate.or_else(|| self.usual()).unwrap_or(1.0));
-        Ok(())
+        let rate = rate.or_else(|| self.usual()).unwrap_or(1.0);
+        self.rates.push(rate);
+        Ok(rate)
     }
 
     fn usual(&self) -> Option<f64> {
@@ -207,97 +210,87 @@ impl Paces {
 }
 
 /// Measures all loads, each in as many passes as the others, until `of` is sure of all. `doubt` is told of each run.
+///
+/// With `pace` they are open loops whose rates are meant for a machine that comes to so many tasks a second: the pace is
+/// measured beside each pass, the arrivals are put on in proportion to it, and the passes are told by the clock of the
+/// median pace.
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     turns: &mut [Turn],
+    mut pace: Option<(&mut Paces, f64)>,
     of: impl Fn(&Pass) -> Outcome,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<(), M::Error> {
-    for pass in 0..PASSES_MAX {
-        if pass >= PASSES && turns.iter().all(|turn| is_sure(&turn.passes, &of)) {
-            break;
-        }
-        for index in order(pass, turns.len()) {
-            let load = turns[index].load.clone();
-            turns[index].measure(measure, pass, index, load, doubt).await?;
-        }
+    if let Some((paces, _)) = pace.as_mut().filter(|_| !turns.is_empty()) {
+        paces.measure(measure).await?;
     }
-    Ok(())
-}
-
-/// The same of open loops, with the pace beside each pass: their rates are meant for a machine that comes to `reached`, and
-/// are put on in proportion to what it comes to. The passes are told by the clock of the median pace.
-pub(super) async fn measure_paced<M: Measure>(
-    measure: &mut M,
-    turns: &mut [Turn],
-    reached: f64,
-    paces: &mut Paces,
-    of: impl Fn(&Pass) -> Outcome,
-    doubt: &mut impl FnMut(&Driven, &str),
-) -> Result<(), M::Error> {
-    if turns.is_empty() {
-        return Ok(());
-    }
-    paces.measure(measure).await?;
     // Which load each pass was of.
     let mut measured: Vec<usize> = Vec::new();
     for pass in 0..PASSES_MAX {
+        let paces = pace.as_ref().map(|(paces, _)| &**paces);
         if pass >= PASSES && by_usual(turns, &measured, paces).iter().all(|passes| is_sure(passes, &of)) {
             break;
         }
         for index in order(pass, turns.len()) {
             let mut load = turns[index].load.clone();
-            if let Arrivals::Poisson(rate) | Arrivals::Constant(rate) = &mut load.arrivals {
-                *rate *= paces.now(reached);
+            if let (Arrivals::Poisson(rate) | Arrivals::Constant(rate), Some((paces, reached))) =
+                (&mut load.arrivals, &pace)
+            {
+                *rate *= paces.now(*reached);
             }
-            turns[index].measure(measure, pass, index, load, doubt).await?;
+            let mut came = turns[index].measure(measure, pass, index, load, doubt).await?;
             measured.push(index);
-            paces.measure(measure).await?;
+            if let Some((paces, _)) = &mut pace {
+                let beside = paces.measure(measure).await?;
+                came.push_str(&format!("; a closed loop beside it, {beside:.1}/s"));
+            }
+            measure.announce(&came);
         }
     }
-    let by_usual = by_usual(turns, &measured, paces);
+    let by_usual = by_usual(turns, &measured, pace.as_ref().map(|(paces, _)| &**paces));
     turns.iter_mut().zip(by_usual).for_each(|(turn, passes)| turn.passes = passes);
     Ok(())
 }
 
-/// The passes of each load by the clock of the usual pace.
-fn by_usual(turns: &[Turn], measured: &[usize], paces: &Paces) -> Vec<Vec<Pass>> {
+/// The passes of each load by the clock of the usual pace, if there is one.
+fn by_usual(turns: &[Turn], measured: &[usize], paces: Option<&Paces>) -> Vec<Vec<Pass>> {
     let mut by_usual: Vec<Vec<Pass>> = vec![Vec::new(); turns.len()];
     for (place, index) in measured.iter().enumerate() {
         let passes = &mut by_usual[*index];
-        passes.push(turns[*index].passes[passes.len()].by_clock(paces.beside(place)));
+        let fast = paces.map_or(1.0, |paces| paces.beside(place));
+        passes.push(turns[*index].passes[passes.len()].by_clock(fast));
     }
     by_usual
 }
 
 fn is_sure(passes: &[Pass], of: impl Fn(&Pass) -> Outcome) -> bool {
-    calm(passes) >= PASSES && typical(passes, of).error < SURE
+    calm(passes) >= PASSES as usize && typical(passes, of).error < SURE
 }
 
 /// The places of a pass: up the list, and down it in the next.
-fn order(pass: usize, places: usize) -> impl Iterator<Item = usize> {
+fn order(pass: u32, places: usize) -> impl Iterator<Item = usize> {
     (0..places).map(move |place| if pass.is_multiple_of(2) { place } else { places - 1 - place })
 }
 
 impl Turn {
+    /// One more pass, and what it came to in words.
     async fn measure<M: Measure>(
         &mut self,
         measure: &mut M,
-        pass: usize,
+        pass: u32,
         index: usize,
         load: Load,
         doubt: &mut impl FnMut(&Driven, &str),
-    ) -> Result<(), M::Error> {
+    ) -> Result<String, M::Error> {
         let what = format!("{}, pass {}", self.what, pass + 1);
-        let seed = load.seed.wrapping_add((pass as u64) << 32).wrapping_add(index as u64);
+        let seed = load.seed.wrapping_add(u64::from(pass) << 32).wrapping_add(index as u64);
         let load = Load { seed, ..load };
         let driven = measure.measure(&load).await?;
         doubt(&driven, &what);
         let came = Pass::of(&driven, &load);
-        measure.announce(&format!("{what}: {came}"));
         self.passes.push(came);
         self.recording.follow(&driven.recording);
-        Ok(())
+        Ok(format!("{what}: {came}"))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The search for the largest rate that keeps the objective: between the grid's rates; beyond them up by half, or
-//! down, until there is one on each side; then in between.
+//! down, until there is one on each side; then in between. What is found has to keep it once more: of several that are
+//! tried, the one that had luck is the one that is found.
 
 use super::grid::{Spot, open};
 use super::passes::Paces;
-use super::{CLOSE, Measure};
+use super::{CLOSE, Measure, once};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::Load;
 use crate::capacity::model::OpenPoint;
@@ -22,12 +23,16 @@ const PROLONGED_MAX: u64 = 4;
 pub(super) struct Search {
     tried: Vec<(OpenPoint, Recording)>,
     runs: usize,
+    /// The rates that kept it twice.
+    confirmed: Vec<f64>,
 }
 
 impl Search {
     /// Begins with what the grid knows.
     pub(super) fn of(spots: Vec<Spot>) -> Self {
-        let mut search = Self { tried: Vec::new(), runs: 0 };
+        // The grid's have been measured again and again.
+        let confirmed = spots.iter().map(|spot| spot.rate).collect();
+        let mut search = Self { tried: Vec::new(), runs: 0, confirmed };
         spots.into_iter().for_each(|spot| search.insert(spot.rate, spot.recording, spot.kept));
         search
     }
@@ -53,11 +58,20 @@ impl Search {
         self.tried.iter().map(|(point, _)| point.clone()).collect()
     }
 
-    /// The rate to try next, if it is not yet close enough.
+    /// The rate to try next, or once more, if it is not yet close enough and sure enough.
     pub(super) fn next(&self, highest: f64) -> Option<f64> {
         if self.runs >= RUNS_MAX || highest <= 0.0 {
             return None;
         }
+        self.closer(highest)
+            .or_else(|| self.best().map(|(point, _)| point.rate).filter(|rate| !self.is_confirmed(*rate)))
+    }
+
+    fn is_confirmed(&self, rate: f64) -> bool {
+        self.confirmed.contains(&rate)
+    }
+
+    fn closer(&self, highest: f64) -> Option<f64> {
         match (self.best().map(|(point, _)| point.rate), self.above()) {
             (None, None) => Some(highest * 0.4),
             (Some(kept), None) => Some(kept * 1.5).filter(|_| kept < highest * 1.5),
@@ -67,9 +81,21 @@ impl Search {
         }
     }
 
-    /// Adds what was measured.
-    pub(super) fn add(&mut self, rate: f64, recording: Recording, kept: Kept) {
+    /// Whether the rate was tried.
+    pub(super) fn is_tried(&self, rate: f64) -> bool {
+        self.tried.iter().any(|(point, _)| point.rate == rate)
+    }
+
+    /// Adds what was measured. Of a rate that was tried before, both count, and it is kept if both keep it.
+    pub(super) fn add(&mut self, rate: f64, mut recording: Recording, mut kept: Kept) {
         self.runs += 1;
+        if let Some(at) = self.tried.iter().position(|(point, _)| point.rate == rate) {
+            let (before, mut whole) = self.tried.remove(at);
+            whole.follow(&recording);
+            recording = whole;
+            kept = if before.met { kept } else { Kept::No };
+            self.confirmed.push(rate);
+        }
         self.insert(rate, recording, kept);
     }
 
@@ -110,9 +136,10 @@ pub(super) async fn open_loop<M: Measure>(
     paces.measure(measure).await?;
     let rate = rate * paces.now(usual);
     let (mut whole, mut kept) = (Recording::empty(), Kept::Unsure);
+    let load = once(load);
     for round in 0..=PROLONGED_MAX {
-        let driven =
-            measure.measure(&open(load, workers, rate, load.seed.wrapping_add(round), slo.tasks_min())).await?;
+        let seed = load.seed.wrapping_add(round);
+        let driven = measure.measure(&open(&load, workers, rate, seed, slo.tasks_min())).await?;
         doubt(&driven, &what);
         whole.follow(&driven.recording);
         kept = slo.kept(&whole);
@@ -128,7 +155,7 @@ mod tests {
     use super::*;
 
     fn search(tried: &[(f64, Kept)]) -> Search {
-        let mut search = Search { tried: Vec::new(), runs: 0 };
+        let mut search = Search { tried: Vec::new(), runs: 0, confirmed: Vec::new() };
         tried.iter().for_each(|(rate, kept)| search.insert(*rate, Recording::empty(), *kept));
         search
     }
@@ -148,5 +175,18 @@ mod tests {
         assert_eq!((rates(&nothing), nothing.next(50.0)), ((None, None), None));
         let broken = search(&[(10.0, Kept::No), (20.0, Kept::Yes)]);
         assert_eq!((rates(&broken), broken.next(50.0)), ((None, Some(10.0)), Some(5.0)));
+    }
+
+    /// What was found by luck is not kept the second time, and the search goes on below it.
+    #[test]
+    fn what_is_found_has_to_be_kept_once_more() {
+        let mut search = search(&[(10.0, Kept::Yes), (19.0, Kept::Yes), (20.0, Kept::No)]);
+        assert_eq!((search.next(50.0), search.is_tried(19.0), search.is_tried(15.0)), (Some(19.0), true, false));
+        let mut lucky = Search { tried: search.tried.clone(), ..Search::of(Vec::new()) };
+        lucky.add(19.0, Recording::empty(), Kept::No);
+        assert_eq!((rates(&lucky), lucky.next(50.0)), ((Some(10.0), Some(19.0)), Some(190.0_f64.sqrt())));
+        search.add(19.0, Recording::empty(), Kept::Yes);
+        assert_eq!((rates(&search), search.next(50.0)), ((Some(19.0), Some(20.0)), None));
+        assert_eq!(search.points().len(), 3);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::capacity::health::Generator;
-use crate::capacity::load::KeyChoice;
+use crate::capacity::load::{Arrivals, KeyChoice};
 use crate::capacity::phase::Times;
 use crate::capacity::recorder::{Finished, Outcome, Recorder};
 use crate::capacity::stream::Schedule;

@@ -99,6 +99,14 @@ fn laws(report: &PlanReport) -> Vec<Series> {
     if let Some(usl) = plan.usl {
         laws.push(law("universal scalability law", Paint::nth(3), over(&|workers| usl.rate(f64::from(workers)))));
     }
+    // Along the upper edge and back along the lower one.
+    let edge = |side: usize| plan.rates_foreseen.iter().map(move |at| (f64::from(at.workers), at.between[side]));
+    let band: Vec<(f64, f64)> = edge(1).chain(edge(0).collect::<Vec<_>>().into_iter().rev()).collect();
+    if !band.is_empty() {
+        let paint = if chosen.is_some_and(|chosen| chosen.starts_with("queues")) { 2 } else { 3 };
+        let name = "the chosen one: what would be measured in 90 of 100 runs";
+        laws.push(Series::new(name, Look::Band, Paint::nth(paint), band));
+    }
     laws
 }
 

@@ -44,6 +44,8 @@ fn report() -> PlanReport {
                 "name": "universal scalability law", "refused": null, "error": 0.05,
                 "checked": [{ "at": 3.0, "predicted": 900.0, "measured": 950.0 }]
             }],
+            "rates_foreseen": [{ "workers": 1, "rate": 500.0, "between": [450.0, 560.0] },
+                               { "workers": 4, "rate": 990.0, "between": [900.0, 1_100.0] }],
             "usl": { "lambda": 500.0, "sigma": 0.3, "kappa": 0.05 },
             "queues": { "lock": 1e-3, "machine": 1e-3, "rest": 1e-9, "spread": 0.1 },
             "limit": [950.0, 1_000.0, 1_050.0], "enough_workers": 3, "mean_models": [], "p99_models": [],
@@ -94,6 +96,8 @@ fn closed_loops_show_the_number_of_workers_and_the_models_of_every_number() {
         assert_eq!(law.points.iter().map(|point| point.0).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0]);
     }
     assert_eq!(chart.series[1].points, [(3.0, 950.0)]);
+    let band = chart.series.iter().find(|series| series.name.starts_with("the chosen one")).expect("it is drawn");
+    assert_eq!(band.points, [(1.0, 560.0), (4.0, 1_100.0), (4.0, 900.0), (1.0, 450.0)]);
     assert!(chart.series[1].bars[0][0].1 < 950.0 && chart.series[1].bars[0][1].1 > 950.0);
 }
 
