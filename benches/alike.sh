@@ -3,8 +3,8 @@
 #
 #   benches/alike.sh [COMPARISONS] [BENCH-ARGUMENTS...]
 #
-# Each comparison runs `driftlock bench` twelve times in turns (A B B A), 3 s and a warm-up each by default: two
-# minutes. 20 comparisons where no number is given. Ends with 1 if more than one in a hundred, or more than one of
+# Each comparison runs `driftlock bench` sixteen times in turns (A B B A), 2 s and a warm-up of 1 s each by default: a
+# minute and a half. 20 comparisons where no number is given. Ends with 1 if more than one in a hundred, or more than one of
 # fewer, was called a regression; what was too noisy for an answer is counted apart.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 comparisons=${1:-20}
 case $comparisons in '' | *[!0-9]* | 0) echo "COMPARISONS is a number above 0, not $comparisons" >&2; exit 2 ;; esac
 shift || true
-[ $# -gt 0 ] || set -- many-customers --workers 4 --duration 3s
+[ $# -gt 0 ] || set -- many-customers --workers 4 --warm-up 1s --duration 2s
 
 cargo build --locked --release --quiet -p driftlock
 driftlock=$PWD/target/release/driftlock

@@ -2,8 +2,10 @@
 //! seen how far off it is.
 //!
 //! [`usl`] knows nothing of locks; [`queue`] is the lock's own queues, with the machine as one more;
-//! [`response`] is what an open loop's tasks take, and [`flow`] what that has to do with closed loops.
+//! [`response`] is what an open loop's tasks take, [`flow`] what that has to do with closed loops, and [`corrected`] what
+//! is missed by that.
 
+pub mod corrected;
 pub mod flow;
 pub mod queue;
 pub mod response;

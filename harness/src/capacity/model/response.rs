@@ -5,13 +5,14 @@
 //! what a task finds before it, `limit` the rate at which the queue only grows). [`Curve`] fits these three
 //! freely, because the flushes that tasks share, and processors that generator and server share, bend each of
 //! them; quantiles have the same shape, their tail being exponential. The others are [`Flow`], which knows what closed
-//! loops come to, and [`Queues`], scaled, which knows the keys.
+//! loops come to, alone and [`Corrected`], and [`Queues`], scaled, which knows the keys.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::between;
+use super::corrected::Corrected;
 use super::flow::Flow;
 use super::queue::Queues;
 use super::search::least;
@@ -52,13 +53,15 @@ pub struct Curve {
 }
 
 /// A model of responses.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Model {
     /// One queue, freely fitted.
     Curve(Curve),
     /// One server that ends tasks as closed loops do.
     Flow(Flow),
+    /// The same, with what it misses.
+    Corrected(Corrected),
     /// A queue for each key and one for the machine.
     Queues(Queues),
 }
@@ -135,6 +138,7 @@ impl Model {
         match self {
             Self::Curve(_) => "one queue, freely fitted",
             Self::Flow(_) => "flow-equivalent server (closed loops' rates)",
+            Self::Corrected(_) => "flow-equivalent server, corrected by what it misses around",
             Self::Queues(_) => "queues (M/G/1 for each key)",
         }
     }
@@ -144,6 +148,7 @@ impl Model {
         match self {
             Self::Curve(curve) => curve.at(rate),
             Self::Flow(flow) => flow.at(known.closed, rate),
+            Self::Corrected(corrected) => corrected.at(known.closed, rate),
             Self::Queues(queues) => queues.open_response(known.shares, rate) * 1e9,
         }
     }
@@ -153,6 +158,7 @@ impl Model {
         match self {
             Self::Curve(_) => Self::Curve(Curve::fit(points, known.reached())),
             Self::Flow(_) => Self::Flow(Flow::fit(points, known.closed)),
+            Self::Corrected(_) => Self::Corrected(Corrected::fit(points, known.closed)),
             Self::Queues(_) => Self::Queues(known.queues.fitted_to_open(points, known.shares)),
         }
     }
@@ -222,9 +228,11 @@ pub fn fitted(of: Of, points: &[Measured], known: &Known<'_>, rng: &mut ChaCha8R
     if points.len() < 4 {
         return Vec::new();
     }
+    let flow = Flow { base: 1.0, weight: 1.0, scale: 1.0 };
     let mut kinds = vec![
         Model::Curve(Curve { base: 1.0, weight: 1.0, limit: known.reached() }),
-        Model::Flow(Flow { base: 1.0, weight: 1.0, scale: 1.0 }),
+        Model::Flow(flow),
+        Model::Corrected(Corrected { flow, missed: Vec::new() }),
     ];
     if of == Of::Mean {
         kinds.push(Model::Queues(known.queues));
@@ -280,11 +288,11 @@ mod tests {
         let known = Known { shares: &shares, closed: &[300.0, 1_500.0], ..KNOWN };
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let models = fitted(Of::Mean, &points, &known, &mut rng);
-        let said: Vec<_> = models.iter().map(|one| (one.model, one.left_out)).collect();
+        let said: Vec<_> = models.iter().map(|one| (&one.model, one.left_out)).collect();
         assert!(matches!(models[0].model, Model::Queues(_)), "{said:?}");
         assert!(models[0].left_out < 0.02 && models[0].left_out <= models[1].left_out);
         let quantiles = fitted(Of::Quantile, &points, &known, &mut rng);
-        assert!(quantiles.iter().all(|one| !matches!(one.model, Model::Queues(_))) && quantiles.len() == 2);
+        assert!(quantiles.iter().all(|one| !matches!(one.model, Model::Queues(_))) && quantiles.len() == 3);
         assert!(fitted(Of::Mean, &points[..3], &known, &mut rng).is_empty());
     }
 

@@ -113,7 +113,7 @@ async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() 
     }
     let within = |of: fn(&Response) -> &Seen| plan.responses.iter().filter(|one| of(one).is_within()).count();
     assert!(within(|one| &one.mean) >= 3 && within(|one| &one.p99) >= 3, "{:?}", plan.responses);
-    assert!(plan.mean_models.len() == 3 && plan.p99_models.len() == 2 && !plan.foreseen.is_empty());
+    assert!(plan.mean_models.len() == 4 && plan.p99_models.len() == 3 && !plan.foreseen.is_empty());
     assert_eq!((plan.candidates.len(), plan.others), (2, Some(0.3)));
     assert!(plan.doubts.is_empty() && paper.announced > 15);
     assert!(plan.open.iter().any(|point| point.met) && plan.open.iter().any(|point| !point.met));
