@@ -39,6 +39,15 @@ pub fn once(load: &Load) -> Load {
     Load { duration, ..load.clone() }
 }
 
+/// How far it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The most workers.
+    pub workers: u32,
+    /// The most passes in which a load is measured.
+    pub passes: u32,
+}
+
 /// Puts loads on, one at a time.
 pub trait Measure {
     /// Why it cannot.
@@ -119,7 +128,7 @@ impl Plan {
     }
 }
 
-/// Measures `load` (its arrivals and workers aside) with up to `workers_max` workers: closed loops to see how many are
+/// Measures `load` (its arrivals and workers aside) as far as `extent` says: closed loops to see how many are
 /// enough, then open loops of so many. `has_one_lock` says that one lock serves all keys.
 ///
 /// # Errors
@@ -127,7 +136,7 @@ impl Plan {
 pub async fn plan<M: Measure>(
     measure: &mut M,
     load: &Load,
-    workers_max: u32,
+    extent: Extent,
     slo: &Slo,
     has_one_lock: bool,
 ) -> Result<Plan, M::Error> {
@@ -139,13 +148,13 @@ pub async fn plan<M: Measure>(
         let found = driven.generator.doubts(&driven.recording, has_one_lock);
         doubts.extend(found.into_iter().map(|doubt| format!("{what}: {doubt}")));
     };
-    let turns = closed::measure(measure, load, workers_max, &mut doubt).await?;
+    let turns = closed::measure(measure, load, extent, &mut doubt).await?;
     let loops = closed::find(&turns, &shares, load.seed);
     let (closed, highest, workers) = (&loops.closed, loops.highest(), loops.enough());
 
     let reached = rate_of(closed, workers);
     let mut paces = Paces::of(&open(load, workers, highest.max(1.0), load.seed, 0.0));
-    let grid = grid::measure(measure, load, workers, reached, &mut paces, slo, &mut doubt).await?;
+    let grid = grid::measure(measure, load, (workers, extent.passes), reached, &mut paces, slo, &mut doubt).await?;
     let passes = turns.iter().map(|turn| &turn.passes).chain(grid.iter().map(|spot| &spot.passes));
     let disturbed =
         passes.fold([0, 0], |[some, all], passes| [some + passes.len() - passes::calm(passes), all + passes.len()]);
@@ -164,10 +173,10 @@ pub async fn plan<M: Measure>(
         search.add(rate, recording, kept);
     }
     let kept = search.best().map(|(point, _)| point.rate);
-    let crowded = match kept.filter(|_| workers < workers_max) {
+    let crowded = match kept.filter(|_| workers < extent.workers) {
         Some(rate) => {
             let pace = (&mut paces, usual);
-            let (recording, kept) = open_loop(measure, load, workers_max, rate, pace, slo, &mut doubt).await?;
+            let (recording, kept) = open_loop(measure, load, extent.workers, rate, pace, slo, &mut doubt).await?;
             Some(point(rate, &recording, kept))
         }
         None => None,

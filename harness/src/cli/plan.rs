@@ -12,7 +12,7 @@ use super::{Context, Failure};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::phase::Phase;
-use crate::capacity::plan::{Measure, once, plan};
+use crate::capacity::plan::{Extent, Measure, once, plan};
 use crate::capacity::setting::Work;
 use crate::capacity::slo::Slo;
 use crate::exit::Exit;
@@ -30,7 +30,7 @@ const WORKERS_MIN: u32 = 6;
 /// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them, checks these at the
 /// others, and sees how many workers are enough. With so many it puts open loops on at nine rates: to five of
 /// them models of the mean and of the 99th percentile are fitted, at the other four these are checked. All that
-/// is done up and down its list, in six to fourteen passes, until each load is known to 4 %. What the machine comes to just
+/// is done up and down its list, in six to --passes passes, until each load is known to 4 %. What the machine comes to just
 /// then is measured beside each open loop, and the arrivals are put on in proportion. Last the rate is searched
 /// between them, in runs of six times --duration, and what is found is asked once more. Each of the 90 to 250 passes takes --warm-up and --duration, or longer
 /// where a rate is low, and a third of it beside the open loops: a quarter of an hour with the defaults. Exit
@@ -47,6 +47,10 @@ pub struct Args {
     /// for the lock), spread<3 (no worker's mean response is three times everybody's)
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Slo,
+    /// In how many passes each load is measured at most: fewer take less time, and less is known then. Six are enough where
+    /// passes are alike
+    #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(3..=1_000))]
+    pub passes: u32,
     /// Measure the other locks of the backend as well
     #[arg(long)]
     pub every_lock: bool,
@@ -120,7 +124,7 @@ async fn planned(
     let has_one_lock = args.load.backend == Backend::Sqlite;
     let measured = {
         let mut measure = OnBed { bed, what: (work, strategy), context };
-        plan(&mut measure, load, load.workers, &args.slo, has_one_lock).await?
+        plan(&mut measure, load, Extent { workers: load.workers, passes: args.passes }, &args.slo, has_one_lock).await?
     };
     let closed = Load { arrivals: Arrivals::Closed, workers: measured.enough_workers, pool: None, ..once(load) };
     let (mut locks, mut calibration) = (Vec::new(), None);
@@ -140,7 +144,7 @@ async fn planned(
         });
     }
     let mut replay = args.load.repeated("plan", load);
-    replay.push_str(&format!(" --slo '{}'", args.slo));
+    replay.push_str(&format!(" --passes {} --slo '{}'", args.passes, args.slo));
     if args.every_lock {
         replay.push_str(" --every-lock");
     }

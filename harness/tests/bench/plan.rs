@@ -7,8 +7,8 @@ async fn a_plan_answers_in_numbers_and_is_printed_again() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path();
     std::fs::write(at.join("small.toml"), SMALL).unwrap();
-    let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "250ms", "--output", "plan"];
-    let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<2s", "--seed", "3"];
+    let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "250ms", "--passes", "3"];
+    let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<2s", "--seed", "3", "--output", "plan"];
     let ran = call(at, &[&slo[..], &quick].concat()).await;
     assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("highest closed loop: ") && ran.out.contains("p90<2s"), "{}", ran.out);

@@ -5,8 +5,8 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::Measure;
 use super::passes::{self, Pass, Turn, typical};
+use super::{Extent, Measure};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::model::queue::Queues;
@@ -76,7 +76,7 @@ pub struct Candidate {
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     load: &Load,
-    workers_max: u32,
+    Extent { workers: workers_max, passes: passes_max }: Extent,
     doubt: &mut impl FnMut(&Driven, &str),
 ) -> Result<Vec<Turn>, M::Error> {
     let sizes = SIZES.into_iter().filter(|size| *size < workers_max).chain([workers_max]);
@@ -86,7 +86,7 @@ pub(super) async fn measure<M: Measure>(
         Turn::of(format!("closed loop, {workers} workers"), load)
     };
     let mut turns: Vec<Turn> = sizes.map(turn).collect();
-    passes::measure(measure, &mut turns, None, |pass: &Pass| pass.rate, doubt).await?;
+    passes::measure(measure, &mut turns, passes_max, None, |pass: &Pass| pass.rate, doubt).await?;
     Ok(turns)
 }
 

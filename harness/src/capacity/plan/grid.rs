@@ -45,7 +45,7 @@ pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64, tasks: f64) 
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     load: &Load,
-    workers: u32,
+    (workers, passes_max): (u32, u32),
     reached: f64,
     paces: &mut Paces,
     slo: &Slo,
@@ -60,7 +60,7 @@ pub(super) async fn measure<M: Measure>(
         Turn::of(what, open(load, workers, rate, load.seed, TASKS))
     };
     let mut turns: Vec<Turn> = parts.iter().map(turn).collect();
-    passes::measure(measure, &mut turns, Some((paces, reached)), |pass| pass.mean, doubt).await?;
+    passes::measure(measure, &mut turns, passes_max, Some((paces, reached)), |pass| pass.mean, doubt).await?;
     let spots = parts.into_iter().zip(turns).map(|((_, is_check), Turn { recording, passes, .. })| {
         let (kept, rate) = (slo.kept(&recording), typical(&passes, |pass| pass.offered).value);
         Spot { rate, is_check, recording, passes, kept }

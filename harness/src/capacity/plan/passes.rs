@@ -22,11 +22,9 @@ use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 
-/// The passes that all loads are measured in. One pass differs from the next by more than its own length explains, so
-/// many short ones say more than a few long ones.
+/// The passes that all loads are measured in, if that many are allowed. One pass differs from the next by more than its own
+/// length explains, so many short ones say more than a few long ones.
 pub(super) const PASSES: u32 = 6;
-/// The passes that all loads are measured in if the outcome of one is not sure before, or too many do not count.
-const PASSES_MAX: u32 = 14;
 /// The standard error of an outcome's logarithm that is sure enough.
 const SURE: f64 = 0.04;
 /// The part of the machine's processors, 0 to 1, that others may use during a pass that counts.
@@ -209,7 +207,8 @@ impl Paces {
     }
 }
 
-/// Measures all loads, each in as many passes as the others, until `of` is sure of all. `doubt` is told of each run.
+/// Measures all loads, each in as many passes as the others, until `of` is sure of all, and enough passes of each were not
+/// disturbed; but in `passes_max` at most. `doubt` is told of each run.
 ///
 /// With `pace` they are open loops whose rates are meant for a machine that comes to so many tasks a second: the pace is
 /// measured beside each pass, the arrivals are put on in proportion to it, and the passes are told by the clock of the
@@ -217,6 +216,7 @@ impl Paces {
 pub(super) async fn measure<M: Measure>(
     measure: &mut M,
     turns: &mut [Turn],
+    passes_max: u32,
     mut pace: Option<(&mut Paces, f64)>,
     of: impl Fn(&Pass) -> Outcome,
     doubt: &mut impl FnMut(&Driven, &str),
@@ -226,7 +226,7 @@ pub(super) async fn measure<M: Measure>(
     }
     // Which load each pass was of.
     let mut measured: Vec<usize> = Vec::new();
-    for pass in 0..PASSES_MAX {
+    for pass in 0..passes_max {
         let paces = pace.as_ref().map(|(paces, _)| &**paces);
         if pass >= PASSES && by_usual(turns, &measured, paces).iter().all(|passes| is_sure(passes, &of)) {
             break;

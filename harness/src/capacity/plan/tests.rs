@@ -97,7 +97,8 @@ fn load() -> Load {
 #[tokio::test]
 async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() {
     let mut paper = Paper::default();
-    let Ok(plan) = plan(&mut paper, &load(), 16, &"p99<20ms".parse().unwrap(), false).await;
+    let Ok(plan) =
+        plan(&mut paper, &load(), Extent { workers: 16, passes: 14 }, &"p99<20ms".parse().unwrap(), false).await;
     assert!((plan.highest() - 500.0).abs() < 5.0, "{}", plan.highest());
     assert_eq!(plan.enough_workers, 2);
     assert!(plan.limit.iter().all(|limit| (limit / 500.0 - 1.0).abs() < 0.15), "{:?}", plan.limit);
@@ -122,7 +123,8 @@ async fn the_plan_finds_the_limit_the_workers_and_the_rate_of_a_lock_on_paper() 
 #[tokio::test]
 async fn a_machine_that_is_slower_for_a_while_changes_no_prediction() {
     let mut paper = Paper { drift: 0.15, ..Paper::default() };
-    let Ok(plan) = plan(&mut paper, &load(), 4, &"p99<20ms".parse().unwrap(), false).await;
+    let Ok(plan) =
+        plan(&mut paper, &load(), Extent { workers: 4, passes: 14 }, &"p99<20ms".parse().unwrap(), false).await;
     let [least, usual, most] = plan.pace.unwrap();
     assert!(least < 0.9 * usual && most > 1.1 * usual && (usual / 500.0 - 1.0).abs() < 0.05, "{:?}", plan.pace);
     for check in &plan.responses {
