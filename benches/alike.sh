@@ -3,8 +3,8 @@
 #
 #   benches/alike.sh [COMPARISONS] [BENCH-ARGUMENTS...]
 #
-# Each comparison runs `driftlock bench` sixteen times in turns (A B B A), 2 s and a warm-up of 1 s each by default: a
-# minute and a half. 20 comparisons where no number is given. Ends with 1 if more than one in a hundred, or more than one of
+# Each comparison runs `driftlock bench` sixteen times in turns (A B B A), 2 s and a warm-up of 1 s each by default: two
+# minutes. 20 comparisons where no number is given. Ends with 1 if more than one in a hundred, or more than one of
 # fewer, was called a regression; what was too noisy for an answer is counted apart.
 set -euo pipefail
 cd "$(dirname "$0")/.."
