@@ -31,9 +31,9 @@ const APART_ASSUMED: f64 = 0.01;
 /// versions whose runs are 2 % apart come to this in fewer than one of a hundred suites.
 pub const LONE_MARGIN: f64 = 0.10;
 /// The fewest rounds that are recommended to who has one.
-const ROUNDS_MIN: f64 = 5.0;
+const ROUNDS_MIN: u32 = 5;
 /// The most rounds that are ever asked for.
-const ROUNDS_MAX: f64 = 10_000.0;
+const ROUNDS_MAX: u32 = 10_000;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -316,12 +316,20 @@ impl Change {
         let threshold = threshold.ln_1p();
         let (distance, rate) =
             if self.log > threshold { (self.log, ERROR_RATE / 2.0) } else { (threshold - self.log, FINE_RATE) };
-        let wanted = distance / self.student().inverse_cdf(1.0 - rate);
-        let factor = (self.error / wanted.max(f64::MIN_POSITIVE)).powi(2);
+        let tells = |more: u32| {
+            let error = self.error * (rounds as f64 / f64::from(more)).sqrt();
+            // More rounds also know better how far apart runs are.
+            let freedom = self.freedom * f64::from(more - 1) / (rounds as f64 - 1.0).max(1.0);
+            error * Self { freedom, ..*self }.student().inverse_cdf(1.0 - rate) <= distance
+        };
         // Who has one run a side has an error that was assumed.
-        let least = if rounds == 1 { ROUNDS_MIN } else { rounds as f64 + 1.0 };
-        let needed = (rounds as f64 * factor).ceil().clamp(least, ROUNDS_MAX.max(least));
-        needed as u32
+        let least = if rounds == 1 { ROUNDS_MIN } else { u32::try_from(rounds).unwrap_or(u32::MAX).saturating_add(1) };
+        let (mut low, mut high) = (least, ROUNDS_MAX.max(least));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if tells(middle) { high = middle } else { low = middle + 1 }
+        }
+        low
     }
 }
 
@@ -414,7 +422,8 @@ fn difference(base: &Side, new: &Side, in_turns: bool) -> Change {
     if between > within {
         Change { log, error: between.sqrt(), freedom }
     } else {
-        Change { log, error: within.sqrt(), freedom: freedom_within }
+        // Of few pairs the differences may be small by chance, and then nobody knows how far apart runs are.
+        Change { log, error: within.sqrt(), freedom: if in_turns { freedom } else { freedom_within } }
     }
 }
 

@@ -169,15 +169,13 @@ pub async fn plan<M: Measure>(
         let pace = (&mut paces, usual);
         // Once more is with other arrivals.
         let load = Load { seed: load.seed.wrapping_add(u64::from(search.is_tried(rate)) << 32), ..load.clone() };
-        let (recording, kept) = open_loop(measure, &load, workers, rate, pace, slo, &mut doubt).await?;
-        search.add(rate, recording, kept);
+        search.add(rate, open_loop(measure, &load, workers, rate, pace, slo, &mut doubt).await?);
     }
     let kept = search.best().map(|(point, _)| point.rate);
     let crowded = match kept.filter(|_| workers < extent.workers) {
         Some(rate) => {
             let pace = (&mut paces, usual);
-            let (recording, kept) = open_loop(measure, load, extent.workers, rate, pace, slo, &mut doubt).await?;
-            Some(point(rate, &recording, kept))
+            Some(point(rate, &open_loop(measure, load, extent.workers, rate, pace, slo, &mut doubt).await?))
         }
         None => None,
     };

@@ -118,7 +118,7 @@ async fn in_turns(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Result<(Vec<BenchReport>, Vec<BenchReport>), Failure> {
-    RunDirectory::create(path.to_owned()).map_err(unwritable)?;
+    let _directory = RunDirectory::create(path.to_owned()).map_err(unwritable)?;
     let (mut runs, mut first) = ([Vec::new(), Vec::new()], None);
     for round in 0..args.rounds {
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };

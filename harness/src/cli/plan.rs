@@ -1,6 +1,7 @@
 //! `driftlock plan`: how much load can the job take?
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use drift_engine::lock::LockStrategy;
 
@@ -22,6 +23,8 @@ use drift_engine::lock::Backend;
 
 /// How many workers are tried where nobody says.
 const WORKERS: u32 = 16;
+/// How long tasks that are late may still begin after the last arrival, at most.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// How many are the fewest: closed loops of 1, 2, 4 and of all are fitted to, and 3 is to check.
 const WORKERS_MIN: u32 = 6;
 
@@ -30,10 +33,11 @@ const WORKERS_MIN: u32 = 6;
 /// Puts closed loops of 1, 2, 3, 4, 6, 8 … workers on, fits models to some of them, checks these at the
 /// others, and sees how many workers are enough. With so many it puts open loops on at nine rates: to five of
 /// them models of the mean and of the 99th percentile are fitted, at the other four these are checked. All that
-/// is done up and down its list, in six to --passes passes, until each load is known to 4 %. What the machine comes to just
-/// then is measured beside each open loop, and the arrivals are put on in proportion. Last the rate is searched
-/// between them, in runs of six times --duration, and what is found is asked once more. Each of the 90 to 250 passes takes --warm-up and --duration, or longer
-/// where a rate is low, and a third of it beside the open loops: a quarter of an hour with the defaults. Exit
+/// is done up and down its list, in six passes and in more until each load is known to 4 %, but never in more than
+/// --passes. What the machine comes to just then is measured beside each open loop, and the arrivals are put on in
+/// proportion. Last the rate is searched between them, in runs of six times --duration, and what is found there is asked
+/// once more. A pass takes --warm-up and --duration, or longer where a rate is low, and a third of it beside the open
+/// loops: all that, ten to twenty minutes with the defaults. Exit
 /// codes: 0 there is an answer; 2 usage; 3 inconclusive; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 // Many short passes say more than a few long ones.
@@ -97,8 +101,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     }
     let mut load = args.load.load(&scenario, Arrivals::Closed)?;
     load.workers = workers;
-    // What is late when an open loop ends has shown enough.
-    load.drain = load.duration / 2;
+    // What is later than the objective allows when an open loop ends has shown enough.
+    let latest = args.slo.limits().into_iter().map(|(_, millis)| Duration::from_secs_f64(millis / 1e3)).max();
+    load.drain = (once(&load).duration / 2).max(latest.unwrap_or_default()).min(DRAIN_MAX);
     let name = run_name("plan");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;

@@ -307,9 +307,10 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
                     .checked
                     .iter()
                     .map(|one| {
-                        let [low, high] = one.between.unwrap_or([one.predicted; 2]);
-                        let (said, seen) = (one.predicted, one.measured);
-                        format!("{:.0}: {said:.1}/s, {low:.0} … {high:.0} with 90 %, for {seen:.1}/s", one.at)
+                        let between = one
+                            .between
+                            .map_or_else(String::new, |[low, high]| format!(", {low:.0} … {high:.0} with 90 %,"));
+                        format!("{:.0}: {:.1}/s{between} for {:.1}/s", one.at, one.predicted, one.measured)
                     })
                     .collect();
                 let left_out = candidate

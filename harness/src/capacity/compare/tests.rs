@@ -126,9 +126,12 @@ fn alike_versions_are_called_a_regression_in_at_most_one_suite_of_a_hundred() {
 /// the same runs for runs of any time, and has no answer.
 #[test]
 fn what_both_runs_of_a_round_have_is_held_against_neither() {
-    for noise in [SHARED, Noise { round: 0.2, ..SHARED }, Noise { alike: 0.95, ..SHARED }, USUAL] {
-        let alarms = found_in(IN_TURNS, noise, 1.0, TURNS, Finding::Regression);
-        assert!(alarms <= 10, "{alarms} of 1,000");
+    let apart = Noise { run: 0.04, ..SHARED };
+    for noise in [SHARED, Noise { round: 0.2, ..SHARED }, Noise { alike: 0.95, ..SHARED }, USUAL, apart] {
+        for rounds in [2, 3, TURNS] {
+            let alarms = found_in(IN_TURNS, noise, 1.0, rounds, Finding::Regression);
+            assert!(alarms <= 10, "{alarms} of 1,000 with {rounds} rounds");
+        }
     }
     let found = |suite, slower, finding| found_in(suite, SHARED, slower, TURNS, finding);
     let (worse, fine) = (found(IN_TURNS, 1.10, Finding::Regression), found(IN_TURNS, 1.0, Finding::Fine));
@@ -170,6 +173,9 @@ fn alike_versions_are_mostly_called_fine_and_noise_is_called_noise() {
     let wild = Noise { interval: 0.8, run: 0.3, ..USUAL };
     let unanswered = of_a_thousand(wild, 1.0, 3, Finding::Inconclusive);
     assert!(unanswered >= 900, "{unanswered} of 1,000");
+    // With a second pair more it is also better known how far apart pairs are.
+    let few = compared(IN_TURNS, 3, SHARED, 1.0, 2).metrics.into_iter().filter_map(|metric| metric.rounds_needed).max();
+    assert!(few.is_none_or(|rounds| (3..50).contains(&rounds)), "{few:?}");
     let needed = suite(1, wild, 1.0, 3).metrics.into_iter().filter_map(|metric| metric.rounds_needed).max();
     assert!(needed.is_some_and(|rounds| rounds > 3), "{needed:?}");
 }

@@ -118,16 +118,20 @@ pub(super) fn find(turns: &[Turn], shares: &[f64], seed: u64) -> Found {
     let machine = Machine { shares, alone };
     let mut laws = [Kind::Queues, Kind::Usl].map(|kind| Fitted::to(kind, machine, &points, &moved));
     let queues = machine.queues(&points);
-    let limits = moved.iter().map(|points| machine.queues(points).limit(shares));
+    let refits = || laws.iter().flat_map(|fitted| &fitted.refits);
+    let limits =
+        refits().filter_map(|law| if let Law::Queues(queues) = law { Some(queues.limit(shares)) } else { None });
     let limit = parts(limits.collect(), [0.05, 0.5, 0.95]).unwrap_or([queues.limit(shares); 3]);
     let usl = Usl::fit(&points).ok();
-    let refits: Vec<Usl> = moved.iter().filter_map(|points| Usl::fit(points).ok()).collect();
-    let of = |parameter: fn(&Usl) -> f64| parts(refits.iter().map(parameter).collect(), [0.05, 0.95]);
+    let of = |parameter: fn(&Usl) -> f64| {
+        let refitted = refits().filter_map(|law| if let Law::Usl(usl) = law { Some(parameter(usl)) } else { None });
+        parts(refitted.collect(), [0.05, 0.95])
+    };
     let usl_between = of(|usl| usl.lambda).zip(of(|usl| usl.sigma)).zip(of(|usl| usl.kappa));
     let usl_between = usl_between.map(|((lambda, sigma), kappa)| [lambda, sigma, kappa]).filter(|_| usl.is_some());
     laws.sort_by(|a, b| a.off().total_cmp(&b.off()));
     let most = closed.last().map_or(0, |point| point.workers);
-    let foreseen = (1..=most).filter_map(|workers| laws[0].foreseen(workers, 0.0)).collect();
+    let foreseen = (1..=most).filter_map(|workers| laws[0].foreseen(workers)).collect();
     let candidates = laws.iter().map(|law| law.candidate(&held)).collect();
     Found { queues, usl, usl_between, limit, candidates, foreseen, closed }
 }
@@ -262,19 +266,24 @@ impl<'a> Fitted<'a> {
         if self.law.is_ok() { self.left_out.unwrap_or(f64::MAX) } else { f64::INFINITY }
     }
 
-    /// What a run would come to whose own logarithm is off by `error` by chance.
-    fn foreseen(&self, workers: u32, error: f64) -> Option<RateForeseen> {
+    /// What so many workers come to, and between what a run lies whose own logarithm is off by `error` by chance. The
+    /// latter is not known of a law that does not fit where a point is left out.
+    fn rate(&self, workers: u32, error: f64) -> Option<(f64, Option<[f64; 2]>)> {
         let of = |law: &Law| law.rate(self.machine.shares, workers);
         let rate = of(self.law.as_ref().ok()?);
-        let refits = self.refits.iter().map(of).collect();
-        Some(RateForeseen { workers, rate, between: between(rate, refits, error, self.left_out.unwrap_or(0.0)) })
+        let refits = || self.refits.iter().map(of).collect();
+        Some((rate, self.left_out.map(|left_out| between(rate, refits(), error, left_out))))
+    }
+
+    fn foreseen(&self, workers: u32) -> Option<RateForeseen> {
+        let (rate, between) = self.rate(workers, 0.0)?;
+        Some(RateForeseen { workers, rate, between: between? })
     }
 
     fn candidate(&self, held: &[ClosedPoint]) -> Candidate {
         let check = |point: &ClosedPoint| {
-            let RateForeseen { rate, between, .. } = self.foreseen(point.workers, point.error)?;
-            let at = f64::from(point.workers);
-            Some(Checked { at, predicted: rate, between: Some(between), measured: point.rate })
+            let (predicted, between) = self.rate(point.workers, point.error)?;
+            Some(Checked { at: f64::from(point.workers), predicted, between, measured: point.rate })
         };
         let checked: Vec<Checked> = held.iter().filter_map(check).collect();
         Candidate {

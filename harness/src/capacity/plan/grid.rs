@@ -31,7 +31,7 @@ pub(super) struct Spot {
 /// The tasks that a run should have, so that its 99th percentile can be told.
 const TASKS: f64 = 600.0;
 /// How many times longer than others a run may be that would have fewer.
-const LONGER_MAX: u32 = 5;
+const LONGER_MAX: u32 = 10;
 
 /// An open loop; of a low rate it takes longer, so that it has the tasks that are wanted.
 pub(super) fn open(load: &Load, workers: u32, rate: f64, seed: u64, tasks: f64) -> Load {

@@ -3,7 +3,7 @@
 //! tried, the one that had luck is the one that is found.
 
 use super::grid::{Spot, open};
-use super::passes::Paces;
+use super::passes::{Paces, typical};
 use super::{CLOSE, Measure, once};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::Load;
@@ -14,10 +14,21 @@ use crate::capacity::slo::{Kept, Slo};
 
 /// The most open loops that the search runs, the grid's aside.
 const RUNS_MAX: usize = 12;
+/// The most that it runs besides to ask once more.
+const ASKED_MAX: usize = 4;
 /// How many times smaller than the highest rate of a closed loop the smallest one is that is tried.
 const LEAST: f64 = 100.0;
 /// How often a run that is too short to say is prolonged.
 const PROLONGED_MAX: u64 = 4;
+
+/// What an open loop came to.
+pub(super) struct Ran {
+    pub(super) recording: Recording,
+    /// Whether it met the objective.
+    pub(super) kept: Kept,
+    /// The tasks that came to their end in a second, by the clock of the usual pace.
+    pub(super) done: f64,
+}
 
 /// What was tried so far.
 pub(super) struct Search {
@@ -33,7 +44,10 @@ impl Search {
         // The grid's have been measured again and again.
         let confirmed = spots.iter().map(|spot| spot.rate).collect();
         let mut search = Self { tried: Vec::new(), runs: 0, confirmed };
-        spots.into_iter().for_each(|spot| search.insert(spot.rate, spot.recording, spot.kept));
+        for Spot { rate, recording, kept, passes, .. } in spots {
+            let done = typical(&passes, |pass| pass.rate).value;
+            search.insert(rate, Ran { recording, kept, done: if done.is_finite() { done } else { 0.0 } });
+        }
         search
     }
 
@@ -60,15 +74,15 @@ impl Search {
 
     /// The rate to try next, or once more, if it is not yet close enough and sure enough.
     pub(super) fn next(&self, highest: f64) -> Option<f64> {
-        if self.runs >= RUNS_MAX || highest <= 0.0 {
+        if highest <= 0.0 {
             return None;
         }
-        self.closer(highest)
-            .or_else(|| self.best().map(|(point, _)| point.rate).filter(|rate| !self.is_confirmed(*rate)))
-    }
-
-    fn is_confirmed(&self, rate: f64) -> bool {
-        self.confirmed.contains(&rate)
+        let closer = if self.runs < RUNS_MAX { self.closer(highest) } else { None };
+        let unconfirmed = || {
+            let best = self.best().map(|(point, _)| point.rate);
+            best.filter(|rate| self.runs < RUNS_MAX + ASKED_MAX && !self.confirmed.contains(rate))
+        };
+        closer.or_else(unconfirmed)
     }
 
     fn closer(&self, highest: f64) -> Option<f64> {
@@ -86,37 +100,36 @@ impl Search {
         self.tried.iter().any(|(point, _)| point.rate == rate)
     }
 
-    /// Adds what was measured. Of a rate that was tried before, both count, and it is kept if both keep it.
-    pub(super) fn add(&mut self, rate: f64, mut recording: Recording, mut kept: Kept) {
+    /// Adds what was measured. Of a rate that kept it before both runs count, and the later one decides.
+    pub(super) fn add(&mut self, rate: f64, mut ran: Ran) {
         self.runs += 1;
         if let Some(at) = self.tried.iter().position(|(point, _)| point.rate == rate) {
             let (before, mut whole) = self.tried.remove(at);
-            whole.follow(&recording);
-            recording = whole;
-            kept = if before.met { kept } else { Kept::No };
+            whole.follow(&ran.recording);
+            ran = Ran { recording: whole, done: (before.done + ran.done) / 2.0, ..ran };
             self.confirmed.push(rate);
         }
-        self.insert(rate, recording, kept);
+        self.insert(rate, ran);
     }
 
-    fn insert(&mut self, rate: f64, recording: Recording, kept: Kept) {
-        self.tried.push((point(rate, &recording, kept), recording));
+    fn insert(&mut self, rate: f64, ran: Ran) {
+        self.tried.push((point(rate, &ran), ran.recording));
         self.tried.sort_by(|(a, _), (b, _)| a.rate.total_cmp(&b.rate));
     }
 }
 
 /// What was measured at a rate.
-pub(super) fn point(rate: f64, recording: &Recording, kept: Kept) -> OpenPoint {
+pub(super) fn point(rate: f64, Ran { recording, kept, done }: &Ran) -> OpenPoint {
     let quantile = |quantile| recording.quantile(Phase::Response, quantile).unwrap_or(0);
     OpenPoint {
         rate,
         mean: recording.mean(Phase::Response).unwrap_or(0.0),
         quantiles: [0.5, 0.9, 0.99, 0.999].map(quantile),
         longest: quantile(1.0),
-        met: kept == Kept::Yes,
-        unsure: kept == Kept::Unsure,
+        met: *kept == Kept::Yes,
+        unsure: *kept == Kept::Unsure,
         tasks: recording.tasks(),
-        done: recording.throughput(),
+        done: *done,
     }
 }
 
@@ -130,11 +143,12 @@ pub(super) async fn open_loop<M: Measure>(
     (paces, usual): (&mut Paces, f64),
     slo: &Slo,
     doubt: &mut impl FnMut(&Driven, &str),
-) -> Result<(Recording, Kept), M::Error> {
+) -> Result<Ran, M::Error> {
     let what = format!("open loop, {rate:.1}/s");
     measure.announce(&what);
     paces.measure(measure).await?;
-    let rate = rate * paces.now(usual);
+    let fast = paces.now(usual);
+    let rate = rate * fast;
     let (mut whole, mut kept) = (Recording::empty(), Kept::Unsure);
     let load = once(load);
     for round in 0..=PROLONGED_MAX {
@@ -147,16 +161,20 @@ pub(super) async fn open_loop<M: Measure>(
             break;
         }
     }
-    Ok((whole, kept))
+    Ok(Ran { done: whole.throughput() / fast, recording: whole, kept })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ran(kept: Kept) -> Ran {
+        Ran { recording: Recording::empty(), kept, done: 1.0 }
+    }
+
     fn search(tried: &[(f64, Kept)]) -> Search {
         let mut search = Search { tried: Vec::new(), runs: 0, confirmed: Vec::new() };
-        tried.iter().for_each(|(rate, kept)| search.insert(*rate, Recording::empty(), *kept));
+        tried.iter().for_each(|(rate, kept)| search.insert(*rate, ran(*kept)));
         search
     }
 
@@ -183,9 +201,9 @@ mod tests {
         let mut search = search(&[(10.0, Kept::Yes), (19.0, Kept::Yes), (20.0, Kept::No)]);
         assert_eq!((search.next(50.0), search.is_tried(19.0), search.is_tried(15.0)), (Some(19.0), true, false));
         let mut lucky = Search { tried: search.tried.clone(), ..Search::of(Vec::new()) };
-        lucky.add(19.0, Recording::empty(), Kept::No);
+        lucky.add(19.0, ran(Kept::No));
         assert_eq!((rates(&lucky), lucky.next(50.0)), ((Some(10.0), Some(19.0)), Some(190.0_f64.sqrt())));
-        search.add(19.0, Recording::empty(), Kept::Yes);
+        search.add(19.0, ran(Kept::Yes));
         assert_eq!((rates(&search), search.next(50.0)), ((Some(19.0), Some(20.0)), None));
         assert_eq!(search.points().len(), 3);
     }

@@ -9,6 +9,7 @@ use super::scale::Axis;
 use crate::capacity::model::ClosedPoint;
 use crate::capacity::plan::Plan;
 use crate::report::plan::{PlanReport, write};
+use drift_engine::lock::Backend;
 
 /// How many standard errors there are from the middle of a normal distribution to where 90 % of it end.
 const SURE: f64 = 1.645;
@@ -62,8 +63,9 @@ fn workers(report: &PlanReport) -> Chart {
     marks.extend(peak.map(|peak| Mark::upright(format!("most at {peak:.1}, by the law"), peak)));
     Chart {
         title: "Throughput over workers (closed loop)".to_owned(),
-        caption: "Error bars hold 90 %. The band is the queues' limit for any number of workers, in 90 % of refits."
-            .to_owned(),
+        caption:
+            "Error bars hold 90 %. The strip across is the queues' limit for any number of workers, in 90 % of refits."
+                .to_owned(),
         x: Axis::even("workers"),
         y: Axis::even("tasks a second"),
         series,
@@ -84,8 +86,10 @@ fn closed(name: &str, paint: Paint, points: &[ClosedPoint]) -> Series {
 /// What the models of closed loops say of each number of workers.
 fn laws(report: &PlanReport) -> Vec<Series> {
     let plan = &report.plan;
-    let keys = &report.setting.load;
-    let shares = keys.keys.shares(keys.key_count);
+    let load = &report.setting.load;
+    // A file has one lock for all keys.
+    let one_lock = report.setting.backend == Backend::Sqlite;
+    let shares = if one_lock { vec![1.0] } else { load.keys.shares(load.key_count) };
     let most = plan.closed.last().map_or(1, |point| point.workers);
     let over = |rate: &dyn Fn(u32) -> f64| (1..=most).map(|workers| (f64::from(workers), rate(workers))).collect();
     let chosen = plan.candidates.first().filter(|first| first.error.is_some()).map(|first| first.name.as_str());
@@ -104,7 +108,7 @@ fn laws(report: &PlanReport) -> Vec<Series> {
     let band: Vec<(f64, f64)> = edge(1).chain(edge(0).collect::<Vec<_>>().into_iter().rev()).collect();
     if !band.is_empty() {
         let paint = if chosen.is_some_and(|chosen| chosen.starts_with("queues")) { 2 } else { 3 };
-        let name = "the chosen one: what would be measured in 90 of 100 runs";
+        let name = "by the chosen one: what would be measured in 90 of 100 runs";
         laws.push(Series::new(name, Look::Band, Paint::nth(paint), band));
     }
     laws

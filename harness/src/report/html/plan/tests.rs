@@ -96,9 +96,25 @@ fn closed_loops_show_the_number_of_workers_and_the_models_of_every_number() {
         assert_eq!(law.points.iter().map(|point| point.0).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0]);
     }
     assert_eq!(chart.series[1].points, [(3.0, 950.0)]);
-    let band = chart.series.iter().find(|series| series.name.starts_with("the chosen one")).expect("it is drawn");
+    let band = chart.series.iter().find(|series| series.name.starts_with("by the chosen one")).expect("it is drawn");
     assert_eq!(band.points, [(1.0, 560.0), (4.0, 1_100.0), (4.0, 900.0), (1.0, 450.0)]);
     assert!(chart.series[1].bars[0][0].1 < 950.0 && chart.series[1].bars[0][1].1 > 950.0);
+}
+
+/// On SQLite the queues were fitted to one lock for all keys, and are drawn so.
+#[test]
+fn a_file_has_one_queue_however_many_keys_there_are() {
+    let mut report = report();
+    report.setting.load.key_count = 12;
+    report.setting.load.keys = crate::capacity::load::KeyChoice::Zipf(1.1);
+    let last = |report: &PlanReport| {
+        let chart = workers(report);
+        chart.series.iter().find(|series| series.name == "queues").expect("it is drawn").points[3].1
+    };
+    let many = last(&report);
+    report.setting.backend = drift_engine::lock::Backend::Sqlite;
+    let one = report.plan.queues.closed_rate(&[1.0], 4);
+    assert!((last(&report) - one).abs() < 1e-9 && many > one * 1.05, "{many} and {one}");
 }
 
 #[test]
