@@ -327,7 +327,7 @@ fn checks(plan: &Plan, to: &mut dyn Write) -> io::Result<()> {
         }
     }
     if let Some(chosen) = plan.candidates.first().filter(|candidate| candidate.error.is_some()) {
-        writeln!(to, "chosen by what is left out: {}", chosen.name)?;
+        writeln!(to, "chosen by the former: {}", chosen.name)?;
     }
     responses(plan, to)?;
     let (most, enough) = (plan.closed.last().map_or(0, |point| point.workers), plan.enough_workers);

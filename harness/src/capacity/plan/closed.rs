@@ -63,12 +63,12 @@ pub struct Candidate {
     pub name: String,
     /// Why it does not apply, if it does not.
     pub refused: Option<String>,
-    /// How far it is off on average at points that are left out of its fit in turn: it is chosen by that.
+    /// How far it is off on average at points that are left out of its fit in turn.
     #[serde(default)]
     pub left_out: Option<f64>,
-    /// Its predictions at points that neither fit nor choice had seen.
+    /// Its predictions at points that the fit had not seen.
     pub checked: Vec<Checked>,
-    /// The mean of their errors.
+    /// The mean of their errors: it is chosen by that.
     pub error: Option<f64>,
 }
 
@@ -129,7 +129,8 @@ pub(super) fn find(turns: &[Turn], shares: &[f64], seed: u64) -> Found {
     };
     let usl_between = of(|usl| usl.lambda).zip(of(|usl| usl.sigma)).zip(of(|usl| usl.kappa));
     let usl_between = usl_between.map(|((lambda, sigma), kappa)| [lambda, sigma, kappa]).filter(|_| usl.is_some());
-    laws.sort_by(|a, b| a.off().total_cmp(&b.off()));
+    let off = |fitted: &Fitted<'_>| fitted.candidate(&held).error.unwrap_or(f64::INFINITY);
+    laws.sort_by(|a, b| off(a).total_cmp(&off(b)));
     let most = closed.last().map_or(0, |point| point.workers);
     let foreseen = (1..=most).filter_map(|workers| laws[0].foreseen(workers)).collect();
     let candidates = laws.iter().map(|law| law.candidate(&held)).collect();
@@ -259,11 +260,6 @@ impl<'a> Fitted<'a> {
             refits: moved.iter().filter_map(|points| kind.fit(machine, points).ok()).collect(),
             left_out: left_out.and_then(|left_out| error(left_out.into_iter())),
         }
-    }
-
-    /// By which it is chosen.
-    fn off(&self) -> f64 {
-        if self.law.is_ok() { self.left_out.unwrap_or(f64::MAX) } else { f64::INFINITY }
     }
 
     /// What so many workers come to, and between what a run lies whose own logarithm is off by `error` by chance. The
