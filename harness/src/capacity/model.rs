@@ -15,7 +15,7 @@ pub mod usl;
 use serde::{Deserialize, Serialize};
 
 /// The parts of the refits between which a prediction is said to lie: 90 % of them.
-const BETWEEN: [f64; 2] = [0.05, 0.95];
+pub const BETWEEN: [f64; 2] = [0.05, 0.95];
 /// What 90 % of a normal distribution keep within, in standard deviations.
 const NINETY: f64 = 1.645;
 /// The standard deviation of normal numbers by the mean of their distances from zero.
@@ -71,18 +71,23 @@ pub fn error(predicted_and_measured: impl Iterator<Item = (f64, f64)>) -> Option
     (count > 0.0).then(|| sum / count)
 }
 
+/// The values below which these parts of all lie; none of none.
+pub fn quantiles<const N: usize>(mut values: Vec<f64>, parts: [f64; N]) -> Option<[f64; N]> {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some(parts.map(|part| values[(last as f64 * part).round() as usize]))
+}
+
 /// Between which values a run lies in 90 of 100 cases of which a model says `said`, and refits to points that are off by
 /// chance say `refits`; the run's own logarithm is off by `error`, and the model by `left_out` on average at points that it
 /// has not seen. Errors of which none knows of the others add up as squares do.
-pub fn between(said: f64, mut refits: Vec<f64>, error: f64, left_out: f64) -> [f64; 2] {
-    refits.sort_by(f64::total_cmp);
+pub fn between(said: f64, refits: Vec<f64>, error: f64, left_out: f64) -> [f64; 2] {
     // The mean of the distances is known, and a standard deviation is wanted.
     let own = left_out * DEVIATION;
-    let wide = |part: f64| {
-        let edge = refits.get((refits.len().saturating_sub(1) as f64 * part).round() as usize);
-        let fit = (edge.unwrap_or(&said) / said).ln();
+    let wide = |edge: f64| {
+        let fit = (edge / said).ln();
         (fit.powi(2) + NINETY.powi(2) * (error.powi(2) + own.powi(2))).sqrt()
     };
-    let [low, high] = BETWEEN.map(wide);
+    let [low, high] = quantiles(refits, BETWEEN).unwrap_or([said; 2]).map(wide);
     [said * (-low).exp(), said * high.exp()]
 }

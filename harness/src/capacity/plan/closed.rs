@@ -1,6 +1,8 @@
 //! What more and more workers come to: closed loops, laws fitted to some of them, and how far these are off at the
 //! others.
 
+use std::convert::Infallible;
+
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,8 @@ use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::model::queue::Queues;
 use crate::capacity::model::response::normal;
-use crate::capacity::model::usl::{Usl, UslError};
-use crate::capacity::model::{ClosedPoint, between, error};
+use crate::capacity::model::usl::Usl;
+use crate::capacity::model::{BETWEEN, ClosedPoint, between, error, quantiles};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::{Recording, fairness};
 use crate::scenario::data::fork;
@@ -111,30 +113,36 @@ pub(super) struct Found {
 pub(super) fn find(turns: &[Turn], shares: &[f64], seed: u64) -> Found {
     let closed: Vec<ClosedPoint> = turns.iter().filter_map(closed_point).collect();
     let alone = turns.first().map_or(Alone { task: 1.0, lock: 1.0, spread: 1.0 }, |turn| Alone::of(&turn.recording));
-    let (points, held) = divided(&closed);
+    let (fitted, held) = divided(&closed);
     let mut rng = ChaCha8Rng::seed_from_u64(fork(seed, "refits"));
-    let moved: Vec<Vec<ClosedPoint>> =
-        (0..REFITS).map(|_| points.iter().map(|point| moved(point, &mut rng)).collect()).collect();
-    let machine = Machine { shares, alone };
-    let mut laws = [Kind::Queues, Kind::Usl].map(|kind| Fitted::to(kind, machine, &points, &moved));
-    let queues = machine.queues(&points);
-    let refits = || laws.iter().flat_map(|fitted| &fitted.refits);
-    let limits =
-        refits().filter_map(|law| if let Law::Queues(queues) = law { Some(queues.limit(shares)) } else { None });
-    let limit = parts(limits.collect(), [0.05, 0.5, 0.95]).unwrap_or([queues.limit(shares); 3]);
-    let usl = Usl::fit(&points).ok();
-    let of = |parameter: fn(&Usl) -> f64| {
-        let refitted = refits().filter_map(|law| if let Law::Usl(usl) = law { Some(parameter(usl)) } else { None });
-        parts(refitted.collect(), [0.05, 0.95])
+    let moved = (0..REFITS).map(|_| fitted.iter().map(|point| moved(point, &mut rng)).collect()).collect();
+    let points = Points { fitted, moved, held };
+    let queues = points.fit(
+        "queues (MVA)",
+        |points| Ok::<_, Infallible>(Queues::fit(points, shares, alone.task, alone.lock, alone.spread)),
+        |queues, workers| queues.closed_rate(shares, workers),
+    );
+    let usl = points.fit("universal scalability law", Usl::fit, |usl, workers| usl.rate(f64::from(workers)));
+    let Ok(law) = queues.law;
+    let limits = queues.refits.iter().map(|queues| queues.limit(shares)).collect();
+    let parameters: [fn(&Usl) -> f64; 3] = [|usl| usl.lambda, |usl| usl.sigma, |usl| usl.kappa];
+    let usl_between = match parameters.map(|of| quantiles(usl.refits.iter().map(of).collect(), BETWEEN)) {
+        [Some(lambda), Some(sigma), Some(kappa)] if usl.law.is_ok() => Some([lambda, sigma, kappa]),
+        _ => None,
     };
-    let usl_between = of(|usl| usl.lambda).zip(of(|usl| usl.sigma)).zip(of(|usl| usl.kappa));
-    let usl_between = usl_between.map(|((lambda, sigma), kappa)| [lambda, sigma, kappa]).filter(|_| usl.is_some());
-    let off = |fitted: &Fitted<'_>| fitted.candidate(&held).error.unwrap_or(f64::INFINITY);
-    laws.sort_by(|a, b| off(a).total_cmp(&off(b)));
-    let most = closed.last().map_or(0, |point| point.workers);
-    let foreseen = (1..=most).filter_map(|workers| laws[0].foreseen(workers)).collect();
-    let candidates = laws.iter().map(|law| law.candidate(&held)).collect();
-    Found { queues, usl, usl_between, limit, candidates, foreseen, closed }
+    let off = |candidate: &Candidate| candidate.error.unwrap_or(f64::INFINITY);
+    let is_usl = off(&usl.candidate) < off(&queues.candidate);
+    let mut candidates = vec![queues.candidate, usl.candidate];
+    candidates.sort_by(|a, b| off(a).total_cmp(&off(b)));
+    Found {
+        queues: law,
+        usl: usl.law.ok(),
+        usl_between,
+        limit: quantiles(limits, [0.05, 0.5, 0.95]).unwrap_or([law.limit(shares); 3]),
+        candidates,
+        foreseen: if is_usl { usl.foreseen } else { queues.foreseen },
+        closed,
+    }
 }
 
 impl Found {
@@ -148,13 +156,6 @@ impl Found {
         let highest = self.highest();
         self.closed.iter().find(|point| point.rate >= ENOUGH * highest).map_or(1, |point| point.workers)
     }
-}
-
-/// These parts of the values are below what is returned; none of none.
-fn parts<const N: usize>(mut values: Vec<f64>, parts: [f64; N]) -> Option<[f64; N]> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    Some(parts.map(|part| values[(last as f64 * part).round() as usize]))
 }
 
 /// The point, off by what it may be off.
@@ -179,116 +180,65 @@ pub(super) fn up_to(closed: &[ClosedPoint], workers: u32) -> Vec<f64> {
     (1..=workers).map_while(at).collect()
 }
 
-/// What laws are fitted with.
-#[derive(Clone, Copy)]
-struct Machine<'a> {
-    /// The part of the tasks that each key has.
-    shares: &'a [f64],
-    alone: Alone,
-}
-
-impl Machine<'_> {
-    fn queues(&self, points: &[ClosedPoint]) -> Queues {
-        Queues::fit(points, self.shares, self.alone.task, self.alone.lock, self.alone.spread)
-    }
-}
-
-/// A kind of law.
-#[derive(Clone, Copy)]
-enum Kind {
-    Queues,
-    Usl,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Queues => "queues (MVA)",
-            Self::Usl => "universal scalability law",
-        }
-    }
-
-    fn fit(self, machine: Machine<'_>, points: &[ClosedPoint]) -> Result<Law, UslError> {
-        match self {
-            Self::Queues => Ok(Law::Queues(machine.queues(points))),
-            Self::Usl => Usl::fit(points).map(Law::Usl),
-        }
-    }
-}
-
-/// A law with its parameters.
-#[derive(Clone, Copy)]
-enum Law {
-    Queues(Queues),
-    Usl(Usl),
-}
-
-impl Law {
-    fn rate(&self, shares: &[f64], workers: u32) -> f64 {
-        match self {
-            Self::Queues(queues) => queues.closed_rate(shares, workers),
-            Self::Usl(usl) => usl.rate(f64::from(workers)),
-        }
-    }
+/// What laws are fitted to, and held to.
+struct Points {
+    fitted: Vec<ClosedPoint>,
+    /// The same, off by chance again and again (the parametric bootstrap).
+    moved: Vec<Vec<ClosedPoint>>,
+    held: Vec<ClosedPoint>,
 }
 
 /// A law, fitted.
-struct Fitted<'a> {
-    kind: Kind,
-    machine: Machine<'a>,
-    law: Result<Law, UslError>,
-    /// The same, fitted to points that are off by chance (the parametric bootstrap).
-    refits: Vec<Law>,
-    /// The mean of its errors at points that are left out.
-    left_out: Option<f64>,
+struct Fitted<L, E> {
+    law: Result<L, E>,
+    /// The same, fitted to points that are off by chance.
+    refits: Vec<L>,
+    candidate: Candidate,
+    foreseen: Vec<RateForeseen>,
 }
 
-impl<'a> Fitted<'a> {
-    fn to(kind: Kind, machine: Machine<'a>, points: &[ClosedPoint], moved: &[Vec<ClosedPoint>]) -> Self {
+impl Points {
+    fn fit<L, E: ToString>(
+        &self,
+        name: &str,
+        fit: impl Fn(&[ClosedPoint]) -> Result<L, E>,
+        rate: impl Fn(&L, u32) -> f64,
+    ) -> Fitted<L, E> {
+        let law = fit(&self.fitted);
+        let refits: Vec<L> = self.moved.iter().filter_map(|points| fit(points).ok()).collect();
         // Those between others: it is to say what lies between.
-        let left_out = (1..points.len().saturating_sub(1)).map(|index| {
-            let mut others = points.to_vec();
+        let left_out = (1..self.fitted.len().saturating_sub(1)).map(|index| {
+            let mut others = self.fitted.clone();
             let point = others.remove(index);
-            let law = kind.fit(machine, &others).ok()?;
-            Some((law.rate(machine.shares, point.workers), point.rate))
+            Some((rate(&fit(&others).ok()?, point.workers), point.rate))
         });
         let left_out: Option<Vec<(f64, f64)>> = left_out.collect();
-        Self {
-            kind,
-            machine,
-            law: kind.fit(machine, points),
-            refits: moved.iter().filter_map(|points| kind.fit(machine, points).ok()).collect(),
-            left_out: left_out.and_then(|left_out| error(left_out.into_iter())),
-        }
-    }
-
-    /// What so many workers come to, and between what a run lies whose own logarithm is off by `error` by chance. The
-    /// latter is not known of a law that does not fit where a point is left out.
-    fn rate(&self, workers: u32, error: f64) -> Option<(f64, Option<[f64; 2]>)> {
-        let of = |law: &Law| law.rate(self.machine.shares, workers);
-        let rate = of(self.law.as_ref().ok()?);
-        let refits = || self.refits.iter().map(of).collect();
-        Some((rate, self.left_out.map(|left_out| between(rate, refits(), error, left_out))))
-    }
-
-    fn foreseen(&self, workers: u32) -> Option<RateForeseen> {
-        let (rate, between) = self.rate(workers, 0.0)?;
-        Some(RateForeseen { workers, rate, between: between? })
-    }
-
-    fn candidate(&self, held: &[ClosedPoint]) -> Candidate {
+        let left_out = left_out.filter(|_| law.is_ok()).and_then(|left_out| error(left_out.into_iter()));
+        // Between what a run lies is not known of a law that does not fit where a point is left out.
+        let said = |workers: u32, error: f64| {
+            let said = rate(law.as_ref().ok()?, workers);
+            let refits = || refits.iter().map(|law| rate(law, workers)).collect();
+            Some((said, left_out.map(|left_out| between(said, refits(), error, left_out))))
+        };
         let check = |point: &ClosedPoint| {
-            let (predicted, between) = self.rate(point.workers, point.error)?;
+            let (predicted, between) = said(point.workers, point.error)?;
             Some(Checked { at: f64::from(point.workers), predicted, between, measured: point.rate })
         };
-        let checked: Vec<Checked> = held.iter().filter_map(check).collect();
-        Candidate {
-            name: self.kind.name().to_owned(),
-            refused: self.law.as_ref().err().map(ToString::to_string),
-            left_out: self.left_out.filter(|_| self.law.is_ok()),
+        let checked: Vec<Checked> = self.held.iter().filter_map(check).collect();
+        let foreseen = |workers: u32| {
+            let (rate, between) = said(workers, 0.0)?;
+            Some(RateForeseen { workers, rate, between: between? })
+        };
+        let most = self.fitted.last().map_or(0, |point| point.workers);
+        let foreseen = (1..=most).filter_map(foreseen).collect();
+        let candidate = Candidate {
+            name: name.to_owned(),
+            refused: law.as_ref().err().map(ToString::to_string),
+            left_out,
             error: error(checked.iter().map(|one| (one.predicted, one.measured))),
             checked,
-        }
+        };
+        Fitted { law, refits, candidate, foreseen }
     }
 }
 
