@@ -96,8 +96,7 @@ impl Calibration {
     pub fn ceiling(&self, load: &Load, one_lock: bool) -> Ceiling {
         let hand_off = self.server.map_or(0.0, |server| server.hand_off.max(0.0));
         let one_key = 1e9 / (self.in_lock_alone + hand_off).max(1.0);
-        let shares = load.keys.shares(load.key_count);
-        let hottest = if one_lock { 1.0 } else { shares.into_iter().fold(f64::MIN_POSITIVE, f64::max) };
+        let hottest = load.lock_shares(one_lock).into_iter().fold(f64::MIN_POSITIVE, f64::max);
         let busy = f64::from(load.pool.unwrap_or(load.workers)) * 1e9 / self.service_alone.max(1.0);
         Ceiling { one_key, whole: (one_key / hottest).min(busy) }
     }

@@ -131,6 +131,13 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Load {
+    /// The part of the tasks that each lock serves: that of each key, or all of them where one lock serves all keys.
+    pub fn lock_shares(&self, one_lock: bool) -> Vec<f64> {
+        if one_lock { vec![1.0] } else { self.keys.shares(self.key_count) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

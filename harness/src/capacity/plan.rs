@@ -140,7 +140,7 @@ pub async fn plan<M: Measure>(
     slo: &Slo,
     has_one_lock: bool,
 ) -> Result<Plan, M::Error> {
-    let shares = if has_one_lock { vec![1.0] } else { load.keys.shares(load.key_count) };
+    let shares = load.lock_shares(has_one_lock);
     let (mut doubts, mut others) = (Vec::new(), None);
     let mut doubt = |driven: &Driven, what: &str| {
         others = others.into_iter().chain(driven.generator.others).reduce(f64::max);

@@ -86,16 +86,14 @@ fn closed(name: &str, paint: Paint, points: &[ClosedPoint]) -> Series {
 /// What the models of closed loops say of each number of workers.
 fn laws(report: &PlanReport) -> Vec<Series> {
     let plan = &report.plan;
-    let load = &report.setting.load;
     // A file has one lock for all keys.
-    let one_lock = report.setting.backend == Backend::Sqlite;
-    let shares = if one_lock { vec![1.0] } else { load.keys.shares(load.key_count) };
+    let shares = report.setting.load.lock_shares(report.setting.backend == Backend::Sqlite);
     let most = plan.closed.last().map_or(1, |point| point.workers);
     let over = |rate: &dyn Fn(u32) -> f64| (1..=most).map(|workers| (f64::from(workers), rate(workers))).collect();
     let chosen = plan.candidates.first().filter(|first| first.error.is_some()).map(|first| first.name.as_str());
+    let is_chosen = |name: &str| chosen.is_some_and(|chosen| chosen.starts_with(name));
     let law = |name: &str, paint, points| {
-        let is_chosen = chosen.is_some_and(|chosen| chosen.starts_with(name));
-        let name = if is_chosen { format!("{name} (chosen)") } else { name.to_owned() };
+        let name = if is_chosen(name) { format!("{name} (chosen)") } else { name.to_owned() };
         Series::new(&name, Look::Line, paint, points)
     };
     let queues = over(&|workers| plan.queues.closed_rate(&shares, workers));
@@ -107,7 +105,7 @@ fn laws(report: &PlanReport) -> Vec<Series> {
     let edge = |side: usize| plan.rates_foreseen.iter().map(move |at| (f64::from(at.workers), at.between[side]));
     let band: Vec<(f64, f64)> = edge(1).chain(edge(0).collect::<Vec<_>>().into_iter().rev()).collect();
     if !band.is_empty() {
-        let paint = if chosen.is_some_and(|chosen| chosen.starts_with("queues")) { 2 } else { 3 };
+        let paint = if is_chosen("queues") { 2 } else { 3 };
         let name = "by the chosen one: what would be measured in 90 of 100 runs";
         laws.push(Series::new(name, Look::Band, Paint::nth(paint), band));
     }
