@@ -20,6 +20,7 @@ pub mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod setting;
+pub mod sql;
 pub mod sqlite_busy;
 pub mod verdict;
 pub mod verify;

@@ -26,7 +26,7 @@ pub use choice::{GivenUrl, PostgresChoice};
 pub use container::{DockerState, container_image, docker_state};
 pub use error::ProvisionError;
 pub use name::RunName;
-pub use server::{AccessUrl, Database, Role, Server, StartOptions, Way};
+pub use server::{AccessUrl, Database, Maker, Role, Server, StartOptions, Way};
 pub use settings::{Profile, Settings};
 pub use sqlite::{Journal, SqliteDatabase, SqliteFiles, sqlite_version};
 pub use survey::{Access, survey};

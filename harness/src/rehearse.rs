@@ -28,7 +28,6 @@ pub mod scripted;
 pub mod settings;
 pub mod shipped;
 pub mod site;
-pub mod sql;
 pub mod sqlite;
 pub mod stock;
 pub mod subject;

@@ -31,6 +31,9 @@ pub trait Session: Send {
     /// Forgets whatever earlier messages have left in the session.
     fn renew(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
 
+    /// Opens it again, on a database that was made anew.
+    fn reopen(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
+
     /// The number by which the server says who waits for it, if it does.
     fn number(&self) -> Option<i32>;
 }

@@ -14,7 +14,7 @@ use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
 use crate::explore::judge::{Found, Rules, run as run_order};
 use crate::explore::rules::{ScriptRules, queries};
 use crate::explore::schedule::{ENGINE, Schedule, ScheduleError};
-use crate::explore::world::{Lost, World};
+use crate::explore::world::{Choice, Lost, World};
 use crate::report::explored;
 use crate::scenario::script::{Script, ScriptCase};
 use crate::setting::Setting;
@@ -118,7 +118,7 @@ async fn replay(
     hosts: &mut Hosts,
     script: &std::sync::Arc<Script>,
     case: &ScriptCase,
-    order: &[usize],
+    order: &[Choice],
 ) -> Result<Vec<Found>, CaseFailure> {
     match case.backend {
         Backend::Postgres => {
@@ -133,7 +133,7 @@ async fn replay(
 }
 
 /// Every violation of an order; one without a check's name if there is none.
-async fn judged<W: World>(world: &mut W, script: &Script, order: &[usize]) -> Result<Vec<Found>, Lost> {
+async fn judged<W: World>(world: &mut W, script: &Script, order: &[Choice]) -> Result<Vec<Found>, Lost> {
     let mut rules = ScriptRules::new(script);
     let execution = run_order(world, order, &queries(script)).await?;
     let wrong = rules.wrong(world, &execution).await?;

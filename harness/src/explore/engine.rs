@@ -26,10 +26,10 @@ use self::looking::Closing;
 use self::perform::Performed;
 use self::set_up::{Eyes, Parked, eyes, open, prepare};
 use super::footprint::{Footprint, Touch};
-use super::postgres::question::{Said, Sort, all_wait, ask, ask_ended, observe, with_flags};
+use super::postgres::question::{Did, Said, Sort, all_wait, ask, ask_ended, observe, with_settings};
 use super::postgres::said;
 use super::sqlite;
-use super::world::{Ended, Event, Lost, Note, Place, Taken, What, World};
+use super::world::{Choice, Ended, Event, Lost, Note, Place, Settings, Taken, What, World};
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::history::{ActorId, History, Role, Seen};
@@ -171,10 +171,10 @@ impl EngineWorld {
     }
 
     /// What every transaction of the setting has in common.
-    fn flags(&self) -> Footprint {
+    fn settings(&self) -> Settings {
         let serializable = self.setting.strategy == LockStrategy::Serializable;
         let snapshot = serializable || self.setting.rewrite == Some(Rewrite::EarlySnapshot);
-        Footprint { snapshot, serializable, ..Footprint::default() }
+        Settings { snapshot, serializable, ..Settings::default() }
     }
 
     /// The actors whose operation is under way.
@@ -222,7 +222,7 @@ impl EngineWorld {
 
     /// What an operation touched.
     async fn touched(&mut self, at: usize, left: &Left) -> Result<Footprint, Lost> {
-        let flags = self.flags();
+        let settings = self.settings();
         let sort = match left.kind {
             _ if left.error.is_some() => Sort::Failed,
             Kind::Begin => Sort::Begin,
@@ -237,7 +237,7 @@ impl EngineWorld {
                 if left.kind == Kind::Rollback && !self.actors[at].note.in_transaction && !said.in_transaction {
                     return Ok(Footprint::default());
                 }
-                Ok(observe(&mut self.actors[at].note, said, sort, &flags))
+                Ok(observe(&mut self.actors[at].note, said, Did { sort, own: None, settings }))
             }
         }
     }
@@ -317,7 +317,7 @@ impl EngineWorld {
             Eyes::Sqlite { .. } => Ok(of_sqlite(Kind::Write)),
             Eyes::Postgres { control, question, .. } => {
                 let said = ask(control, question, vec![self.actors[at].pid]).await?.remove(0);
-                Ok(with_flags(said.locks, &self.flags()))
+                Ok(with_settings(said.locks, self.settings()))
             }
         }
     }
@@ -373,7 +373,7 @@ fn of_sqlite(kind: Kind) -> Footprint {
         Kind::Read => (Touch::Read, false),
         _ => (Touch::Write, true),
     };
-    Footprint { relations: [(1, touch)].into(), ends, snapshot: true, ..Footprint::default() }
+    sqlite::file(touch, ends)
 }
 
 impl World for EngineWorld {
@@ -413,7 +413,8 @@ impl World for EngineWorld {
         (0..self.actors.len()).filter(can).collect()
     }
 
-    async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
+    async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
+        let actor = choice.actor;
         let may_close = self.actors.iter().any(|one| one.waits_for.contains(&actor));
         self.actors[actor].closing.tell(may_close);
         let (step, again) = (self.actors[actor].step, self.actors[actor].place == Place::Waiting);
@@ -438,7 +439,7 @@ impl World for EngineWorld {
             Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
         };
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
-        Ok(Taken { actor, step, events, footprint, futile: again && waits, notes })
+        Ok(Taken { notes, ..Taken::new(choice, step, events, footprint, again && waits) })
     }
 
     async fn finish(&mut self, _queries: &[String]) -> Result<Ended, Lost> {

@@ -2,8 +2,7 @@
 //!
 //! Two steps are independent if neither order of them can be told from the other. Everything here errs
 //! on one side: [`Footprint::conflicts`] may say yes of steps that could be exchanged, and never no of
-//! steps that cannot. A relation's touches are those of the whole transaction so far: `pg_locks`
-//! accumulates, and a second touch does not show.
+//! steps that cannot. Relations go by their names, since numbers do not outlive a table that is made anew.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +37,11 @@ impl Touch {
 pub struct Footprint {
     /// It is not known what: it conflicts with everything that touches anything.
     pub everything: bool,
-    /// The relations.
-    pub relations: BTreeMap<u32, Touch>,
+    /// The relations, by schema and name; a partition counts as its whole table, an index as its table.
+    pub relations: BTreeMap<String, Touch>,
+    /// It depends on the schema at least, and on nothing that is named here: only what touches everything,
+    /// as a change of the schema does, conflicts with that.
+    pub schema: bool,
     /// It may have to do with advisory locks.
     pub advisory: bool,
     /// A transaction that may have written has ended: what it wrote is seen from now on, or gone.
@@ -67,6 +69,27 @@ impl Footprint {
         self.everything || self.relations.values().any(|touch| *touch >= Touch::Write)
     }
 
+    /// What a statement touches of which only this is known: it is run on a schema.
+    pub fn of_statement() -> Self {
+        Self { schema: true, ..Self::default() }
+    }
+
+    /// Adds a touch of a relation.
+    pub fn touch(&mut self, relation: &str, touch: Touch) {
+        match self.relations.get_mut(relation) {
+            Some(known) => *known = (*known).max(touch),
+            None => drop(self.relations.insert(relation.to_owned(), touch)),
+        }
+    }
+
+    /// What is touched here and not, or less strongly, there: relations and advisory locks.
+    pub fn beyond(&self, known: &Self) -> Self {
+        let new = |(name, touch): &(&String, &Touch)| known.relations.get(*name).is_none_or(|known| *known < **touch);
+        let relations = self.relations.iter().filter(new).map(|(name, touch)| (name.clone(), *touch)).collect();
+        let advisory = self.advisory && !known.advisory;
+        Self { everything: self.everything, relations, advisory, ..Self::default() }
+    }
+
     /// Adds what another step touched.
     pub fn add(&mut self, other: &Self) {
         self.everything |= other.everything;
@@ -74,9 +97,9 @@ impl Footprint {
         self.ends |= other.ends;
         self.snapshot |= other.snapshot;
         self.serializable |= other.serializable;
+        self.schema |= other.schema;
         for (relation, touch) in &other.relations {
-            let known = self.relations.entry(*relation).or_insert(*touch);
-            *known = (*known).max(*touch);
+            self.touch(relation, *touch);
         }
     }
 
@@ -118,7 +141,7 @@ mod tests {
     use super::*;
 
     fn touch(relation: u32, touch: Touch) -> Footprint {
-        Footprint { relations: [(relation, touch)].into(), ..Footprint::default() }
+        Footprint { relations: [(relation.to_string(), touch)].into(), ..Footprint::default() }
     }
 
     #[test]
@@ -151,5 +174,25 @@ mod tests {
         assert!(Footprint::everything().conflicts(&touch(1, Touch::Read)));
         let serializable = Footprint { serializable: true, ..Footprint::default() };
         assert!(serializable.conflicts(&serializable.clone()));
+        let advisory = Footprint { advisory: true, ..Footprint::default() };
+        assert!(advisory.conflicts(&advisory.clone()) && !advisory.conflicts(&serializable));
+    }
+
+    #[test]
+    fn a_statement_that_touches_nothing_depends_on_the_schema_all_the_same() {
+        let statement = Footprint::of_statement();
+        assert!(statement.conflicts(&Footprint::everything()) && Footprint::everything().conflicts(&statement));
+        assert!(!statement.conflicts(&statement) && !statement.conflicts(&touch(1, Touch::Exclusive)));
+    }
+
+    #[test]
+    fn what_is_new_is_told_from_what_was_touched_before() {
+        let mut known = touch(1, Touch::Lock);
+        assert_eq!(touch(1, Touch::Read).beyond(&known), Footprint::default());
+        assert_eq!(touch(1, Touch::Write).beyond(&known), touch(1, Touch::Write));
+        assert_eq!(touch(2, Touch::Read).beyond(&known), touch(2, Touch::Read));
+        known.add(&touch(1, Touch::Exclusive));
+        assert!(touch(1, Touch::Write).beyond(&known).is_empty());
+        assert!(Footprint::everything().beyond(&Footprint::everything()).everything);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::search::{Execution, Go, Visitor, choices};
-use super::world::{Lost, Taken, World};
+use super::world::{Choice, Lost, Taken, World};
 
 /// A violation, and an execution that shows it.
 #[derive(Clone, Debug)]
@@ -95,16 +95,17 @@ impl<R> Judge<R> {
 ///
 /// # Errors
 /// The database is lost.
-pub async fn run<W: World>(world: &mut W, order: &[usize], queries: &[String]) -> Result<Execution, Lost> {
+pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) -> Result<Execution, Lost> {
     world.reset().await?;
     let mut taken: Vec<Taken> = Vec::new();
-    for actor in order {
-        if world.enabled().contains(actor) {
-            taken.push(world.take(*actor, None).await?);
+    for choice in order {
+        if world.enabled().contains(&choice.actor) {
+            taken.push(world.take(*choice, None).await?);
         }
     }
-    while let Some(actor) = choices(world, &taken).into_iter().find(|actor| order.contains(actor)) {
-        taken.push(world.take(actor, None).await?);
+    let takes_part = |actor: &usize| order.iter().any(|choice| choice.actor == *actor);
+    while let Some(actor) = choices(world, &taken).into_iter().find(takes_part) {
+        taken.push(world.take(actor.into(), None).await?);
     }
     let ended = world.finish(queries).await?;
     Ok(Execution { taken, ended })

@@ -3,28 +3,41 @@
 //! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
 //! transaction holds.
 
+pub(super) mod answer;
+mod digest;
+mod hazards;
 pub(crate) mod notices;
+mod observe;
 pub mod overlap;
+mod patience;
+mod printed;
 pub(super) mod question;
+mod session;
+pub mod site;
 pub(super) mod state;
 pub(crate) mod victim;
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{join_all, select_all, try_join_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
+pub(crate) use self::answer::{came, said};
+use self::answer::{cancel, end_prepared, rows};
+use self::digest::Digest;
+use self::hazards::Hazards;
 use self::notices::Notices;
-use self::question::{QUESTION, Said, Sort, all_wait, ask, ask_ended, observe, with_flags};
+use self::patience::{can_be_chosen, ends};
+use self::question::{NAMES, QUESTION, SEEN, all_wait, ask, ask_ended};
+use self::session::{Actor, Reply};
+use self::site::{Site, is_superuser};
 use self::state::{keep_rows, set_up};
 use super::footprint::Footprint;
-use super::statement::{self, Class};
-use super::world::{Cautions, Ended, Event, Lost, Note, Place, Progress, Rows, Taken, What, World};
+use super::statement::message;
+use super::world::{Choice, Ended, Event, Lost, Note, Place, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may go on without either ending or waiting for another actor.
@@ -34,7 +47,6 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 const VACUUM_EVERY: u64 = 500;
 
 type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
-type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What to expect of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,25 +69,32 @@ impl Pace {
     }
 }
 
-struct Actor {
-    client: Arc<Client>,
-    pid: i32,
-    progress: Progress,
-    reply: Option<Reply>,
-    victim: victim::Setting,
-    waits_for: Vec<usize>,
-    note: Note,
-    snapshot: bool,
-    serializable: bool,
-    notices: Notices,
-    /// What the server said in the course of this transition.
-    told: Vec<String>,
+/// How the state of the beginning is put back.
+enum Beginning {
+    /// By deleting and filling rows; then it is looked whether all is as it was.
+    Rows { restore: String, digest: Digest },
+    /// Each execution has a copy of the database of its own.
+    Copies,
 }
 
-impl Actor {
-    /// What each of its transactions is like.
-    fn flags(&self) -> Footprint {
-        Footprint { snapshot: self.snapshot, serializable: self.serializable, ..Footprint::default() }
+/// The connection that asks the server about the actors' sessions.
+struct Control {
+    client: Client,
+    ask: Statement,
+    names: Statement,
+    seen: Statement,
+    hazards: Hazards,
+}
+
+impl Control {
+    async fn open(config: &Config) -> Result<Self, Lost> {
+        let (client, _) = connect(config, "control").await?;
+        let preparing = |error| said("prepare a question", &error);
+        let ask = client.prepare(QUESTION).await.map_err(preparing)?;
+        let names = client.prepare(NAMES).await.map_err(preparing)?;
+        let seen = client.prepare(SEEN).await.map_err(preparing)?;
+        let hazards = Hazards::ask(&client).await?;
+        Ok(Self { client, ask, names, seen, hazards })
     }
 }
 
@@ -83,69 +102,98 @@ impl Actor {
 pub struct PgWorld {
     script: Arc<Script>,
     case: ScriptCase,
-    cautions: Cautions,
-    control: Client,
-    ask: Statement,
+    site: Site,
+    control: Control,
+    superuser: bool,
     actors: Vec<Actor>,
-    /// What puts the rows back, where rows are all that changes.
-    restore: Option<String>,
+    beginning: Beginning,
     executions: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
-    /// No session is in a transaction: the last execution came to its end.
-    at_rest: bool,
+    /// The schema may have changed in this execution, beyond what the control connection has looked at.
+    changed: bool,
+    /// What keeps a search from having seen everything.
+    bounds: BTreeSet<&'static str>,
+    /// A wait has been made to time out.
+    chosen_timeouts: bool,
 }
 
 impl PgWorld {
-    /// Makes the state that `config`'s database is to have at the beginning, and connects the actors.
+    /// Makes the state that the site's database is to have at the beginning, and connects the actors.
     ///
     /// # Errors
     /// The set-up fails, or the server cannot be reached.
-    pub async fn new(config: &Config, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
-        let (control, _) = connect(config, "control").await?;
-        let cautions = Cautions::of(&script);
-        set_up(&control, &script).await?;
-        let restore = match cautions.rebuild {
-            true => None,
-            false => Some(keep_rows(&control).await?).filter(|kept| kept.unchecked).map(|kept| kept.sql),
-        };
-        let ask = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
-        let mut actors = Vec::new();
-        for actor in &script.actors {
-            let (client, notices) = connect(config, &actor.name).await?;
-            let allowed = client.batch_execute(&victim::setting(false)).await.is_ok();
-            let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
-            let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
-            let texts = || actor.steps.iter().map(|step| step.sql.as_str()).chain([case.begin.as_str()]);
-            let mentions =
-                |word| texts().any(|sql| statement::mentions(sql, word)) || statement::holds(&script.setup, word);
-            let serializable = mentions("SERIALIZABLE");
-            actors.push(Actor {
-                client: Arc::new(client),
-                pid,
-                progress: Progress::default(),
-                reply: None,
-                victim: victim::Setting::late(allowed),
-                waits_for: Vec::new(),
-                note: Note::default(),
-                snapshot: serializable || mentions("REPEATABLE"),
-                serializable,
-                notices,
-                told: Vec::new(),
-            });
-        }
-        Ok(Self {
+    pub async fn new(site: Site, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
+        site.drop_roles().await?;
+        let (control, superuser, beginning) = begin(&site, &script).await?;
+        let mut world = Self {
             script,
             case,
-            cautions,
+            site,
             control,
-            ask,
-            actors,
-            restore,
+            superuser,
+            actors: Vec::new(),
+            beginning,
             executions: 0,
             waiters: BTreeSet::new(),
-            at_rest: true,
-        })
+            changed: false,
+            bounds: BTreeSet::new(),
+            chosen_timeouts: false,
+        };
+        world.open_actors().await?;
+        Ok(world)
+    }
+
+    /// Drops the database.
+    ///
+    /// # Errors
+    /// The server refuses; its end tries again.
+    pub async fn close(self) -> Result<(), Lost> {
+        drop((self.actors, self.control));
+        self.site.close().await
+    }
+
+    async fn open_actors(&mut self) -> Result<(), Lost> {
+        let opened =
+            self.script.actors.iter().map(|actor| Actor::open(self.site.config(), &actor.name, self.superuser));
+        self.actors = try_join_all(opened).await?;
+        Ok(())
+    }
+
+    /// Makes the database anew, and connects to it.
+    async fn renew(&mut self) -> Result<(), Lost> {
+        self.actors.clear();
+        self.site.renew().await?;
+        self.control = Control::open(self.site.config()).await?;
+        self.open_actors().await
+    }
+
+    /// Puts the rows back, and looks whether all is as it was at the beginning. If not, each execution gets a
+    /// copy of the database from now on.
+    async fn put_back(&mut self) -> Result<(), Lost> {
+        let Beginning::Rows { restore, digest } = &self.beginning else { return self.renew().await };
+        let client = &self.control.client;
+        let restored = tokio::time::timeout(STEP_MAX, client.batch_execute(restore)).await;
+        let holds = match restored.map_err(|_| Lost::during("put the rows back", "no answer"))? {
+            Ok(()) => digest.holds(client).await?,
+            Err(error) if error.as_db_error().is_some() => false,
+            Err(error) => return Err(said("put the rows back", &error)),
+        };
+        if holds {
+            if self.executions % VACUUM_EVERY == VACUUM_EVERY - 1 {
+                client.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
+            }
+            return Ok(());
+        }
+        self.actors.clear();
+        self.site.renew().await?;
+        self.site.drop_roles().await?;
+        let (client, _) = connect(self.site.config(), "control").await?;
+        set_up(&client, &self.script).await?;
+        drop(client);
+        self.site.keep().await?;
+        self.beginning = Beginning::Copies;
+        self.renew().await
     }
 
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -172,9 +220,10 @@ impl PgWorld {
                 }
                 continue;
             }
-            let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
+            let said = ask(&self.control.client, &self.control.ask, self.pids(&pending)).await?;
             let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
             if all_wait(&self.pids(&pending), &said, &known) {
+                let mut waits = None;
                 for (actor, said) in pending.iter().zip(&said) {
                     let by: Vec<usize> =
                         (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
@@ -183,9 +232,14 @@ impl PgWorld {
                     one.progress.place = Place::Waiting;
                     if *actor == started {
                         self.waiters.insert(step);
-                        touched.add(&with_flags(said.locks.clone(), &one.flags()));
+                        waits = Some((*actor, said.locks.clone()));
                         events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
                     }
+                }
+                if let Some((actor, locks)) = waits
+                    && pace == Pace::New
+                {
+                    touched.add(&self.touched_waiting(actor, locks).await?);
                 }
                 return Ok((events, touched));
             }
@@ -225,6 +279,19 @@ impl PgWorld {
         Some((actor, answer))
     }
 
+    /// Sees to it that no session is ended because it does nothing: the search may be long elsewhere.
+    async fn forbid_idle_timeouts(&mut self) -> Result<(), Lost> {
+        for one in self.actors.iter_mut().filter(|one| one.note.settings.idle_timeout_ms > 0 && one.reply.is_none()) {
+            self.bounds.insert("idle_in_transaction_session_timeout never ends a session");
+            let set = if one.note.in_transaction { "SET LOCAL" } else { "SET" };
+            let forbid = format!("{set} idle_in_transaction_session_timeout = 0");
+            // In a transaction that has failed it stays as it is.
+            let _ = one.client.batch_execute(&forbid).await;
+            drop(one.notices.take());
+        }
+        Ok(())
+    }
+
     /// Notes what became of an actor's step.
     async fn completed(&mut self, actor: usize, answer: Answer, pace: Pace) -> Result<(Event, Footprint), Lost> {
         let script = self.script.clone();
@@ -235,15 +302,21 @@ impl PgWorld {
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
         one.waits_for.clear();
-        one.told.extend(one.notices.take());
+        one.listen();
         let mut footprint = Footprint::default();
         if pace == Pace::New || failed {
-            let said = ask_ended(&self.control, &self.ask, one.pid).await?;
+            let said = ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
             if pace == Pace::New {
-                footprint = self.observed(actor, failed, said);
+                footprint = self.observed(actor, failed, said).await?;
             }
         }
         let one = &mut self.actors[actor];
+        one.trees.clear();
+        if let Some(give_back) = one.give_back.take() {
+            // In a transaction that has failed there is nothing to be given back.
+            let _ = one.client.batch_execute(&give_back).await;
+            drop(one.notices.take());
+        }
         one.progress.capture(step, first);
         one.progress.step_done(of.steps.len());
         if failed && !of.goes_on {
@@ -252,101 +325,81 @@ impl PgWorld {
             rolled_back.map_err(|error| said("roll back", &error))?;
             // A warning that there was nothing to roll back is our own doing.
             drop(one.notices.take());
-            (one.progress.place, one.note) = (Place::Ended, Note::default());
+            one.progress.place = Place::Ended;
+            one.note = Note { settings: one.note.settings, ..Note::default() };
             footprint = Footprint::everything();
         }
         Ok((Event { actor, step: number, what }, footprint))
-    }
-
-    /// What a step touched that has just ended.
-    fn observed(&mut self, actor: usize, failed: bool, said: Said) -> Footprint {
-        let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
-        let class = statement::class(&self.actors[actor].progress.sql(&self.case, step));
-        let advisory = self.cautions.advisory_hidden || statement::mentions(&step.sql, "ADVISORY");
-        let one = &mut self.actors[actor];
-        let (flags, in_transaction) = (one.flags(), said.in_transaction);
-        let sort = match class {
-            _ if failed => Sort::Failed,
-            Class::Begin => Sort::Begin,
-            Class::End => Sort::End,
-            Class::Select | Class::Other => Sort::Other,
-        };
-        let mut footprint = observe(&mut one.note, said, sort, &flags);
-        if advisory && class != Class::Begin {
-            footprint.advisory = true;
-            one.note.touched.advisory |= in_transaction;
-        }
-        footprint
     }
 }
 
 impl World for PgWorld {
     async fn reset(&mut self) -> Result<(), Lost> {
-        let rebuild = self.restore.is_none();
-        let (discard, at_rest) = (self.cautions.discard, self.at_rest);
-        self.at_rest = false;
-        let ends = self.actors.iter_mut().map(|actor| async move {
-            actor.reply = None;
-            if !at_rest {
-                actor.client.batch_execute("ROLLBACK").await?;
-            }
-            if discard || rebuild {
-                actor.client.batch_execute("DISCARD ALL").await?;
-            }
-            let anew = actor.victim.allowed.then(|| victim::setting(false)).filter(|_| discard || rebuild);
-            if let Some(set) = actor.victim.between().or(anew) {
-                actor.client.batch_execute(&set).await?;
-            }
-            Ok::<_, tokio_postgres::Error>(())
-        });
-        for ended in join_all(ends).await {
-            ended.map_err(|error| said("end a session's transaction", &error))?;
-        }
-        match &self.restore {
-            Some(sql) => {
-                self.control.batch_execute(sql).await.map_err(|error| said("put the rows back", &error))?;
-                if self.executions % VACUUM_EVERY == VACUUM_EVERY - 1 {
-                    self.control.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
-                }
-            }
-            // The set-up has just been run for the first one.
-            None if self.executions == 0 => {}
-            None => {
-                let clear = "DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public";
-                self.control.batch_execute(clear).await.map_err(|error| said("clear the schema", &error))?;
-                set_up(&self.control, &self.script).await?;
-            }
+        let ends = self.actors.iter_mut().map(Actor::empty);
+        let (ended, prepared) = futures_util::future::join(join_all(ends), end_prepared(&self.control.client)).await;
+        prepared?;
+        ended.into_iter().collect::<Result<(), Lost>>()?;
+        // The set-up has just been run for the first one.
+        if self.executions > 0 {
+            self.put_back().await?;
         }
         self.executions += 1;
-        for actor in &mut self.actors {
-            (actor.progress, actor.note) = (Progress::default(), Note::default());
-            actor.waits_for.clear();
+        if std::mem::take(&mut self.changed) {
+            self.control.hazards.look(&self.control.client).await?;
         }
         Ok(())
+    }
+
+    fn made(&self) -> u64 {
+        self.site.made()
     }
 
     fn enabled(&self) -> Vec<usize> {
         (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Ready).collect()
     }
 
-    async fn take(&mut self, actor: usize, last: Option<&Taken>) -> Result<Taken, Lost> {
-        let pace = Pace::of(last);
-        for one in &mut self.actors {
-            drop(one.notices.take());
-            one.told.clear();
+    async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
+        let (pace, actor) = (Pace::of(last), choice.actor);
+        if pace == Pace::New && std::mem::take(&mut self.changed) {
+            self.control.hazards.look(&self.control.client).await?;
         }
-        let may_close = self.actors.iter().any(|one| one.waits_for.contains(&actor));
-        let set = self.actors[actor].victim.before(may_close);
+        for one in &mut self.actors {
+            one.forget();
+        }
         let step = self.actors[actor].progress.next;
         let sql = self.actors[actor].progress.sql(&self.case, &self.script.actors[actor].steps[step]);
+        // Whose wait times out is nobody's victim.
+        let may_close = !choice.times_out && self.actors.iter().any(|one| one.waits_for.contains(&actor));
+        let one = &mut self.actors[actor];
+        let (settings, does) = (one.note.settings, message(&sql).does);
+        let around = patience::around(&settings, one.note.in_transaction, does, choice.times_out);
+        // A cached plan is not printed again.
+        let anew = (pace != Pace::Passes).then(|| "DISCARD PLANS".to_owned());
+        let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
+        (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
         let client = self.actors[actor].client.clone();
         self.actors[actor].reply = Some(Box::pin(async move {
-            let Some(set) = set else { return client.simple_query(&sql).await };
-            // One message after the other, without a wait between them. In a failed transaction the first
-            // fails, and nothing can wait.
-            futures_util::future::join(client.simple_query(&set), client.simple_query(&sql)).await.1
+            // One message after the other, without a wait between them. In a failed transaction the first ones
+            // fail, and nothing can wait.
+            let before = join_all(preludes.iter().map(|prelude| client.simple_query(prelude)));
+            futures_util::future::join(before, client.simple_query(&sql)).await.1
         }));
-        let (mut events, observed) = self.settle(actor, pace).await?;
+        let (mut events, mut observed) = self.settle(actor, pace).await?;
+        if choice.times_out {
+            self.chosen_timeouts = true;
+            if self.actors[actor].progress.place == Place::Waiting {
+                cancel(&self.control.client, self.actors[actor].pid).await?;
+                let (more, touched) = self.settle(actor, pace).await?;
+                events.extend(more);
+                observed.add(&touched);
+            }
+            // Whether the wait was seen before its end is nobody's doing.
+            events.retain(|event| event.actor != actor || !matches!(event.what, What::Waits { .. }));
+        }
+        if ends(&settings) && !can_be_chosen(does) {
+            self.bounds.insert("what times out within a message of several statements does so when it does");
+        }
+        self.forbid_idle_timeouts().await?;
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
         let footprint = match last {
@@ -354,46 +407,53 @@ impl World for PgWorld {
             Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
         };
         for one in &mut self.actors {
-            one.told.extend(one.notices.take());
+            one.listen();
             one.note.notices = std::mem::take(&mut one.told);
         }
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
-        Ok(Taken { actor, step, events, footprint, futile: false, notes })
+        let taken = Taken { notes, ..Taken::new(choice, step, events, footprint, false) };
+        let may_time_out = taken.waits() && ends(&settings) && can_be_chosen(does);
+        Ok(Taken { may_time_out, ..taken })
+    }
+
+    fn may_time_out(&self, actor: usize) -> bool {
+        ends(&self.actors[actor].note.settings)
+    }
+
+    fn bounds(&self) -> Vec<String> {
+        let mut bounds = self.bounds.clone();
+        // A wait that goes on for a while can keep a third one waiting behind it.
+        if self.chosen_timeouts && self.actors.len() > 2 {
+            bounds.insert("a wait that times out does so before anybody else moves");
+        }
+        bounds.into_iter().map(str::to_owned).collect()
     }
 
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
         let stuck: Vec<usize> =
             (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Waiting).collect();
-        // Those that wait for ever are set free by the end of those that they wait for.
-        let idle = self.actors.iter().filter(|actor| actor.reply.is_none());
-        // A lock of the session outlives its transaction.
-        let may_keep = self.cautions.discard || self.cautions.advisory_hidden;
-        let end = if may_keep { "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()" } else { "ROLLBACK" };
-        for ended in join_all(idle.map(|actor| actor.client.batch_execute(end))).await {
-            ended.map_err(|error| said("end a session's transaction", &error))?;
+        // A lock of the session outlives its transaction, and a wait for it would too.
+        let end = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
+        for actor in &stuck {
+            cancel(&self.control.client, self.actors[*actor].pid).await?;
         }
-        // Whoever is set free may keep another one waiting.
-        let freed: Vec<_> = stuck
-            .iter()
-            .map(|actor| {
-                let (reply, client) = (self.actors[*actor].reply.take(), self.actors[*actor].client.clone());
-                async move {
-                    if let Some(reply) = reply {
-                        // What comes of it is of no interest any more.
-                        drop(reply.await);
-                    }
-                    client.batch_execute(end).await
+        let ends = self.actors.iter_mut().map(|actor| {
+            let (reply, client) = (actor.reply.take(), actor.client.clone());
+            async move {
+                if let Some(reply) = reply {
+                    // What comes of it is of no interest any more.
+                    drop(reply.await);
                 }
-            })
-            .collect();
-        let freed = tokio::time::timeout(STEP_MAX, join_all(freed)).await;
-        for ended in freed.map_err(|_| Lost::new("a step waits on, though everybody else has ended"))? {
+                client.batch_execute(end).await
+            }
+        });
+        let ended = tokio::time::timeout(STEP_MAX, join_all(ends)).await;
+        for ended in ended.map_err(|_| Lost::new("a step waits on, though everybody else has ended"))? {
             ended.map_err(|error| said("end a session's transaction", &error))?;
         }
-        self.at_rest = true;
         let mut answers = Vec::new();
         for query in queries {
-            let answer = tokio::time::timeout(STEP_MAX, self.control.simple_query(query)).await;
+            let answer = tokio::time::timeout(STEP_MAX, self.control.client.simple_query(query)).await;
             let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
             answers.push(match answer {
                 Ok(messages) => Ok(rows(&messages).0),
@@ -406,8 +466,25 @@ impl World for PgWorld {
     }
 }
 
+/// Runs the set-up in an empty database, and keeps what it has made.
+async fn begin(site: &Site, script: &Script) -> Result<(Control, bool, Beginning), Lost> {
+    let mut control = Control::open(site.config()).await?;
+    let superuser = is_superuser(&control.client).await?;
+    set_up(&control.client, script).await?;
+    let restore = keep_rows(&control.client).await?;
+    let digest = Digest::take(&control.client).await?;
+    control.hazards.look(&control.client).await?;
+    Ok((control, superuser, Beginning::Rows { restore, digest }))
+}
+
 pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
+    connect_with(config, name, "").await
+}
+
+/// Connects with further options of the session.
+async fn connect_with(config: &Config, name: &str, options: &str) -> Result<(Client, Notices), Lost> {
     let mut config = config.clone();
+    config.options(format!("{} {options}", config.get_options().unwrap_or_default()));
     config.application_name(format!("driftlock/{name}"));
     let (client, connection) = tokio::time::timeout(STEP_MAX, config.connect(NoTls))
         .await
@@ -417,45 +494,4 @@ pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Noti
     let notices = Notices::default();
     tokio::spawn(notices.clone().listen(connection));
     Ok((client, notices))
-}
-
-/// What came of a step, and the first value of its first row; an error if the session is lost.
-pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postgres::Error> {
-    match answer {
-        Ok(messages) => {
-            let (rows, first) = rows(&messages);
-            Ok((What::Done(rows), first))
-        }
-        Err(error) => match error.as_db_error() {
-            Some(refused) => {
-                let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
-                Ok((What::Failed { code, message }, None))
-            }
-            None => Err(error),
-        },
-    }
-}
-
-/// The rows of all results, and the first value of the first row.
-pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
-    let (mut rows, mut first, mut any) = (Vec::new(), None, false);
-    for message in messages {
-        if let SimpleQueryMessage::Row(row) = message {
-            let values = (0..row.len()).map(|at| row.get(at).unwrap_or("NULL"));
-            if !any {
-                (first, any) = ((!row.is_empty()).then(|| row.get(0).map(str::to_owned)).flatten(), true);
-            }
-            rows.push(values.collect::<Vec<_>>().join(", "));
-        }
-    }
-    rows.sort_unstable();
-    (rows, first)
-}
-
-/// An error with what the server said, in one line.
-pub(crate) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
-    match error.as_db_error() {
-        Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
-        None => Lost::during(what, error),
-    }
 }

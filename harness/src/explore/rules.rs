@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Rules, run};
 use super::search::Execution;
-use super::world::{Ended, Lost, What, World};
+use super::world::{Choice, Ended, Lost, What, World};
 use crate::scenario::script::{ERRORS, SERIAL, STUCK, Script};
 
 /// Codes with which a database refuses for the sake of concurrency: what a program must be ready for.
@@ -83,7 +83,7 @@ impl<'s> ScriptRules<'s> {
         for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
             let mut blocks = Vec::new();
             for actor in order {
-                blocks.extend(std::iter::repeat_n(actor, self.script.actors[actor].steps.len()));
+                blocks.extend(std::iter::repeat_n(Choice::from(actor), self.script.actors[actor].steps.len()));
             }
             let execution = run(world, &blocks, &queries(self.script)).await?;
             states.insert(self.state(&execution.ended)?);

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Found;
-use super::world::{Taken, What};
+use super::world::{Choice, Taken, What};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// The version of the format.
@@ -46,6 +46,9 @@ pub struct Letting {
     pub step: String,
     /// What came of it, and of whatever it set free.
     pub came: Vec<String>,
+    /// If it has to wait, its session's timeout ends that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub times_out: bool,
 }
 
 /// Why a schedule cannot be used.
@@ -82,6 +85,7 @@ impl Schedule {
             actor: script.actors[taken.actor].name.clone(),
             step: script.actors[taken.actor].steps[taken.step].name.clone(),
             came: came(script, taken),
+            times_out: taken.times_out,
         };
         Self {
             driftlock_schedule: VERSION,
@@ -125,10 +129,11 @@ impl Schedule {
     ///
     /// # Errors
     /// The script has no such actor.
-    pub fn order(&self, script: &Script) -> Result<Vec<usize>, ScheduleError> {
+    pub fn order(&self, script: &Script) -> Result<Vec<Choice>, ScheduleError> {
         let number = |letting: &Letting| {
             let at = script.actors.iter().position(|actor| actor.name == letting.actor);
-            at.ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) })
+            let at = at.ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) });
+            at.map(|actor| Choice { actor, times_out: letting.times_out })
         };
         self.step.iter().map(number).collect()
     }
@@ -137,11 +142,12 @@ impl Schedule {
     ///
     /// # Errors
     /// There is no such actor.
-    pub fn numbers(&self, actors: usize) -> Result<Vec<usize>, ScheduleError> {
+    pub fn numbers(&self, actors: usize) -> Result<Vec<Choice>, ScheduleError> {
         let number = |letting: &Letting| {
             let number = letting.actor.rsplit(' ').next().and_then(|word| word.parse().ok());
             number
-                .filter(|number| *number < actors)
+                .filter(|number: &usize| *number < actors)
+                .map(Choice::from)
                 .ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) })
         };
         self.step.iter().map(number).collect()

@@ -14,7 +14,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 
 use super::footprint::Footprint;
-use super::world::{Ended, Lost, Taken, What, World};
+use super::world::{Choice, Ended, Lost, Taken, What, World};
 
 /// Which orders are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ impl fmt::Display for Strategy {
 }
 
 impl Execution {
-    /// The actors, in the order in which their steps were let through.
-    pub fn order(&self) -> Vec<usize> {
-        self.taken.iter().map(|taken| taken.actor).collect()
+    /// The choices, in the order in which the steps were let through.
+    pub fn order(&self) -> Vec<Choice> {
+        self.taken.iter().map(Taken::choice).collect()
     }
 
     /// What it came to, for comparison with others: every answer of every step, and the final state.
@@ -143,8 +143,8 @@ const OTHERWISE_MAX: u32 = 30;
 
 struct Node {
     /// What sleeps here: each actor's next step, and what it touched.
-    sleep: BTreeMap<usize, Footprint>,
-    enabled: Vec<usize>,
+    sleep: BTreeMap<Choice, Footprint>,
+    enabled: Vec<Choice>,
     /// The preemptions before this point.
     preemptions: u32,
     /// Who was on before.
@@ -180,6 +180,9 @@ pub async fn search<W: World, V: Visitor<W>>(
             search.sampled(executions, seed, depth.max(1)).await?;
             search.bounded(format!("{executions} orders by PCT of depth {depth}, seed {seed}"));
         }
+    }
+    for bound in search.world.bounds() {
+        search.bounded(bound);
     }
     let otherwise = search.searched.otherwise;
     if otherwise > 0 {
@@ -233,7 +236,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
     async fn systematic(&mut self, reduce: bool, preemptions_max: u32) -> Result<(), Lost> {
         let mut path: Vec<Node> = Vec::new();
         // The choice with which the next execution leaves the path.
-        let mut choice: Option<usize> = None;
+        let mut choice: Option<Choice> = None;
         let mut otherwise = 0;
         loop {
             if self.is_over() {
@@ -255,9 +258,10 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 continue;
             }
             otherwise = 0;
-            if let Some(actor) = choice {
+            if let Some(choice) = choice {
                 let node = path.last_mut().expect("a choice is made at a node");
-                node.taken = self.world.take(actor, None).await?;
+                node.taken = self.world.take(choice, None).await?;
+                node.enabled.extend(timed_out(&node.taken));
             }
             if self.descend(&mut path, reduce, preemptions_max).await? {
                 let taken = path.iter().map(|node| node.taken.clone()).collect();
@@ -283,7 +287,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             if !self.world.enabled().contains(&node.taken.actor) {
                 return Ok(Some(again));
             }
-            let taken = self.world.take(node.taken.actor, Some(&node.taken)).await?;
+            let taken = self.world.take(node.taken.choice(), Some(&node.taken)).await?;
             let agrees = taken.agrees(&node.taken);
             again.push(taken);
             if !agrees {
@@ -299,7 +303,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
     /// Goes on from where the database chose otherwise, to any end, and looks at that too; whether to go on.
     async fn another_course(&mut self, mut taken: Vec<Taken>) -> Result<bool, Lost> {
         while let Some(actor) = choices(self.world, &taken).first() {
-            taken.push(self.world.take(*actor, None).await?);
+            taken.push(self.world.take((*actor).into(), None).await?);
         }
         self.complete(taken).await
     }
@@ -316,18 +320,19 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                     preempted(node.preemptions, node.last, &node.enabled, node.taken.actor),
                 ),
             };
-            let enabled = self.world.enabled();
+            let mut enabled: Vec<Choice> = self.world.enabled().into_iter().map(Choice::from).collect();
             if enabled.is_empty() {
                 return Ok(true);
             }
             let last = path.last().map(|node| node.taken.actor);
             // Whoever was on goes on, so that the first executions have the fewest changes.
             let mut wanted = enabled.clone();
-            wanted.sort_by_key(|actor| Some(*actor) != last);
-            let within = |actor: &usize| preempted(preemptions, last, &enabled, *actor) <= preemptions_max;
-            let next = wanted.into_iter().find(|actor| !sleep.contains_key(actor) && within(actor));
-            let Some(actor) = next else { return Ok(false) };
-            let taken = self.world.take(actor, None).await?;
+            wanted.sort_by_key(|choice| Some(choice.actor) != last);
+            let within = |choice: &Choice| preempted(preemptions, last, &enabled, choice.actor) <= preemptions_max;
+            let next = wanted.into_iter().find(|choice| !sleep.contains_key(choice) && within(choice));
+            let Some(choice) = next else { return Ok(false) };
+            let taken = self.world.take(choice, None).await?;
+            enabled.extend(timed_out(&taken));
             path.push(Node { sleep, enabled, preemptions, last, taken });
         }
     }
@@ -357,7 +362,8 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 if let Some(point) = lowered.iter().position(|at| depth > 0 && *at == taken.len()) {
                     priorities.insert(actor, point as u64);
                 }
-                taken.push(self.world.take(actor, None).await?);
+                let times_out = self.world.may_time_out(actor) && rng.random_bool(0.5);
+                taken.push(self.world.take(Choice { actor, times_out }, None).await?);
             }
             longest = longest.max(taken.len());
             if !self.complete(taken).await? {
@@ -376,23 +382,30 @@ pub(super) fn choices<W: World>(world: &W, taken: &[Taken]) -> Vec<usize> {
 }
 
 /// The preemptions after a step of `actor`, with so many before: it is one if whoever was on could go on.
-fn preempted(before: u32, last: Option<usize>, enabled: &[usize], actor: usize) -> u32 {
-    before + u32::from(last.is_some_and(|last| last != actor && enabled.contains(&last)))
+fn preempted(before: u32, last: Option<usize>, enabled: &[Choice], actor: usize) -> u32 {
+    before + u32::from(last.is_some_and(|last| last != actor && enabled.contains(&last.into())))
+}
+
+/// The other way of a step that waits, where it has one.
+fn timed_out(taken: &Taken) -> Option<Choice> {
+    (taken.may_time_out && !taken.times_out).then_some(Choice { actor: taken.actor, times_out: true })
 }
 
 /// What sleeps after a node's step: whatever does not conflict with it.
-fn inherited(node: &Node) -> BTreeMap<usize, Footprint> {
-    let asleep = node.sleep.iter().filter(|(actor, _)| **actor != node.taken.actor);
-    asleep.filter(|(_, its)| !its.conflicts(&node.taken.footprint)).map(|(actor, its)| (*actor, its.clone())).collect()
+fn inherited(node: &Node) -> BTreeMap<Choice, Footprint> {
+    let asleep = node.sleep.iter().filter(|(choice, _)| choice.actor != node.taken.actor);
+    let asleep = asleep.filter(|(_, its)| !its.conflicts(&node.taken.footprint));
+    asleep.map(|(choice, its)| (*choice, its.clone())).collect()
 }
 
 /// Finds the last point at which another choice is left, and cuts the path there. The step that was
 /// taken there sleeps from now on.
-fn backtrack(path: &mut Vec<Node>, preemptions_max: u32) -> Option<usize> {
+fn backtrack(path: &mut Vec<Node>, preemptions_max: u32) -> Option<Choice> {
     while let Some(node) = path.last_mut() {
-        node.sleep.insert(node.taken.actor, node.taken.footprint.clone());
-        let within = |actor: usize| preempted(node.preemptions, node.last, &node.enabled, actor) <= preemptions_max;
-        let next = node.enabled.iter().find(|actor| !node.sleep.contains_key(actor) && within(**actor)).copied();
+        node.sleep.insert(node.taken.choice(), node.taken.footprint.clone());
+        let within =
+            |choice: &Choice| preempted(node.preemptions, node.last, &node.enabled, choice.actor) <= preemptions_max;
+        let next = node.enabled.iter().find(|choice| !node.sleep.contains_key(choice) && within(choice)).copied();
         if next.is_some() {
             return next;
         }

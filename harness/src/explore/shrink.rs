@@ -1,8 +1,10 @@
 //! Makes a violating order smaller: fewer actors first, then fewer changes between them. Each try is
 //! run; what is kept violates the same check.
 
+use std::collections::BTreeSet;
+
 use super::judge::{Found, Rules, run};
-use super::world::{Lost, World};
+use super::world::{Choice, Lost, World};
 
 /// The most executions that making one smaller may take.
 const TRIES_MAX: u32 = 300;
@@ -41,43 +43,34 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
 }
 
 /// What is to be small, the most important first: actors, steps, changes.
-fn size(order: &[usize]) -> (usize, usize, usize) {
-    let mut actors = order.to_vec();
-    actors.sort_unstable();
-    actors.dedup();
+fn size(order: &[Choice]) -> (usize, usize, usize) {
+    let actors: BTreeSet<usize> = order.iter().map(|choice| choice.actor).collect();
     (actors.len(), order.len(), changes(order))
 }
 
 /// How often another actor goes on than the one before.
-pub fn changes(order: &[usize]) -> usize {
-    order.windows(2).filter(|pair| pair[0] != pair[1]).count()
+pub fn changes(order: &[Choice]) -> usize {
+    order.windows(2).filter(|pair| pair[0].actor != pair[1].actor).count()
 }
 
 /// Smaller orders that are worth a try, the smallest first.
-fn candidates(order: &[usize]) -> Vec<Vec<usize>> {
-    let mut actors = order.to_vec();
-    actors.sort_unstable();
-    actors.dedup();
-    let mut all: Vec<Vec<usize>> = Vec::new();
+fn candidates(order: &[Choice]) -> Vec<Vec<Choice>> {
+    let actors: BTreeSet<usize> = order.iter().map(|choice| choice.actor).collect();
+    let mut all: Vec<Vec<Choice>> = Vec::new();
     if actors.len() > 1 {
-        all.extend(actors.iter().map(|actor| order.iter().copied().filter(|one| one != actor).collect()));
+        all.extend(actors.iter().map(|actor| order.iter().copied().filter(|one| one.actor != *actor).collect()));
     }
     // A block of steps is moved up to, or behind, another block of its actor.
-    let blocks: Vec<(usize, usize)> = order.iter().fold(Vec::new(), |mut blocks, actor| {
-        match blocks.last_mut() {
-            Some((last, steps)) if last == actor => *steps += 1,
-            _ => blocks.push((*actor, 1)),
-        }
-        blocks
-    });
+    let blocks: Vec<&[Choice]> = order.chunk_by(|one, other| one.actor == other.actor).collect();
     for at in 0..blocks.len() {
-        for to in (0..blocks.len()).filter(|to| *to != at && blocks[*to].0 == blocks[at].0) {
-            let mut moved = blocks.clone();
-            let block = moved.remove(at);
-            let to = if to > at { to - 1 } else { to };
-            moved[to].1 += block.1;
-            let candidate: Vec<usize> =
-                moved.into_iter().flat_map(|(actor, steps)| std::iter::repeat_n(actor, steps)).collect();
+        for to in (0..blocks.len()).filter(|to| *to != at && blocks[*to][0].actor == blocks[at][0].actor) {
+            let mut moved: Vec<Vec<Choice>> = blocks.iter().map(|block| block.to_vec()).collect();
+            let block = std::mem::take(&mut moved[at]);
+            match to > at {
+                true => drop(moved[to].splice(0..0, block)),
+                false => moved[to].extend(block),
+            }
+            let candidate = moved.concat();
             if changes(&candidate) < changes(order) {
                 all.push(candidate);
             }
@@ -94,16 +87,16 @@ mod tests {
 
     #[test]
     fn candidates_are_smaller_and_keep_each_actors_steps() {
-        let order = [0, 1, 0, 2, 1, 0];
+        let order = [0, 1, 0, 2, 1, 0].map(Choice::from);
         let all = candidates(&order);
         assert!(!all.is_empty());
         for candidate in all {
             assert!(size(&candidate) < size(&order), "{candidate:?}");
             for actor in 0..3 {
-                let count = |of: &[usize]| of.iter().filter(|one| **one == actor).count();
+                let count = |of: &[Choice]| of.iter().filter(|one| one.actor == actor).count();
                 assert!([0, count(&order)].contains(&count(&candidate)), "{candidate:?}");
             }
         }
-        assert!(candidates(&[0, 0, 1, 1]).iter().all(|candidate| candidate.len() == 2));
+        assert!(candidates(&[0, 0, 1, 1].map(Choice::from)).iter().all(|candidate| candidate.len() == 2));
     }
 }

@@ -3,21 +3,23 @@
 //! Nothing depends on time: a step has ended, or its connection is parked. Whoever is parked tries
 //! again when it is let through, as SQLite's own busy handler would at a moment of its own: who comes
 //! first is one of the choices. SQLite has one lock for the whole file, so what a step touches is seen
-//! in its text alone: it begins, reads, or counts as writing.
+//! in its text alone: it begins, reads, or counts as writing. Each execution begins with a copy of the file
+//! that the set-up made, and with new connections: nothing else is certain to leave nothing behind.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
 use tokio::sync::watch;
 
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
-use super::world::{Cautions, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
+use super::world::{Choice, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::sqlite_busy::{self, Busy};
 
@@ -25,7 +27,7 @@ use crate::sqlite_busy::{self, Busy};
 const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// What stands for the file: SQLite locks nothing smaller.
-const FILE: u32 = 1;
+const FILE: &str = "file";
 
 type Answer = Result<Vec<SqliteRow>, sqlx::Error>;
 type Reply = Pin<Box<dyn Future<Output = (SqliteConnection, Answer)> + Send>>;
@@ -52,41 +54,37 @@ impl Drop for Actor {
 pub struct SqliteWorld {
     script: Arc<Script>,
     case: ScriptCase,
-    cautions: Cautions,
     options: SqliteConnectOptions,
+    /// The file as the set-up has made it.
+    start: PathBuf,
     control: SqliteConnection,
     actors: Vec<Actor>,
-    restore: Option<String>,
-    executions: u64,
-    /// No connection is in a transaction: the last execution came to its end.
-    at_rest: bool,
+    made: u64,
 }
 
 impl SqliteWorld {
-    /// Makes the state that the file is to have at the beginning, and connects the actors; `keep` is
-    /// the path of a file that is to hold the rows of the beginning.
+    /// Makes the state that the file is to have at the beginning, and connects the actors; `start` is the
+    /// path of a file that is to keep that state.
     ///
     /// # Errors
     /// The set-up fails, or the file cannot be opened.
     pub async fn new(
         options: SqliteConnectOptions,
-        keep: &str,
+        start: &str,
         script: Arc<Script>,
         case: ScriptCase,
     ) -> Result<Self, Lost> {
         let options = options.create_if_missing(false).disable_statement_logging();
         let mut control = open(&options).await?;
-        let cautions = Cautions::of(&script);
         execute(&mut control, &script.setup, "set up").await.map_err(|lost| Lost::by_script(lost.why))?;
-        let restore = match cautions.rebuild {
-            true => None,
-            false => Some(keep_rows(&mut control, keep).await?),
-        };
-        let mut actors = Vec::new();
-        for _ in &script.actors {
-            actors.push(connect(&options).await?);
-        }
-        Ok(Self { script, case, cautions, options, control, actors, restore, executions: 0, at_rest: true })
+        // What was left open would not be part of the file.
+        roll_back(&mut control).await;
+        // The last connection writes the log into the file.
+        close(control).await?;
+        let start = PathBuf::from(start);
+        copy(options.get_filename(), &start)?;
+        let (control, actors) = (open(&options).await?, connect_all(&options, script.actors.len()).await?);
+        Ok(Self { script, case, options, start, control, actors, made: 0 })
     }
 
     /// Waits until an actor's step has ended, or its connection is parked.
@@ -113,43 +111,60 @@ impl SqliteWorld {
     }
 }
 
+/// What touches the file in this way. What is seen of it depends on what has ended.
+pub(super) fn file(touch: Touch, ends: bool) -> Footprint {
+    Footprint { relations: [(FILE.to_owned(), touch)].into(), ends, snapshot: true, ..Footprint::default() }
+}
+
 /// What a step touches, by its text.
 fn footprint(sql: &str) -> Footprint {
-    let of =
-        |touch, ends| Footprint { relations: [(FILE, touch)].into(), ends, snapshot: true, ..Footprint::default() };
     match statement::class(sql) {
         Class::Begin => Footprint::default(),
-        Class::Select => of(Touch::Read, false),
-        Class::End | Class::Other => of(Touch::Write, true),
+        Class::Select => file(Touch::Read, false),
+        Class::End | Class::Other => file(Touch::Write, true),
     }
 }
 
 impl World for SqliteWorld {
     async fn reset(&mut self) -> Result<(), Lost> {
-        for at in 0..self.actors.len() {
-            if self.actors[at].reply.is_some() {
+        for actor in 0..self.actors.len() {
+            if self.actors[actor].reply.is_some() {
                 // It waits for ever: its wait ends with an error, and so does each one that follows.
-                self.actors[at].busy.give_up();
-                let _ = self.settle(at).await?;
-                self.actors[at] = connect(&self.options).await?;
-            } else if self.cautions.discard {
-                self.actors[at] = connect(&self.options).await?;
-            } else if !self.at_rest {
-                roll_back(self.actors[at].connection.as_mut().expect("no step is under way")).await;
-            }
-            self.actors[at].progress = Progress::default();
-        }
-        self.at_rest = false;
-        match &self.restore {
-            Some(sql) => execute(&mut self.control, sql, "put the rows back").await?,
-            None if self.executions == 0 => {}
-            None => {
-                clear(&mut self.control).await?;
-                execute(&mut self.control, &self.script.setup, "set up").await?;
+                self.actors[actor].busy.give_up();
+                let _ = self.settle(actor).await?;
             }
         }
-        self.executions += 1;
+        for actor in self.actors.drain(..) {
+            // A connection that is dropped is closed at some later time.
+            let Actor { connection, .. } = &mut { actor };
+            if let Some(connection) = connection.take() {
+                close(connection).await?;
+            }
+        }
+        // Whoever is still connected would go on with the old file.
+        let memory = SqliteConnectOptions::new().in_memory(true);
+        let control = std::mem::replace(&mut self.control, open(&memory).await?);
+        close(control).await?;
+        let file = self.options.get_filename();
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let mut beside = file.as_os_str().to_owned();
+            beside.push(suffix);
+            match std::fs::remove_file(&beside) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Lost::during("remove what the last execution left", error));
+                }
+                _ => {}
+            }
+        }
+        copy(&self.start, file)?;
+        self.control = open(&self.options).await?;
+        self.actors = connect_all(&self.options, self.script.actors.len()).await?;
+        self.made += 1;
         Ok(())
+    }
+
+    fn made(&self) -> u64 {
+        self.made
     }
 
     fn enabled(&self) -> Vec<usize> {
@@ -161,8 +176,8 @@ impl World for SqliteWorld {
         (0..self.actors.len()).filter(|actor| can(&self.actors[*actor])).collect()
     }
 
-    async fn take(&mut self, actor: usize, _last: Option<&Taken>) -> Result<Taken, Lost> {
-        let script = self.script.clone();
+    async fn take(&mut self, choice: Choice, _last: Option<&Taken>) -> Result<Taken, Lost> {
+        let (script, actor) = (self.script.clone(), choice.actor);
         let of = &script.actors[actor];
         let number = self.actors[actor].progress.next;
         let (step, again) = (&of.steps[number], self.actors[actor].progress.place == Place::Waiting);
@@ -182,7 +197,7 @@ impl World for SqliteWorld {
             let one = &mut self.actors[actor];
             (one.progress.place, one.may_try) = (Place::Waiting, false);
             let events = vec![Event { actor, step: number, what: What::Waits { by: Vec::new() } }];
-            return Ok(Taken { actor, step: number, events, footprint, futile: again, notes: Vec::new() });
+            return Ok(Taken::new(choice, number, events, footprint, again));
         };
         let (what, first) =
             came(answer).map_err(|error| Lost::during(&format!("run step {} of {}", step.name, of.name), error))?;
@@ -201,7 +216,7 @@ impl World for SqliteWorld {
             other.may_try |= other.progress.place == Place::Waiting;
         }
         let events = vec![Event { actor, step: number, what }];
-        Ok(Taken { actor, step: number, events, footprint, futile: false, notes: Vec::new() })
+        Ok(Taken::new(choice, number, events, footprint, false))
     }
 
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
@@ -215,9 +230,7 @@ impl World for SqliteWorld {
         for &actor in &stuck {
             self.actors[actor].busy.give_up();
             let _ = self.settle(actor).await?;
-            self.actors[actor] = connect(&self.options).await?;
         }
-        self.at_rest = true;
         let mut answers = Vec::new();
         for query in queries {
             answers.push(match fetch(&mut self.control, query).await {
@@ -231,6 +244,23 @@ impl World for SqliteWorld {
 
 pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, Lost> {
     options.connect().await.map_err(|error| Lost::during("open the file", error))
+}
+
+async fn close(connection: SqliteConnection) -> Result<(), Lost> {
+    connection.close().await.map_err(|error| Lost::during("close the file", error))
+}
+
+/// Copies a file in which nobody is, over whatever is there.
+fn copy(from: &Path, to: &Path) -> Result<(), Lost> {
+    std::fs::copy(from, to).map(drop).map_err(|error| Lost::during("copy the file of the beginning", error))
+}
+
+async fn connect_all(options: &SqliteConnectOptions, actors: usize) -> Result<Vec<Actor>, Lost> {
+    let mut all = Vec::new();
+    for _ in 0..actors {
+        all.push(connect(options).await?);
+    }
+    Ok(all)
 }
 
 async fn connect(options: &SqliteConnectOptions) -> Result<Actor, Lost> {
@@ -285,22 +315,6 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
     }
     restore.push_str("COMMIT");
     Ok(restore)
-}
-
-/// Drops every table and view.
-async fn clear(control: &mut SqliteConnection) -> Result<(), Lost> {
-    let names: Vec<(String, String)> = sqlx::query_as(
-        "SELECT type, name FROM main.sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
-    )
-    .fetch_all(&mut *control)
-    .await
-    .map_err(|error| Lost::during("clear the file", error))?;
-    execute(control, "PRAGMA foreign_keys = OFF", "clear the file").await?;
-    for (kind, name) in names {
-        let drop = format!("DROP {kind} IF EXISTS main.\"{}\"", name.replace('"', "\"\""));
-        execute(control, &drop, "clear the file").await?;
-    }
-    Ok(())
 }
 
 /// What came of a step, and the first value of its first row; an error if the connection is lost.

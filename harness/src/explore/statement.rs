@@ -1,6 +1,8 @@
 //! What can be seen of a statement in its text. Only ever used to be careful: what is not recognised
 //! counts as touching everything.
 
+use crate::sql::{Statement, split};
+
 /// What a message does to its transaction, by its text alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -24,47 +26,88 @@ const CHANGES_SCHEMA: [&str; 12] = [
 const LEAVES_IN_SESSION: [&str; 10] =
     ["SET", "RESET", "PREPARE", "LISTEN", "DECLARE", "TEMP", "TEMPORARY", "LOAD", "PRAGMA", "ATTACH"];
 
-/// The words of SQL, upper case, outside of texts, quoted names and comments; `;` counts as one.
+/// The words of SQL, upper case, outside of texts, quoted names and comments; `;` counts as one, between two
+/// statements. Of what is no SQL for a server there are none.
 pub fn words(sql: &str) -> Vec<String> {
-    let bytes = sql.as_bytes();
-    let (mut words, mut word, mut at) = (Vec::new(), String::new(), 0);
-    while at < bytes.len() {
-        let rest = &sql[at..];
-        let c = rest.chars().next().expect("not at the end");
-        if c.is_alphanumeric() || c == '_' {
-            word.extend(c.to_uppercase());
-            at += c.len_utf8();
-            continue;
+    let mut words = Vec::new();
+    for statement in split(sql).unwrap_or_default() {
+        if !words.is_empty() {
+            words.push(";".to_owned());
         }
-        if c == '$'
-            && word.is_empty()
-            && let Some(tag) = dollar_tag(rest)
-        {
-            at += rest[tag.len()..].find(tag).map_or(rest.len(), |end| end + 2 * tag.len());
-            continue;
-        }
-        if !word.is_empty() {
-            words.push(std::mem::take(&mut word));
-        }
-        at += match c {
-            '\'' | '"' | '`' => 1 + rest[1..].find(c).map_or(rest.len() - 1, |end| end + 1),
-            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
-            ';' => {
-                words.push(";".to_owned());
-                1
-            }
-            _ => c.len_utf8(),
-        };
+        words.extend(statement.words);
     }
-    words.extend((!word.is_empty()).then_some(word));
     words
 }
 
-/// The opening tag of a dollar-quoted text.
-fn dollar_tag(rest: &str) -> Option<&str> {
-    let end = rest[1..].find('$')? + 2;
-    rest[1..end - 1].chars().all(|c| c.is_alphanumeric() || c == '_').then(|| &rest[..end])
+/// What the message of a step does to its session, by its text alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it does to its transaction.
+    pub does: Does,
+    /// How many utility statements the server finds in it if no function runs one.
+    pub utilities: usize,
+}
+
+/// What a message does to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// Begins a transaction, and nothing else.
+    Begin,
+    /// Ends it in order to keep what it did, and nothing else.
+    Commit,
+    /// Ends it in order to take it back, and nothing else.
+    RollBack,
+    /// Takes back a part of it.
+    TakesBack,
+    /// Sets a savepoint or a setting: what only the session knows.
+    Session,
+    /// Runs what may end transactions of its own, where it is in none: `DO`, `CALL`.
+    Code,
+    /// One or more statements that neither begin nor end a transaction.
+    Works,
+    /// Several statements of which some begin or end one.
+    Mixed,
+}
+
+/// What a message does.
+pub fn message(sql: &str) -> Message {
+    let statements = split(sql).unwrap_or_default();
+    let all: Vec<(Does, usize)> = statements.iter().map(does).collect();
+    match all[..] {
+        [] => Message { does: Does::Mixed, utilities: 0 },
+        [(does, utilities)] => Message { does, utilities },
+        _ => {
+            let works = all.iter().all(|(does, _)| *does == Does::Works);
+            let does = if works { Does::Works } else { Does::Mixed };
+            Message { does, utilities: all.iter().map(|(_, utilities)| utilities).sum() }
+        }
+    }
+}
+
+fn does(statement: &Statement) -> (Does, usize) {
+    let does = match statement.words.first().map(String::as_str) {
+        Some("BEGIN") => Does::Begin,
+        Some("START") if statement.begins(&["START", "TRANSACTION"]) => Does::Begin,
+        Some("COMMIT" | "END") if !statement.has("PREPARED") && !statement.has("CHAIN") => Does::Commit,
+        Some("ROLLBACK") if statement.has("TO") => Does::TakesBack,
+        Some("ROLLBACK" | "ABORT") if !statement.has("PREPARED") && !statement.has("CHAIN") => Does::RollBack,
+        Some("COMMIT" | "END" | "ROLLBACK" | "ABORT" | "PREPARE") => Does::Mixed,
+        // It checks what was deferred.
+        Some("SET") if statement.begins(&["SET", "CONSTRAINTS"]) => return (Does::Works, 1),
+        Some("SAVEPOINT" | "RELEASE" | "SET" | "RESET" | "SHOW") => Does::Session,
+        Some("DO" | "CALL") => Does::Code,
+        Some("LOCK") => return (Does::Works, 1),
+        _ => return (Does::Works, 0),
+    };
+    (does, 1)
+}
+
+/// The first word of a message with a single statement: what a database calls the command.
+pub fn command(sql: &str) -> Option<String> {
+    match &split(sql).ok()?[..] {
+        [statement] => statement.words.first().cloned(),
+        _ => None,
+    }
 }
 
 /// What a message does, by its text.
@@ -74,7 +117,8 @@ pub fn class(sql: &str) -> Class {
         words.pop();
     }
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
-    if has(&[";"]) {
+    // A backtick quotes a name on SQLite only.
+    if has(&[";"]) || sql.contains('`') {
         return Class::Other;
     }
     match words.first().map(String::as_str) {
@@ -97,18 +141,7 @@ pub fn leaves_in_session(sql: &str) -> bool {
     let words = words(sql);
     let updates = words.iter().any(|word| word == "UPDATE");
     let left = |word: &&String| LEAVES_IN_SESSION.contains(&word.as_str()) && !(updates && *word == "SET");
-    words.iter().any(|word| left(&word)) || mentions(sql, "ADVISORY")
-}
-
-/// Whether a text has this word in it, anywhere: for texts that hold functions' bodies, which are texts
-/// themselves.
-pub fn holds(text: &str, upper: &str) -> bool {
-    text.to_ascii_uppercase().contains(upper)
-}
-
-/// Whether a word of the SQL has this in it.
-pub fn mentions(sql: &str, upper: &str) -> bool {
-    words(sql).iter().any(|word| word.contains(upper))
+    words.iter().any(|word| left(&word) || word.contains("ADVISORY"))
 }
 
 #[cfg(test)]
@@ -118,8 +151,34 @@ mod tests {
     #[test]
     fn texts_names_and_comments_are_no_words() {
         let sql = "SELECT 'a;UPDATE', \"FOR\" -- INTO\n, /* FOR */ $x$ ; INSERT $x$, $1 FROM t";
-        assert_eq!(words(sql), ["SELECT", "1", "FROM", "T"]);
+        assert_eq!(words(sql), ["SELECT", "FROM", "T"]);
         assert_eq!(class(sql), Class::Select);
+        assert_eq!(words(r"SELECT E'\'; DROP' /* /* */ ; */ FROM t"), ["SELECT", "E", "FROM", "T"]);
+    }
+
+    #[test]
+    fn a_message_says_what_it_does_to_its_transaction() {
+        for (sql, does, utilities) in [
+            ("BEGIN ISOLATION LEVEL SERIALIZABLE", Does::Begin, 1),
+            ("commit", Does::Commit, 1),
+            ("END;", Does::Commit, 1),
+            ("ROLLBACK", Does::RollBack, 1),
+            ("ROLLBACK TO SAVEPOINT s", Does::TakesBack, 1),
+            ("SET LOCAL x.y = 1", Does::Session, 1),
+            ("SET CONSTRAINTS ALL IMMEDIATE", Does::Works, 1),
+            ("LOCK TABLE t", Does::Works, 1),
+            ("DO $$BEGIN COMMIT; END$$", Does::Code, 1),
+            ("COMMIT AND CHAIN", Does::Mixed, 1),
+            ("PREPARE TRANSACTION 'x'", Does::Mixed, 1),
+            ("UPDATE t SET v = 1; UPDATE u SET v = 1", Does::Works, 0),
+            ("UPDATE t SET v = 1; COMMIT", Does::Mixed, 1),
+            ("CREATE TABLE commit ()", Does::Works, 0),
+            ("", Does::Mixed, 0),
+        ] {
+            assert_eq!(message(sql), Message { does, utilities }, "{sql}");
+        }
+        assert_eq!(command("update t set v = 1").as_deref(), Some("UPDATE"));
+        assert_eq!(command("SELECT 1; SELECT 2"), None);
     }
 
     #[test]

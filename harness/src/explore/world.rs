@@ -4,8 +4,7 @@ use std::fmt;
 use std::future::Future;
 
 use super::footprint::Footprint;
-use super::statement;
-use crate::scenario::script::{Script, ScriptCase, ScriptStep, holes};
+use crate::scenario::script::{ScriptCase, ScriptStep, holes};
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +36,21 @@ pub struct Event {
     pub what: What,
 }
 
+/// What a search chooses: whose step goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Choice {
+    /// Whose.
+    pub actor: usize,
+    /// If it has to wait, the wait ends with an error: the session's timeout has come. Otherwise none ever does.
+    pub times_out: bool,
+}
+
+impl From<usize> for Choice {
+    fn from(actor: usize) -> Self {
+        Self { actor, times_out: false }
+    }
+}
+
 /// One step let through, with everything that came of it until nobody moved any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -52,6 +66,10 @@ pub struct Taken {
     pub futile: bool,
     /// What was known of each actor's transaction afterwards.
     pub notes: Vec<Note>,
+    /// Which of the two ways of waiting was chosen.
+    pub times_out: bool,
+    /// It waits, and its session has set a timeout that could end that.
+    pub may_time_out: bool,
 }
 
 /// What is known of an actor's transaction.
@@ -63,8 +81,25 @@ pub struct Note {
     pub aborted: bool,
     /// What it has touched so far.
     pub touched: Footprint,
+    /// What its next statement would be run under.
+    pub settings: Settings,
     /// What the server said beside its answers, in the course of this transition.
     pub notices: Vec<String>,
+}
+
+/// What a session's next statement is run under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Its transaction sees one state throughout: REPEATABLE READ or SERIALIZABLE.
+    pub snapshot: bool,
+    /// SERIALIZABLE.
+    pub serializable: bool,
+    /// A wait for a lock ends with an error after this long, in milliseconds; 0 is never.
+    pub lock_timeout_ms: u64,
+    /// A statement ends with an error after this long, in milliseconds; 0 is never.
+    pub statement_timeout_ms: u64,
+    /// A session that does nothing in a transaction for this long is ended, in milliseconds; 0 is never.
+    pub idle_timeout_ms: u64,
 }
 
 impl Taken {
@@ -80,6 +115,17 @@ impl Taken {
         };
         (self.actor, self.step, self.events.len()) == (other.actor, other.step, other.events.len())
             && self.events.iter().zip(&other.events).all(same)
+    }
+
+    /// Of a step of which nothing more is known; `futile` says that it waited before, and waits on.
+    pub fn new(choice: Choice, step: usize, events: Vec<Event>, footprint: Footprint, futile: bool) -> Self {
+        let Choice { actor, times_out } = choice;
+        Self { actor, step, events, footprint, futile, notes: Vec::new(), times_out, may_time_out: false }
+    }
+
+    /// What was chosen.
+    pub fn choice(&self) -> Choice {
+        Choice { actor: self.actor, times_out: self.times_out }
     }
 
     /// What is known again, of the actors' transactions and of the step, where it was not looked at anew.
@@ -145,6 +191,11 @@ pub trait World: Send {
     /// Puts the database into the state after set-up, with every actor before its first step.
     fn reset(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
 
+    /// How often the database was made anew: sessions that were opened on it before are gone.
+    fn made(&self) -> u64 {
+        0
+    }
+
     /// The actors whose next step can be let through, in order.
     fn enabled(&self) -> Vec<usize>;
 
@@ -152,7 +203,17 @@ pub trait World: Send {
     /// after the same steps, makes it faster: what it touched is then not observed again.
     ///
     /// Cancellation: the world must then be dropped.
-    fn take(&mut self, actor: usize, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
+    fn take(&mut self, choice: Choice, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
+
+    /// Whether a wait of an actor's next step could end by a timeout that its session has set.
+    fn may_time_out(&self, _actor: usize) -> bool {
+        false
+    }
+
+    /// What keeps a search of this world from having seen everything, so far.
+    fn bounds(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Ends every session's transaction, then asks these queries.
     fn finish(&mut self, queries: &[String]) -> impl Future<Output = Result<Ended, Lost>> + Send;
@@ -207,28 +268,5 @@ impl Progress {
     pub fn step_done(&mut self, steps: usize) {
         self.next += 1;
         self.place = if self.next < steps { Place::Ready } else { Place::Ended };
-    }
-}
-
-/// What the texts of a script say about how careful to be.
-#[derive(Clone, Copy, Debug)]
-pub struct Cautions {
-    /// Steps may change the schema: the state is made anew for each execution.
-    pub rebuild: bool,
-    /// Steps may leave something in their session.
-    pub discard: bool,
-    /// Advisory locks may be taken where no text shows it.
-    pub advisory_hidden: bool,
-}
-
-impl Cautions {
-    /// Of a script.
-    pub fn of(script: &Script) -> Self {
-        let steps = || script.actors.iter().flat_map(|actor| &actor.steps);
-        Self {
-            rebuild: steps().any(|step| statement::changes_schema(&step.sql)),
-            discard: steps().any(|step| statement::leaves_in_session(&step.sql)),
-            advisory_hidden: statement::holds(&script.setup, "ADVISORY"),
-        }
     }
 }

@@ -285,44 +285,25 @@ impl Server {
         }
     }
 
-    /// Creates a database: an empty one (UTF8, C locale), or a copy of another one of this run, in
-    /// which no session may be any more.
-    ///
-    /// Cancellation: a creation that was begun ends on its own; the server's end removes the database.
-    ///
-    /// # Errors
-    /// The suffix cannot be part of a name (a-z, 0-9, _; at most 23), the template is still in use
-    /// after 5 s, or the server refuses.
-    pub async fn create_database(&self, suffix: &str, template: Option<&Database>) -> Result<Database, ProvisionError> {
-        let database = Database { name: self.run.database(suffix)? };
-        let (admin, name) = (self.admin.clone(), database.name.clone());
-        let template = template.map(|t| t.name.clone());
-        let given = self.databases();
-        let creation = tokio::spawn(async move {
-            match given {
-                Some(given) => given.create(&name, template.as_deref()).await,
-                None => admin.create(&name, template.as_deref(), "").await,
-            }
-        });
-        finished(creation.await)?;
-        Ok(database)
+    /// What makes and drops databases here, for who does not own the server.
+    pub fn maker(&self) -> Maker {
+        Maker { admin: self.admin.clone(), run: self.run.clone(), given: self.databases() }
     }
 
-    /// Drops one of the run's databases, and ends the sessions that are still in it.
-    ///
-    /// Cancellation: a drop that was begun ends on its own.
+    /// Creates a database: see [`Maker::create`].
     ///
     /// # Errors
-    /// The server refuses. The server's end tries again.
+    /// See there.
+    pub async fn create_database(&self, suffix: &str, template: Option<&Database>) -> Result<Database, ProvisionError> {
+        self.maker().create(suffix, template).await
+    }
+
+    /// Drops one of the run's databases: see [`Maker::remove`].
+    ///
+    /// # Errors
+    /// See there.
     pub async fn drop_database(&self, database: Database) -> Result<(), ProvisionError> {
-        let (admin, given) = (self.admin.clone(), self.databases());
-        let removal = tokio::spawn(async move {
-            match given {
-                Some(given) => given.remove(&database.name).await,
-                None => admin.remove(&database.name).await,
-            }
-        });
-        finished(removal.await)
+        self.maker().remove(database).await
     }
 
     /// Asks whether it still answers: after a lost connection, whether it was the server that was lost.
@@ -358,6 +339,61 @@ impl Server {
             Host::Given(given) => Some(given.databases().clone()),
             Host::Cluster(_) | Host::Container(_) => None,
         }
+    }
+}
+
+/// Makes and drops a run's databases. The server's end removes what is left of them.
+#[derive(Clone)]
+pub struct Maker {
+    admin: Arc<Admin>,
+    run: RunName,
+    given: Option<Arc<Databases>>,
+}
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maker").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl Maker {
+    /// Creates a database: an empty one (UTF8, C locale), or a copy of another one of this run, in
+    /// which no session may be any more.
+    ///
+    /// Cancellation: a creation that was begun ends on its own; the server's end removes the database.
+    ///
+    /// # Errors
+    /// The suffix cannot be part of a name (a-z, 0-9, _; at most 23), the template is still in use
+    /// after 5 s, or the server refuses.
+    pub async fn create(&self, suffix: &str, template: Option<&Database>) -> Result<Database, ProvisionError> {
+        let database = Database { name: self.run.database(suffix)? };
+        let (admin, given, name) = (self.admin.clone(), self.given.clone(), database.name.clone());
+        let template = template.map(|t| t.name.clone());
+        let creation = tokio::spawn(async move {
+            match given {
+                Some(given) => given.create(&name, template.as_deref()).await,
+                None => admin.create(&name, template.as_deref(), "").await,
+            }
+        });
+        finished(creation.await)?;
+        Ok(database)
+    }
+
+    /// Drops one of the run's databases, and ends the sessions that are still in it.
+    ///
+    /// Cancellation: a drop that was begun ends on its own.
+    ///
+    /// # Errors
+    /// The server refuses. The server's end tries again.
+    pub async fn remove(&self, database: Database) -> Result<(), ProvisionError> {
+        let (admin, given) = (self.admin.clone(), self.given.clone());
+        let removal = tokio::spawn(async move {
+            match given {
+                Some(given) => given.remove(&database.name).await,
+                None => admin.remove(&database.name).await,
+            }
+        });
+        finished(removal.await)
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::sql::{self, First, Statement};
+use crate::sql::{self, First, Statement};
 
 mod load;
 

@@ -15,8 +15,8 @@ use super::modes::Mode;
 use super::observer::Cost;
 use super::operation::{Class, Operation};
 use super::rate::{Rate, recovery_ms};
-use super::sql::Statement;
 use crate::check::CheckName;
+use crate::sql::Statement;
 use crate::verdict::Verdict;
 
 mod advice;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use name::{Direction, Name};
 
-use super::sql::{self, Statement};
+use crate::sql::{self, Statement};
 
 /// What the first bytes of a file say that does without a transaction.
 pub const NO_TRANSACTION: &str = "-- no-transaction";

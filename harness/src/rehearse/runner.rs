@@ -17,8 +17,8 @@ use tokio::process::Command;
 
 use super::migrations::Script;
 use super::modes::Mode;
-use super::sql::Statement;
 use crate::provision::AccessUrl;
+use crate::sql::Statement;
 
 /// How long one call of the runner may take.
 pub const RUNNER_MAX: Duration = Duration::from_secs(600);

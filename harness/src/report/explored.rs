@@ -248,8 +248,9 @@ fn table(
     together: Option<usize>,
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    let taking_part: Vec<usize> =
-        (0..script.actors.len()).filter(|actor| found.execution.order().contains(actor)).collect();
+    let taking_part: Vec<usize> = (0..script.actors.len())
+        .filter(|actor| found.execution.taken.iter().any(|taken| taken.actor == *actor))
+        .collect();
     let mut table = terminal::table();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(std::iter::once("").chain(taking_part.iter().map(|actor| script.actors[*actor].name.as_str())));

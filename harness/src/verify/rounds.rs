@@ -17,7 +17,7 @@ use crate::explore::footprint::Footprint;
 use crate::explore::judge::Rules as _;
 use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
-use crate::explore::world::{Cautions, Event, Lost, Taken, What, World};
+use crate::explore::world::{Event, Lost, Taken, What, World};
 use crate::report::Word;
 use crate::scenario::script::{Script, ScriptActor, ScriptCase};
 
@@ -126,9 +126,8 @@ pub async fn run<W: World, S: Session>(
     case: &ScriptCase,
     options: Options,
 ) -> Result<Rounds, Lost> {
-    let (clock, cautions, asked) = (Clock::start(), Cautions::of(script), queries(script));
+    let (clock, asked, mut made) = (Clock::start(), queries(script), world.made());
     let expected = case.violates.as_deref();
-    let renews = cautions.discard || cautions.rebuild || cautions.advisory_hidden;
     let mut rules = ScriptRules::new(script);
     let mut outcomes = BTreeMap::new();
     let (rounds, found) = (0, Vec::new());
@@ -136,8 +135,8 @@ pub async fn run<W: World, S: Session>(
     while all.rounds < options.rounds {
         let seed = options.seed.wrapping_add(all.rounds);
         all.rounds += 1;
-        world.reset().await?;
-        let passes = round(sessions, script, case, seed, renews, &clock).await?;
+        reset(world, sessions, &mut made).await?;
+        let passes = round(sessions, script, case, seed, &clock).await?;
         let history = history(sessions, &passes);
         let ended = world.finish(&asked).await?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended };
@@ -150,9 +149,9 @@ pub async fn run<W: World, S: Session>(
         for actors in rules.unknown(&execution) {
             let mut states = BTreeSet::new();
             for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
-                world.reset().await?;
+                reset(world, sessions, &mut made).await?;
                 for actor in order {
-                    once(&mut sessions[actor], case, &script.actors[actor], &[], renews, &clock).await?;
+                    once(&mut sessions[actor], case, &script.actors[actor], &[], &clock).await?;
                 }
                 states.insert(rules.state(&world.finish(&asked).await?)?);
             }
@@ -174,20 +173,28 @@ pub async fn run<W: World, S: Session>(
     Ok(all)
 }
 
-/// One actor runs once, and leaves nothing that could keep others waiting, as a program that ends does;
-/// `renews` says that more than a transaction may be left.
+/// Puts the state of the beginning back. Sessions on a database that was made anew for it are opened again.
+async fn reset<W: World, S: Session>(world: &mut W, sessions: &mut [S], made: &mut u64) -> Result<(), Lost> {
+    world.reset().await?;
+    if world.made() != *made {
+        *made = world.made();
+        for session in sessions {
+            session.reopen().await?;
+        }
+    }
+    Ok(())
+}
+
+/// One actor runs once, and leaves nothing that could keep others waiting, as a program that ends does.
 async fn once<S: Session>(
     session: &mut S,
     case: &ScriptCase,
     actor: &ScriptActor,
     pauses: &[Duration],
-    renews: bool,
     clock: &Clock,
 ) -> Result<Pass, Lost> {
     let pass = run_actor(session, case, actor, pauses, clock).await?;
-    if renews {
-        session.renew().await?;
-    }
+    session.renew().await?;
     Ok(pass)
 }
 
@@ -197,14 +204,13 @@ async fn round<S: Session>(
     script: &Script,
     case: &ScriptCase,
     seed: u64,
-    renews: bool,
     clock: &Clock,
 ) -> Result<Vec<Pass>, Lost> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pauses: Vec<Vec<Duration>> =
         script.actors.iter().map(|actor| actor.steps.iter().map(|_| pause(&mut rng)).collect()).collect();
     let runs = sessions.iter_mut().zip(&script.actors).zip(&pauses);
-    let runs = runs.map(|((session, actor), pauses)| once(session, case, actor, pauses, renews, clock));
+    let runs = runs.map(|((session, actor), pauses)| once(session, case, actor, pauses, clock));
     try_join_all(runs).await
 }
 
@@ -236,5 +242,5 @@ fn history<S: Session>(sessions: &[S], passes: &[Pass]) -> Vec<Moved> {
 fn taken(moved: &Moved) -> Taken {
     let (actor, step) = (moved.actor, moved.ran.step);
     let events = vec![Event { actor, step, what: moved.ran.answer.what.clone() }];
-    Taken { actor, step, events, footprint: Footprint::everything(), futile: false, notes: Vec::new() }
+    Taken::new(actor.into(), step, events, Footprint::everything(), false)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::queries;
 use driftlock::explore::search::{Execution, Go, Strategy, Visitor, search};
 use driftlock::explore::specification::export;
@@ -234,12 +235,11 @@ async fn whatever_order_is_exported_ends_in_the_same_state_under_isolationtester
     for seed in 1..=scripts {
         let script = Arc::new(script(Backend::Postgres, &mut ChaCha8Rng::seed_from_u64(seed)));
         let case = script.cases[0].clone();
-        let database = server.create_database(&format!("exports_{seed}"), None).await.unwrap();
-        let config = config(&server, &database).unwrap();
-        let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+        let site = Site::make(&server, &format!("exports_{seed}")).await.unwrap();
+        let config = site.config().clone();
+        let mut world = PgWorld::new(site, script.clone(), case.clone()).await.unwrap();
         let mut keep = Keep(Vec::new());
         search(&mut world, Strategy::Random(3), seed, &queries(&script), &mut keep).await.unwrap();
-        drop(world);
         for execution in &keep.0 {
             let Ok(text) = export(&script, &case, execution) else { continue };
             let text = text.replacen("setup\n{\n", "setup\n{\nDROP TABLE IF EXISTS b, a; ", 1);
@@ -251,7 +251,7 @@ async fn whatever_order_is_exported_ends_in_the_same_state_under_isolationtester
             compared += 1;
             waited += u32::from(execution.taken.iter().any(|taken| taken.waits()));
         }
-        server.drop_database(database).await.unwrap();
+        world.close().await.unwrap();
     }
     server.stop().await.unwrap();
     eprintln!("{compared} orders compared, in {waited} a step waited");

@@ -9,6 +9,7 @@ use driftlock::actor::script::sqlite::SqliteSession;
 use driftlock::actor::script::{Session, run};
 use driftlock::clock::Clock;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::postgres::site::Site;
 use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::world::What;
 use driftlock::isolation::config;
@@ -115,9 +116,9 @@ async fn the_actors_of_any_script_run_freely_to_their_end_on_both_databases() {
             let (case, options) = (script.cases[0].clone(), Options { rounds: 20, seed });
             let of = match backend {
                 Backend::Postgres => {
-                    let database = server.create_database(&format!("rounds_{seed}"), None).await.unwrap();
-                    let config = config(&server, &database).unwrap();
-                    let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+                    let site = Site::make(&server, &format!("rounds_{seed}")).await.unwrap();
+                    let config = site.config().clone();
+                    let mut world = PgWorld::new(site, script.clone(), case.clone()).await.unwrap();
                     let control = PgSession::control(&config).await.unwrap();
                     let mut sessions = Vec::new();
                     for actor in &script.actors {

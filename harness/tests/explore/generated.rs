@@ -1,10 +1,13 @@
 //! Small scripts from a seed: a few actors, a few rows, every kind of statement.
 
+mod postgres;
+mod sqlite;
+
 use drift_engine::lock::Backend;
 use driftlock::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
@@ -77,4 +80,141 @@ fn statement(backend: Backend, actor: usize, rng: &mut ChaCha8Rng) -> String {
     ];
     let any = rng.random_range(0..if backend == Backend::Postgres { 16 } else { 8 });
     both.iter().chain(&of_postgres).nth(any).unwrap().clone()
+}
+
+/// The numbers of the steps of two actors: 70 orders at most.
+const SHAPES_OF_TWO: [&[usize]; 11] =
+    [&[4, 4], &[4, 4], &[3, 4], &[3, 4], &[5, 3], &[5, 3], &[5, 2], &[6, 2], &[3, 3], &[4, 2], &[2, 2]];
+/// The numbers of the steps of three actors: 90 orders at most.
+const SHAPES_OF_THREE: [&[usize]; 7] =
+    [&[2, 2, 2], &[1, 2, 3], &[1, 2, 3], &[1, 1, 4], &[1, 1, 3], &[1, 2, 2], &[1, 1, 5]];
+
+/// Statements that have to do with one thing: `#r` is a row that is there, `#n` one that may be, and `#a`
+/// the actor's own number.
+type Theme = &'static [&'static str];
+
+/// What the rich scripts of a backend are made of.
+struct Dialect {
+    /// How a transaction begins: each as often as it is listed.
+    begins: Theme,
+    /// How it ends.
+    ends: Theme,
+    /// All that can be drawn in any script.
+    themes: &'static [Theme],
+    /// What changes the schema, which makes executions slow: one of these, in some scripts.
+    schema: &'static [Theme],
+    /// What is asked at the end, by name.
+    serial: &'static [(&'static str, &'static str)],
+    /// The set-up for steps with this text.
+    setup: fn(&str, &mut ChaCha8Rng) -> String,
+}
+
+/// A script on a backend, of all that the backend can do.
+pub fn rich(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
+    let dialect = match backend {
+        Backend::Postgres => &postgres::DIALECT,
+        Backend::Sqlite => &sqlite::DIALECT,
+    };
+    let source = Source::drawn(dialect, rng);
+    let shapes: &[&[usize]] = if rng.random_bool(0.25) { &SHAPES_OF_THREE } else { &SHAPES_OF_TWO };
+    let shape = *shapes.choose(rng).unwrap();
+    let mut all: Vec<Vec<String>> =
+        shape.iter().enumerate().map(|(actor, steps)| source.steps(actor, *steps, rng)).collect();
+    all.shuffle(rng);
+    let setup = (dialect.setup)(&all.concat().join("\n"), rng);
+    let actor = |(number, steps): (usize, Vec<String>)| ScriptActor {
+        name: format!("a{number}"),
+        steps: (1..).zip(steps).map(|(number, sql)| step(number, sql)).collect(),
+        goes_on: rng.random_bool(0.25),
+    };
+    let actors = all.into_iter().enumerate().map(actor).collect();
+    let ask = |(name, sql): &(&str, &str)| NamedQuery { name: (*name).to_owned(), sql: (*sql).to_owned() };
+    let case = ScriptCase { name: backend.as_str().to_owned(), backend, begin: "BEGIN".to_owned(), violates: None };
+    Script {
+        name: "generated".to_owned(),
+        summary: "generated".to_owned(),
+        setup,
+        actors,
+        invariants: Vec::new(),
+        serial: dialect.serial.iter().map(ask).collect(),
+        overlaps: Vec::new(),
+        cases: vec![case],
+    }
+}
+
+/// Where a script's statements come from.
+struct Source {
+    dialect: &'static Dialect,
+    /// The script's own themes, so that the actors meet.
+    own: Vec<Theme>,
+    /// All that it may draw from.
+    all: Vec<Theme>,
+}
+
+impl Source {
+    fn drawn(dialect: &'static Dialect, rng: &mut ChaCha8Rng) -> Self {
+        let mut all = dialect.themes.to_vec();
+        let themes = rng.random_range(1..=2);
+        let mut own: Vec<Theme> = (0..themes).map(|_| *all.choose(rng).unwrap()).collect();
+        if rng.random_bool(0.15) {
+            let schema = *dialect.schema.choose(rng).unwrap();
+            own.push(schema);
+            all.push(schema);
+        }
+        Self { dialect, own, all }
+    }
+
+    /// An actor's steps, so many: a transaction, or each on its own.
+    fn steps(&self, actor: usize, number: usize, rng: &mut ChaCha8Rng) -> Vec<String> {
+        if number < 3 || rng.random_bool(0.15) {
+            return (0..number).map(|_| self.alone(actor, rng)).collect();
+        }
+        let end = rng.random_bool(0.95).then(|| pick(self.dialect.ends, rng));
+        let mut steps = vec![pick(self.dialect.begins, rng)];
+        steps.extend(self.inside(actor, number - 1 - usize::from(end.is_some()), rng));
+        steps.extend(end);
+        steps
+    }
+
+    /// A step outside of a transaction, or with one of its own.
+    fn alone(&self, actor: usize, rng: &mut ChaCha8Rng) -> String {
+        let statement = self.statement(actor, rng);
+        match rng.random_bool(0.1) {
+            true => format!("{}; {statement}; {}", pick(self.dialect.begins, rng), pick(self.dialect.ends, rng)),
+            false => statement,
+        }
+    }
+
+    /// The steps between a transaction's beginning and its end, often with a savepoint where there is room.
+    fn inside(&self, actor: usize, number: usize, rng: &mut ChaCha8Rng) -> Vec<String> {
+        let mut steps: Vec<String> = (0..number).map(|_| self.statement(actor, rng)).collect();
+        if number < 2 || !rng.random_bool(if number == 2 { 0.15 } else { 0.5 }) {
+            return steps;
+        }
+        let (first, last) = (0, number - 1);
+        steps[first] = match rng.random_range(0..4) {
+            0 => format!("{}; SAVEPOINT s", steps[first]),
+            1 | 2 if number > 2 => "SAVEPOINT s".to_owned(),
+            _ => format!("SAVEPOINT s; {}", steps[first]),
+        };
+        steps[last] = match rng.random_range(0..4) {
+            0 => format!("ROLLBACK TO s; {}", steps[last]),
+            1 => "RELEASE s".to_owned(),
+            _ => "ROLLBACK TO s".to_owned(),
+        };
+        steps
+    }
+
+    fn statement(&self, actor: usize, rng: &mut ChaCha8Rng) -> String {
+        let themes = if rng.random_bool(0.7) { &self.own } else { &self.all };
+        let theme = *themes.choose(rng).unwrap();
+        let row = if rng.random_bool(0.8) { 1 } else { 2 };
+        let maybe = rng.random_range(2..=3);
+        let filled = [("#r", row), ("#n", maybe), ("#a", actor + 1)];
+        filled.iter().fold(pick(theme, rng), |sql, (hole, number)| sql.replace(hole, &number.to_string()))
+    }
+}
+
+fn pick(list: &[&str], rng: &mut ChaCha8Rng) -> String {
+    (*list.choose(rng).unwrap()).to_owned()
 }

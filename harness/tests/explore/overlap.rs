@@ -7,9 +7,9 @@ use drift_engine::lock::Backend;
 use driftlock::explore::case::Options;
 use driftlock::explore::overlap::overlap;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::ScriptRules;
 use driftlock::explore::search::Strategy;
-use driftlock::isolation::config;
 use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
 use driftlock::scenario::script::Overlap;
 use rand::rngs::ChaCha8Rng;
@@ -135,9 +135,8 @@ async fn any_pair_of_any_script_comes_to_an_end() {
         let script = Arc::new(script_of(Backend::Postgres, &mut rng));
         let case = script.cases[0].clone();
         let steps = [0, 1].map(|actor| (actor, rng.random_range(0..script.actors[actor].steps.len())));
-        let database = server.create_database(&format!("pairs_{seed}"), None).await.unwrap();
-        let config = config(&server, &database).unwrap();
-        let mut world = PgWorld::new(&config, script.clone(), case.clone()).await.unwrap();
+        let site = Site::make(&server, &format!("pairs_{seed}")).await.unwrap();
+        let mut world = PgWorld::new(site, script.clone(), case.clone()).await.unwrap();
         let options = Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true };
         let of = overlap(
             &mut world,
@@ -157,8 +156,7 @@ async fn any_pair_of_any_script_comes_to_an_end() {
             assert!(pair.iter().all(|taken| steps.contains(&(taken.actor, taken.step))), "seed {seed}: {pair:?}");
             waits += u32::from(pair.iter().any(|taken| taken.waits()));
         }
-        drop(world);
-        server.drop_database(database).await.unwrap();
+        world.close().await.unwrap();
     }
     server.stop().await.unwrap();
     eprintln!("{together} of {tries} were sent together, {in_flight} in flight, {waits} violations with a wait");

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::queries;
 use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search};
 use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::world::{Lost, World};
-use driftlock::isolation::config;
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::script::Script;
 use tokio_util::sync::CancellationToken;
@@ -47,12 +47,10 @@ impl Hosts {
             let (made, case) = (self.made, script.cases[0].clone());
             let found = match case.backend {
                 Backend::Postgres => {
-                    let database = self.server.create_database(&format!("explore_{made}"), None).await.unwrap();
-                    let config = config(&self.server, &database).unwrap();
-                    let mut world = PgWorld::new(&config, script.clone(), case).await.unwrap();
+                    let site = Site::make(&self.server, &format!("explore_{made}")).await.unwrap();
+                    let mut world = PgWorld::new(site, script.clone(), case).await.unwrap();
                     let found = outcomes(&mut world, script, *strategy).await;
-                    drop(world);
-                    self.server.drop_database(database).await.unwrap();
+                    world.close().await.unwrap();
                     found
                 }
                 Backend::Sqlite => {

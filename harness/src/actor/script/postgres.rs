@@ -22,6 +22,8 @@ pub struct PgSession {
     control: Arc<Client>,
     pid: i32,
     notices: Notices,
+    config: Config,
+    name: String,
 }
 
 impl PgSession {
@@ -42,7 +44,8 @@ impl PgSession {
         look_soon(&client).await;
         let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
         let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
-        Ok(Self { client, control, pid, notices })
+        let (config, name) = (config.clone(), name.to_owned());
+        Ok(Self { client, control, pid, notices, config, name })
     }
 
     /// For whom it waits, by the server's word.
@@ -99,6 +102,12 @@ impl Session for PgSession {
         let discarded = self.client.batch_execute("DISCARD ALL").await;
         discarded.map_err(|error| said("renew a session", &error))?;
         look_soon(&self.client).await;
+        Ok(())
+    }
+
+    async fn reopen(&mut self) -> Result<(), Lost> {
+        let control = Self::control(&self.config).await?;
+        *self = Self::open(&self.config, control, &self.name).await?;
         Ok(())
     }
 

@@ -52,6 +52,10 @@ impl Session for SqliteSession {
     }
 
     async fn renew(&mut self) -> Result<(), Lost> {
+        self.reopen().await
+    }
+
+    async fn reopen(&mut self) -> Result<(), Lost> {
         *self = Self::open(&self.options).await?;
         Ok(())
     }

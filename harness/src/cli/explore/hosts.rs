@@ -10,9 +10,10 @@ use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::engine::{EngineWorld, MakeError};
 use crate::explore::postgres::PgWorld;
+use crate::explore::postgres::site::Site;
 use crate::explore::sqlite::SqliteWorld;
 use crate::explore::world::Lost;
-use crate::isolation::{TargetError, config};
+use crate::isolation::TargetError;
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
 use crate::report::BackendUsed;
@@ -190,17 +191,15 @@ impl Hosts {
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {
-        let config = self.postgres_config().await?;
-        PgWorld::new(&config, script, case.clone()).await.map_err(CaseFailure::Lost)
+        let site = self.postgres_site().await?;
+        PgWorld::new(site, script, case.clone()).await.map_err(CaseFailure::Lost)
     }
 
-    /// Makes a database, and says how to connect to it.
-    pub(crate) async fn postgres_config(&mut self) -> Result<tokio_postgres::Config, CaseFailure> {
+    /// Makes a database for a case.
+    pub(crate) async fn postgres_site(&mut self) -> Result<Site, CaseFailure> {
         self.made += 1;
         let server = self.server().expect("a case runs on a backend that was started");
-        let database = server.create_database(&format!("explore_{}", self.made), None).await;
-        let database = database.map_err(CaseFailure::Provision)?;
-        config(server, &database).map_err(CaseFailure::Target)
+        Site::make(server, &format!("explore_{}", self.made)).await.map_err(CaseFailure::Target)
     }
 
     pub(crate) async fn sqlite(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<SqliteWorld, CaseFailure> {

@@ -258,6 +258,7 @@ async fn explored(
             if options.all || !explored.has_found(violates) {
                 explored.overlaps = overlap(&mut world, rules, &script, violates, pairs, options).await?;
             }
+            world.close().await?;
             explored
         }
         // Nothing runs beside a writer there.

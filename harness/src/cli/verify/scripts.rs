@@ -129,8 +129,9 @@ async fn rounds(
 ) -> Result<Rounds, CaseFailure> {
     match case.backend {
         Backend::Postgres => {
-            let config = hosts.postgres_config().await?;
-            let world = PgWorld::new(&config, script.clone(), case.clone()).await;
+            let site = hosts.postgres_site().await?;
+            let config = site.config().clone();
+            let world = PgWorld::new(site, script.clone(), case.clone()).await;
             let mut world = world.map_err(CaseFailure::Lost)?;
             let control = PgSession::control(&config).await.map_err(CaseFailure::Lost)?;
             let mut sessions = Vec::new();
@@ -138,7 +139,8 @@ async fn rounds(
                 let session = PgSession::open(&config, control.clone(), &actor.name).await;
                 sessions.push(session.map_err(CaseFailure::Lost)?);
             }
-            run_rounds(&mut world, &mut sessions, &script, case, options).await.map_err(CaseFailure::Lost)
+            let ran = run_rounds(&mut world, &mut sessions, &script, case, options).await;
+            world.close().await.and(ran).map_err(CaseFailure::Lost)
         }
         Backend::Sqlite => {
             let (file, keep) = hosts.sqlite_options().await?;

@@ -11,7 +11,7 @@ use crate::explore::case::{Explored, Options, explore};
 use crate::explore::judge::{Found, Rules, run};
 use crate::explore::schedule::ENGINE;
 use crate::explore::search::Execution;
-use crate::explore::world::{Event, Lost, What};
+use crate::explore::world::{Choice, Event, Lost, What};
 use crate::history::{ActorId, Entry, History, Role};
 use crate::report::counterexample;
 use crate::scenario::script::{STUCK, Script, ScriptActor, ScriptCase, ScriptStep};
@@ -139,7 +139,7 @@ pub async fn confirm(
     world: &mut EngineWorld,
     rules: &mut EngineRules,
     name: &str,
-    order: &[usize],
+    order: &[Choice],
     check: &str,
 ) -> Result<Confirmed, Lost> {
     let execution = run(world, order, &[]).await?;

@@ -86,7 +86,7 @@ pub(super) async fn eyes(databases: &Databases, copy: &Copy, spare: Option<Strin
             let config = config.expect("a copy on PostgreSQL has an address");
             let (control, _) = connect(&config, "control").await?;
             // Nothing is triggered by the engine's rows, and its foreign keys are heeded.
-            let restore = keep_rows(&control).await?.sql;
+            let restore = keep_rows(&control).await?;
             let question = control.prepare(QUESTION).await.map_err(|error| said("prepare a question", &error))?;
             Ok(Eyes::Postgres { control: Box::new(control), question, restore })
         }

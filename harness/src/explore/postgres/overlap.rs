@@ -54,12 +54,12 @@ impl PgWorld {
     /// The server is lost, or does not come to an end.
     pub async fn take_together(&mut self, pair: [usize; 2]) -> Result<Together, Lost> {
         for one in &mut self.actors {
-            drop(one.notices.take());
-            one.told.clear();
+            one.forget();
         }
         let steps = pair.map(|actor| self.actors[actor].progress.next);
         for actor in pair {
             let one = &mut self.actors[actor];
+            (one.preludes, one.trees, one.give_back) = (0, Vec::new(), None);
             let sql = one.progress.sql(&self.case, &self.script.actors[actor].steps[one.progress.next]);
             let client = one.client.clone();
             one.reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
@@ -76,7 +76,7 @@ impl PgWorld {
         let mut events = self.both(pair, &mut answers).await?;
         let pids = pair.map(|actor| self.actors[actor].pid);
         let answered = [answers[0].is_some(), answers[1].is_some()];
-        let of = activity(&self.control, &pids, &answered).await?;
+        let of = activity(&self.control.client, &pids, &answered).await?;
         let flights = [of[0].flight, of[1].flight];
         for (actor, answer) in pair.into_iter().zip(answers) {
             if let Some(answer) = answer {
@@ -92,7 +92,7 @@ impl PgWorld {
         let (of_second, of_first): (Vec<Event>, Vec<Event>) =
             events.into_iter().partition(|event| event.actor == pair[1]);
         for one in &mut self.actors {
-            one.told.extend(one.notices.take());
+            one.listen();
             one.note.notices = std::mem::take(&mut one.told);
         }
         let notes: Vec<_> = self.actors.iter().map(|one| one.note.clone()).collect();
@@ -103,6 +103,8 @@ impl PgWorld {
             footprint: Footprint::everything(),
             futile: false,
             notes: notes.clone(),
+            times_out: false,
+            may_time_out: false,
         };
         Ok(Together { taken: [taken(0, of_first), taken(1, of_second)], flights })
     }
@@ -122,7 +124,7 @@ impl PgWorld {
                 }
                 continue;
             }
-            let said = ask(&self.control, &self.ask, self.pids(&pending)).await?;
+            let said = ask(&self.control.client, &self.control.ask, self.pids(&pending)).await?;
             let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
             if all_wait(&self.pids(&pending), &said, &known) {
                 return Ok(events);

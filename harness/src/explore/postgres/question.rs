@@ -5,17 +5,41 @@ use tokio_postgres::{Client, Statement};
 
 use super::{STEP_MAX, said};
 use crate::explore::footprint::{Footprint, Touch};
-use crate::explore::world::{Lost, Note};
+use crate::explore::world::{Lost, Note, Settings};
 
 /// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
 /// it has an advisory lock, and whom it waits for.
+///
+/// What nobody else can see yet, a table that was made a moment ago, has neither kind nor name.
 pub(in crate::explore) const QUESTION: &str = "\
     SELECT p.pid, a.state, \
-           ARRAY(SELECT l.relation::pg_catalog.text || ' ' || l.mode FROM pg_catalog.pg_locks l \
-                 WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384), \
+           ARRAY(SELECT pg_catalog.concat(c.relkind, ' ', l.mode, ' ', n.nspname, '.', c.relname) \
+                 FROM pg_catalog.pg_locks l \
+                 LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = l.relation \
+                 LEFT JOIN pg_catalog.pg_class c ON c.oid = COALESCE( \
+                     pg_catalog.pg_partition_root(COALESCE(i.indrelid, l.relation)), i.indrelid, l.relation) \
+                 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384 \
+                   AND c.relpersistence IS DISTINCT FROM 't'), \
            EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), \
            CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END \
     FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a";
+
+/// Of each relation: its number, kind and name, as in [`QUESTION`].
+pub(super) const NAMES: &str = "\
+    SELECT r.oid, pg_catalog.concat(c.relkind), pg_catalog.concat(n.nspname, '.', c.relname), \
+           c.relpersistence IS NOT DISTINCT FROM 't' \
+    FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS r(oid) \
+    LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = r.oid \
+    LEFT JOIN pg_catalog.pg_class c ON c.oid = COALESCE( \
+        pg_catalog.pg_partition_root(COALESCE(i.indrelid, r.oid)), i.indrelid, r.oid) \
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+/// How many of these functions are written in a language whose statements are planned, or do nothing but compute.
+pub(super) const SEEN: &str = "\
+    SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    WHERE p.oid = ANY($1::pg_catalog.oid[]) AND p.prokind <> 'a' \
+      AND (l.lanname IN ('sql', 'plpgsql') OR p.provolatile = 'i')";
 
 /// What the server says of a session.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +51,16 @@ pub(in crate::explore) struct Said {
     pub aborted: bool,
     pub locks: Footprint,
     pub waits_for: Vec<i32>,
+}
+
+/// Adds a touch of a relation of this kind. A relation that cannot be seen may be any. A sequence is no table:
+/// whatever is done to it, everybody sees at once.
+pub(super) fn touch(footprint: &mut Footprint, kind: &str, name: &str, touch: Touch) {
+    match kind {
+        "" => footprint.everything = true,
+        "S" => footprint.touch(name, touch.max(Touch::Lock)),
+        _ => footprint.touch(name, touch),
+    }
 }
 
 /// Asks the server about some sessions.
@@ -41,9 +75,9 @@ pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids
         let at = pids.iter().position(|asked| *asked == pid).expect("only these were asked about");
         let mut locks = Footprint { advisory: row.get(3), ..Footprint::default() };
         for lock in row.get::<_, Vec<String>>(2) {
-            let Some((relation, mode)) = lock.split_once(' ') else { continue };
-            let relation = relation.parse().unwrap_or(0);
-            locks.add(&Footprint { relations: [(relation, Touch::of_mode(mode))].into(), ..Footprint::default() });
+            let mut parts = lock.splitn(3, ' ');
+            let [kind, mode, name] = [(); 3].map(|()| parts.next().unwrap_or_default());
+            touch(&mut locks, kind, name, Touch::of_mode(mode));
         }
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
         let aborted = state == Some("idle in transaction (aborted)");
@@ -97,36 +131,75 @@ pub(in crate::explore) enum Sort {
     Begin,
     /// Ended it, and nothing else.
     End,
+    /// Took back a part of it, and nothing else.
+    TakesBack,
+    /// Changed what only the session knows: a savepoint, a setting.
+    Session,
     /// Anything else.
     Other,
     /// The server refused it.
     Failed,
 }
 
+/// What a step did, by its kind and by what the server printed.
+#[derive(Clone, Debug)]
+pub(in crate::explore) struct Did {
+    pub sort: Sort,
+    /// What its own statements touched; nothing if that was not looked at: it may then have touched again
+    /// whatever its transaction has touched before.
+    pub own: Option<Footprint>,
+    /// What the session's transactions are like.
+    pub settings: Settings,
+}
+
 /// What a step touched that has just ended; `note` is what was known of its transaction.
-pub(in crate::explore) fn observe(note: &mut Note, said: Said, sort: Sort, flags: &Footprint) -> Footprint {
+pub(in crate::explore) fn observe(note: &mut Note, said: Said, did: Did) -> Footprint {
     let (before, was_aborted) = (note.in_transaction, note.aborted);
     note.in_transaction = said.in_transaction;
     // The server's word: ROLLBACK TO a savepoint lets a failed transaction go on.
     note.aborted = said.aborted;
-    match (before, said.in_transaction, sort) {
+    match (before, said.in_transaction, did.sort) {
         // Nothing is done in an aborted transaction, and nothing is left to be ended.
-        _ if was_aborted && (said.aborted || !said.in_transaction) => Footprint::default(),
+        _ if was_aborted && (said.aborted || !said.in_transaction) => {
+            note.touched = Footprint::default();
+            Footprint::default()
+        }
         (.., Sort::Failed) => {
             note.touched = Footprint::default();
             Footprint::everything()
         }
-        (false, true, Sort::Begin) => Footprint::default(),
+        (false, true, Sort::Begin) | (false, false, Sort::End | Sort::TakesBack) => Footprint::default(),
+        (true, true, Sort::Session) => did.own.unwrap_or_else(Footprint::everything),
         (_, true, _) => {
             // Locks of subtransactions that were rolled back are gone, what they touched is not.
+            let new = said.locks.beyond(&note.touched);
             note.touched.add(&said.locks);
-            with_flags(note.touched.clone(), flags)
+            note.touched.add(did.own.as_ref().unwrap_or(&Footprint::default()));
+            let touched = match did.own {
+                Some(mut own) if did.sort != Sort::TakesBack => {
+                    own.add(&new);
+                    own
+                }
+                _ => note.touched.clone(),
+            };
+            let touched = with_settings(touched, did.settings);
+            note.touched = with_settings(std::mem::take(&mut note.touched), did.settings);
+            touched
         }
         (true, false, Sort::End) => {
-            let touched = std::mem::take(&mut note.touched);
-            let ended = Footprint { ends: touched.writes() || touched.advisory, ..touched };
-            if ended.is_empty() { ended } else { with_flags(ended, flags) }
+            let mut touched = std::mem::take(&mut note.touched);
+            touched.add(did.own.as_ref().unwrap_or(&Footprint::default()));
+            Footprint { ends: touched.writes() || touched.advisory, ..touched }
         }
+        (false, false, Sort::Other | Sort::Session) => match did.own {
+            Some(mut own) => {
+                own.add(&said.locks);
+                own.ends = own.writes() || own.advisory;
+                own.serializable |= did.settings.serializable;
+                own
+            }
+            None => Footprint::everything(),
+        },
         _ => {
             note.touched = Footprint::default();
             Footprint::everything()
@@ -135,6 +208,59 @@ pub(in crate::explore) fn observe(note: &mut Note, said: Said, sort: Sort, flags
 }
 
 /// The footprint of a session whose transactions are of this sort.
-pub(in crate::explore) fn with_flags(footprint: Footprint, flags: &Footprint) -> Footprint {
-    Footprint { snapshot: flags.snapshot, serializable: flags.serializable, ..footprint }
+pub(in crate::explore) fn with_settings(footprint: Footprint, settings: Settings) -> Footprint {
+    Footprint {
+        snapshot: footprint.snapshot || settings.snapshot,
+        serializable: footprint.serializable || settings.serializable,
+        ..footprint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrote(relation: &str) -> Footprint {
+        let mut footprint = Footprint::of_statement();
+        footprint.touch(relation, Touch::Write);
+        footprint
+    }
+
+    fn did(sort: Sort, own: Option<Footprint>) -> Did {
+        Did { sort, own, settings: Settings::default() }
+    }
+
+    fn idle(in_transaction: bool) -> Said {
+        Said { in_transaction, ..Said::default() }
+    }
+
+    #[test]
+    fn a_statement_is_known_by_itself_and_its_transactions_end_by_all_of_it() {
+        let mut note = Note::default();
+        assert!(observe(&mut note, idle(true), did(Sort::Begin, None)).is_empty());
+        assert_eq!(observe(&mut note, idle(true), did(Sort::Other, Some(wrote("a")))), wrote("a"));
+        assert_eq!(observe(&mut note, idle(true), did(Sort::Other, Some(wrote("b")))), wrote("b"));
+        let end = observe(&mut note, idle(false), did(Sort::End, Some(Footprint::of_statement())));
+        assert!(end.ends && end.relations.len() == 2);
+        // By itself it is all of its transaction.
+        let alone = observe(&mut note, idle(false), did(Sort::Other, Some(wrote("a"))));
+        assert_eq!(alone, Footprint { ends: true, ..wrote("a") });
+        assert!(observe(&mut note, idle(false), did(Sort::Other, None)).everything);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_may_be_all_that_was_touched_before() {
+        let mut note = Note { in_transaction: true, touched: wrote("a"), ..Note::default() };
+        let said = Said { locks: wrote("b"), ..idle(true) };
+        assert_eq!(observe(&mut note, said, did(Sort::Other, None)).relations.len(), 2);
+        assert_eq!(observe(&mut note, idle(true), did(Sort::TakesBack, Some(Footprint::default()))).relations.len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_done_in_a_failed_transaction() {
+        let mut note = Note { in_transaction: true, touched: wrote("a"), ..Note::default() };
+        let failed = Said { aborted: true, ..idle(true) };
+        assert!(observe(&mut note, failed, did(Sort::Failed, None)).everything);
+        assert!(observe(&mut note, idle(false), did(Sort::End, None)).is_empty());
+    }
 }

@@ -1,4 +1,4 @@
-//! The state that executions begin with: made once, and put back before each.
+//! The rows that executions begin with: kept once, and put back before each.
 
 use tokio_postgres::Client;
 
@@ -13,39 +13,35 @@ pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost
     set_up.map_err(|error| Lost::by_script(said("set up", &error).why))
 }
 
-/// What puts the rows of the beginning back.
-pub(in crate::explore) struct Kept {
-    /// Deletes from every table, the youngest first, and fills them, the oldest first.
-    pub sql: String,
-    /// Whether no trigger and no foreign key is in its way, for the role may do without them.
-    pub unchecked: bool,
-}
+/// The tables and materialized views of the script, the oldest first, with the columns that can be filled.
+const TABLES: &str = "\
+    SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind = 'm', \
+           (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
+            FROM pg_catalog.pg_attribute a \
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
+      AND n.nspname NOT IN ('information_schema', 'driftlock_start') ORDER BY c.oid";
 
-/// Copies every table's rows.
-pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Kept, Lost> {
+const SEQUENCES: &str =
+    "SELECT pg_catalog.format('%I.%I', schemaname, sequencename) FROM pg_catalog.pg_sequences ORDER BY 1";
+
+/// What puts the rows of the beginning back.
+///
+/// It deletes from every table, the youngest first, and fills them, the oldest first. The role does without
+/// triggers and foreign keys if it may; whether all came back is for [`super::digest`] to say.
+///
+/// # Errors
+/// The rows cannot be copied.
+pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<String, Lost> {
     let keeping = |error| said("copy the rows of the set-up", &error);
-    let tables = control
-        .query(
-            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), \
-                    (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
-                     FROM pg_catalog.pg_attribute a \
-                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
-               AND n.nspname NOT IN ('information_schema', 'driftlock_start') ORDER BY c.oid",
-            &[],
-        )
-        .await
-        .map_err(keeping)?;
-    let sequences = control
-        .query("SELECT pg_catalog.format('%I.%I', schemaname, sequencename) FROM pg_catalog.pg_sequences", &[])
-        .await
-        .map_err(keeping)?;
+    let tables = control.query(TABLES, &[]).await.map_err(keeping)?;
+    let sequences = control.query(SEQUENCES, &[]).await.map_err(keeping)?;
     control.batch_execute("CREATE SCHEMA driftlock_start").await.map_err(keeping)?;
     let (mut deletes, mut fills) = (Vec::new(), String::new());
     for (number, table) in tables.iter().enumerate() {
-        let (name, columns): (&str, Option<&str>) = (table.get(0), table.get(1));
-        let Some(columns) = columns else { continue };
+        let (name, is_view, columns): (&str, bool, Option<&str>) = (table.get(0), table.get(1), table.get(2));
+        let Some(columns) = columns.filter(|_| !is_view) else { continue };
         let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT {columns} FROM ONLY {name}");
         control.batch_execute(&copy).await.map_err(keeping)?;
         deletes.push(format!("DELETE FROM ONLY {name}; "));
@@ -60,7 +56,21 @@ pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<Kept, Lost
         let (value, called): (i64, bool) = (row.get(0), row.get(1));
         fills.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
     }
-    let allowed = control.batch_execute("SET session_replication_role = replica").await;
+    // Not every role may, and then its triggers fire.
+    let _ = control.batch_execute("SET session_replication_role = replica").await;
     deletes.reverse();
-    Ok(Kept { sql: deletes.concat() + &fills, unchecked: allowed.is_ok() })
+    Ok(deletes.concat() + &fills)
+}
+
+/// What the tables, materialized views and sequences hold, as an expression.
+pub(super) async fn contents(control: &Client) -> Result<String, Lost> {
+    let asking = |error| said("ask what the set-up has made", &error);
+    let mut parts = vec!["''".to_owned()];
+    for table in control.query(TABLES, &[]).await.map_err(asking)? {
+        parts.push(super::digest::rows_of(&format!("ONLY {}", table.get::<_, &str>(0)), "true"));
+    }
+    for sequence in control.query(SEQUENCES, &[]).await.map_err(asking)? {
+        parts.push(format!("(SELECT pg_catalog.concat(last_value, is_called) FROM {})", sequence.get::<_, &str>(0)));
+    }
+    Ok(format!("pg_catalog.concat_ws(' ', {})", parts.join(", ")))
 }

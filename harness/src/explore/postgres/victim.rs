@@ -11,6 +11,9 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(250);
 
+/// What has a session look late, as an option of it: then it does so after `DISCARD ALL` too. Only for superusers.
+pub(super) const LATE_OPTION: &str = "-c deadlock_timeout=250";
+
 /// The statement that has a session look soon, if its next wait may close a circle, or late. Only
 /// superusers may run it.
 pub(crate) fn setting(may_close: bool) -> String {
@@ -57,5 +60,6 @@ mod tests {
         assert_eq!(one.between().as_deref(), Some("SET deadlock_timeout = 250"));
         assert_eq!((one.between(), one.before(false)), (None, None));
         assert_eq!(Setting::late(false).before(true), None);
+        assert!(LATE_OPTION.ends_with(&LATE.as_millis().to_string()));
     }
 }

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnection, PgCopyIn, PgDatabaseError};
 
 use super::{Dump, DumpError, Piece, Pieces};
-use crate::rehearse::sql::Statement;
+use crate::sql::Statement;
 
 /// Loads a dump in one transaction, on a connection that is not used for anything else: a dump changes its settings.
 ///

@@ -1,7 +1,7 @@
 //! What to do instead of a certain statement.
 
 use super::super::finding::Kind;
-use super::super::sql::Statement;
+use crate::sql::Statement;
 
 /// Better advice than the kind's own, where the statement's words allow it.
 pub(super) fn of(kind: Kind, statement: &Statement) -> Option<&'static str> {

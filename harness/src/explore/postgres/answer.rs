@@ -1,0 +1,67 @@
+//! What a server's answers come to, and small requests of our own.
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::Answer;
+use crate::explore::world::{Lost, Rows, What};
+
+/// What came of a step, and the first value of its first row; an error if the session is lost.
+pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postgres::Error> {
+    match answer {
+        Ok(messages) => {
+            let (rows, first) = rows(&messages);
+            Ok((What::Done(rows), first))
+        }
+        Err(error) => match error.as_db_error() {
+            Some(refused) => {
+                let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
+                Ok((What::Failed { code, message }, None))
+            }
+            None => Err(error),
+        },
+    }
+}
+
+/// The rows of all results, and the first value of the first row.
+pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
+    let (mut rows, mut first, mut any) = (Vec::new(), None, false);
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            let values = (0..row.len()).map(|at| row.get(at).unwrap_or("NULL"));
+            if !any {
+                (first, any) = ((!row.is_empty()).then(|| row.get(0).map(str::to_owned)).flatten(), true);
+            }
+            rows.push(values.collect::<Vec<_>>().join(", "));
+        }
+    }
+    rows.sort_unstable();
+    (rows, first)
+}
+
+/// An error with what the server said, in one line.
+pub(crate) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
+    match error.as_db_error() {
+        Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
+        None => Lost::during(what, error),
+    }
+}
+
+/// Ends what a session does or waits for, with an error.
+pub(super) async fn cancel(control: &Client, pid: i32) -> Result<(), Lost> {
+    let cancelled = control.batch_execute(&format!("SELECT pg_catalog.pg_cancel_backend({pid})")).await;
+    cancelled.map_err(|error| said("end a wait", &error))
+}
+
+/// Takes back what was prepared to be committed later: no session owns it.
+pub(super) async fn end_prepared(control: &Client) -> Result<(), Lost> {
+    let ending = |error| said("end a prepared transaction", &error);
+    let asked = "SELECT pg_catalog.quote_literal(gid) FROM pg_catalog.pg_prepared_xacts \
+                 WHERE database = pg_catalog.current_database()";
+    for message in control.simple_query(asked).await.map_err(ending)? {
+        if let SimpleQueryMessage::Row(row) = message {
+            let gid = row.get(0).unwrap_or_default();
+            control.batch_execute(&format!("ROLLBACK PREPARED {gid}")).await.map_err(ending)?;
+        }
+    }
+    Ok(())
+}

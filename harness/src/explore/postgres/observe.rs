@@ -1,0 +1,106 @@
+//! What a step of a script was seen to touch: the locks that its transaction holds, and what the server
+//! printed of every statement that was run.
+
+use super::printed::Printed;
+use super::question::{Did, Said, Sort, observe, touch, with_settings};
+use super::{Control, PgWorld, said};
+use crate::explore::footprint::{Footprint, Touch};
+use crate::explore::statement::{Does, Message, message};
+use crate::explore::world::Lost;
+
+impl PgWorld {
+    /// What a step touched that has just ended.
+    pub(super) async fn observed(&mut self, actor: usize, failed: bool, said: Said) -> Result<Footprint, Lost> {
+        let of = self.message(actor);
+        let one = &self.actors[actor];
+        let printed = one.printed();
+        let (before, failed_before) = (one.note.in_transaction, one.note.aborted);
+        let own = if failed || failed_before { None } else { self.control.own(&printed, of, before).await? };
+        // The schema may have another shape now.
+        self.changed |= own.is_none();
+        let unclear = own.as_ref().is_none_or(|own| own.everything);
+        let sort = match of.does {
+            _ if failed => Sort::Failed,
+            Does::Begin => Sort::Begin,
+            Does::Commit | Does::RollBack => Sort::End,
+            Does::TakesBack => Sort::TakesBack,
+            Does::Session => Sort::Session,
+            Does::Code | Does::Works | Does::Mixed => Sort::Other,
+        };
+        let one = &mut self.actors[actor];
+        if !said.aborted {
+            let asked = one.ask_settings();
+            one.note.settings = asked.await?;
+        }
+        let own = own.or_else(|| Some(Footprint::everything()).filter(|_| sort != Sort::Begin));
+        let settings = one.note.settings;
+        let goes_on = said.in_transaction;
+        let footprint = observe(&mut one.note, said, Did { sort, own, settings });
+        if unclear && goes_on && sort == Sort::Other {
+            // What was done without being seen is part of the transaction up to its end.
+            one.note.touched.everything = true;
+        }
+        Ok(footprint)
+    }
+
+    /// What a waiting step has touched so far, beside the locks that it has or wants.
+    pub(super) async fn touched_waiting(&mut self, actor: usize, mut locks: Footprint) -> Result<Footprint, Lost> {
+        let one = &self.actors[actor];
+        let (settings, in_transaction, printed) = (one.note.settings, one.note.in_transaction, one.printed());
+        let message = self.message(actor);
+        let own = self.control.own(&printed, message, in_transaction).await?;
+        locks.add(&own.unwrap_or_else(Footprint::everything));
+        Ok(with_settings(locks, settings))
+    }
+
+    fn message(&self, actor: usize) -> Message {
+        let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
+        message(&self.actors[actor].progress.sql(&self.case, step))
+    }
+}
+
+impl Control {
+    /// What the statements of a message touched by themselves; nothing if that is not certain.
+    async fn own(&self, printed: &Printed, message: Message, in_transaction: bool) -> Result<Option<Footprint>, Lost> {
+        let hazards = &self.hazards;
+        // `DO` and `CALL` can end transactions, without a word, where they are in none.
+        let code = message.does == Does::Code;
+        let unseen = hazards.unseen || message.does == Does::Mixed || code && !in_transaction;
+        let other = printed.analysed == 0 || printed.utilities != message.utilities || printed.unclear;
+        if unseen || other || hazards.other(&printed.functions) {
+            return Ok(None);
+        }
+        let mut own = Footprint { advisory: hazards.advisory(&printed.functions), ..Footprint::of_statement() };
+        let relations: Vec<u32> = printed.relations.keys().copied().collect();
+        let functions: Vec<u32> = printed.functions.iter().copied().filter(|oid| *oid >= 16_384).collect();
+        let mut sequences = false;
+        if !relations.is_empty() {
+            let asking = |error| said("ask for the names of relations", &error);
+            for row in self.client.query(&self.names, &[&relations]).await.map_err(asking)? {
+                let (oid, kind, name, temporary): (u32, &str, &str, bool) =
+                    (row.get(0), row.get(1), row.get(2), row.get(3));
+                let how = printed.relations[&oid];
+                sequences |= kind == "S";
+                if oid < 16_384 && how >= Touch::Write {
+                    // Somebody writes to the catalog itself.
+                    own.everything = true;
+                } else if oid >= 16_384 && !temporary {
+                    touch(&mut own, kind, name, how);
+                }
+            }
+        }
+        // The lock of a sequence is in `pg_locks` as long as the transaction lasts; alone, only the plan names it.
+        let hidden_sequence = hazards.sequence(&printed.functions) && !sequences && !in_transaction;
+        if hidden_sequence || !functions.is_empty() && !self.all_seen(&functions).await? {
+            return Ok(None);
+        }
+        Ok(Some(own).filter(|own| !own.everything))
+    }
+
+    /// Whether what these functions of the script's own do is printed.
+    async fn all_seen(&self, functions: &[u32]) -> Result<bool, Lost> {
+        let asked = self.client.query_one(&self.seen, &[&functions]).await;
+        let seen: i64 = asked.map_err(|error| said("ask about functions", &error))?.get(0);
+        Ok(usize::try_from(seen) == Ok(functions.len()))
+    }
+}
