@@ -10,7 +10,9 @@
 //! run at the same time are not among its orders. Chosen pairs can be made to, many times over
 //! ([`overlap`]): a bounded answer.
 
+pub mod captured;
 pub mod case;
+pub mod effects;
 pub mod engine;
 pub mod footprint;
 pub mod judge;
@@ -23,4 +25,5 @@ pub mod shrink;
 pub mod specification;
 pub mod sqlite;
 pub mod statement;
+pub mod volatile;
 pub mod world;

@@ -10,9 +10,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::explore::captured::Types;
 use crate::explore::postgres::overlap::Flight;
 use crate::explore::world::{Lost, Progress, What};
-use crate::scenario::script::{ScriptActor, ScriptCase};
+use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may take.
 pub const STEP_MAX: Duration = Duration::from_secs(30);
@@ -28,11 +29,14 @@ pub trait Session: Send {
     /// server worked on the last message, if it says.
     fn close(&mut self) -> impl Future<Output = Result<Option<Flight>, Lost>> + Send;
 
-    /// Forgets whatever earlier messages have left in the session.
+    /// Forgets whatever earlier messages have left in the session; on a file, it is closed until it is reopened.
     fn renew(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
 
     /// Opens it again, on a database that was made anew.
     fn reopen(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
+
+    /// A value that a step of an actor has captured, as a literal.
+    fn literal(&self, types: &Types, actor: usize, step: usize, first: Option<String>) -> String;
 
     /// The number by which the server says who waits for it, if it does.
     fn number(&self) -> Option<i32>;
@@ -43,7 +47,7 @@ pub trait Session: Send {
 pub struct Answer {
     /// The rows, or why it was refused.
     pub what: What,
-    /// The first value of the first row.
+    /// The first value of the first row: a text on PostgreSQL, a literal on SQLite.
     pub first: Option<String>,
     /// What the server said beside it.
     pub notices: Vec<String>,
@@ -87,7 +91,7 @@ impl Pass {
     }
 }
 
-/// Runs an actor's steps once, with these pauses before them (none where there is none), and closes.
+/// Runs the steps of the actor with this number once, with these pauses before them (none where there is none), and closes.
 ///
 /// Cancellation: the session must then be dropped.
 ///
@@ -95,11 +99,12 @@ impl Pass {
 /// The session is lost, or a step does not come to an end.
 pub async fn run<S: Session>(
     session: &mut S,
-    case: &ScriptCase,
-    actor: &ScriptActor,
+    (script, case, types): (&Script, &ScriptCase, &Types),
+    who: usize,
     pauses: &[Duration],
     clock: &Clock,
 ) -> Result<Pass, Lost> {
+    let actor = &script.actors[who];
     let (mut progress, mut ran) = (Progress::default(), Vec::new());
     for (number, step) in actor.steps.iter().enumerate() {
         if let Some(pause) = pauses.get(number).filter(|pause| !pause.is_zero()) {
@@ -111,7 +116,7 @@ pub async fn run<S: Session>(
         let about = |lost: Lost| Lost { why: format!("step {} of {}: {}", step.name, actor.name, lost.why), ..lost };
         let answer = answer.map_err(about)?;
         let ended = clock.elapsed();
-        progress.capture(step, answer.first.clone());
+        progress.capture(step, session.literal(types, who, number, answer.first.clone()));
         let gives_up = matches!(answer.what, What::Failed { .. }) && !actor.goes_on;
         ran.push(Ran { step: number, begun, ended, answer });
         if gives_up {
@@ -124,9 +129,10 @@ pub async fn run<S: Session>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explore::world::Done;
 
     fn pass(times: &[(u64, u64)], flight: Option<(i64, i64)>) -> Pass {
-        let answer = Answer { what: What::Done(Vec::new()), first: None, notices: Vec::new(), waited: None };
+        let answer = Answer { what: What::Done(Done::default()), first: None, notices: Vec::new(), waited: None };
         let ran = |(step, (begun, ended)): (usize, &(u64, u64))| Ran {
             step,
             begun: Duration::from_micros(*begun),

@@ -19,6 +19,7 @@ use super::recorder::{Errors, Outcome};
 use super::wire::{First, lost};
 use crate::clock::Clock;
 use crate::database::ANSWER_MAX;
+use crate::explore::captured::by_looks;
 use crate::explore::statement::{self, Class};
 use crate::explore::world::Progress;
 use crate::history::Tick;
@@ -119,7 +120,8 @@ impl ScriptJob {
             times.add(known.phase, taken);
             match answer {
                 Ok(()) => {
-                    progress.capture(step, first.and_then(|first| first.value));
+                    let value = first.and_then(|first| first.value);
+                    progress.capture(step, by_looks(value.as_deref()));
                     granted = granted.or_else(|| step.locks.then_some(answered));
                 }
                 Err(error) => {

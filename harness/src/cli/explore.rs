@@ -21,9 +21,9 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 
 /// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
 ///
-/// Scripts (*.toml) say what the sessions do and what must be true at the end; `driftlock init` writes
-/// a commented one. Without files, the scripts that are built in: the classic anomalies, each expected
-/// where the isolation level allows it. Of PostgreSQL's isolation-test specifications (*.spec) all
+/// Scripts (*.toml, or a directory of them) say what the sessions do and what must be true at the end;
+/// `driftlock init` writes a commented one. With --built-in, the scripts that are built in: the classic
+/// anomalies, each expected where the isolation level allows it, the engine's protocol and its mutants. Of PostgreSQL's isolation-test specifications (*.spec) all
 /// orders are visited, whatever permutations they list, and the different outcomes are listed; with
 /// --as-isolationtester the listed permutations are run, and what isolationtester prints is printed.
 ///
@@ -34,13 +34,18 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 /// cancelled (300).
 ///
 /// Exit codes: 0 everything came out as expected; 1 a violation, or an expected one that did not
-/// appear; 2 a file cannot be read or its set-up fails; 3 no answer, as where only chance (--overlap)
-/// could have brought an expected violation; 4 no database; 130 interrupted.
+/// appear; 2 no files, a file cannot be read, its set-up fails or its SQL makes no sense; 3 no answer: an
+/// actor never did anything, something decides that is not in the order, or only chance (--overlap) could
+/// have brought an expected violation; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scripts (*.toml) or specifications (*.spec)
-    #[arg(value_name = "FILE")]
+    /// Scripts (*.toml), directories of scripts, or specifications (*.spec)
+    #[arg(value_name = "FILE or DIR")]
     pub files: Vec<PathBuf>,
+
+    /// Explore what is built in: the engine's protocol and its mutants, and the scripts of the classic anomalies
+    #[arg(long, conflicts_with = "files")]
+    pub built_in: bool,
 
     /// Run the permutations that the files list (all of them, if none is listed) and print what
     /// isolationtester 15 prints

@@ -123,18 +123,22 @@ async fn replay(
     match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
-            judged(&mut world, script, order).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
         }
         Backend::Sqlite => {
             let mut world = hosts.sqlite(script.clone(), case).await?;
-            judged(&mut world, script, order).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
         }
     }
 }
 
 /// Every violation of an order; one without a check's name if there is none.
-async fn judged<W: World>(world: &mut W, script: &Script, order: &[Choice]) -> Result<Vec<Found>, Lost> {
-    let mut rules = ScriptRules::new(script);
+async fn judged<W: World>(
+    world: &mut W,
+    (script, case): (&Script, &ScriptCase),
+    order: &[Choice],
+) -> Result<Vec<Found>, Lost> {
+    let mut rules = ScriptRules::new(script, case);
     let execution = run_order(world, order, &queries(script)).await?;
     let wrong = rules.wrong(world, &execution).await?;
     let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };

@@ -1,15 +1,19 @@
 //! One case, explored and judged.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Found, Judge, Limit, Rules};
+use super::judge::{Found, Judge, Limit, Rules, run};
 use super::overlap::Overlapped;
-use super::search::{Coverage, Searched, Strategy, orders, search};
+use super::rules::ScriptRules;
+use super::search::{Coverage, Execution, Searched, Strategy, orders, search};
 use super::shrink::shrink;
-use super::world::{Lost, World};
+use super::volatile::Volatile;
+use super::world::{Choice, Lost, Taken, World};
 use crate::report::Word;
+use crate::scenario::script::{ERRORS, NamedQuery, Script};
 
 /// How to explore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +45,27 @@ pub struct Explored {
     pub overlaps: Vec<Overlapped>,
     /// How long the search took, without making violations smaller.
     pub took: Duration,
+    /// Why finding nothing would say nothing, if so.
+    pub says_nothing: Option<String>,
+    /// The refusals of a script's steps, by step and code, each with how many executions had it.
+    pub refused: Vec<(String, String, u64)>,
+    /// The values of a script that differ between two runs of the same serial order, and are not compared.
+    pub not_compared: Vec<String>,
 }
 
 impl Explored {
+    /// Adds what is known of a script's actors by name.
+    pub fn tell(&mut self, script: &Script, rules: &ScriptRules<'_>) {
+        self.refused = rules.effects.refusals(script).collect();
+        let (steps, queries) = rules.volatile.parts();
+        let of_step = |(actor, step, column): &(usize, usize, usize)| {
+            format!("column {} of step {}", column + 1, script.name_of((*actor, *step)))
+        };
+        let asked: Vec<&NamedQuery> = script.invariants.iter().chain(&script.serial).collect();
+        let of_query = |(query, column): &(usize, usize)| format!("column {} of {}", column + 1, asked[*query].name);
+        self.not_compared = steps.map(of_step).chain(queries.map(of_query)).collect();
+    }
+
     /// Whether the case has its violation, or one of any check if none is expected.
     pub fn has_found(&self, violates: Option<&str>) -> bool {
         let overlapped = self.overlaps.iter().flat_map(|of| &of.found).map(|together| &together.found);
@@ -52,7 +74,7 @@ impl Explored {
     }
 
     /// The verdict, and the sentence that shows it.
-    pub fn verdict(&self, violates: Option<&str>, actors: usize) -> (Word, String) {
+    pub fn verdict(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> (Word, String) {
         let Searched { executions, abandoned, .. } = self.searched;
         if let Some(found) = self.found.first() {
             return (Word::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
@@ -71,14 +93,30 @@ impl Explored {
             Coverage::Stopped(why) => {
                 return (Word::Inconclusive, format!("stopped {why}, before all orders were visited"));
             }
+            Coverage::Diverged(how) => {
+                let why = "something decides that is neither the order of steps nor the data, a clock perhaps";
+                return (Word::Inconclusive, format!("diverged: {how}; {why}"));
+            }
+        };
+        // Only whoever leaves out what comes to the same has seen more orders than executions.
+        let orders = match strategy {
+            Strategy::Exhaustive => format!("stand for {} orders", self.orders),
+            _ => format!("of {} orders", self.orders),
         };
         let evidence = format!(
-            "{all}: {executions} executions ({abandoned} more were left half-way) stand for {} orders; in {} of them \
-             a step waited; outcomes: {}",
-            self.orders,
+            "{all}: {executions} executions ({abandoned} more were left half-way) {orders}; in {} of them \
+             a step waited; outcomes: {}{}{}",
             self.waited,
-            self.outcomes.len()
+            self.outcomes.len(),
+            refusals(&self.refused),
+            match &self.not_compared[..] {
+                [] => String::new(),
+                parts => format!("; not compared, for it differs by itself: {}", parts.join(", ")),
+            }
         );
+        if let Some(why) = self.says_nothing.as_ref().filter(|_| violates.is_none()) {
+            return (Word::Inconclusive, format!("{why} ({evidence})"));
+        }
         if executions == 1 && actors > 1 && violates.is_none() {
             return (Word::Inconclusive, format!("nothing that one actor does touches what another does ({evidence})"));
         }
@@ -97,11 +135,28 @@ impl Explored {
     }
 
     /// Whether it is what the case expects.
-    pub fn is_met(&self, violates: Option<&str>, actors: usize) -> bool {
+    pub fn is_met(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> bool {
         match violates {
             Some(_) => self.has_found(violates),
-            None => self.verdict(None, actors).0 == Word::Pass,
+            None => self.verdict(None, actors, strategy).0 == Word::Pass,
         }
+    }
+}
+
+/// How two executions of the same order differ, beside what is not compared.
+fn difference(one: &Execution, other: &Execution, volatile: &Volatile) -> Option<String> {
+    let mut pairs = one.taken.iter().zip(&other.taken).enumerate();
+    let (number, (a, b)) = pairs.find(|(_, (a, b))| !a.agrees(b, volatile))?;
+    let [was, now] = [a, b].map(Taken::told);
+    Some(format!("step {} of one serial order came to {now}, after it had come to {was}", number + 1))
+}
+
+/// The refusals, in words.
+fn refusals(refused: &[(String, String, u64)]) -> String {
+    let one = |(step, code, times): &(String, String, u64)| format!("{step} {code} ({times} times)");
+    match refused {
+        [] => String::new(),
+        _ => format!("; refused: {}", refused.iter().map(one).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -119,8 +174,30 @@ pub async fn explore<W: World, R: Rules<W>>(
 ) -> Result<(Explored, R), Lost> {
     let begin = Instant::now();
     let queries = rules.queries();
+    let (mut rules, mut diverged) = (rules, None);
+    if rules.compares() {
+        let steps = rules.steps();
+        let order = |actors: Range<usize>| {
+            actors.flat_map(|actor| std::iter::repeat_n(Choice::from(actor), steps[actor])).collect::<Vec<_>>()
+        };
+        let all = order(0..steps.len());
+        // Twice the same, one actor after the other: what differs is no outcome.
+        let (one, other) = (run(world, &all, &queries).await?, run(world, &all, &queries).await?);
+        rules.leave_out(Volatile::between(&one, &other));
+        diverged = difference(&one, &other, &rules.left_out());
+        if let Some((actor, lost)) = rules.mistake(&one) {
+            // By itself it fails too, so it is nobody else's doing.
+            let alone = run(world, &order(actor..actor + 1), &queries).await?;
+            if rules.mistake(&alone).is_some() && violates != Some(ERRORS) {
+                return Err(lost);
+            }
+        }
+    }
     let mut judge = Judge::new(rules, options.limit, options.all, violates);
-    let searched = search(world, options.strategy, options.seed, &queries, &mut judge).await?;
+    let searched = match diverged {
+        Some(how) => Searched::diverged(how),
+        None => search(world, options.strategy, options.seed, &queries, &mut judge).await?,
+    };
     let took = begin.elapsed();
     let mut found = Vec::new();
     for one in std::mem::take(&mut judge.found) {
@@ -130,5 +207,10 @@ pub async fn explore<W: World, R: Rules<W>>(
     let outcomes = judge.outcomes.into_iter().collect();
     let orders = orders(&judge.rules.steps());
     let overlaps = Vec::new();
-    Ok((Explored { searched, orders, outcomes, waited: judge.waited, found, overlaps, took }, judge.rules))
+    let (refused, not_compared) = (Vec::new(), Vec::new());
+    let (waited, says_nothing) = (judge.waited, judge.rules.says_nothing());
+    Ok((
+        Explored { searched, orders, outcomes, waited, found, overlaps, took, says_nothing, refused, not_compared },
+        judge.rules,
+    ))
 }

@@ -29,7 +29,7 @@ use super::footprint::{Footprint, Touch};
 use super::postgres::question::{Did, Said, Sort, all_wait, ask, ask_ended, observe, with_settings};
 use super::postgres::said;
 use super::sqlite;
-use super::world::{Choice, Ended, Event, Lost, Note, Place, Settings, Taken, What, World};
+use super::world::{Choice, Done, Ended, Event, Lost, Note, Place, Settings, Taken, What, World};
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::history::{ActorId, History, Role, Seen};
@@ -202,7 +202,7 @@ impl EngineWorld {
                 self.actors[at].step += 1;
                 self.actors[at].waits_for.clear();
                 let what = match &left.error {
-                    None => What::Done(Vec::new()),
+                    None => What::Done(Done::default()),
                     Some(error) => What::Failed {
                         code: error.code.clone().unwrap_or_else(|| error.class.to_string()),
                         message: error.message.clone(),
@@ -467,6 +467,6 @@ impl World for EngineWorld {
             perform::history(&self.setting, &self.base, &self.database, &mut self.checker, seen, performed).await?;
         let state = format!("{:?} {:?}", history.end.runs, history.end.events);
         self.history = Some(history);
-        Ok(Ended { stuck, answers: vec![Ok(vec![state])] })
+        Ok(Ended { stuck, answers: vec![Ok(vec![vec![state]])] })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::search::{Execution, Go, Visitor, choices};
+use super::volatile::Volatile;
 use super::world::{Choice, Lost, Taken, World};
 
 /// A violation, and an execution that shows it.
@@ -61,6 +62,32 @@ pub trait Rules<W: World>: Send {
 
     /// How many steps each actor takes if nobody is in its way.
     fn steps(&self) -> Vec<usize>;
+
+    /// Whether values are compared, so that it is to be found out which differ by themselves.
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// Leaves these values out of comparison, too.
+    fn leave_out(&mut self, _volatile: Volatile) {}
+
+    /// What is left out of comparison.
+    fn left_out(&self) -> Volatile {
+        Volatile::default()
+    }
+
+    /// Looks at an execution of the search.
+    fn see(&mut self, _execution: &Execution) {}
+
+    /// Why a search in which nothing was violated says nothing, if so.
+    fn says_nothing(&self) -> Option<String> {
+        None
+    }
+
+    /// What in an execution nobody can have meant: whose it is, and what to say.
+    fn mistake(&self, _execution: &Execution) -> Option<(usize, Lost)> {
+        None
+    }
 }
 
 /// Judges every execution.
@@ -114,6 +141,7 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
 impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
     async fn visit(&mut self, world: &mut W, execution: Execution) -> Result<Go, Lost> {
         self.waited += u64::from(execution.taken.iter().any(Taken::waits));
+        self.rules.see(&execution);
         let wrong = self.rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| self.expected.as_ref().is_none_or(|expected| expected == check));
         for (check, sentence) in wrong {
@@ -121,8 +149,12 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
                 self.found.push(Found { check, sentence, execution: execution.clone() });
             }
         }
-        *self.outcomes.entry(execution.outcome()).or_default() += 1;
+        *self.outcomes.entry(execution.outcome(&self.rules.left_out())).or_default() += 1;
         Ok(if ends && !self.goes_on { Go::Stop } else { Go::On })
+    }
+
+    fn volatile(&self) -> Volatile {
+        self.rules.left_out()
     }
 
     fn is_over(&self, executions: u64) -> Option<String> {

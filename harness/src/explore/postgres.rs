@@ -13,6 +13,7 @@ mod patience;
 mod printed;
 pub(super) mod question;
 mod session;
+mod settle;
 pub mod site;
 pub(super) mod state;
 pub(crate) mod victim;
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all, try_join_all};
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
@@ -30,14 +31,14 @@ use self::answer::{cancel, end_prepared, rows};
 use self::digest::Digest;
 use self::hazards::Hazards;
 use self::notices::Notices;
-use self::patience::{can_be_chosen, ends};
-use self::question::{NAMES, QUESTION, SEEN, all_wait, ask, ask_ended};
-use self::session::{Actor, Reply};
+use self::patience::{can_be_chosen, ends, is_lock_timeout};
+use self::question::{NAMES, QUESTION, SEEN};
+use self::session::Actor;
 use self::site::{Site, is_superuser};
 use self::state::{keep_rows, set_up};
-use super::footprint::Footprint;
+use super::captured::Types;
 use super::statement::message;
-use super::world::{Choice, Ended, Event, Lost, Note, Place, Taken, What, World};
+use super::world::{Choice, Ended, Event, Lost, Place, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may go on without either ending or waiting for another actor.
@@ -110,6 +111,7 @@ pub struct PgWorld {
     executions: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
+    types: Types,
     /// The schema may have changed in this execution, beyond what the control connection has looked at.
     changed: bool,
     /// What keeps a search from having seen everything.
@@ -126,6 +128,7 @@ impl PgWorld {
     pub async fn new(site: Site, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
         site.drop_roles().await?;
         let (control, superuser, beginning) = begin(&site, &script).await?;
+        let types = Types::ask(&control.client, &script, &case).await;
         let mut world = Self {
             script,
             case,
@@ -136,6 +139,7 @@ impl PgWorld {
             beginning,
             executions: 0,
             waiters: BTreeSet::new(),
+            types,
             changed: false,
             bounds: BTreeSet::new(),
             chosen_timeouts: false,
@@ -195,142 +199,6 @@ impl PgWorld {
         self.beginning = Beginning::Copies;
         self.renew().await
     }
-
-    /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
-    /// `started` was sent just now.
-    async fn settle(&mut self, started: usize, pace: Pace) -> Result<(Vec<Event>, Footprint), Lost> {
-        let (mut events, mut touched) = (Vec::new(), Footprint::default());
-        let begin = Instant::now();
-        // Whom nothing was heard of yet is not asked about at once: most steps just end.
-        let step = (started, self.actors[started].progress.next);
-        let known_to_wait = pace == Pace::Meets || pace == Pace::New && self.waiters.contains(&step);
-        let mut patience = if known_to_wait { Duration::ZERO } else { Duration::from_millis(1) };
-        loop {
-            let pending = self.pending();
-            if pending.is_empty() {
-                return Ok((events, touched));
-            }
-            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
-                let (event, footprint) = self.completed(actor, answer, pace).await?;
-                events.push(event);
-                touched.add(&footprint);
-                if actor == started {
-                    // Those that it sets free are asked about at once.
-                    patience = Duration::ZERO;
-                }
-                continue;
-            }
-            let said = ask(&self.control.client, &self.control.ask, self.pids(&pending)).await?;
-            let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
-            if all_wait(&self.pids(&pending), &said, &known) {
-                let mut waits = None;
-                for (actor, said) in pending.iter().zip(&said) {
-                    let by: Vec<usize> =
-                        (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
-                    let one = &mut self.actors[*actor];
-                    one.waits_for.clone_from(&by);
-                    one.progress.place = Place::Waiting;
-                    if *actor == started {
-                        self.waiters.insert(step);
-                        waits = Some((*actor, said.locks.clone()));
-                        events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
-                    }
-                }
-                if let Some((actor, locks)) = waits
-                    && pace == Pace::New
-                {
-                    touched.add(&self.touched_waiting(actor, locks).await?);
-                }
-                return Ok((events, touched));
-            }
-            if begin.elapsed() > STEP_MAX {
-                let name = &self.script.actors[started].name;
-                let why = format!("it neither ended nor waited for another actor within {} s", STEP_MAX.as_secs());
-                return Err(Lost::new(format!("step {} of {name}: {why}", self.actors[started].progress.next + 1)));
-            }
-            patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
-        }
-    }
-
-    fn pids(&self, actors: &[usize]) -> Vec<i32> {
-        actors.iter().map(|actor| self.actors[*actor].pid).collect()
-    }
-
-    fn pending(&self) -> Vec<usize> {
-        (0..self.actors.len()).filter(|actor| self.actors[*actor].reply.is_some()).collect()
-    }
-
-    /// The next reply of these actors, if one comes in time.
-    async fn next_reply(&mut self, pending: &[usize], within: Duration) -> Option<(usize, Answer)> {
-        let replies = self.actors.iter_mut().enumerate().filter(|(actor, _)| pending.contains(actor));
-        let (numbers, replies): (Vec<usize>, Vec<&mut Reply>) =
-            replies.filter_map(|(actor, one)| one.reply.as_mut().map(|reply| (actor, reply))).unzip();
-        let first = select_all(replies);
-        let (answer, at) = if within.is_zero() {
-            // What has come already, and no more.
-            let (answer, at, _) = futures_util::FutureExt::now_or_never(first)?;
-            (answer, at)
-        } else {
-            let (answer, at, _) = tokio::time::timeout(within, first).await.ok()?;
-            (answer, at)
-        };
-        let actor = numbers[at];
-        self.actors[actor].reply = None;
-        Some((actor, answer))
-    }
-
-    /// Sees to it that no session is ended because it does nothing: the search may be long elsewhere.
-    async fn forbid_idle_timeouts(&mut self) -> Result<(), Lost> {
-        for one in self.actors.iter_mut().filter(|one| one.note.settings.idle_timeout_ms > 0 && one.reply.is_none()) {
-            self.bounds.insert("idle_in_transaction_session_timeout never ends a session");
-            let set = if one.note.in_transaction { "SET LOCAL" } else { "SET" };
-            let forbid = format!("{set} idle_in_transaction_session_timeout = 0");
-            // In a transaction that has failed it stays as it is.
-            let _ = one.client.batch_execute(&forbid).await;
-            drop(one.notices.take());
-        }
-        Ok(())
-    }
-
-    /// Notes what became of an actor's step.
-    async fn completed(&mut self, actor: usize, answer: Answer, pace: Pace) -> Result<(Event, Footprint), Lost> {
-        let script = self.script.clone();
-        let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
-        let step = &of.steps[number];
-        let (what, first) = came(answer)
-            .map_err(|error| said(&format!("get an answer to step {} of {}", step.name, of.name), &error))?;
-        let failed = matches!(what, What::Failed { .. });
-        let one = &mut self.actors[actor];
-        one.waits_for.clear();
-        one.listen();
-        let mut footprint = Footprint::default();
-        if pace == Pace::New || failed {
-            let said = ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
-            if pace == Pace::New {
-                footprint = self.observed(actor, failed, said).await?;
-            }
-        }
-        let one = &mut self.actors[actor];
-        one.trees.clear();
-        if let Some(give_back) = one.give_back.take() {
-            // In a transaction that has failed there is nothing to be given back.
-            let _ = one.client.batch_execute(&give_back).await;
-            drop(one.notices.take());
-        }
-        one.progress.capture(step, first);
-        one.progress.step_done(of.steps.len());
-        if failed && !of.goes_on {
-            // What a program does that gives up: its transaction is rolled back.
-            let rolled_back = one.client.batch_execute("ROLLBACK").await;
-            rolled_back.map_err(|error| said("roll back", &error))?;
-            // A warning that there was nothing to roll back is our own doing.
-            drop(one.notices.take());
-            one.progress.place = Place::Ended;
-            one.note = Note { settings: one.note.settings, ..Note::default() };
-            footprint = Footprint::everything();
-        }
-        Ok((Event { actor, step: number, what }, footprint))
-    }
 }
 
 impl World for PgWorld {
@@ -348,6 +216,10 @@ impl World for PgWorld {
             self.control.hazards.look(&self.control.client).await?;
         }
         Ok(())
+    }
+
+    fn types(&self) -> Types {
+        self.types.clone()
     }
 
     fn made(&self) -> u64 {
@@ -387,8 +259,14 @@ impl World for PgWorld {
         let (mut events, mut observed) = self.settle(actor, pace).await?;
         if choice.times_out {
             self.chosen_timeouts = true;
-            if self.actors[actor].progress.place == Place::Waiting {
+            if self.actors[actor].progress.place == Place::Waiting && !is_lock_timeout(&settings) {
                 cancel(&self.control.client, self.actors[actor].pid).await?;
+            }
+            let begin = Instant::now();
+            while self.actors[actor].progress.place == Place::Waiting {
+                if begin.elapsed() > STEP_MAX {
+                    return Err(Lost::new(format!("a wait did not time out within {} s", STEP_MAX.as_secs())));
+                }
                 let (more, touched) = self.settle(actor, pace).await?;
                 events.extend(more);
                 observed.add(&touched);
@@ -398,6 +276,9 @@ impl World for PgWorld {
         }
         if ends(&settings) && !can_be_chosen(does) {
             self.bounds.insert("what times out within a message of several statements does so when it does");
+        }
+        if ends(&settings) && self.script.never_times_out {
+            self.bounds.insert("no wait times out, for the file says so");
         }
         self.forbid_idle_timeouts().await?;
         // Which of two answers came first is nobody's doing.
@@ -412,12 +293,12 @@ impl World for PgWorld {
         }
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
         let taken = Taken { notes, ..Taken::new(choice, step, events, footprint, false) };
-        let may_time_out = taken.waits() && ends(&settings) && can_be_chosen(does);
+        let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(does);
         Ok(Taken { may_time_out, ..taken })
     }
 
     fn may_time_out(&self, actor: usize) -> bool {
-        ends(&self.actors[actor].note.settings)
+        self.lets_time_out(&self.actors[actor].note.settings)
     }
 
     fn bounds(&self) -> Vec<String> {

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::effects::Effects;
 use super::judge::{Rules, run};
 use super::search::Execution;
-use super::world::{Choice, Ended, Lost, What, World};
-use crate::scenario::script::{ERRORS, SERIAL, STUCK, Script};
+use super::volatile::Volatile;
+use super::world::{self, Choice, Ended, Lost, Rows, What, World};
+use crate::scenario::script::{COMMITTED, ERRORS, SERIAL, STUCK, Script, ScriptCase};
 
 /// Codes with which a database refuses for the sake of concurrency: what a program must be ready for.
 const CONCURRENCY: [&str; 6] = ["40001", "40P01", "55P03", "23505", "25P02", "57014"];
@@ -14,6 +16,11 @@ const CONCURRENCY: [&str; 6] = ["40001", "40P01", "55P03", "23505", "25P02", "57
 /// The rules of a script.
 pub struct ScriptRules<'s> {
     script: &'s Script,
+    case: &'s ScriptCase,
+    /// What is not compared.
+    pub volatile: Volatile,
+    /// What the actors came to.
+    pub effects: Effects,
     /// The final states that serial orders of these actors give.
     serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
 }
@@ -25,8 +32,9 @@ pub fn queries(script: &Script) -> Vec<String> {
 
 impl<'s> ScriptRules<'s> {
     /// Of this script.
-    pub fn new(script: &'s Script) -> Self {
-        Self { script, serial: BTreeMap::new() }
+    pub fn new(script: &'s Script, case: &'s ScriptCase) -> Self {
+        let (volatile, effects) = (Volatile::default(), Effects::default());
+        Self { script, case, volatile, effects, serial: BTreeMap::new() }
     }
 
     /// How the final state differs from that of every serial order: of those that did not roll back,
@@ -67,11 +75,11 @@ impl<'s> ScriptRules<'s> {
     /// # Errors
     /// A query of the script fails.
     pub fn state(&self, ended: &Ended) -> Result<String, Lost> {
-        let answers = &ended.answers[self.script.invariants.len()..];
+        let first = self.script.invariants.len();
         let mut state = Vec::new();
-        for (query, answer) in self.script.serial.iter().zip(answers) {
-            match answer {
-                Ok(rows) => state.push(format!("{} = {}", query.name, shown(rows))),
+        for (number, (query, answer)) in self.script.serial.iter().zip(&ended.answers[first..]).enumerate() {
+            match answer.as_ref().map(|rows| self.volatile.of_query(first + number, rows)) {
+                Ok(rows) => state.push(format!("{} = {}", query.name, shown(&rows))),
                 Err(error) => return Err(Lost::by_script(format!("failed to ask {}: {error}", query.name))),
             }
         }
@@ -112,6 +120,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
                 wrong.push((ERRORS.to_owned(), sentence));
             }
         }
+        wrong.extend(script.is_program.then(|| undone(script, execution)).flatten());
         if !execution.ended.stuck.is_empty() {
             let names: Vec<&str> =
                 execution.ended.stuck.iter().map(|actor| script.actors[*actor].name.as_str()).collect();
@@ -138,6 +147,63 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
     fn steps(&self) -> Vec<usize> {
         self.script.actors.iter().map(|actor| actor.steps.len()).collect()
     }
+
+    fn compares(&self) -> bool {
+        true
+    }
+
+    fn leave_out(&mut self, volatile: Volatile) {
+        self.volatile.add(volatile);
+    }
+
+    fn left_out(&self) -> Volatile {
+        self.volatile.clone()
+    }
+
+    fn see(&mut self, execution: &Execution) {
+        self.effects.see(self.script, execution);
+    }
+
+    fn says_nothing(&self) -> Option<String> {
+        self.effects.say_nothing(self.script, self.case)
+    }
+
+    fn mistake(&self, execution: &Execution) -> Option<(usize, Lost)> {
+        if !self.script.is_program {
+            return None;
+        }
+        execution.taken.iter().flat_map(|taken| &taken.events).find_map(|event| {
+            let actor = &self.script.actors[event.actor];
+            let step = &actor.steps[event.step];
+            let What::Failed { code, message } = &event.what else { return None };
+            // A statement that makes no sense, or names what is not there; SQLite has one code for both.
+            let is_mistake = matches!(code.as_str(), "42601" | "42P01" | "42P02" | "42703" | "42883" | "1");
+            let at = (step.place.0 > 0).then_some(step.place);
+            let why = format!("step {} of {} cannot be run: {message} ({code})", step.name, actor.name);
+            let lost = Lost { at, ..Lost::by_script(why) };
+            (is_mistake && !step.errors.contains(code)).then_some((event.actor, lost))
+        })
+    }
+}
+
+/// A COMMIT that was answered with ROLLBACK: nothing remains of what the actor took for committed.
+fn undone(script: &Script, execution: &Execution) -> Option<(String, String)> {
+    let events = || execution.taken.iter().flat_map(|taken| &taken.events);
+    let undone = events().find(|event| matches!(&event.what, What::Done(done) if done.rolled_back))?;
+    let actor = &script.actors[undone.actor];
+    let failed = events().filter(|event| event.actor == undone.actor && event.step < undone.step);
+    let failed = failed.rev().find_map(|event| match &event.what {
+        What::Failed { code, .. } if code != "25P02" => {
+            Some(format!(" at step {} ({code})", actor.steps[event.step].name))
+        }
+        _ => None,
+    });
+    let sentence = format!(
+        "the COMMIT of {} was answered with ROLLBACK: its transaction had failed{}, and nothing of it remains",
+        actor.name,
+        failed.unwrap_or_default()
+    );
+    Some((COMMITTED.to_owned(), sentence))
 }
 
 /// The actors of an execution that came to their end, and all that took part.
@@ -175,10 +241,10 @@ fn is_busy(code: &str) -> bool {
     code.parse::<i32>().is_ok_and(|code| code < 10_000 && (matches!(code & 0xff, 5 | 6) || matches!(code, 1555 | 2067)))
 }
 
-fn shown(rows: &[String]) -> String {
+fn shown(rows: &Rows) -> String {
     const MAX: usize = 8;
     let more = if rows.len() > MAX { format!(", … ({} rows)", rows.len()) } else { String::new() };
-    format!("[{}{more}]", rows.iter().take(MAX).map(|row| format!("({row})")).collect::<Vec<_>>().join(", "))
+    format!("[{}{more}]", world::shown(&rows[..rows.len().min(MAX)].to_vec()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Found;
-use super::world::{Choice, Taken, What};
+use super::statement::{self, Class};
+use super::world::{Choice, Done, Taken, What, shown};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// The version of the format.
@@ -176,13 +177,25 @@ impl Schedule {
     }
 }
 
+/// What a step that ended came to: its rows, or how many it changed.
+pub fn done_as(sql: &str, done: &Done) -> String {
+    let command = statement::command(sql).filter(|command| statement::CHANGES_ROWS.contains(&command.as_str()));
+    match (command, done.affected) {
+        _ if done.rolled_back => "rolled back".to_owned(),
+        _ if !done.rows.is_empty() => shown(&done.rows),
+        (Some(command), Some(rows)) => format!("{command} {rows}"),
+        _ if statement::class(sql) == Class::Select => "no rows".to_owned(),
+        _ => "ok".to_owned(),
+    }
+}
+
 /// What came of a step, in words that two runs share.
 pub fn came(script: &Script, taken: &Taken) -> Vec<String> {
     let mut came = Vec::new();
     for event in &taken.events {
+        let step = &script.actors[event.actor].steps[event.step];
         let what = match &event.what {
-            What::Done(rows) if rows.is_empty() => "ok".to_owned(),
-            What::Done(rows) => format!("({})", rows.join("), (")),
+            What::Done(done) => done_as(&step.sql, done),
             What::Failed { code, .. } => format!("failed: {code}"),
             What::Waits { by } => {
                 let by: Vec<&str> = by.iter().map(|actor| script.actors[*actor].name.as_str()).collect();

@@ -14,7 +14,8 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 
 use super::footprint::Footprint;
-use super::world::{Choice, Ended, Lost, Taken, What, World};
+use super::volatile::Volatile;
+use super::world::{Choice, Ended, Lost, Rows, Taken, What, World, shown};
 
 /// Which orders are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +66,30 @@ impl Execution {
         self.taken.iter().map(Taken::choice).collect()
     }
 
-    /// What it came to, for comparison with others: every answer of every step, and the final state.
-    pub fn outcome(&self) -> String {
+    /// What it came to, for comparison with others: every answer of every step, and the final state, less what
+    /// is not compared.
+    pub fn outcome(&self, volatile: &Volatile) -> String {
         let mut steps: BTreeMap<(usize, usize), String> = BTreeMap::new();
         for event in self.taken.iter().flat_map(|taken| &taken.events) {
             let what = match &event.what {
-                What::Done(rows) => rows.join("|"),
+                What::Done(done) => {
+                    let done = volatile.of_step(event.actor, event.step, done);
+                    let affected = done.affected.map(|rows| format!(" {rows}")).unwrap_or_default();
+                    let undone = if done.rolled_back { " rolled back" } else { "" };
+                    format!("{}{affected}{undone}", shown(&done.rows))
+                }
                 What::Failed { code, .. } => format!("!{code}"),
                 What::Waits { .. } => "waits".to_owned(),
             };
             // A wait that ended is no outcome; the end comes later and takes its place.
             steps.insert((event.actor, event.step), what);
         }
-        format!("{steps:?} {:?} {:?}", self.ended.stuck, self.ended.answers)
+        let answer = |(query, answer): (usize, &Result<Rows, String>)| match answer {
+            Ok(rows) => shown(&volatile.of_query(query, rows)),
+            Err(error) => format!("!{error}"),
+        };
+        let answers: Vec<String> = self.ended.answers.iter().enumerate().map(answer).collect();
+        format!("{steps:?} {:?} {answers:?}", self.ended.stuck)
     }
 }
 
@@ -90,6 +102,9 @@ pub enum Coverage {
     Bounded(String),
     /// The search was stopped before its end, by this.
     Stopped(String),
+    /// The same steps came out differently again and again, in this way: something decides that is neither the
+    /// order nor what the database holds.
+    Diverged(String),
 }
 
 /// What a search did.
@@ -105,6 +120,16 @@ pub struct Searched {
     pub deadlocks: u64,
     /// Executions that took another course than the same steps had before.
     pub otherwise: u64,
+    /// What is not compared.
+    pub volatile: Volatile,
+}
+
+impl Searched {
+    /// Nothing was searched: the same order came to different ends, in this way.
+    pub fn diverged(how: String) -> Self {
+        let (coverage, volatile) = (Coverage::Diverged(how), Volatile::default());
+        Self { coverage, executions: 0, abandoned: 0, deadlocks: 0, otherwise: 0, volatile }
+    }
 }
 
 /// What whoever looks at an execution wants.
@@ -120,6 +145,11 @@ pub enum Go {
 pub trait Visitor<W: World>: Send {
     /// Looks at one. The world is at rest, and may be used.
     fn visit(&mut self, world: &mut W, execution: Execution) -> impl Future<Output = Result<Go, Lost>> + Send;
+
+    /// The values that are not compared.
+    fn volatile(&self) -> Volatile {
+        Volatile::default()
+    }
 
     /// Whether the search is to stop for lack of time or executions, and why.
     fn is_over(&self, executions: u64) -> Option<String>;
@@ -155,7 +185,7 @@ struct Node {
 /// Searches the orders of a world's steps; `queries` are asked at each end.
 ///
 /// # Errors
-/// The database is lost, or the same steps come out differently again and again.
+/// The database is lost.
 pub async fn search<W: World, V: Visitor<W>>(
     world: &mut W,
     strategy: Strategy,
@@ -163,7 +193,9 @@ pub async fn search<W: World, V: Visitor<W>>(
     queries: &[String],
     visitor: &mut V,
 ) -> Result<Searched, Lost> {
-    let searched = Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, deadlocks: 0, otherwise: 0 };
+    let volatile = visitor.volatile();
+    let searched =
+        Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, deadlocks: 0, otherwise: 0, volatile };
     let mut search = Search { world, queries, visitor, searched, difference: String::new() };
     match strategy {
         Strategy::Exhaustive => search.systematic(true, u32::MAX).await?,
@@ -204,10 +236,12 @@ struct Search<'a, W, V> {
 }
 
 impl<W: World, V: Visitor<W>> Search<'_, W, V> {
-    /// Notes what bounds the search, unless something does already.
+    /// Notes what bounds the search.
     fn bounded(&mut self, bound: String) {
-        if self.searched.coverage == Coverage::Exhausted {
-            self.searched.coverage = Coverage::Bounded(bound);
+        match &mut self.searched.coverage {
+            Coverage::Bounded(known) if !known.contains(&bound) => *known = format!("{known}; {bound}"),
+            coverage @ Coverage::Exhausted => *coverage = Coverage::Bounded(bound),
+            _ => {}
         }
     }
 
@@ -250,10 +284,9 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                     return Ok(());
                 }
                 if otherwise > OTHERWISE_MAX {
-                    let why = &self.difference;
-                    return Err(Lost::new(format!(
-                        "the same steps came out differently, {otherwise} times in a row: {why}"
-                    )));
+                    let why = format!("{otherwise} times in a row {}", self.difference);
+                    self.searched.coverage = Coverage::Diverged(why);
+                    return Ok(());
                 }
                 continue;
             }
@@ -288,12 +321,12 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 return Ok(Some(again));
             }
             let taken = self.world.take(node.taken.choice(), Some(&node.taken)).await?;
-            let agrees = taken.agrees(&node.taken);
+            let agrees = taken.agrees(&node.taken, &self.searched.volatile);
             again.push(taken);
             if !agrees {
                 let step = again.len();
-                let [was, now] = [&node.taken, &again[step - 1]].map(|taken| format!("{:?}", taken.events));
-                self.difference = format!("step {step} came to {now}; it had come to {was}");
+                let [was, now] = [&node.taken, &again[step - 1]].map(Taken::told);
+                self.difference = format!("step {step} of the same order came to {now}, after it had come to {was}");
                 return Ok(Some(again));
             }
         }

@@ -1,10 +1,13 @@
 //! Makes a violating order smaller: fewer actors first, then fewer changes between them. Each try is
-//! run; what is kept violates the same check.
+//! run; what is kept violates the same check in the same way. Fewer actors count only if some serial order of
+//! them does not violate it: an actor that is missing is no counterexample.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Found, Rules, run};
+use super::rules::permutations;
 use super::world::{Choice, Lost, World};
+use crate::scenario::script::ERRORS;
 
 /// The most executions that making one smaller may take.
 const TRIES_MAX: u32 = 300;
@@ -16,6 +19,10 @@ const TRIES_MAX: u32 = 300;
 pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: Found) -> Result<Found, Lost> {
     let (mut best, queries) = (found, rules.queries());
     let mut tries = 0;
+    let mut serial = Serial { way: way(&best.check, &best.sentence), clean: BTreeMap::new() };
+    let all = actors(&best.execution.order());
+    // Where every serial order violates it too, it is not an order that is to blame.
+    let by_order = serial.is_clean(world, rules, &all).await?;
     loop {
         let order = best.execution.order();
         let mut smaller = None;
@@ -24,12 +31,16 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
             if tries > TRIES_MAX {
                 return Ok(best);
             }
+            let fewer = actors(&candidate);
+            if by_order && fewer.len() < actors(&order).len() && !serial.is_clean(world, rules, &fewer).await? {
+                continue;
+            }
             let execution = run(world, &candidate, &queries).await?;
             let wrong = rules.wrong(world, &execution).await?;
             // A step that could not be sent where it was wanted makes it another order.
             let taken = execution.order();
             if size(&taken) < size(&order)
-                && let Some((check, sentence)) = wrong.into_iter().find(|(check, _)| *check == best.check)
+                && let Some((check, sentence)) = wrong.into_iter().find(|(check, why)| way(check, why) == serial.way)
             {
                 smaller = Some(Found { check, sentence, execution });
                 break;
@@ -42,10 +53,54 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
     }
 }
 
+/// In which way something is violated: by which check, and with which code where there is one.
+fn way(check: &str, sentence: &str) -> (String, Option<String>) {
+    let code = sentence.strip_suffix(')').and_then(|text| text.rsplit_once('(')).map(|(_, code)| code.to_owned());
+    (check.to_owned(), code.filter(|_| check == ERRORS))
+}
+
+fn actors(order: &[Choice]) -> BTreeSet<usize> {
+    order.iter().map(|choice| choice.actor).collect()
+}
+
+/// Which actors can run one after the other without violating what was found.
+struct Serial {
+    way: (String, Option<String>),
+    clean: BTreeMap<BTreeSet<usize>, bool>,
+}
+
+/// The most serial orders that are tried of the same actors.
+const SERIAL_MAX: usize = 6;
+
+impl Serial {
+    async fn is_clean<W: World, R: Rules<W>>(
+        &mut self,
+        world: &mut W,
+        rules: &mut R,
+        actors: &BTreeSet<usize>,
+    ) -> Result<bool, Lost> {
+        if let Some(known) = self.clean.get(actors) {
+            return Ok(*known);
+        }
+        let (steps, queries) = (rules.steps(), rules.queries());
+        let mut is_clean = false;
+        for serial in permutations(&actors.iter().copied().collect::<Vec<_>>()).into_iter().take(SERIAL_MAX) {
+            let blocks = serial.iter().flat_map(|actor| std::iter::repeat_n(Choice::from(*actor), steps[*actor]));
+            let execution = run(world, &blocks.collect::<Vec<_>>(), &queries).await?;
+            let wrong = rules.wrong(world, &execution).await?;
+            if !wrong.iter().any(|(check, sentence)| way(check, sentence) == self.way) {
+                is_clean = true;
+                break;
+            }
+        }
+        self.clean.insert(actors.clone(), is_clean);
+        Ok(is_clean)
+    }
+}
+
 /// What is to be small, the most important first: actors, steps, changes.
 fn size(order: &[Choice]) -> (usize, usize, usize) {
-    let actors: BTreeSet<usize> = order.iter().map(|choice| choice.actor).collect();
-    (actors.len(), order.len(), changes(order))
+    (actors(order).len(), order.len(), changes(order))
 }
 
 /// How often another actor goes on than the one before.
@@ -55,7 +110,7 @@ pub fn changes(order: &[Choice]) -> usize {
 
 /// Smaller orders that are worth a try, the smallest first.
 fn candidates(order: &[Choice]) -> Vec<Vec<Choice>> {
-    let actors: BTreeSet<usize> = order.iter().map(|choice| choice.actor).collect();
+    let actors = actors(order);
     let mut all: Vec<Vec<Choice>> = Vec::new();
     if actors.len() > 1 {
         all.extend(actors.iter().map(|actor| order.iter().copied().filter(|one| one.actor != *actor).collect()));

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use drift_engine::lock::Backend;
 
+use super::captured::by_looks;
 use super::search::Execution;
-use super::world::{Event, Progress, Taken, What};
+use super::world::{Event, Progress, Rows, Taken, What};
 use crate::isolation::Spec;
 use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep, holes};
 
@@ -30,10 +31,8 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
         summary: format!("all orders of {name}"),
         setup: spec.setups.join(";\n"),
         actors: spec.sessions.iter().enumerate().map(actor).collect(),
-        invariants: Vec::new(),
-        serial: Vec::new(),
-        overlaps: Vec::new(),
         cases: vec![case],
+        ..Script::default()
     }
 }
 
@@ -132,7 +131,8 @@ fn write_session(
             && actor.steps[at + 1..].iter().any(uses)
         {
             let captures = || ExportError::Captures { actor: actor.name.clone(), step: step.name.clone() };
-            progress.capture(step, first_value(rows).ok_or_else(captures)?);
+            let value = first_value(rows).ok_or_else(captures)?;
+            progress.capture(step, by_looks(value.as_deref()));
         }
     }
     if events().any(|event| gives_up(script, event)) {
@@ -147,11 +147,11 @@ fn write_session(
 }
 
 /// The steps that an actor took, with the rows of those that ended well.
-fn steps_of(execution: &Execution, actor: usize) -> impl Iterator<Item = (usize, Option<&[String]>)> {
+fn steps_of(execution: &Execution, actor: usize) -> impl Iterator<Item = (usize, Option<&Rows>)> {
     execution.taken.iter().filter(move |taken| taken.actor == actor).map(move |taken| {
         let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
         let rows = events.find_map(|event| match &event.what {
-            What::Done(rows) if (event.actor, event.step) == (actor, taken.step) => Some(&rows[..]),
+            What::Done(done) if (event.actor, event.step) == (actor, taken.step) => Some(&done.rows),
             _ => None,
         });
         (taken.step, rows)
@@ -185,11 +185,11 @@ fn markers(script: &Script, execution: &Execution, of: &Taken) -> String {
 }
 
 /// The first value of the first row, where the rows as they are kept leave no doubt of it: their order
-/// is lost, what separates values may be part of one, and NULL may be a text.
-fn first_value(rows: &[String]) -> Option<Option<String>> {
-    match rows {
+/// is lost, and NULL may be a text.
+fn first_value(rows: &Rows) -> Option<Option<String>> {
+    match &rows[..] {
         [] => Some(None),
-        [value] if value != "NULL" && !value.contains(", ") => Some(Some(value.clone())),
+        [row] if row.first().is_some_and(|value| value != "NULL") => Some(row.first().cloned()),
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
-use super::world::{Choice, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
+use super::world::{Choice, Done, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::sqlite_busy::{self, Busy};
 
@@ -29,7 +29,8 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 /// What stands for the file: SQLite locks nothing smaller.
 const FILE: &str = "file";
 
-type Answer = Result<Vec<SqliteRow>, sqlx::Error>;
+/// The rows of a message, and how many rows its last statement has changed.
+pub(crate) type Answer = Result<(Vec<SqliteRow>, u64), sqlx::Error>;
 type Reply = Pin<Box<dyn Future<Output = (SqliteConnection, Answer)> + Send>>;
 
 struct Actor {
@@ -202,7 +203,7 @@ impl World for SqliteWorld {
         let (what, first) =
             came(answer).map_err(|error| Lost::during(&format!("run step {} of {}", step.name, of.name), error))?;
         let one = &mut self.actors[actor];
-        one.progress.capture(step, first);
+        one.progress.capture(step, first.unwrap_or_else(|| "NULL".to_owned()));
         one.progress.step_done(of.steps.len());
         if matches!(what, What::Failed { .. }) {
             footprint = Footprint::everything();
@@ -234,7 +235,7 @@ impl World for SqliteWorld {
         let mut answers = Vec::new();
         for query in queries {
             answers.push(match fetch(&mut self.control, query).await {
-                Ok(found) => Ok(rows(&found).0),
+                Ok((found, _)) => Ok(rows(&found).0),
                 Err(error) => Err(error.to_string()),
             });
         }
@@ -246,7 +247,7 @@ pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnect
     options.connect().await.map_err(|error| Lost::during("open the file", error))
 }
 
-async fn close(connection: SqliteConnection) -> Result<(), Lost> {
+pub(crate) async fn close(connection: SqliteConnection) -> Result<(), Lost> {
     connection.close().await.map_err(|error| Lost::during("close the file", error))
 }
 
@@ -283,14 +284,15 @@ pub(crate) async fn roll_back(connection: &mut SqliteConnection) {
 }
 
 pub(crate) async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
-    let stream = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
-    let rows = stream.try_filter_map(|one| async move {
-        Ok(match one {
-            Either::Left(_) => None,
-            Either::Right(row) => Some(row),
-        })
-    });
-    rows.try_collect().await
+    let (mut rows, mut affected) = (Vec::new(), 0);
+    let mut stream = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+    while let Some(one) = stream.try_next().await? {
+        match one {
+            Either::Left(done) => affected = done.rows_affected(),
+            Either::Right(row) => rows.push(row),
+        }
+    }
+    Ok((rows, affected))
 }
 
 /// Copies every table's rows into another file, and returns what puts them back.
@@ -317,12 +319,12 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
     Ok(restore)
 }
 
-/// What came of a step, and the first value of its first row; an error if the connection is lost.
+/// What came of a step, and the first value of its first row as a literal; an error if the connection is lost.
 pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), sqlx::Error> {
     match answer {
-        Ok(found) => {
+        Ok((found, affected)) => {
             let (rows, first) = rows(&found);
-            Ok((What::Done(rows), first))
+            Ok((What::Done(Done { rows, affected: Some(affected), rolled_back: false }), first))
         }
         Err(sqlx::Error::Database(refused)) => {
             let code = refused.code().unwrap_or_default().into_owned();
@@ -333,14 +335,32 @@ pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), sqlx::Error
 }
 
 pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {
-    let first = found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0));
-    let text = |row: &SqliteRow| {
-        let values = (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned()));
-        values.collect::<Vec<_>>().join(", ")
+    let first = found.first().filter(|row| !row.is_empty()).and_then(literal);
+    let values = |row: &SqliteRow| {
+        (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned())).collect()
     };
-    let mut rows: Vec<String> = found.iter().map(text).collect();
+    let mut rows: Rows = found.iter().map(values).collect();
     rows.sort_unstable();
     (rows, first)
+}
+
+/// The first value of a row as a literal of its own type; `None` is NULL.
+fn literal(row: &SqliteRow) -> Option<String> {
+    let (text, raw) = (value(row, 0)?, row.try_get_raw(0).ok()?);
+    Some(match raw.type_info().name() {
+        "TEXT" => format!("'{}'", text.replace('\'', "''")),
+        // What `value` writes before the digits of a blob.
+        "BLOB" => format!("x'{}'", text.strip_prefix('x').unwrap_or_default()),
+        _ if text.starts_with('-') => format!("({text})"),
+        // An integral real is no integer: 3.0 / 2 is not 1.
+        "REAL" if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}.0"),
+        _ => text,
+    })
+}
+
+/// The first value of the first row, as text.
+pub(crate) fn first_text(found: &[SqliteRow]) -> Option<String> {
+    found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0))
 }
 
 /// A value as text; `None` is NULL.

@@ -26,6 +26,9 @@ const CHANGES_SCHEMA: [&str; 12] = [
 const LEAVES_IN_SESSION: [&str; 10] =
     ["SET", "RESET", "PREPARE", "LISTEN", "DECLARE", "TEMP", "TEMPORARY", "LOAD", "PRAGMA", "ATTACH"];
 
+/// The commands that change rows, and whose answer says how many.
+pub const CHANGES_ROWS: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"];
+
 /// The words of SQL, upper case, outside of texts, quoted names and comments; `;` counts as one, between two
 /// statements. Of what is no SQL for a server there are none.
 pub fn words(sql: &str) -> Vec<String> {

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::future::Future;
 
+use super::captured::Types;
 use super::footprint::Footprint;
-use crate::scenario::script::{ScriptCase, ScriptStep, holes};
+use super::volatile::Volatile;
+use crate::scenario::script::{ScriptCase, ScriptStep, fill};
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// It ended, with these rows: each as text, in order of their text, for the database owes no other.
-    Done(Vec<String>),
+    /// It ended.
+    Done(Done),
     /// The database refused.
     Failed {
         /// The SQLSTATE, or SQLite's result code.
@@ -23,6 +25,38 @@ pub enum What {
         /// For these actors, as far as the server says.
         by: Vec<usize>,
     },
+}
+
+/// What a step that ended came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Done {
+    /// The rows, in order of their text, for the database owes no other.
+    pub rows: Rows,
+    /// How many rows were returned or changed, where the database says.
+    pub affected: Option<u64>,
+    /// It was to keep what its transaction did, and took it back, for that had failed.
+    pub rolled_back: bool,
+}
+
+/// Rows of values as text, with `NULL` for none.
+pub type Rows = Vec<Vec<String>>;
+
+/// Rows as people read them: each in parentheses.
+pub fn shown(rows: &Rows) -> String {
+    rows.iter().map(|row| format!("({})", row.join(", "))).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(done) if done.rolled_back => f.write_str("rolled back"),
+            Self::Done(done) if !done.rows.is_empty() => f.write_str(&shown(&done.rows)),
+            Self::Done(Done { affected: Some(rows), .. }) => write!(f, "{rows} rows"),
+            Self::Done(_) => f.write_str("ok"),
+            Self::Failed { code, message } => write!(f, "failed: {message} ({code})"),
+            Self::Waits { .. } => f.write_str("a wait"),
+        }
+    }
 }
 
 /// What became of one actor's step, in the course of a transition.
@@ -103,11 +137,15 @@ pub struct Settings {
 }
 
 impl Taken {
-    /// Whether both took the same course. What a failure says may differ in numbers of processes.
-    pub fn agrees(&self, other: &Self) -> bool {
+    /// Whether both took the same course, as far as values are compared. What a failure says may differ in
+    /// numbers of processes.
+    pub fn agrees(&self, other: &Self, volatile: &Volatile) -> bool {
         let same = |(a, b): (&Event, &Event)| {
             (a.actor, a.step) == (b.actor, b.step)
                 && match (&a.what, &b.what) {
+                    (What::Done(a_done), What::Done(b_done)) => {
+                        volatile.of_step(a.actor, a.step, a_done) == volatile.of_step(b.actor, b.step, b_done)
+                    }
                     (What::Failed { code: a, .. }, What::Failed { code: b, .. }) => a == b,
                     (What::Waits { .. }, What::Waits { .. }) => true,
                     (a, b) => a == b,
@@ -136,6 +174,11 @@ impl Taken {
         self.footprint.clone()
     }
 
+    /// What came of it, in words.
+    pub fn told(&self) -> String {
+        self.events.iter().map(|event| event.what.to_string()).collect::<Vec<_>>().join("; ")
+    }
+
     /// Whether a step ended as a deadlock's victim.
     pub fn deadlocked(&self) -> bool {
         self.events.iter().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"))
@@ -152,12 +195,9 @@ impl Taken {
 pub struct Ended {
     /// The actors that wait for ever.
     pub stuck: Vec<usize>,
-    /// The answer of each query that was asked; the rows as of [`What::Done`].
-    pub answers: Vec<Result<Vec<String>, String>>,
+    /// The answer of each query that was asked.
+    pub answers: Vec<Result<Rows, String>>,
 }
-
-/// Rows as [`What::Done`] holds them.
-pub(super) type Rows = Vec<String>;
 
 /// Why a search cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,19 +205,21 @@ pub(super) type Rows = Vec<String>;
 pub struct Lost {
     /// What happened.
     pub why: String,
-    /// Whether the script is to blame, and not the surroundings.
+    /// Whether the script is to blame, and not the environment.
     pub by_script: bool,
+    /// Where in the script: line and column, from 1.
+    pub at: Option<(u32, u32)>,
 }
 
 impl Lost {
     /// The database can no longer be used, or does not answer.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), by_script: false }
+        Self { why: why.into(), by_script: false, at: None }
     }
 
     /// The script's SQL cannot be run.
     pub fn by_script(why: impl Into<String>) -> Self {
-        Self { why: why.into(), by_script: true }
+        Self { why: why.into(), by_script: true, at: None }
     }
 
     /// The database can no longer be used, with what was being done.
@@ -190,6 +232,11 @@ impl Lost {
 pub trait World: Send {
     /// Puts the database into the state after set-up, with every actor before its first step.
     fn reset(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
+
+    /// The types of captured columns, where the database has any.
+    fn types(&self) -> Types {
+        Types::default()
+    }
 
     /// How often the database was made anew: sessions that were opened on it before are gone.
     fn made(&self) -> u64 {
@@ -238,29 +285,26 @@ pub struct Progress {
     pub place: Place,
     /// The number of its next step, or of the one that waits.
     pub next: usize,
-    captured: Vec<(String, Option<String>)>,
+    /// By name, as literals.
+    captured: Vec<(String, String)>,
 }
 
 impl Progress {
-    /// The SQL of a step, with its holes filled.
+    /// The SQL of a step, with its holes filled, each once: a brace in a value is no hole.
     pub fn sql(&self, case: &ScriptCase, step: &ScriptStep) -> String {
-        let mut sql = step.sql.clone();
-        for name in holes(&step.sql) {
-            let hole = format!("{{{name}}}");
-            let value = match self.captured.iter().rev().find(|(known, _)| known == name) {
-                _ if name == "begin" => case.begin.clone(),
-                Some((_, Some(value))) => format!("'{}'", value.replace('\'', "''")),
-                Some((_, None)) | None => "NULL".to_owned(),
-            };
-            sql = sql.replace(&hole, &value);
-        }
-        sql
+        fill(&step.sql, |name| match name {
+            "begin" => case.begin.clone(),
+            _ => {
+                let known = self.captured.iter().rev().find(|(known, _)| known == name);
+                known.map_or_else(|| "NULL".to_owned(), |(_, literal)| literal.clone())
+            }
+        })
     }
 
-    /// Keeps what a step is to capture.
-    pub fn capture(&mut self, step: &ScriptStep, first: Option<String>) {
+    /// Keeps what a step is to capture, as a literal.
+    pub fn capture(&mut self, step: &ScriptStep, literal: String) {
         if let Some(name) = &step.capture {
-            self.captured.push((name.clone(), first));
+            self.captured.push((name.clone(), literal));
         }
     }
 

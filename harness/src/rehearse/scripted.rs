@@ -21,9 +21,10 @@ use super::rounds::Rounds;
 use super::traffic::{OPERATIONS_MAX, WARM_UP_MAX};
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::explore::captured::by_looks;
 use crate::explore::statement::{self, Class as Words};
 use crate::history::ActorId;
-use crate::scenario::script::{Script, ScriptActor, ScriptStep, holes};
+use crate::scenario::script::{Script, ScriptActor, ScriptStep, fill};
 
 /// The traffic, running.
 #[derive(Debug)]
@@ -208,8 +209,9 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<
             shared.operations.fetch_add(1, Ordering::Relaxed);
             match answer {
                 Ok(value) => {
-                    if let (Some(name), Some(value)) = (&step.capture, value) {
-                        captured.insert(name, value);
+                    if let Some(name) = &step.capture {
+                        // Where no row came there is no value, as everywhere.
+                        captured.insert(name, value.flatten());
                     }
                 }
                 Err(error) if error.class == ErrorClass::Lost => {
@@ -257,15 +259,10 @@ fn class(backend: Backend, sql: &str, begin: &str) -> Option<Class> {
 
 /// A step's SQL with what stands in braces put in: `{begin}` as it is, captured values as literals.
 fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
-    let mut text = sql.replace("{begin}", begin);
-    for name in holes(sql).into_iter().filter(|name| *name != "begin") {
-        let literal = match captured.get(name) {
-            Some(Some(value)) => format!("'{}'", value.replace('\'', "''")),
-            Some(None) | None => "NULL".to_owned(),
-        };
-        text = text.replace(&format!("{{{name}}}"), &literal);
-    }
-    text
+    fill(sql, |name| match name {
+        "begin" => begin.to_owned(),
+        _ => by_looks(captured.get(name).and_then(Option::as_deref)),
+    })
 }
 
 #[cfg(test)]

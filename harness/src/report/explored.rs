@@ -60,6 +60,15 @@ pub struct ExploreRow {
     pub evidence: String,
     /// The violations.
     pub checks: Vec<ViolatedRow>,
+    /// How far the search came: `exhausted`, `bounded`, `stopped` or `diverged`.
+    #[serde(default)]
+    pub coverage: String,
+    /// The steps that were refused, with the code, and in how many executions.
+    #[serde(default)]
+    pub refused: Vec<(String, String, u64)>,
+    /// Values that differ between two runs of the same serial order, and are not compared.
+    #[serde(default)]
+    pub not_compared: Vec<String>,
     /// Complete executions.
     pub executions: u64,
     /// Executions that were left half-way.
@@ -161,7 +170,7 @@ impl ExploreReport {
 /// The writer's.
 pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Result<()> {
     let mut table = terminal::table();
-    table.set_header(["case", "backend", "executions", "left", "orders", "per s", "verdict"]);
+    table.set_header(["case", "backend", "executions", "pruned", "orders", "per s", "coverage", "refused", "verdict"]);
     for row in &report.results {
         table.add_row([
             row.name.clone(),
@@ -170,11 +179,13 @@ pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Resul
             row.abandoned.to_string(),
             row.orders.to_string(),
             format!("{:.0}", row.executions_per_second),
+            row.coverage.clone(),
+            refused(row),
             wording(row),
         ]);
     }
     for index in 2..6 {
-        table.column_mut(index).expect("the table has seven columns").set_cell_alignment(CellAlignment::Right);
+        table.column_mut(index).expect("the table has nine columns").set_cell_alignment(CellAlignment::Right);
     }
     writeln!(to, "{table}\n")?;
     for row in &report.results {
@@ -192,6 +203,14 @@ pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Resul
     writeln!(to, "profile {}", report.profile)?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
+}
+
+/// The codes with which steps were refused.
+fn refused(row: &ExploreRow) -> String {
+    let mut codes: Vec<&str> = row.refused.iter().map(|(_, code, _)| code.as_str()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes.join(" ")
 }
 
 fn wording(row: &ExploreRow) -> String {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow, cut, shortened};
 use super::{BackendUsed, Step, Word, counterexample, terminal};
+use crate::explore::schedule::done_as;
 use crate::explore::world::What;
 use crate::scenario::script::{Script, ScriptCase};
 use crate::verify::rounds::FoundRound;
@@ -98,8 +99,7 @@ impl ShownRound {
         let step = |moved: &crate::verify::rounds::Moved| {
             let actor = &script.actors[moved.actor];
             let mut outcome = match &moved.ran.answer.what {
-                What::Done(rows) if rows.is_empty() => "ok".to_owned(),
-                What::Done(rows) => cut(&format!("({})", rows.join("), ("))),
+                What::Done(done) => cut(&done_as(&actor.steps[moved.ran.step].sql, done)),
                 What::Failed { code, message } => format!("failed: {} ({code})", cut(message)),
                 What::Waits { .. } => "waits".to_owned(),
             };

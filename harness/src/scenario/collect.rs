@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use miette::Diagnostic;
 
 use super::file::{LoadError, content};
+use super::script::Script;
 use super::{Scenario, script};
 
 /// Why a path gives no scenario.
@@ -25,7 +26,7 @@ pub enum CollectError {
         source: std::io::Error,
     },
     /// A directory has no scenario.
-    #[error("there is no scenario (*.toml) in {}", path.display())]
+    #[error("there is neither a scenario nor a script (*.toml) in {}", path.display())]
     Empty {
         /// Which one.
         path: PathBuf,
@@ -95,6 +96,34 @@ pub fn scripts_apart(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
         scripts.extend(of_scripts);
     }
     (scripts, others)
+}
+
+/// Reads script files, and the scripts among the `*.toml` files of directories; with each its file.
+///
+/// # Errors
+/// Everything that is wrong with any of them, at once.
+pub fn collect_scripts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Script)>, CollectErrors> {
+    let (mut scripts, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        match files(path) {
+            Ok(mut files) => {
+                if path.is_dir() {
+                    files.retain(|file| script::is_script_at(file));
+                    if files.is_empty() {
+                        problems.push(CollectError::Empty { path: path.to_owned() });
+                    }
+                }
+                for file in files {
+                    match Script::load(&file) {
+                        Ok(script) => scripts.push((file, script)),
+                        Err(problem) => problems.push(problem.into()),
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(scripts) } else { Err(CollectErrors { problems }) }
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, CollectError> {

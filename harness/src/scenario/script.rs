@@ -27,7 +27,7 @@ pub const STEPS_MAX: usize = 64;
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
 /// A script: actors, what they start from, and what must be true at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// Lower-case words and digits, joined by single hyphens.
     pub name: String,
@@ -43,6 +43,13 @@ pub struct Script {
     pub serial: Vec<NamedQuery>,
     /// Steps that `explore` also lets run at the same time.
     pub overlaps: Vec<Overlap>,
+    /// Whether it is a program's, and judged as one: what it commits is to remain, what never happens is told.
+    /// PostgreSQL's specifications are none.
+    pub is_program: bool,
+    /// An actor may come to nothing in every order: that is meant.
+    pub allows_no_effect: bool,
+    /// Waits never time out, whatever the sessions' settings are.
+    pub never_times_out: bool,
     /// Where and how it is run: one at least, with different names.
     pub cases: Vec<ScriptCase>,
 }
@@ -72,6 +79,8 @@ pub struct ScriptStep {
     pub errors: Vec<String>,
     /// Whether its answer means that the actor has the lock by which it protects itself.
     pub locks: bool,
+    /// Where it is in its file: line and column, from 1; 0 if it is in none.
+    pub place: (u32, u32),
 }
 
 /// A query with a name.
@@ -102,6 +111,8 @@ pub const SERIAL: &str = "serial";
 pub const ERRORS: &str = "errors";
 /// The name under which it is reported that actors wait for ever.
 pub const STUCK: &str = "stuck";
+/// The name under which it is reported that a COMMIT was answered with ROLLBACK.
+pub const COMMITTED: &str = "committed";
 
 impl Script {
     /// Reads a script file.
@@ -151,6 +162,11 @@ fn read(text: &str) -> Result<Script, Vec<Problem>> {
     let (script, problems) = document(text, draft)?;
     match script {
         Some((mut script, places)) if problems.is_empty() => {
+            for (actor, places) in script.actors.iter_mut().zip(&places.actors) {
+                for (step, at) in actor.steps.iter_mut().zip(&places.steps) {
+                    step.place = crate::sql::place(text, at.start);
+                }
+            }
             let mut wrong = contradictions(&script, &places);
             for named in &places.overlaps {
                 match named.resolve(&script.actors) {
@@ -180,6 +196,7 @@ struct ActorPlaces {
 }
 
 struct CasePlaces {
+    begin: Range<usize>,
     name: Range<usize>,
     violates: Range<usize>,
 }
@@ -213,21 +230,25 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         Some((NamedQuery { name: name.into_inner(), sql: sql? }, at))
     };
     let (invariants, serial) = (section.sections("invariant", query), section.sections("serial", query));
+    let allows_no_effect = plain(section.or("allows-no-effect", false, value::boolean));
+    let timeouts = plain(section.or("timeouts", false, value::word([("any", false), ("never", true)])));
     let overlaps = section.sections("overlap", overlap::read);
     let cases = section.sections("case", |case| {
         let backends = [("postgres", Backend::Postgres), ("sqlite", Backend::Sqlite)];
         let backend = case.required("backend", value::word(backends));
-        let begin = plain(case.or("begin", "BEGIN".to_owned(), sql));
+        let begin = case.or("begin", "BEGIN".to_owned(), sql);
         let name = case.optional("name", word);
         let violates = case.optional("violates", value::text);
         let (backend, begin) = (backend?, begin?);
         let place = |given: Option<Range<usize>>| given.unwrap_or_else(|| backend.span());
         let places = CasePlaces {
+            begin: begin.span(),
             name: place(name.given().map(Spanned::span)),
             violates: place(violates.given().map(Spanned::span)),
         };
         let backend = *backend.get_ref();
         let name = name.known(backend.as_str().to_owned())?;
+        let begin = begin.into_inner();
         Some((ScriptCase { name, backend, begin, violates: violates.map_known(Some, None)? }, places))
     });
     let (mut cases, case_places) = all(cases)?;
@@ -252,6 +273,9 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         invariants,
         serial,
         overlaps: Vec::new(),
+        is_program: true,
+        allows_no_effect: allows_no_effect?,
+        never_times_out: timeouts?,
         cases,
     };
     let (overlaps, _) = all(overlaps)?;
@@ -282,7 +306,7 @@ fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
     let queries = || script.invariants.iter().chain(&script.serial);
     let names = queries().map(|query| query.name.as_str());
     wrong.extend(doubled("invariants", names.zip(&places.queries)));
-    let own = [SERIAL, ERRORS, STUCK];
+    let own = [SERIAL, ERRORS, STUCK, COMMITTED];
     for (query, at) in queries().zip(&places.queries).take(script.invariants.len()) {
         if own.contains(&query.name.as_str()) {
             wrong.push(Problem::new(
@@ -299,7 +323,13 @@ fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
         wrong.extend(contradictions_of(actor, place));
     }
     let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain(own);
+    let uses_begin =
+        script.actors.iter().flat_map(|actor| &actor.steps).any(|step| holes(&step.sql).contains(&"begin"));
     for (case, place) in script.cases.iter().zip(&places.cases) {
+        if !uses_begin && case.begin != "BEGIN" {
+            let message = format!("case {} says what to begin with, and no step has {{begin}} in it", case.name);
+            wrong.push(Problem::new(place.begin.clone(), message).label("this would be ignored"));
+        }
         let Some(violated) = &case.violates else { continue };
         if !checks().any(|check| check == violated) {
             let known: Vec<&str> = checks().collect();
@@ -347,15 +377,57 @@ fn doubled<'a>(what: &str, names: impl Iterator<Item = (&'a str, &'a Range<usize
     wrong
 }
 
-/// The names in braces in a step's SQL: words only, so that JSON and arrays are left alone.
+/// The names in braces in a step's SQL: words only, so that JSON and arrays are left alone. A doubled brace is a
+/// brace: `{{a}}` is the text `{a}`.
 pub fn holes(sql: &str) -> Vec<&str> {
+    pieces(sql).filter_map(|piece| if let Piece::Hole(name) = piece { Some(name) } else { None }).collect()
+}
+
+/// A step's SQL with its holes filled.
+pub fn fill(sql: &str, value: impl Fn(&str) -> String) -> String {
+    pieces(sql)
+        .map(|piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Hole(name) => value(name),
+        })
+        .collect()
+}
+
+enum Piece<'s> {
+    Text(&'s str),
+    Hole(&'s str),
+}
+
+fn pieces(sql: &str) -> impl Iterator<Item = Piece<'_>> {
     let is_name = |name: &str| {
         !name.is_empty()
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
             && !name.starts_with(|c: char| c.is_ascii_digit())
     };
-    let parts = sql.split('{').skip(1).filter_map(|part| part.split_once('}').map(|(name, _)| name));
-    parts.filter(|name| is_name(name)).collect()
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        for (doubled, one) in [("{{", "{"), ("}}", "}")] {
+            if let Some(after) = rest.strip_prefix(doubled) {
+                rest = after;
+                return Some(Piece::Text(one));
+            }
+        }
+        if let Some((name, after)) = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'))
+            && is_name(name)
+        {
+            rest = after;
+            return Some(Piece::Hole(name));
+        }
+        // At least one character, and as many as cannot begin something else.
+        let first = rest.chars().next().map_or(0, char::len_utf8);
+        let end = rest[first..].find(['{', '}']).map_or(rest.len(), |at| first + at);
+        let (text, after) = rest.split_at(end);
+        rest = after;
+        Some(Piece::Text(text))
+    })
 }
 
 /// SQL of bounded length.

@@ -13,13 +13,14 @@ use rand::{RngExt, SeedableRng};
 
 use crate::actor::script::{Pass, Ran, Session, run as run_actor};
 use crate::clock::Clock;
+use crate::explore::captured::Types;
 use crate::explore::footprint::Footprint;
 use crate::explore::judge::Rules as _;
 use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
 use crate::explore::world::{Event, Lost, Taken, What, World};
 use crate::report::Word;
-use crate::scenario::script::{Script, ScriptActor, ScriptCase};
+use crate::scenario::script::{Script, ScriptCase};
 
 /// The longest pause before a step.
 const PAUSE_MAX: Duration = Duration::from_millis(3);
@@ -46,6 +47,8 @@ pub struct Rounds {
     pub refused: u64,
     /// How many different outcomes there were.
     pub outcomes: usize,
+    /// Why finding nothing would say nothing, if so.
+    pub says_nothing: Option<String>,
     /// The violations, one a check; the expected one first.
     pub found: Vec<FoundRound>,
     /// How long it took.
@@ -99,7 +102,10 @@ impl Rounds {
                 );
                 (Word::Inconclusive, format!("{why} ({evidence})"))
             }
-            None => (Word::Pass, evidence),
+            None => match &self.says_nothing {
+                Some(why) => (Word::Inconclusive, format!("{why} ({evidence})")),
+                None => (Word::Pass, evidence),
+            },
         }
     }
 
@@ -127,16 +133,24 @@ pub async fn run<W: World, S: Session>(
     options: Options,
 ) -> Result<Rounds, Lost> {
     let (clock, asked, mut made) = (Clock::start(), queries(script), world.made());
-    let expected = case.violates.as_deref();
-    let mut rules = ScriptRules::new(script);
+    let (expected, types) = (case.violates.as_deref(), world.types());
+    let mut rules = ScriptRules::new(script, case);
     let mut outcomes = BTreeMap::new();
-    let (rounds, found) = (0, Vec::new());
-    let mut all = Rounds { rounds, overlapped: 0, waited: 0, refused: 0, outcomes: 0, found, took: Duration::ZERO };
+    let mut all = Rounds {
+        rounds: 0,
+        overlapped: 0,
+        waited: 0,
+        refused: 0,
+        outcomes: 0,
+        says_nothing: None,
+        found: Vec::new(),
+        took: Duration::ZERO,
+    };
     while all.rounds < options.rounds {
         let seed = options.seed.wrapping_add(all.rounds);
         all.rounds += 1;
         reset(world, sessions, &mut made).await?;
-        let passes = round(sessions, script, case, seed, &clock).await?;
+        let passes = round(sessions, (script, case, &types), seed, &clock).await?;
         let history = history(sessions, &passes);
         let ended = world.finish(&asked).await?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended };
@@ -145,18 +159,19 @@ pub async fn run<W: World, S: Session>(
         all.overlapped += u64::from(waited || passes.iter().enumerate().any(overlaps));
         all.waited += u64::from(waited);
         all.refused += u64::from(history.iter().any(|moved| matches!(moved.ran.answer.what, What::Failed { .. })));
-        *outcomes.entry(execution.outcome()).or_insert(0_u64) += 1;
+        *outcomes.entry(execution.outcome(&rules.volatile)).or_insert(0_u64) += 1;
         for actors in rules.unknown(&execution) {
             let mut states = BTreeSet::new();
             for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
                 reset(world, sessions, &mut made).await?;
                 for actor in order {
-                    once(&mut sessions[actor], case, &script.actors[actor], &[], &clock).await?;
+                    once(&mut sessions[actor], (script, case, &types), actor, &[], &clock).await?;
                 }
                 states.insert(rules.state(&world.finish(&asked).await?)?);
             }
             rules.learn(actors, states);
         }
+        rules.effects.see(script, &execution);
         let wrong = rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| expected.is_none_or(|expected| expected == check));
         for (check, sentence) in wrong {
@@ -169,12 +184,16 @@ pub async fn run<W: World, S: Session>(
         }
     }
     all.found.sort_by_key(|found| Some(found.check.as_str()) != expected);
+    all.says_nothing = rules.effects.say_nothing(script, case);
     (all.outcomes, all.took) = (outcomes.len(), clock.elapsed());
     Ok(all)
 }
 
 /// Puts the state of the beginning back. Sessions on a database that was made anew for it are opened again.
 async fn reset<W: World, S: Session>(world: &mut W, sessions: &mut [S], made: &mut u64) -> Result<(), Lost> {
+    for session in &mut *sessions {
+        session.renew().await?;
+    }
     world.reset().await?;
     if world.made() != *made {
         *made = world.made();
@@ -188,12 +207,12 @@ async fn reset<W: World, S: Session>(world: &mut W, sessions: &mut [S], made: &m
 /// One actor runs once, and leaves nothing that could keep others waiting, as a program that ends does.
 async fn once<S: Session>(
     session: &mut S,
-    case: &ScriptCase,
-    actor: &ScriptActor,
+    of: (&Script, &ScriptCase, &Types),
+    actor: usize,
     pauses: &[Duration],
     clock: &Clock,
 ) -> Result<Pass, Lost> {
-    let pass = run_actor(session, case, actor, pauses, clock).await?;
+    let pass = run_actor(session, of, actor, pauses, clock).await?;
     session.renew().await?;
     Ok(pass)
 }
@@ -201,16 +220,16 @@ async fn once<S: Session>(
 /// One round: every actor runs once.
 async fn round<S: Session>(
     sessions: &mut [S],
-    script: &Script,
-    case: &ScriptCase,
+    of: (&Script, &ScriptCase, &Types),
     seed: u64,
     clock: &Clock,
 ) -> Result<Vec<Pass>, Lost> {
+    let script = of.0;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pauses: Vec<Vec<Duration>> =
         script.actors.iter().map(|actor| actor.steps.iter().map(|_| pause(&mut rng)).collect()).collect();
-    let runs = sessions.iter_mut().zip(&script.actors).zip(&pauses);
-    let runs = runs.map(|((session, actor), pauses)| once(session, case, actor, pauses, clock));
+    let runs = sessions.iter_mut().enumerate().zip(&pauses);
+    let runs = runs.map(|((actor, session), pauses)| once(session, of, actor, pauses, clock));
     try_join_all(runs).await
 }
 

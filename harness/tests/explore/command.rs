@@ -14,7 +14,8 @@ pub fn driftlock(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) 
 #[test]
 fn every_script_of_our_own_comes_out_as_documented() {
     let directory = tempfile::tempdir().unwrap();
-    let (code, said) = driftlock(directory.path(), &["explore", "--postgres", "local", "--output", "out"]);
+    let (code, said) =
+        driftlock(directory.path(), &["explore", "--built-in", "--postgres", "local", "--output", "out"]);
     assert_eq!(code, Some(0), "{said}");
     let report = fs::read_to_string(directory.path().join("out/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -37,7 +38,8 @@ fn every_script_of_our_own_comes_out_as_documented() {
 fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let arguments = ["explore", "--postgres", "local", "--filter", "lost-update/read-committed", "--output", "out"];
+    let arguments =
+        ["explore", "--built-in", "--postgres", "local", "--filter", "lost-update/read-committed", "--output", "out"];
     let (code, said) = driftlock(path, &arguments);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("serial: the final state is counter = [("), "{said}");
@@ -66,7 +68,7 @@ fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
 fn a_broken_protocol_of_the_engine_is_found_and_its_order_runs_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let arguments = ["explore", "--filter", "mutant/commit-between-sqlite", "--output", "out"];
+    let arguments = ["explore", "--built-in", "--filter", "mutant/commit-between-sqlite", "--output", "out"];
     let (code, said) = driftlock(path, &arguments);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the mutant altered"), "{said}");
@@ -163,7 +165,7 @@ fn a_reader_that_leaves_changes_no_answer() {
         command.args(arguments).current_dir(directory.path()).stderr(writer.try_clone().unwrap()).stdout(writer);
         command.status().unwrap().code()
     };
-    let explore = ["explore", "--backend", "sqlite", "--all", "--output", "out", "--filter"];
+    let explore = ["explore", "--built-in", "--backend", "sqlite", "--all", "--output", "out", "--filter"];
     assert_eq!(ends(&[&explore[..], &["lost-update"]].concat()), Some(0));
     let junit = fs::read_to_string(directory.path().join("out/junit.xml")).unwrap();
     assert!(junit.contains("lost-update/sqlite-deferred [sqlite exhaustive]"), "{junit}");

@@ -8,10 +8,11 @@ use driftlock::actor::script::postgres::PgSession;
 use driftlock::actor::script::sqlite::SqliteSession;
 use driftlock::actor::script::{Session, run};
 use driftlock::clock::Clock;
+use driftlock::explore::captured::Types;
 use driftlock::explore::postgres::PgWorld;
 use driftlock::explore::postgres::site::Site;
 use driftlock::explore::sqlite::SqliteWorld;
-use driftlock::explore::world::What;
+use driftlock::explore::world::{Done, What};
 use driftlock::isolation::config;
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::script::Script;
@@ -40,6 +41,12 @@ sql = "SELECT FROM t WHERE false"
 [[case]]
 backend = "postgres"
 "#;
+
+/// What a message came to that returned these rows of one column.
+fn done(rows: &[&str], affected: u64) -> What {
+    let rows = rows.iter().map(|value| vec![(*value).to_owned()]).collect();
+    What::Done(Done { rows, affected: Some(affected), rolled_back: false })
+}
 
 /// Asks until there is a row: its first value.
 async fn until(session: &mut PgSession, question: &str) -> String {
@@ -79,27 +86,20 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
         holds.send("COMMIT").await.unwrap();
     };
     let pauses = [Duration::ZERO, Duration::from_millis(1)];
-    let ((), wanting) = tokio::join!(holding, run(&mut wants, case, &script.actors[0], &pauses, &clock));
+    let types = Types::default();
+    let ((), wanting) = tokio::join!(holding, run(&mut wants, (&script, case, &types), 0, &pauses, &clock));
     let wanting = wanting.unwrap();
     assert!(wanting.ran.iter().all(|ran| ran.begun <= ran.ended) && wanting.flight.is_some());
     // It gave up at its failure, and was closed.
     let whats: Vec<&What> = wanting.ran.iter().map(|ran| &ran.answer.what).collect();
-    assert_eq!(
-        whats[..4],
-        [
-            &What::Done(Vec::new()),
-            &What::Done(vec!["3".to_owned()]),
-            &What::Done(vec!["3!".to_owned()]),
-            &What::Done(Vec::new())
-        ]
-    );
+    assert_eq!(whats[..4], [&done(&[], 0), &done(&["3"], 1), &done(&["3!"], 1), &done(&[], 0)]);
     assert!(matches!(whats[4..], [What::Failed { code, .. }] if code == "22012"), "{whats:?}");
     assert_eq!(wanting.ran[0].answer.notices, ["NOTICE: here"]);
     assert_eq!(wanting.ran[1].answer.waited, Some(vec![holds.number().unwrap()]));
     assert!(wanting.ran[1].ended - wanting.ran[1].begun > Duration::from_millis(1));
     assert_eq!(wanting.ran[2].answer.waited, None);
     let again = wants.send("SELECT 5").await.unwrap();
-    assert_eq!(again.what, What::Done(vec!["5".to_owned()]));
+    assert_eq!(again.what, done(&["5"], 1));
     server.stop().await.unwrap();
 }
 

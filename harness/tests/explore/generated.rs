@@ -46,8 +46,8 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
             NamedQuery { name: "a".to_owned(), sql: "SELECT * FROM a".to_owned() },
             NamedQuery { name: "b".to_owned(), sql: "SELECT * FROM b".to_owned() },
         ],
-        overlaps: Vec::new(),
         cases: vec![ScriptCase { name: backend.as_str().to_owned(), backend, begin, violates: None }],
+        ..Script::default()
     }
 }
 
@@ -137,8 +137,8 @@ pub fn rich(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         actors,
         invariants: Vec::new(),
         serial: dialect.serial.iter().map(ask).collect(),
-        overlaps: Vec::new(),
         cases: vec![case],
+        ..Script::default()
     }
 }
 

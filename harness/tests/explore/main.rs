@@ -8,6 +8,7 @@ mod engine;
 mod export;
 mod free;
 mod generated;
+mod kinds;
 mod overlap;
 mod reduction;
 mod world;

@@ -140,7 +140,7 @@ async fn any_pair_of_any_script_comes_to_an_end() {
         let options = Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true };
         let of = overlap(
             &mut world,
-            ScriptRules::new(&script),
+            ScriptRules::new(&script, &case),
             &script,
             case.violates.as_deref(),
             &[Overlap { steps, tries: 8 }],

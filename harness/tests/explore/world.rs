@@ -9,6 +9,7 @@ use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::queries;
 use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search};
 use driftlock::explore::sqlite::SqliteWorld;
+use driftlock::explore::volatile::Volatile;
 use driftlock::explore::world::{Lost, World};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::script::Script;
@@ -79,7 +80,7 @@ struct Collect(BTreeSet<String>);
 
 impl<W: World> Visitor<W> for Collect {
     async fn visit(&mut self, _: &mut W, execution: Execution) -> Result<Go, Lost> {
-        self.0.insert(execution.outcome());
+        self.0.insert(execution.outcome(&Volatile::default()));
         Ok(Go::On)
     }
 

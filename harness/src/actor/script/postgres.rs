@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::{Answer, STEP_MAX, Session};
+use crate::explore::captured::Types;
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
 use crate::explore::postgres::{came, connect, said, victim};
-use crate::explore::world::Lost;
+use crate::explore::statement::{Does, message};
+use crate::explore::world::{Lost, What};
 
 /// After how long without an answer the server is asked whether a step waits; each further time takes
 /// twice as long, up to the most.
@@ -24,6 +26,8 @@ pub struct PgSession {
     notices: Notices,
     config: Config,
     name: String,
+    /// Its transaction has failed.
+    aborted: bool,
 }
 
 impl PgSession {
@@ -45,7 +49,7 @@ impl PgSession {
         let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
         let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
         let (config, name) = (config.clone(), name.to_owned());
-        Ok(Self { client, control, pid, notices, config, name })
+        Ok(Self { client, control, pid, notices, config, name, aborted: false })
     }
 
     /// For whom it waits, by the server's word.
@@ -85,7 +89,16 @@ impl Session for PgSession {
                 }
             }
         };
-        let (what, first) = came(answer).map_err(|error| said("get an answer", &error))?;
+        let (mut what, first) = came(answer).map_err(|error| said("get an answer", &error))?;
+        match &mut what {
+            What::Done(done) => {
+                done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).does == Does::Commit;
+            }
+            _ => {
+                let activity = activity(&self.control, &[self.pid], &[true]).await?.remove(0);
+                self.aborted = activity.aborted;
+            }
+        }
         Ok(Answer { what, first, notices: self.notices.take(), waited })
     }
 
@@ -109,6 +122,10 @@ impl Session for PgSession {
         let control = Self::control(&self.config).await?;
         *self = Self::open(&self.config, control, &self.name).await?;
         Ok(())
+    }
+
+    fn literal(&self, types: &Types, actor: usize, step: usize, first: Option<String>) -> String {
+        types.literal(actor, step, first.as_deref())
     }
 
     fn number(&self) -> Option<i32> {

@@ -7,8 +7,9 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Answer, STEP_MAX, Session};
+use crate::explore::captured::Types;
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::sqlite::{came, fetch, open, roll_back};
+use crate::explore::sqlite::{came, close, fetch, open, roll_back};
 use crate::explore::world::Lost;
 use crate::sqlite_busy::{self, Busy};
 
@@ -17,7 +18,8 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// A session.
 pub struct SqliteSession {
-    connection: SqliteConnection,
+    /// Not there between a pass and the next: the file may be exchanged then.
+    connection: Option<SqliteConnection>,
     busy: Arc<Busy>,
     options: SqliteConnectOptions,
 }
@@ -31,14 +33,15 @@ impl SqliteSession {
         let mut connection = open(options).await?;
         let busy = sqlite_busy::install(&mut connection, BUSY_MAX).await;
         let busy = busy.map_err(|error| Lost::during("install a busy handler", error))?;
-        Ok(Self { connection, busy, options: options.clone() })
+        Ok(Self { connection: Some(connection), busy, options: options.clone() })
     }
 }
 
 impl Session for SqliteSession {
     async fn send(&mut self, sql: &str) -> Result<Answer, Lost> {
         let waits = self.busy.waits();
-        let answer = tokio::time::timeout(STEP_MAX, fetch(&mut self.connection, sql)).await;
+        let connection = self.connection.as_mut().ok_or_else(|| Lost::new("the file is not open"))?;
+        let answer = tokio::time::timeout(STEP_MAX, fetch(connection, sql)).await;
         let answer = answer.map_err(|_| Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())))?;
         self.busy.ended();
         let (what, first) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
@@ -47,17 +50,26 @@ impl Session for SqliteSession {
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
-        roll_back(&mut self.connection).await;
+        if let Some(connection) = &mut self.connection {
+            roll_back(connection).await;
+        }
         Ok(None)
     }
 
     async fn renew(&mut self) -> Result<(), Lost> {
-        self.reopen().await
+        match self.connection.take() {
+            Some(connection) => close(connection).await,
+            None => Ok(()),
+        }
     }
 
     async fn reopen(&mut self) -> Result<(), Lost> {
         *self = Self::open(&self.options).await?;
         Ok(())
+    }
+
+    fn literal(&self, _types: &Types, _actor: usize, _step: usize, first: Option<String>) -> String {
+        first.unwrap_or_else(|| "NULL".to_owned())
     }
 
     fn number(&self) -> Option<i32> {

@@ -7,7 +7,7 @@ use tokio_postgres::Config;
 
 use crate::capacity::wire::{First, Wire};
 use crate::database::sqlite::SqliteDatabase;
-use crate::explore::sqlite::{fetch, rows};
+use crate::explore::sqlite::{fetch, first_text};
 use crate::explore::statement::{Class, class};
 
 /// The database of a script's rounds.
@@ -66,7 +66,7 @@ impl Connection {
                 let found = fetch(connection, sql).await.map_err(|error| classify(error, kind))?;
                 self.is_open = class(sql) != Class::End;
                 if let Some(first) = first {
-                    first.value = rows(&found).1;
+                    first.value = first_text(&found.0);
                 }
             }
         }

@@ -71,7 +71,8 @@ impl CaseFailure {
             Self::Prepare(error) => Lost::new(error.to_string()),
             Self::Lost(lost) => lost,
         };
-        let report = miette::miette!("{file}, case {case} on {backend}: {lost}");
+        let place = lost.at.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        let report = miette::miette!("{file}{place}, case {case} on {backend}: {lost}");
         if lost.by_script { Failure::usage(report) } else { Failure::environment(report) }
     }
 }

@@ -18,11 +18,12 @@ use crate::explore::judge::Found;
 use crate::explore::overlap::{FoundTogether, overlap};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
-use crate::explore::search::Strategy;
+use crate::explore::search::{Coverage, Strategy};
 use crate::explore::specification::{ExportError, export, script_of};
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, TogetherRow, ViolatedRow};
 use crate::report::{NotApplicable, SCHEMA_VERSION, Word};
+use crate::scenario::collect::collect_scripts;
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
@@ -105,10 +106,10 @@ struct Outcome {
 
 /// Runs the command.
 pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let sources = sources(&args.files)?;
+    let sources = sources(args)?;
     let scripts =
         sources.iter().flat_map(|source| source.script.cases.iter().map(move |case| Subject::Script(source, case)));
-    let engine = if args.files.is_empty() { case::all() } else { Vec::new() };
+    let engine = if args.built_in { case::all() } else { Vec::new() };
     let cases: Vec<Subject<'_>> = scripts
         .chain(engine.into_iter().map(Subject::Engine))
         .filter(|case| args.backend.is_none_or(|backend| backend == case.backend()))
@@ -167,18 +168,31 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     Ok(verdict_exit(report.verdict))
 }
 
-/// Reads the files, or takes the built-in scripts.
-fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
-    if files.is_empty() {
+/// Reads the files, or takes the built-in scripts. What is wrong with several files is reported at once.
+fn sources(args: &Args) -> Result<Vec<Source>, Failure> {
+    if args.built_in {
         let sources =
             SCRIPTS.map(|shipped| Source { file: shipped.path.to_owned(), script: Arc::new(shipped.script()) });
         return Ok(sources.into());
     }
+    if args.files.is_empty() {
+        return Err(Failure::usage(miette::miette!(
+            help = "driftlock explore FILE.toml, or a directory; driftlock explore --built-in for what is built in",
+            "there is nothing to explore: no file is given"
+        )));
+    }
+    let is_spec = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "spec");
+    let (specs, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) = args.files.iter().partition(is_spec);
+    let shipped = |file: &PathBuf| SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
+    let (known, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        scripts.into_iter().partition(|file| shipped(file).is_some());
     let mut sources = Vec::new();
-    let (specs, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
-        files.iter().partition(|file| file.extension().is_some_and(|extension| extension == "spec"));
-    for file in scripts {
+    for file in known {
         sources.push(load(file)?);
+    }
+    let scripts: Vec<PathBuf> = scripts.into_iter().cloned().collect();
+    for (file, script) in collect_scripts(&scripts).map_err(Failure::usage)? {
+        sources.push(Source { file: file.display().to_string(), script: Arc::new(script) });
     }
     let specs: Vec<PathBuf> = specs.into_iter().cloned().collect();
     for (file, read) in specs.iter().zip(super::isolationtester::read_all(&specs)?) {
@@ -250,11 +264,12 @@ async fn explored(
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
     let (script, violates) = (source.script.clone(), case.violates.as_deref());
-    let rules = ScriptRules::new(&source.script);
+    let rules = ScriptRules::new(&source.script, case);
     let explored = match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
             let (mut explored, rules) = explore(&mut world, rules, violates, options).await?;
+            explored.tell(&script, &rules);
             if options.all || !explored.has_found(violates) {
                 explored.overlaps = overlap(&mut world, rules, &script, violates, pairs, options).await?;
             }
@@ -262,7 +277,12 @@ async fn explored(
             explored
         }
         // Nothing runs beside a writer there.
-        Backend::Sqlite => explore(&mut hosts.sqlite(script.clone(), case).await?, rules, violates, options).await?.0,
+        Backend::Sqlite => {
+            let mut world = hosts.sqlite(script.clone(), case).await?;
+            let (mut explored, rules) = explore(&mut world, rules, violates, options).await?;
+            explored.tell(&script, &rules);
+            explored
+        }
     };
     let violation = |found: &Found| Violation {
         script: script.clone(),
@@ -307,13 +327,14 @@ fn row(
 ) -> Result<ExploreRow, Failure> {
     let Outcome { explored, more, violations } = outcome;
     let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
-    let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors());
+    let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors(), args.strategy);
     if !more.is_empty() {
         evidence.push_str(&format!("; {more}"));
     }
-    let met = explored.is_met(violates.as_deref(), subject.actors());
-    let files = if args.files.is_empty() { String::new() } else { format!(" {}", quoted(subject.file())) };
-    let mut replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
+    let met = explored.is_met(violates.as_deref(), subject.actors(), args.strategy);
+    let files = if args.built_in { " --built-in".to_owned() } else { format!(" {}", quoted(subject.file())) };
+    let mut first = None;
+    let replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
     for Violation { script, case, found, until, spec } in &violations {
         let slug = format!("{}-{}", name.replace('/', "-"), found.check);
         let schedule = Schedule::new(subject.file(), script, case, found).text();
@@ -327,17 +348,20 @@ fn row(
             }
             _ => {}
         }
+        let own = format!("driftlock replay {}", quoted(&path.display().to_string()));
         if violates.as_ref().is_none_or(|check| *check == found.check) {
-            replay = format!("driftlock replay {}", quoted(&path.display().to_string()));
+            // The first one is whose sentence the evidence is.
+            first.get_or_insert_with(|| own.clone());
         }
-        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
             writeln!(context.out, "{name} on {backend}: violation of {}", found.check)?;
             explored::counterexample(script, case, found, *until, context.out)?;
-            writeln!(context.out, "  replay: {replay}\n")?;
+            writeln!(context.out, "  replay: {own}\n")?;
         }
     }
+    let replay = first.unwrap_or(replay);
     for together in explored.overlaps.iter().flat_map(|of| &of.found) {
-        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.files.is_empty()) {
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
             writeln!(context.out, "{name} on {backend}: violation of {}", together.found.check)?;
             if let Subject::Script(source, case) = subject {
                 explored::together(&source.script, case, together, context.out)?;
@@ -367,6 +391,9 @@ fn row(
                 why: found.sentence.clone(),
             })
             .collect(),
+        coverage: coverage(&explored),
+        refused: explored.refused.clone(),
+        not_compared: explored.not_compared.clone(),
         executions: searched.executions,
         abandoned: searched.abandoned,
         orders: explored.orders,
@@ -386,6 +413,18 @@ fn row(
             .collect(),
         replay,
     })
+}
+
+/// How far the search came, in one word.
+fn coverage(explored: &Explored) -> String {
+    let word = match explored.searched.coverage {
+        // What only chance brings about is never exhausted.
+        Coverage::Exhausted if explored.overlaps.is_empty() => "exhausted",
+        Coverage::Exhausted | Coverage::Bounded(_) => "bounded",
+        Coverage::Stopped(_) => "stopped",
+        Coverage::Diverged(_) => "diverged",
+    };
+    word.to_owned()
 }
 
 /// The arguments that matter to a case.

@@ -227,10 +227,8 @@ fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {
         summary: "what the engine did".to_owned(),
         setup: String::new(),
         actors,
-        invariants: Vec::new(),
-        serial: Vec::new(),
-        overlaps: Vec::new(),
         cases: vec![case],
+        ..Script::default()
     }
 }
 
@@ -238,10 +236,10 @@ fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {
 fn told(mut execution: Execution, history: &History) -> Execution {
     let ids: Vec<ActorId> = history.meta.actors.keys().copied().collect();
     for Event { actor, step, what } in execution.taken.iter_mut().flat_map(|taken| &mut taken.events) {
-        if let What::Done(rows) = what
+        if let What::Done(done) = what
             && let Some(entry) = operations(history, ids[*actor]).nth(*step)
         {
-            *rows = vec![counterexample::outcome(&entry.outcome)];
+            done.rows = vec![vec![counterexample::outcome(&entry.outcome)]];
         }
     }
     execution

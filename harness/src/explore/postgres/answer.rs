@@ -3,14 +3,18 @@
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Answer;
-use crate::explore::world::{Lost, Rows, What};
+use crate::explore::world::{Done, Lost, Rows, What};
 
 /// What came of a step, and the first value of its first row; an error if the session is lost.
 pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postgres::Error> {
     match answer {
         Ok(messages) => {
             let (rows, first) = rows(&messages);
-            Ok((What::Done(rows), first))
+            let affected = messages.iter().rev().find_map(|message| match message {
+                SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+                _ => None,
+            });
+            Ok((What::Done(Done { rows, affected, rolled_back: false }), first))
         }
         Err(error) => match error.as_db_error() {
             Some(refused) => {
@@ -24,14 +28,13 @@ pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postg
 
 /// The rows of all results, and the first value of the first row.
 pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
-    let (mut rows, mut first, mut any) = (Vec::new(), None, false);
+    let (mut rows, mut first) = (Rows::new(), None);
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
-            let values = (0..row.len()).map(|at| row.get(at).unwrap_or("NULL"));
-            if !any {
-                (first, any) = ((!row.is_empty()).then(|| row.get(0).map(str::to_owned)).flatten(), true);
+            if rows.is_empty() && !row.is_empty() {
+                first = row.get(0).map(str::to_owned);
             }
-            rows.push(values.collect::<Vec<_>>().join(", "));
+            rows.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
         }
     }
     rows.sort_unstable();

@@ -146,6 +146,8 @@ pub(crate) struct Activity {
     active: bool,
     /// It is in a transaction, and does nothing.
     pub in_transaction: bool,
+    /// Its transaction has failed.
+    pub aborted: bool,
     /// Its last message.
     pub flight: Flight,
 }
@@ -189,6 +191,7 @@ async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, L
             all[at] = Some(Activity {
                 active: row.get(3) == Some("active"),
                 in_transaction,
+                aborted: row.get(3).is_some_and(|state| state.ends_with("(aborted)")),
                 flight: Flight { begun, ended },
             });
         }

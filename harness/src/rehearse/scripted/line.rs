@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, SqliteConnection, ValueRef};
 
 use super::super::traffic;
 use crate::database::Database;
-use crate::explore::sqlite::{fetch, roll_back, rows};
+use crate::explore::sqlite::{fetch, first_text, roll_back};
 use crate::sqlite_busy::Busy;
 
 /// How long a statement of the traffic may take on a server; on SQLite the busy timeout is the bound.
@@ -56,7 +56,7 @@ impl Line {
                 let answer = fetch(connection, sql).await;
                 busy.ended();
                 let found = answer.map_err(|error| sqlite::classify(error, during))?;
-                Ok((!found.is_empty()).then(|| rows(&found).1))
+                Ok((!found.0.is_empty()).then(|| first_text(&found.0)))
             }
         }
     }

@@ -1,0 +1,146 @@
+//! What the actors of a script have come to, over all executions: a search in which an actor never did anything
+//! says nothing about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::search::Execution;
+use super::statement::{CHANGES_ROWS, Does, command, message};
+use super::world::What;
+use crate::scenario::script::{Script, ScriptCase};
+
+/// What was seen of a script's actors.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    executions: u64,
+    /// Steps that have changed a row.
+    changed: BTreeSet<(usize, usize)>,
+    /// Actors that came to their end without being refused.
+    through: BTreeSet<usize>,
+    /// How many executions refused a step, and with what.
+    refused: BTreeMap<(usize, usize, String), u64>,
+}
+
+impl Effects {
+    /// Looks at an execution.
+    pub fn see(&mut self, script: &Script, execution: &Execution) {
+        self.executions += 1;
+        let mut refused = BTreeSet::new();
+        for event in execution.taken.iter().flat_map(|taken| &taken.events) {
+            let at = (event.actor, event.step);
+            match &event.what {
+                What::Done(done) if done.affected.is_some_and(|rows| rows > 0) => drop(self.changed.insert(at)),
+                What::Failed { code, .. } => {
+                    *self.refused.entry((at.0, at.1, code.clone())).or_default() += 1;
+                    if !script.actors[at.0].steps[at.1].errors.contains(code) {
+                        refused.insert(at.0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let took_part: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
+        self.through.extend(took_part.difference(&refused));
+    }
+
+    /// The refusals, each with how many executions had it.
+    pub fn refusals<'s>(&self, script: &'s Script) -> impl Iterator<Item = (String, String, u64)> + use<'_, 's> {
+        self.refused.iter().map(|((actor, step, code), times)| (script.name_of((*actor, *step)), code.clone(), *times))
+    }
+
+    /// Why a search in which nothing was violated says nothing, if so.
+    pub fn say_nothing(&self, script: &Script, case: &ScriptCase) -> Option<String> {
+        if !script.is_program || script.allows_no_effect || self.executions == 0 {
+            return None;
+        }
+        let hint = "if that is meant, say `allows-no-effect = true`";
+        if let [only] = &script.actors[..] {
+            return Some(format!("{} is the only actor, so nothing runs concurrently with it; {hint}", only.name));
+        }
+        for (number, actor) in script.actors.iter().enumerate() {
+            let name = &actor.name;
+            let sql = |step: usize| actor.steps[step].sql.replace("{begin}", &case.begin);
+            let steps = 0..actor.steps.len();
+            let ends = steps.clone().map(|step| message(&sql(step)).does).fold(None, |open, does| match does {
+                Does::Begin => Some(true),
+                Does::Commit | Does::RollBack | Does::Mixed => Some(false),
+                _ => open,
+            });
+            if ends == Some(true) {
+                return Some(format!(
+                    "{name} begins a transaction and never ends it, so nothing of it is kept; {hint}"
+                ));
+            }
+            if !self.through.contains(&number) {
+                let why = self.refused.iter().find(|((actor, ..), _)| *actor == number);
+                let why = why.map(|((_, step, code), _)| format!(" (step {}: {code})", actor.steps[*step].name));
+                return Some(format!("{name} was refused in every order{}; {hint}", why.unwrap_or_default()));
+            }
+            let writes = |step: &usize| command(&sql(*step)).is_some_and(|c| CHANGES_ROWS.contains(&c.as_str()));
+            let mut writes = steps.filter(writes).peekable();
+            if writes.peek().is_some() && !writes.any(|step| self.changed.contains(&(number, step))) {
+                return Some(format!("no step of {name} changed a row in any order; {hint}"));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::footprint::Footprint;
+    use crate::explore::world::{Done, Ended, Event, Taken};
+    use crate::scenario::script::{ScriptActor, ScriptStep};
+
+    fn script(steps: &[&str]) -> (Script, ScriptCase) {
+        let step = |sql: &&str| ScriptStep { name: "1".to_owned(), sql: (*sql).to_owned(), ..ScriptStep::default() };
+        let actor =
+            |name: &str| ScriptActor { name: name.to_owned(), steps: steps.iter().map(step).collect(), goes_on: false };
+        let case = ScriptCase {
+            name: "p".to_owned(),
+            backend: drift_engine::lock::Backend::Postgres,
+            begin: "BEGIN".to_owned(),
+            violates: None,
+        };
+        (Script { is_program: true, actors: vec![actor("a"), actor("b")], ..Script::default() }, case)
+    }
+
+    fn seen(script: &Script, whats: &[(usize, usize, What)]) -> Effects {
+        let taken = |(actor, step, what): &(usize, usize, What)| {
+            let events = vec![Event { actor: *actor, step: *step, what: what.clone() }];
+            Taken::new((*actor).into(), *step, events, Footprint::default(), false)
+        };
+        let ended = Ended { stuck: Vec::new(), answers: Vec::new() };
+        let mut effects = Effects::default();
+        effects.see(script, &Execution { taken: whats.iter().map(taken).collect(), ended });
+        effects
+    }
+
+    fn changed(rows: u64) -> What {
+        What::Done(Done { affected: Some(rows), ..Done::default() })
+    }
+
+    #[test]
+    fn what_did_nothing_in_any_order_is_told_and_what_did_something_is_not() {
+        let (script_of, case) = script(&["UPDATE t SET v = 1"]);
+        let both = seen(&script_of, &[(0, 0, changed(1)), (1, 0, changed(1))]);
+        assert_eq!(both.say_nothing(&script_of, &case), None);
+        let one = seen(&script_of, &[(0, 0, changed(1)), (1, 0, changed(0))]);
+        assert!(one.say_nothing(&script_of, &case).unwrap().starts_with("no step of b changed a row"));
+        let failed = What::Failed { code: "42501".to_owned(), message: String::new() };
+        let refused = seen(&script_of, &[(0, 0, changed(1)), (1, 0, failed)]);
+        let why = refused.say_nothing(&script_of, &case).unwrap();
+        assert!(why.starts_with("b was refused in every order (step 1: 42501)"), "{why}");
+        let allowed = Script { allows_no_effect: true, ..script_of };
+        assert_eq!(refused.say_nothing(&allowed, &case), None);
+    }
+
+    #[test]
+    fn a_transaction_that_is_never_ended_and_an_actor_alone_are_told() {
+        let (open, case) = script(&["BEGIN", "UPDATE t SET v = 1"]);
+        let steps = [(0, 0, changed(0)), (0, 1, changed(1)), (1, 0, changed(0)), (1, 1, changed(1))];
+        assert!(seen(&open, &steps).say_nothing(&open, &case).unwrap().contains("never ends it"));
+        let alone = Script { actors: open.actors[..1].to_vec(), ..open };
+        assert!(seen(&alone, &steps[..2]).say_nothing(&alone, &case).unwrap().contains("only actor"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Waits until nobody moves: each step that was sent has ended, or is reported to wait.
+
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::time::Instant;
+
+use super::patience::ends;
+use super::question::{all_wait, ask, ask_ended};
+use super::session::Reply;
+use super::{Answer, Pace, PgWorld, STEP_MAX, came, said};
+use crate::explore::footprint::Footprint;
+use crate::explore::statement::{Does, message};
+use crate::explore::world::{Event, Lost, Note, Place, Settings, What};
+
+impl PgWorld {
+    /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
+    /// `started` was sent just now.
+    pub(super) async fn settle(&mut self, started: usize, pace: Pace) -> Result<(Vec<Event>, Footprint), Lost> {
+        let (mut events, mut touched) = (Vec::new(), Footprint::default());
+        let begin = Instant::now();
+        // Whom nothing was heard of yet is not asked about at once: most steps just end.
+        let step = (started, self.actors[started].progress.next);
+        let known_to_wait = pace == Pace::Meets || pace == Pace::New && self.waiters.contains(&step);
+        let mut patience = if known_to_wait { Duration::ZERO } else { Duration::from_millis(1) };
+        loop {
+            let pending = self.pending();
+            if pending.is_empty() {
+                return Ok((events, touched));
+            }
+            if let Some((actor, answer)) = self.next_reply(&pending, patience).await {
+                let (event, footprint) = self.completed(actor, answer, pace).await?;
+                events.push(event);
+                touched.add(&footprint);
+                if actor == started {
+                    // Those that it sets free are asked about at once.
+                    patience = Duration::ZERO;
+                }
+                continue;
+            }
+            let said = ask(&self.control.client, &self.control.ask, self.pids(&pending)).await?;
+            let known: Vec<i32> = self.actors.iter().map(|one| one.pid).collect();
+            if all_wait(&self.pids(&pending), &said, &known) {
+                let mut waits = None;
+                for (actor, said) in pending.iter().zip(&said) {
+                    let by: Vec<usize> =
+                        (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
+                    let one = &mut self.actors[*actor];
+                    one.waits_for.clone_from(&by);
+                    one.progress.place = Place::Waiting;
+                    if *actor == started {
+                        self.waiters.insert(step);
+                        waits = Some((*actor, said.locks.clone()));
+                        events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
+                    }
+                }
+                if let Some((actor, locks)) = waits
+                    && pace == Pace::New
+                {
+                    touched.add(&self.touched_waiting(actor, locks).await?);
+                }
+                return Ok((events, touched));
+            }
+            if begin.elapsed() > STEP_MAX {
+                let name = &self.script.actors[started].name;
+                let why = format!("it neither ended nor waited for another actor within {} s", STEP_MAX.as_secs());
+                return Err(Lost::new(format!("step {} of {name}: {why}", self.actors[started].progress.next + 1)));
+            }
+            patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
+        }
+    }
+
+    /// Whether a wait under these settings may end by itself.
+    pub(super) fn lets_time_out(&self, settings: &Settings) -> bool {
+        ends(settings) && !self.script.never_times_out
+    }
+
+    pub(super) fn pids(&self, actors: &[usize]) -> Vec<i32> {
+        actors.iter().map(|actor| self.actors[*actor].pid).collect()
+    }
+
+    pub(super) fn pending(&self) -> Vec<usize> {
+        (0..self.actors.len()).filter(|actor| self.actors[*actor].reply.is_some()).collect()
+    }
+
+    /// The next reply of these actors, if one comes in time.
+    pub(super) async fn next_reply(&mut self, pending: &[usize], within: Duration) -> Option<(usize, Answer)> {
+        let replies = self.actors.iter_mut().enumerate().filter(|(actor, _)| pending.contains(actor));
+        let (numbers, replies): (Vec<usize>, Vec<&mut Reply>) =
+            replies.filter_map(|(actor, one)| one.reply.as_mut().map(|reply| (actor, reply))).unzip();
+        let first = select_all(replies);
+        let (answer, at) = if within.is_zero() {
+            // What has come already, and no more.
+            let (answer, at, _) = futures_util::FutureExt::now_or_never(first)?;
+            (answer, at)
+        } else {
+            let (answer, at, _) = tokio::time::timeout(within, first).await.ok()?;
+            (answer, at)
+        };
+        let actor = numbers[at];
+        self.actors[actor].reply = None;
+        Some((actor, answer))
+    }
+
+    /// Sees to it that no session is ended because it does nothing: the search may be long elsewhere.
+    pub(super) async fn forbid_idle_timeouts(&mut self) -> Result<(), Lost> {
+        for one in self.actors.iter_mut().filter(|one| one.note.settings.idle_timeout_ms > 0 && one.reply.is_none()) {
+            self.bounds.insert("idle_in_transaction_session_timeout never ends a session");
+            let set = if one.note.in_transaction { "SET LOCAL" } else { "SET" };
+            let forbid = format!("{set} idle_in_transaction_session_timeout = 0");
+            // In a transaction that has failed it stays as it is.
+            let _ = one.client.batch_execute(&forbid).await;
+            drop(one.notices.take());
+        }
+        Ok(())
+    }
+
+    /// Notes what became of an actor's step.
+    pub(super) async fn completed(
+        &mut self,
+        actor: usize,
+        answer: Answer,
+        pace: Pace,
+    ) -> Result<(Event, Footprint), Lost> {
+        let script = self.script.clone();
+        let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
+        let step = &of.steps[number];
+        let (mut what, first) = came(answer)
+            .map_err(|error| said(&format!("get an answer to step {} of {}", step.name, of.name), &error))?;
+        let failed = matches!(what, What::Failed { .. });
+        let one = &mut self.actors[actor];
+        one.waits_for.clear();
+        one.listen();
+        if let What::Done(done) = &mut what
+            && one.note.aborted
+        {
+            // The server says that it is well, and has rolled back.
+            done.rolled_back = message(&one.progress.sql(&self.case, step)).does == Does::Commit;
+        }
+        let mut footprint = Footprint::default();
+        if pace == Pace::New || failed {
+            let said = ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
+            if pace == Pace::New {
+                footprint = self.observed(actor, failed, said).await?;
+            }
+        }
+        let one = &mut self.actors[actor];
+        one.trees.clear();
+        if let Some(give_back) = one.give_back.take() {
+            // In a transaction that has failed there is nothing to be given back.
+            let _ = one.client.batch_execute(&give_back).await;
+            drop(one.notices.take());
+        }
+        one.progress.capture(step, self.types.literal(actor, number, first.as_deref()));
+        one.progress.step_done(of.steps.len());
+        if failed && !of.goes_on {
+            // What a program does that gives up: its transaction is rolled back.
+            let rolled_back = one.client.batch_execute("ROLLBACK").await;
+            rolled_back.map_err(|error| said("roll back", &error))?;
+            // A warning that there was nothing to roll back is our own doing.
+            drop(one.notices.take());
+            one.progress.place = Place::Ended;
+            one.note = Note { settings: one.note.settings, ..Note::default() };
+            footprint = Footprint::everything();
+        }
+        Ok((Event { actor, step: number, what }, footprint))
+    }
+}

@@ -1,0 +1,270 @@
+//! Kinds of scripts of which a search once missed an outcome, or said something that was not so. Each was seen to
+//! fail before it was mended.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::command::driftlock;
+
+/// A script with two actors of these steps (TOML), on a backend.
+fn script(name: &str, backend: &str, setup: &str, [a, b]: [&str; 2], asks: &str) -> String {
+    format!(
+        "name = \"{name}\"\nsummary = \"A kind.\"\nsetup = \"\"\"{setup}\"\"\"\n\
+         [[actor]]\nname = \"a\"\nsteps = [{a}]\n[[actor]]\nname = \"b\"\nsteps = [{b}]\n{asks}\n\
+         [[case]]\nbackend = \"{backend}\"\n"
+    )
+}
+
+const NOTHING: &str = "[[invariant]]\nname = \"nothing\"\nsql = \"SELECT 1 WHERE false\"";
+const V: &str = "[[serial]]\nname = \"v\"\nsql = \"SELECT v FROM t ORDER BY v\"";
+
+/// Explores these scripts at once: the code, each row by its script's name, and all that was said.
+fn explore(scripts: &[String], more: &[&str]) -> (Option<i32>, impl Fn(&str) -> Value, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    fs::create_dir(path.join("kinds")).unwrap();
+    for (number, script) in scripts.iter().enumerate() {
+        fs::write(path.join(format!("kinds/{number:02}.toml")), script).unwrap();
+    }
+    let arguments = ["explore", "kinds", "--postgres", "local", "--output", "out"];
+    let (code, said) = driftlock(path, &[&arguments, more].concat());
+    let report = fs::read_to_string(path.join("out/report.json")).unwrap_or_else(|_| panic!("no report: {said}"));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let row = move |name: &str| {
+        let is_it = |row: &&Value| row["name"].as_str().unwrap().split('/').next() == Some(name);
+        report["results"].as_array().unwrap().iter().find(is_it).unwrap_or_else(|| panic!("no row {name}")).clone()
+    };
+    (code, row, said)
+}
+
+fn violated(row: &Value) -> Vec<&str> {
+    row["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect()
+}
+
+const READS: &str = r#"{ sql = "SELECT v FROM t", capture = "v" }"#;
+
+const DRAWS: &str = r#""SELECT nextval('s')", "SELECT nextval('s')", "SELECT nextval('s')""#;
+
+#[test]
+fn what_once_was_missed_is_found() {
+    let table = "CREATE TABLE t (v int, comment text); INSERT INTO t VALUES (10, '')";
+    let adds = |what: &str| format!(r#""BEGIN", {READS}, "{what}", "COMMIT""#);
+    let add = adds("UPDATE t SET v = {v} + 1, comment = 'a'");
+    let function = |body: &str| format!("{table}; CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $${body}$$;");
+    let makes = function("BEGIN EXECUTE 'CREATE TABLE made (x int)'; RETURN 1; END");
+    let calls = r#""BEGIN", "SELECT f()", "COMMIT""#;
+    let once = function("BEGIN IF pg_try_advisory_xact_lock(7) THEN UPDATE t SET v = v + 1; END IF; RETURN 1; END");
+    let sequence = "CREATE SEQUENCE s; CREATE TABLE t (v int)";
+    let sees = r#""INSERT INTO t SELECT last_value FROM s""#;
+    let scripts = [
+        script("a-column-named-comment", "postgres", table, [&add, &add], V),
+        script("ddl-in-a-function", "postgres", &makes, [calls, calls], NOTHING),
+        script("a-lock-in-a-function", "postgres", &once, [calls, calls], V),
+        script("a-sequence-is-read", "postgres", sequence, [sees, DRAWS], V),
+        script("a-sequence-is-read-first", "postgres", sequence, [DRAWS, sees], V),
+        script(
+            "a-schema-and-a-type",
+            "postgres",
+            "CREATE SCHEMA x; CREATE TYPE x.mood AS ENUM ('ok'); CREATE ROLE kinds_reader; CREATE TABLE t (v int);",
+            [r#""CREATE TABLE IF NOT EXISTS made (x int)""#, r#""CREATE TABLE IF NOT EXISTS made (x int)""#],
+            NOTHING,
+        ),
+        script(
+            "settings-stay-in-the-session",
+            "postgres",
+            "CREATE TABLE t (v int)",
+            [
+                r#""INSERT INTO t SELECT 1 WHERE coalesce(current_setting('app.x', true), '') = ''", "SELECT set_config('app.x', '1', false)""#,
+                r#""INSERT INTO t VALUES (2)""#,
+            ],
+            "[[serial]]\nname = \"v\"\nsql = \"SELECT count(*) FROM t\"",
+        ),
+        script(
+            "one-statement-workers",
+            "postgres",
+            "CREATE TABLE t (v int); CREATE TABLE u (v int);",
+            [
+                r#""INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)""#,
+                r#""INSERT INTO u VALUES (1)", "INSERT INTO u VALUES (2)""#,
+            ],
+            NOTHING,
+        ),
+        script(
+            "append-only",
+            "sqlite",
+            "CREATE TABLE t (v int, twice int GENERATED ALWAYS AS (v * 2)); CREATE TABLE log (v int); INSERT INTO t (v) VALUES (1); \
+             CREATE TRIGGER no BEFORE DELETE ON t BEGIN SELECT RAISE(ABORT, 'append only'); END; \
+             CREATE TRIGGER logs AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.v); END;",
+            [r#""INSERT INTO t (v) VALUES (2)""#, r#""INSERT INTO t (v) VALUES (3)""#],
+            "[[invariant]]\nname = \"logged\"\nsql = \"SELECT 1 WHERE (SELECT count(*) FROM log) <> 2\"",
+        ),
+    ];
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(violated(&row("a-column-named-comment")), ["serial"], "{said}");
+    assert_eq!(violated(&row("ddl-in-a-function")), ["errors"], "{said}");
+    assert_eq!(violated(&row("a-lock-in-a-function")), ["serial"], "{said}");
+    for name in ["a-sequence-is-read", "a-sequence-is-read-first"] {
+        // Before, between and after: what is never committed is seen all the same.
+        assert_eq!(violated(&row(name)), ["serial"], "{said}");
+        assert_eq!(row(name)["outcomes"].as_array().unwrap().len(), 3, "{said}");
+    }
+    for name in ["append-only", "a-schema-and-a-type", "settings-stay-in-the-session"] {
+        assert_eq!(row(name)["coverage"], "exhausted", "{said}");
+        assert!(violated(&row(name)).is_empty(), "{said}");
+    }
+    let alone = row("one-statement-workers");
+    assert_eq!((&alone["executions"], &alone["orders"]), (&1.into(), &6.0.into()), "{said}");
+}
+
+#[test]
+fn a_wait_may_time_out_and_a_wait_for_ever_is_told() {
+    let table = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let waits =
+        |timeout: &str| format!(r#""BEGIN", "SET LOCAL {timeout} = '20s'", "UPDATE t SET v = v + 1", "COMMIT""#);
+    let holds = r#""BEGIN", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let never = script("never", "postgres", table, [&waits("lock_timeout"), holds], V);
+    let scripts = [
+        script("lock", "postgres", table, [&waits("lock_timeout"), holds], V),
+        script("statement", "postgres", table, [&waits("statement_timeout"), holds], V),
+        never.replace("summary", "timeouts = \"never\"\nsummary"),
+        script(
+            "a-block-that-waits",
+            "postgres",
+            table,
+            [r#""SELECT pg_advisory_lock(1)""#, r#""DO $$BEGIN PERFORM pg_advisory_lock(1); END$$""#],
+            NOTHING,
+        ),
+    ];
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    let refused =
+        |name: &str| row(name)["refused"].as_array().unwrap().iter().map(|r| r[1].clone()).collect::<Vec<_>>();
+    assert_eq!(refused("lock"), ["55P03"], "{said}");
+    assert_eq!(refused("statement"), ["57014"], "{said}");
+    assert!(refused("never").is_empty() && row("never")["coverage"] == "bounded", "{said}");
+    assert_eq!(violated(&row("a-block-that-waits")), ["stuck"], "{said}");
+}
+
+#[test]
+fn a_pass_that_says_nothing_is_none() {
+    let seats = "CREATE TABLE t (v int); INSERT INTO t VALUES (9)";
+    let books = r#""BEGIN", { sql = "SELECT v FROM t", capture = "v" }, { sql = "SELECT 10", capture = "all" },
+                   "UPDATE t SET v = v + 1 WHERE {v} < {all}", "COMMIT""#;
+    let full = "[[invariant]]\nname = \"full\"\nsql = \"SELECT v FROM t WHERE v > 10\"";
+    let forgets = r#""BEGIN", "INSERT INTO t VALUES (1)""#;
+    let misses = r#""BEGIN", { sql = "SELECT v FROM t WHERE v = 77", capture = "v" }, "UPDATE t SET v = 1 WHERE v = {v}", "COMMIT""#;
+    let adds = r#""UPDATE t SET v = v + 1""#;
+    let caught = r#""BEGIN", "INSERT INTO u VALUES (1)", "COMMIT""#;
+    let unique = "CREATE TABLE u (v int PRIMARY KEY); CREATE TABLE t (v int); INSERT INTO t VALUES (1)";
+    let goes_on = |text: String| text.replace("[[actor]]", "[[actor]]\ngoes-on = true");
+    let scripts = [
+        script("values-keep-their-type", "postgres", seats, [books, books], full),
+        script("values-keep-their-type-there", "sqlite", seats, [books, books], full),
+        script("never-committed", "postgres", seats, [forgets, forgets], NOTHING),
+        script("changes-nothing", "postgres", seats, [misses, misses], NOTHING),
+        script("changes-nothing-there", "sqlite", seats, [misses, misses], NOTHING),
+        script("meant-so", "postgres", seats, [misses, misses], NOTHING)
+            .replace("summary", "allows-no-effect = true\nsummary"),
+        script("refused", "postgres", seats, [r#""SELECT 1/0 FROM t""#, adds], NOTHING)
+            .replace("\"SELECT 1/0 FROM t\"", "{ sql = \"SELECT 1/0 FROM t\", errors = [\"22012\"] }"),
+        goes_on(script("rolled-back", "postgres", unique, [caught, caught], V)),
+        script(
+            "random-values",
+            "postgres",
+            seats,
+            [r#""UPDATE t SET v = v + 1 RETURNING gen_random_uuid(), v""#, adds],
+            V,
+        ),
+        script(
+            "a-clock-decides",
+            "postgres",
+            seats,
+            [
+                r#""INSERT INTO t SELECT generate_series(1, (extract(epoch FROM clock_timestamp()) * 1000)::int8 % 997)""#,
+                adds,
+            ],
+            NOTHING,
+        ),
+    ];
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(violated(&row("values-keep-their-type")), ["full"], "{said}");
+    assert_eq!(violated(&row("rolled-back")), ["committed"], "{said}");
+    assert!(said.contains("COMMIT → rolled back"), "{said}");
+    for (name, why) in [
+        ("never-committed", "a begins a transaction and never ends it"),
+        ("changes-nothing", "no step of a changed a row in any order"),
+        ("changes-nothing-there", "no step of a changed a row in any order"),
+        ("a-clock-decides", "diverged: "),
+    ] {
+        assert_eq!(row(name)["verdict"], "inconclusive", "{name}: {said}");
+        assert!(row(name)["evidence"].as_str().unwrap().starts_with(why), "{name}: {said}");
+    }
+    assert_eq!(row("meant-so")["verdict"], "pass", "{said}");
+    assert_eq!(row("random-values")["verdict"], "pass", "{said}");
+    assert_eq!(row("random-values")["not_compared"], serde_json::json!(["column 1 of step a.1"]), "{said}");
+}
+
+#[test]
+fn a_counterexample_needs_all_its_actors() {
+    let two = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0)";
+    let update = |id: u8| format!("\"UPDATE t SET v = v + 1 WHERE id = {id}\"");
+    let takes = |one: u8, other: u8| format!(r#""BEGIN", {}, {}, "COMMIT""#, update(one), update(other));
+    let answered = "[[invariant]]\nname = \"answered\"\nsql = \"SELECT 1 WHERE (SELECT sum(v) FROM t) <> 4\"";
+    let scripts = [script("deadlock", "postgres", two, [&takes(1, 2), &takes(2, 1)], answered)];
+    let (code, row, said) = explore(&scripts, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(violated(&row("deadlock")), ["answered"], "{said}");
+    assert!(said.contains("failed: 40P01") && said.contains("UPDATE 1"), "{said}");
+}
+
+#[test]
+fn mistakes_are_the_scripts_and_have_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let run = |text: &str, more: &[&str]| {
+        fs::write(path.join("wrong.toml"), text).unwrap();
+        driftlock(path, &[&["explore", "wrong.toml", "--postgres", "local"], more].concat())
+    };
+    let inserts = r#""INSERT INTO t VALUES (1)""#;
+    let of = |a: &str| script("wrong", "postgres", "CREATE TABLE t (v int)", [a, inserts], NOTHING);
+    for (step, code) in
+        [("\"SELEC 1\"", "42601"), ("\"SELECT * FROM nowhere\"", "42P01"), ("\"SELECT nothing FROM t\"", "42703")]
+    {
+        let (exit, said) = run(&of(step), &[]);
+        assert_eq!(exit, Some(2), "{said}");
+        assert!(said.contains("wrong.toml:6:10") && said.contains(code), "{said}");
+    }
+    let serializable = "[[case]]\nbegin = \"BEGIN ISOLATION LEVEL SERIALIZABLE\"";
+    let (exit, said) = run(&of("\"BEGIN\", \"COMMIT\"").replace("[[case]]", serializable), &[]);
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("no step has {begin} in it"), "{said}");
+    let (exit, said) = driftlock(path, &["explore"]);
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("no file is given") && said.contains("--built-in"), "{said}");
+    fs::create_dir(Path::join(path, "empty")).unwrap();
+    let (exit, said) = driftlock(path, &["explore", "empty"]);
+    assert_eq!(exit, Some(2), "{said}");
+    // One bad file does not hide the others.
+    fs::write(path.join("other.toml"), "name = 7").unwrap();
+    fs::write(path.join("wrong.toml"), "nothing = 1\n[[actor]]").unwrap();
+    let (exit, said) = driftlock(path, &["explore", "wrong.toml", "other.toml"]);
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("wrong.toml") && said.contains("other.toml"), "{said}");
+}
+
+#[test]
+fn only_a_reduced_search_stands_for_other_orders() {
+    let adds = r#""BEGIN", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let scripts = ["one", "two"]
+        .map(|name| script(name, "postgres", "CREATE TABLE t (v int); INSERT INTO t VALUES (0)", [adds, adds], V));
+    let (code, row, said) = explore(&scripts, &["--strategy", "random=5"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("bounded") && !row("one")["evidence"].as_str().unwrap().contains("stand for"), "{said}");
+    let (code, _, said) = explore(&scripts, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("exhausted"), "{said}");
+}
