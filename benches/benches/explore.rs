@@ -7,11 +7,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use drift_engine::lock::Backend;
 use driftlock::explore::footprint::Footprint;
 use driftlock::explore::postgres::PgWorld;
+use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::queries;
 use driftlock::explore::search::{Execution, Go, Strategy, Visitor, search};
 use driftlock::explore::sqlite::SqliteWorld;
-use driftlock::explore::world::{Ended, Event, Lost, Taken, What, World};
-use driftlock::isolation::config;
+use driftlock::explore::world::{Choice, Done, Ended, Event, Lost, Taken, What, World};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::scenario::script::Script;
 use driftlock::scenario::shipped::SCRIPTS;
@@ -38,11 +38,11 @@ impl World for Idle {
         (0..2).filter(|actor| self.next[*actor] < STEPS).collect()
     }
 
-    async fn take(&mut self, actor: usize, _last: Option<&Taken>) -> Result<Taken, Lost> {
-        let step = self.next[actor];
+    async fn take(&mut self, choice: Choice, _last: Option<&Taken>) -> Result<Taken, Lost> {
+        let (actor, step) = (choice.actor, self.next[choice.actor]);
         self.next[actor] += 1;
-        let events = vec![Event { actor, step, what: What::Done(Vec::new()) }];
-        Ok(Taken { actor, step, events, footprint: Footprint::everything(), futile: false, notes: Vec::new() })
+        let events = vec![Event { actor, step, what: What::Done(Done::default()) }];
+        Ok(Taken::new(choice, step, events, Footprint::everything(), false))
     }
 
     async fn finish(&mut self, _queries: &[String]) -> Result<Ended, Lost> {
@@ -93,9 +93,8 @@ fn explore(c: &mut Criterion) {
     let options = StartOptions { choice: PostgresChoice::Local, pg_bin: None, profile: Profile::Fast, tcp: false };
     let name = RunName::new(&format!("criterion-explore-{}", std::process::id())).expect("a name");
     let server = runtime.block_on(Server::start(&options, &name, &CancellationToken::new())).expect("a server");
-    let database = runtime.block_on(server.create_database("explore", None)).expect("a database");
-    let config = config(&server, &database).expect("an address");
-    let world = PgWorld::new(&config, script.clone(), case(Backend::Postgres));
+    let site = runtime.block_on(Site::make(&server, "explore")).expect("a database");
+    let world = PgWorld::new(site, script.clone(), case(Backend::Postgres));
     let mut world = runtime.block_on(world).expect("a world");
     searched(c, &runtime, "postgres", &mut world, Some(&script));
     drop(world);

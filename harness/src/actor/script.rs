@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::explore::captured::Types;
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::world::{Lost, Progress, What};
+use crate::explore::world::{Lost, Place, Progress, What};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How long a step may take.
@@ -106,7 +106,9 @@ pub async fn run<S: Session>(
 ) -> Result<Pass, Lost> {
     let actor = &script.actors[who];
     let (mut progress, mut ran) = (Progress::default(), Vec::new());
-    for (number, step) in actor.steps.iter().enumerate() {
+    while progress.place != Place::Ended {
+        let number = progress.next;
+        let step = &actor.steps[number];
         if let Some(pause) = pauses.get(number).filter(|pause| !pause.is_zero()) {
             tokio::time::sleep(*pause).await;
         }
@@ -117,10 +119,17 @@ pub async fn run<S: Session>(
         let answer = answer.map_err(about)?;
         let ended = clock.elapsed();
         progress.capture(step, session.literal(types, who, number, answer.first.clone()));
-        let gives_up = matches!(answer.what, What::Failed { .. }) && !actor.goes_on;
+        progress.step_done(actor.steps.len());
+        let refused = match &answer.what {
+            What::Failed { code, .. } if !actor.goes_on => Some(code.clone()),
+            _ => None,
+        };
         ran.push(Ran { step: number, begun, ended, answer });
-        if gives_up {
-            break;
+        if let Some(code) = refused {
+            if !progress.begin_anew(actor, &code) {
+                break;
+            }
+            session.close().await?;
         }
     }
     Ok(Pass { ran, flight: session.close().await? })

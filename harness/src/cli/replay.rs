@@ -65,6 +65,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         let script = source.script.clone();
         let case = script.cases.iter().find(|case| case.name == schedule.case);
         let case = case.ok_or_else(|| ScheduleError::Changed { what: format!("case {}", schedule.case) })?;
+        let case = &case.clone();
+        let script = std::sync::Arc::new(script.of_case(case));
         let order = schedule.order(&script)?;
         hosts.start(case.backend, &args.postgres, context).await?;
         tokio::select! {

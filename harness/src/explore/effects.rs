@@ -28,14 +28,22 @@ impl Effects {
         for event in execution.taken.iter().flat_map(|taken| &taken.events) {
             let at = (event.actor, event.step);
             match &event.what {
-                What::Done(done) if done.affected.is_some_and(|rows| rows > 0) => drop(self.changed.insert(at)),
+                What::Done(done) => {
+                    if done.affected.is_some_and(|rows| rows > 0) {
+                        self.changed.insert(at);
+                    }
+                    // Whoever begins anew is not refused yet.
+                    if at.1 == 0 {
+                        refused.remove(&at.0);
+                    }
+                }
                 What::Failed { code, .. } => {
                     *self.refused.entry((at.0, at.1, code.clone())).or_default() += 1;
                     if !script.actors[at.0].steps[at.1].errors.contains(code) {
                         refused.insert(at.0);
                     }
                 }
-                _ => {}
+                What::Waits { .. } => {}
             }
         }
         let took_part: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
@@ -94,13 +102,17 @@ mod tests {
 
     fn script(steps: &[&str]) -> (Script, ScriptCase) {
         let step = |sql: &&str| ScriptStep { name: "1".to_owned(), sql: (*sql).to_owned(), ..ScriptStep::default() };
-        let actor =
-            |name: &str| ScriptActor { name: name.to_owned(), steps: steps.iter().map(step).collect(), goes_on: false };
+        let actor = |name: &str| ScriptActor {
+            name: name.to_owned(),
+            steps: steps.iter().map(step).collect(),
+            ..ScriptActor::default()
+        };
         let case = ScriptCase {
             name: "p".to_owned(),
             backend: drift_engine::lock::Backend::Postgres,
             begin: "BEGIN".to_owned(),
             violates: None,
+            set: BTreeMap::new(),
         };
         (Script { is_program: true, actors: vec![actor("a"), actor("b")], ..Script::default() }, case)
     }

@@ -105,33 +105,81 @@ impl Footprint {
 
     /// Whether the order of the two steps may matter.
     pub fn conflicts(&self, other: &Self) -> bool {
+        self.conflicts_by(other, &Rule::ALL)
+    }
+
+    /// Whether the order of the two steps may matter by one of these rules. With fewer than all of them a search
+    /// misses outcomes: so the test that looks for missed ones is itself tested.
+    pub fn conflicts_by(&self, other: &Self, rules: &[Rule]) -> bool {
         if self.is_empty() || other.is_empty() {
             return false;
         }
-        self.everything
-            || other.everything
-            || self.advisory && other.advisory
-            || self.serializable && other.serializable
-            || self.ends && other.snapshot
-            || self.snapshot && other.ends
-            || self.relations.iter().any(|(relation, touch)| {
-                other.relations.get(relation).is_some_and(|its| Self::collide((self, *touch), (other, *its)))
-            })
-    }
-
-    /// Whether two touches of one relation collide. What is written is not seen until it is committed,
-    /// so a read and a write do only at the writer's end, and a read and a lock never.
-    fn collide((one, a): (&Self, Touch), (other, b): (&Self, Touch)) -> bool {
-        match (a.min(b), a.max(b)) {
-            (Touch::Read, Touch::Read | Touch::Lock) => false,
-            (Touch::Read, Touch::Write) => {
-                if a > b {
-                    one.ends
-                } else {
-                    other.ends
-                }
+        rules.iter().any(|rule| match rule {
+            Rule::Everything => self.everything || other.everything,
+            Rule::Advisory => self.advisory && other.advisory,
+            Rule::Serializable => self.serializable && other.serializable,
+            Rule::Snapshot => self.ends && other.snapshot || self.snapshot && other.ends,
+            Rule::ReadWrite | Rule::LockLock | Rule::LockWrite | Rule::WriteWrite | Rule::Exclusive => {
+                self.relations.iter().any(|(relation, touch)| {
+                    let its = other.relations.get(relation);
+                    its.is_some_and(|its| Rule::of((self, *touch), (other, *its)) == Some(*rule))
+                })
             }
-            _ => true,
+        })
+    }
+}
+
+/// Why the order of two steps may matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Of one of them it is not known what it touched.
+    Everything,
+    /// Both have to do with advisory locks.
+    Advisory,
+    /// Both are SERIALIZABLE: which of them fails depends on others of their kind.
+    Serializable,
+    /// One sees what had ended before its transaction began, and the other ends.
+    Snapshot,
+    /// One reads what the other has written, and that one ends.
+    ReadWrite,
+    /// Both lock rows.
+    LockLock,
+    /// One locks rows, the other writes.
+    LockWrite,
+    /// Both write.
+    WriteWrite,
+    /// One has the relation for itself.
+    Exclusive,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Everything,
+        Self::Advisory,
+        Self::Serializable,
+        Self::Snapshot,
+        Self::ReadWrite,
+        Self::LockLock,
+        Self::LockWrite,
+        Self::WriteWrite,
+        Self::Exclusive,
+    ];
+
+    /// By which rule two touches of one relation collide, if they do. What is written is not seen until it is
+    /// committed, so a read and a write do only at the writer's end, and a read and a lock never.
+    fn of((one, a): (&Footprint, Touch), (other, b): (&Footprint, Touch)) -> Option<Self> {
+        let (weak, strong) = (a.min(b), a.max(b));
+        match (weak, strong) {
+            (_, Touch::Exclusive) => Some(Self::Exclusive),
+            (Touch::Read, Touch::Read | Touch::Lock) => None,
+            (Touch::Read, Touch::Write) => {
+                let ends = if a > b { one.ends } else { other.ends };
+                ends.then_some(Self::ReadWrite)
+            }
+            (Touch::Lock, Touch::Lock) => Some(Self::LockLock),
+            (Touch::Lock, _) => Some(Self::LockWrite),
+            _ => Some(Self::WriteWrite),
         }
     }
 }

@@ -227,7 +227,9 @@ impl World for PgWorld {
     }
 
     fn enabled(&self) -> Vec<usize> {
-        (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Ready).collect()
+        let place = |at: usize| self.actors[at].progress.place;
+        let may_begin = |at: &usize| self.script.may_begin(*at, |other| place(other) == Place::Ended);
+        (0..self.actors.len()).filter(|at| place(*at) == Place::Ready && may_begin(at)).collect()
     }
 
     async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {

@@ -7,11 +7,8 @@ use super::effects::Effects;
 use super::judge::{Rules, run};
 use super::search::Execution;
 use super::volatile::Volatile;
-use super::world::{self, Choice, Ended, Lost, Rows, What, World};
+use super::world::{self, Choice, Ended, Event, Lost, Rows, What, World};
 use crate::scenario::script::{COMMITTED, ERRORS, SERIAL, STUCK, Script, ScriptCase};
-
-/// Codes with which a database refuses for the sake of concurrency: what a program must be ready for.
-const CONCURRENCY: [&str; 6] = ["40001", "40P01", "55P03", "23505", "25P02", "57014"];
 
 /// The rules of a script.
 pub struct ScriptRules<'s> {
@@ -112,8 +109,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             let actor = &script.actors[event.actor];
             let step = &actor.steps[event.step];
             if let What::Failed { code, message } = &event.what
-                && !CONCURRENCY.contains(&code.as_str())
-                && !is_busy(code)
+                && !script.refusals.tolerate(code)
                 && !step.errors.contains(code)
             {
                 let sentence = format!("step {} of {} failed: {message} ({code})", step.name, actor.name);
@@ -209,9 +205,12 @@ fn undone(script: &Script, execution: &Execution) -> Option<(String, String)> {
 /// The actors of an execution that came to their end, and all that took part.
 fn takers(execution: &Execution) -> [BTreeSet<usize>; 2] {
     let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
+    // Whoever begins anew after a refusal is not refused in the end.
     let failed = |actor: &usize| {
-        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
-        events.any(|event| event.actor == *actor && matches!(event.what, What::Failed { .. }))
+        let events: Vec<&Event> =
+            execution.taken.iter().flat_map(|taken| &taken.events).filter(|event| event.actor == *actor).collect();
+        let begun = events.iter().rposition(|event| event.step == 0).unwrap_or(0);
+        events[begun..].iter().any(|event| matches!(event.what, What::Failed { .. }))
     };
     [all.iter().copied().filter(|actor| !failed(actor)).collect(), all]
 }
@@ -235,12 +234,6 @@ pub fn permutations(of: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Whether a code is SQLite's for a lock that is taken: SQLITE_BUSY, SQLITE_LOCKED, and SQLITE_CONSTRAINT
-/// for a unique key.
-fn is_busy(code: &str) -> bool {
-    code.parse::<i32>().is_ok_and(|code| code < 10_000 && (matches!(code & 0xff, 5 | 6) || matches!(code, 1555 | 2067)))
-}
-
 fn shown(rows: &Rows) -> String {
     const MAX: usize = 8;
     let more = if rows.len() > MAX { format!(", … ({} rows)", rows.len()) } else { String::new() };
@@ -256,11 +249,5 @@ mod tests {
         let all: BTreeSet<Vec<usize>> = permutations(&[0, 1, 2, 3]).into_iter().collect();
         assert_eq!(all.len(), 24);
         assert_eq!(permutations(&[]), [Vec::<usize>::new()]);
-    }
-
-    #[test]
-    fn busy_is_told_from_other_codes() {
-        assert!(is_busy("5") && is_busy("517") && is_busy("261") && is_busy("2067"));
-        assert!(!is_busy("1") && !is_busy("787") && !is_busy("42601"));
     }
 }

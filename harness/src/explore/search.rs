@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 
-use super::footprint::Footprint;
+use super::footprint::{Footprint, Rule};
 use super::volatile::Volatile;
 use super::world::{Choice, Ended, Lost, Rows, Taken, What, World, shown};
 
@@ -193,10 +193,25 @@ pub async fn search<W: World, V: Visitor<W>>(
     queries: &[String],
     visitor: &mut V,
 ) -> Result<Searched, Lost> {
+    search_by(world, strategy, seed, queries, visitor, &Rule::ALL).await
+}
+
+/// Searches as [`search`] does, with these rules alone for what may be exchanged.
+///
+/// # Errors
+/// See there.
+pub async fn search_by<W: World, V: Visitor<W>>(
+    world: &mut W,
+    strategy: Strategy,
+    seed: u64,
+    queries: &[String],
+    visitor: &mut V,
+    rules: &[Rule],
+) -> Result<Searched, Lost> {
     let volatile = visitor.volatile();
     let searched =
         Searched { coverage: Coverage::Exhausted, executions: 0, abandoned: 0, deadlocks: 0, otherwise: 0, volatile };
-    let mut search = Search { world, queries, visitor, searched, difference: String::new() };
+    let mut search = Search { world, queries, visitor, searched, rules, difference: String::new() };
     match strategy {
         Strategy::Exhaustive => search.systematic(true, u32::MAX).await?,
         Strategy::BruteForce => search.systematic(false, u32::MAX).await?,
@@ -231,6 +246,7 @@ struct Search<'a, W, V> {
     queries: &'a [String],
     visitor: &'a mut V,
     searched: Searched,
+    rules: &'a [Rule],
     /// How the last execution differed that took another course.
     difference: String,
 }
@@ -349,7 +365,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 None => (BTreeMap::new(), 0),
                 Some(node) if node.taken.futile => return Ok(false),
                 Some(node) => (
-                    if reduce { inherited(node) } else { BTreeMap::new() },
+                    if reduce { inherited(node, self.rules) } else { BTreeMap::new() },
                     preempted(node.preemptions, node.last, &node.enabled, node.taken.actor),
                 ),
             };
@@ -425,9 +441,9 @@ fn timed_out(taken: &Taken) -> Option<Choice> {
 }
 
 /// What sleeps after a node's step: whatever does not conflict with it.
-fn inherited(node: &Node) -> BTreeMap<Choice, Footprint> {
+fn inherited(node: &Node, rules: &[Rule]) -> BTreeMap<Choice, Footprint> {
     let asleep = node.sleep.iter().filter(|(choice, _)| choice.actor != node.taken.actor);
-    let asleep = asleep.filter(|(_, its)| !its.conflicts(&node.taken.footprint));
+    let asleep = asleep.filter(|(_, its)| !its.conflicts_by(&node.taken.footprint, rules));
     asleep.map(|(choice, its)| (*choice, its.clone())).collect()
 }
 

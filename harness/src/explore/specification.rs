@@ -18,13 +18,19 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
     let actor = |(number, session): (usize, &crate::isolation::SessionSpec)| {
         let setup = session.setup.iter().map(|sql| step("setup", sql));
         let own = spec.steps.iter().filter(|one| one.session == number).map(|one| step(&one.name, &one.sql));
-        ScriptActor { name: session.name.clone(), steps: setup.chain(own).collect(), goes_on: true }
+        ScriptActor {
+            name: session.name.clone(),
+            steps: setup.chain(own).collect(),
+            goes_on: true,
+            ..ScriptActor::default()
+        }
     };
     let case = ScriptCase {
         name: "postgres".to_owned(),
         backend: Backend::Postgres,
         begin: "BEGIN".to_owned(),
         violates: None,
+        set: std::collections::BTreeMap::new(),
     };
     Script {
         name: name.to_owned(),
@@ -56,6 +62,9 @@ pub enum ExportError {
     /// isolationtester would wait for ever too.
     #[error("somebody waits for ever")]
     Stuck,
+    /// A permutation names each step once, and no time.
+    #[error("a step is sent again, or a wait times out at a chosen moment")]
+    Again,
     /// Specifications are PostgreSQL's.
     #[error("specifications are for PostgreSQL")]
     Backend,
@@ -72,6 +81,10 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     }
     if !execution.ended.stuck.is_empty() {
         return Err(ExportError::Stuck);
+    }
+    let mut sent = std::collections::BTreeSet::new();
+    if execution.taken.iter().any(|taken| taken.times_out || !sent.insert((taken.actor, taken.step))) {
+        return Err(ExportError::Again);
     }
     let mut text = format!("# {}: {}\n# case {}\n\n", script.name, script.summary, case.name);
     // Writing to a String cannot fail.

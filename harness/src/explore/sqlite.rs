@@ -174,7 +174,8 @@ impl World for SqliteWorld {
             Place::Waiting => actor.may_try,
             Place::Ended => false,
         };
-        (0..self.actors.len()).filter(|actor| can(&self.actors[*actor])).collect()
+        let ended = |at: usize| self.actors[at].progress.place == Place::Ended;
+        (0..self.actors.len()).filter(|at| can(&self.actors[*at]) && self.script.may_begin(*at, ended)).collect()
     }
 
     async fn take(&mut self, choice: Choice, _last: Option<&Taken>) -> Result<Taken, Lost> {
@@ -205,10 +206,12 @@ impl World for SqliteWorld {
         let one = &mut self.actors[actor];
         one.progress.capture(step, first.unwrap_or_else(|| "NULL".to_owned()));
         one.progress.step_done(of.steps.len());
-        if matches!(what, What::Failed { .. }) {
+        if let What::Failed { code, .. } = &what {
             footprint = Footprint::everything();
             if !of.goes_on {
-                one.progress.place = Place::Ended;
+                if !one.progress.begin_anew(of, code) {
+                    one.progress.place = Place::Ended;
+                }
                 roll_back(one.connection.as_mut().expect("the step has ended")).await;
             }
         }

@@ -6,7 +6,7 @@ use std::future::Future;
 use super::captured::Types;
 use super::footprint::Footprint;
 use super::volatile::Volatile;
-use crate::scenario::script::{ScriptCase, ScriptStep, fill};
+use crate::scenario::script::{ScriptActor, ScriptCase, ScriptStep, fill, is_retryable};
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,6 +285,8 @@ pub struct Progress {
     pub place: Place,
     /// The number of its next step, or of the one that waits.
     pub next: usize,
+    /// How often it has begun anew.
+    attempts: u32,
     /// By name, as literals.
     captured: Vec<(String, String)>,
 }
@@ -306,6 +308,15 @@ impl Progress {
         if let Some(name) = &step.capture {
             self.captured.push((name.clone(), literal));
         }
+    }
+
+    /// Begins anew after a refusal with this code, if the actor does so and has not done it too often.
+    pub fn begin_anew(&mut self, actor: &ScriptActor, code: &str) -> bool {
+        let again = is_retryable(code) && self.attempts < actor.retries;
+        if again {
+            *self = Self { attempts: self.attempts + 1, ..Self::default() };
+        }
+        again
     }
 
     /// Goes on to the next step of so many.

@@ -3,7 +3,9 @@
 //! A [`Script`] comes from a TOML file and holds its invariants; like a scenario's, its mistakes are
 //! reported all at once, each with its place.
 
+mod holes;
 mod overlap;
+mod variant;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,16 +15,20 @@ use drift_engine::lock::Backend;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::holes::{fill, holes};
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
+pub use self::variant::{CONCURRENCY, Refusals, is_retryable};
 use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
 use super::read::{Read, Section};
 use super::value::{self, Wrong, mistyped};
 
 /// The most actors of a script.
-pub const ACTORS_MAX: usize = 8;
+pub const ACTORS_MAX: usize = 32;
 /// The most steps of one actor.
 pub const STEPS_MAX: usize = 64;
+/// How often an actor may begin anew.
+const RETRIES_MAX: u64 = 10;
 /// The longest SQL of a step, a set-up or a query, in bytes.
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
@@ -46,6 +52,8 @@ pub struct Script {
     /// Whether it is a program's, and judged as one: what it commits is to remain, what never happens is told.
     /// PostgreSQL's specifications are none.
     pub is_program: bool,
+    /// What actors may be refused with.
+    pub refusals: Refusals,
     /// An actor may come to nothing in every order: that is meant.
     pub allows_no_effect: bool,
     /// Waits never time out, whatever the sessions' settings are.
@@ -55,7 +63,7 @@ pub struct Script {
 }
 
 /// One session of a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptActor {
     /// Its name.
     pub name: String,
@@ -64,6 +72,11 @@ pub struct ScriptActor {
     /// Whether it goes on after an error, as a program that ignores errors does. Otherwise it rolls
     /// back and has ended.
     pub goes_on: bool,
+    /// How often it begins anew, from its first step, after it was refused for the sake of concurrency and has
+    /// rolled back: a serialization failure, a deadlock, SQLite's lock.
+    pub retries: u32,
+    /// It begins when all others have ended.
+    pub is_last: bool,
 }
 
 /// One step: one message to the database.
@@ -81,6 +94,8 @@ pub struct ScriptStep {
     pub locks: bool,
     /// Where it is in its file: line and column, from 1; 0 if it is in none.
     pub place: (u32, u32),
+    /// The cases that have it; all, if none is named.
+    pub only: Vec<String>,
 }
 
 /// A query with a name.
@@ -103,6 +118,8 @@ pub struct ScriptCase {
     pub begin: String,
     /// Whether a violation is expected, and of what: nothing for a pass.
     pub violates: Option<String>,
+    /// What stands for further names in braces, anywhere in the script's SQL.
+    pub set: BTreeMap<String, String>,
 }
 
 /// The name under which differing from every serial order is reported.
@@ -218,10 +235,13 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         let name = actor.required("name", word);
         let steps = plain(actor.required_list("steps", step));
         let goes_on = plain(actor.or("goes-on", false, value::boolean));
+        let retries = plain(actor.or("retry", 0, value::integer(0..=RETRIES_MAX)));
+        let is_last = plain(actor.or("last", false, value::boolean));
         let (name, steps) = (name?, steps?);
         let places = ActorPlaces { name: name.span(), steps: steps.iter().map(Spanned::span).collect() };
         let steps = numbered(steps.into_iter().map(Spanned::into_inner).collect());
-        Some((ScriptActor { name: name.into_inner(), steps, goes_on: goes_on? }, places))
+        let retries = u32::try_from(retries?).unwrap_or(u32::MAX);
+        Some((ScriptActor { name: name.into_inner(), steps, goes_on: goes_on?, retries, is_last: is_last? }, places))
     });
     let query = |query: &mut Section<'_>| {
         let (name, sql) = (query.required("name", word), plain(query.required("sql", sql)));
@@ -230,6 +250,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         Some((NamedQuery { name: name.into_inner(), sql: sql? }, at))
     };
     let (invariants, serial) = (section.sections("invariant", query), section.sections("serial", query));
+    let refusals = plain(section.or("refusals", Refusals::default(), variant::refusals));
     let allows_no_effect = plain(section.or("allows-no-effect", false, value::boolean));
     let timeouts = plain(section.or("timeouts", false, value::word([("any", false), ("never", true)])));
     let overlaps = section.sections("overlap", overlap::read);
@@ -239,6 +260,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         let begin = case.or("begin", "BEGIN".to_owned(), sql);
         let name = case.optional("name", word);
         let violates = case.optional("violates", value::text);
+        let set = case.optional("set", variant::set);
         let (backend, begin) = (backend?, begin?);
         let place = |given: Option<Range<usize>>| given.unwrap_or_else(|| backend.span());
         let places = CasePlaces {
@@ -249,7 +271,8 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         let backend = *backend.get_ref();
         let name = name.known(backend.as_str().to_owned())?;
         let begin = begin.into_inner();
-        Some((ScriptCase { name, backend, begin, violates: violates.map_known(Some, None)? }, places))
+        let set = set.map_known(|set| set, BTreeMap::new())?;
+        Some((ScriptCase { name, backend, begin, violates: violates.map_known(Some, None)?, set }, places))
     });
     let (mut cases, case_places) = all(cases)?;
     if cases.is_empty() {
@@ -259,6 +282,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
                 backend,
                 begin: "BEGIN".to_owned(),
                 violates: None,
+                set: BTreeMap::new(),
             })
             .into();
     }
@@ -274,6 +298,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         serial,
         overlaps: Vec::new(),
         is_program: true,
+        refusals: refusals?,
         allows_no_effect: allows_no_effect?,
         never_times_out: timeouts?,
         cases,
@@ -320,7 +345,7 @@ fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
         wrong.push(Problem::new(0..0, message));
     }
     for (actor, place) in script.actors.iter().zip(&places.actors) {
-        wrong.extend(contradictions_of(actor, place));
+        wrong.extend(contradictions_of(script, actor, place));
     }
     let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain(own);
     let uses_begin =
@@ -343,7 +368,7 @@ fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
     wrong
 }
 
-fn contradictions_of(actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {
+fn contradictions_of(script: &Script, actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {
     let mut wrong = Vec::new();
     if !(1..=STEPS_MAX).contains(&actor.steps.len()) {
         let at = place.steps.get(STEPS_MAX).unwrap_or(&place.name);
@@ -355,9 +380,17 @@ fn contradictions_of(actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {
     wrong.extend(doubled(&format!("steps of actor {}", actor.name), names.zip(&place.steps)));
     let mut known = BTreeSet::from(["begin"]);
     for (step, at) in actor.steps.iter().zip(&place.steps) {
+        let cases = || script.cases.iter().filter(|case| step.is_in(case));
         for name in holes(&step.sql).into_iter().filter(|name| !known.contains(name)) {
+            let Some(without) = cases().find(|case| !case.set.contains_key(name)) else { continue };
+            let (step, actor) = (&step.name, &actor.name);
+            let among = if without.set.is_empty() { "" } else { ", nor is it set in every case" };
             let message =
-                format!("step {} of actor {} uses {{{name}}}, which no earlier step captures", step.name, actor.name);
+                format!("step {step} of actor {actor} uses {{{name}}}, which no earlier step captures{among}");
+            wrong.push(Problem::new(at.clone(), message));
+        }
+        for name in step.only.iter().filter(|name| !script.cases.iter().any(|case| case.name == **name)) {
+            let message = format!("step {} of actor {} is for case {name}, and there is none", step.name, actor.name);
             wrong.push(Problem::new(at.clone(), message));
         }
         known.extend(step.capture.as_deref());
@@ -375,59 +408,6 @@ fn doubled<'a>(what: &str, names: impl Iterator<Item = (&'a str, &'a Range<usize
         }
     }
     wrong
-}
-
-/// The names in braces in a step's SQL: words only, so that JSON and arrays are left alone. A doubled brace is a
-/// brace: `{{a}}` is the text `{a}`.
-pub fn holes(sql: &str) -> Vec<&str> {
-    pieces(sql).filter_map(|piece| if let Piece::Hole(name) = piece { Some(name) } else { None }).collect()
-}
-
-/// A step's SQL with its holes filled.
-pub fn fill(sql: &str, value: impl Fn(&str) -> String) -> String {
-    pieces(sql)
-        .map(|piece| match piece {
-            Piece::Text(text) => text.to_owned(),
-            Piece::Hole(name) => value(name),
-        })
-        .collect()
-}
-
-enum Piece<'s> {
-    Text(&'s str),
-    Hole(&'s str),
-}
-
-fn pieces(sql: &str) -> impl Iterator<Item = Piece<'_>> {
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let mut rest = sql;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        for (doubled, one) in [("{{", "{"), ("}}", "}")] {
-            if let Some(after) = rest.strip_prefix(doubled) {
-                rest = after;
-                return Some(Piece::Text(one));
-            }
-        }
-        if let Some((name, after)) = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'))
-            && is_name(name)
-        {
-            rest = after;
-            return Some(Piece::Hole(name));
-        }
-        // At least one character, and as many as cannot begin something else.
-        let first = rest.chars().next().map_or(0, char::len_utf8);
-        let end = rest[first..].find(['{', '}']).map_or(rest.len(), |at| first + at);
-        let (text, after) = rest.split_at(end);
-        rest = after;
-        Some(Piece::Text(text))
-    })
 }
 
 /// SQL of bounded length.
@@ -463,10 +443,11 @@ fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
             "name" => step.name = word(value).map_err(|wrong| wrong.inside(key))?,
             "capture" => step.capture = Some(capture(value).map_err(|wrong| wrong.inside(key))?),
             "errors" => step.errors = codes(value).map_err(|wrong| wrong.inside(key))?,
+            "only" => step.only = codes(value).map_err(|wrong| wrong.inside(key))?,
             "lock" => step.locks = value::boolean(value).map_err(|wrong| wrong.inside(key))?,
             other => {
                 return Err(Wrong::new(format!("has an unknown key `{}`", value::shown(other)))
-                    .help("Known keys: sql, name, capture, errors, lock."));
+                    .help("Known keys: sql, name, capture, errors, only, lock."));
             }
         }
     }

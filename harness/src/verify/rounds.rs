@@ -228,9 +228,18 @@ async fn round<S: Session>(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pauses: Vec<Vec<Duration>> =
         script.actors.iter().map(|actor| actor.steps.iter().map(|_| pause(&mut rng)).collect()).collect();
-    let runs = sessions.iter_mut().enumerate().zip(&pauses);
-    let runs = runs.map(|((actor, session), pauses)| once(session, of, actor, pauses, clock));
-    try_join_all(runs).await
+    let mut passes: Vec<Option<Pass>> = script.actors.iter().map(|_| None).collect();
+    for last in [false, true] {
+        let runs = sessions.iter_mut().enumerate().zip(&pauses);
+        let runs = runs.filter(|((actor, _), _)| script.actors[*actor].is_last == last);
+        let runs = runs.map(|((actor, session), pauses)| async move {
+            Ok::<_, Lost>((actor, once(session, of, actor, pauses, clock).await?))
+        });
+        for (actor, pass) in try_join_all(runs).await? {
+            passes[actor] = Some(pass);
+        }
+    }
+    Ok(passes.into_iter().flatten().collect())
 }
 
 /// Mostly none, so that actors meet.

@@ -168,14 +168,14 @@ async fn compare(arguments: &[&str], file: &str, expected: &[&str]) {
 async fn a_violation_without_captures_is_shown_by_isolationtester_too() {
     let file = "schedule-no-lock-read-committed-alerted-once.spec";
     let rows = "customer\n--------\n       1\n(1 row)";
-    compare(&["--filter", "no-lock/read-committed"], file, &["step the end alerted-once: ", rows]).await;
+    compare(&["--built-in", "--filter", "no-lock/read-committed"], file, &["step the end alerted-once: ", rows]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn captured_values_are_exported_as_literals() {
     let file = "schedule-lost-update-read-committed-serial.spec";
-    let expected = ["value = '10' + ", "step the end counter: "];
-    compare(&["--filter", "lost-update/read-committed"], file, &expected).await;
+    let expected = ["value = 10 + ", "step the end counter: "];
+    compare(&["--built-in", "--filter", "lost-update/read-committed"], file, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 mod postgres;
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use drift_engine::lock::Backend;
 use driftlock::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep};
 use rand::RngExt;
@@ -30,7 +32,12 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
             steps.push((*["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"].choose(rng).unwrap()).to_owned());
         }
         let steps = (1..).zip(steps).map(|(number, sql)| step(number, sql)).collect();
-        all.push(ScriptActor { name: format!("a{number}"), steps, goes_on: rng.random_bool(0.2) });
+        all.push(ScriptActor {
+            name: format!("a{number}"),
+            steps,
+            goes_on: rng.random_bool(0.2),
+            ..ScriptActor::default()
+        });
     }
     let begin = "BEGIN".to_owned();
     Script {
@@ -46,7 +53,13 @@ pub fn script(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
             NamedQuery { name: "a".to_owned(), sql: "SELECT * FROM a".to_owned() },
             NamedQuery { name: "b".to_owned(), sql: "SELECT * FROM b".to_owned() },
         ],
-        cases: vec![ScriptCase { name: backend.as_str().to_owned(), backend, begin, violates: None }],
+        cases: vec![ScriptCase {
+            name: backend.as_str().to_owned(),
+            backend,
+            begin,
+            violates: None,
+            set: BTreeMap::new(),
+        }],
         ..Script::default()
     }
 }
@@ -126,10 +139,18 @@ pub fn rich(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         name: format!("a{number}"),
         steps: (1..).zip(steps).map(|(number, sql)| step(number, sql)).collect(),
         goes_on: rng.random_bool(0.25),
+        retries: u32::from(rng.random_bool(0.1)),
+        ..ScriptActor::default()
     };
     let actors = all.into_iter().enumerate().map(actor).collect();
     let ask = |(name, sql): &(&str, &str)| NamedQuery { name: (*name).to_owned(), sql: (*sql).to_owned() };
-    let case = ScriptCase { name: backend.as_str().to_owned(), backend, begin: "BEGIN".to_owned(), violates: None };
+    let case = ScriptCase {
+        name: backend.as_str().to_owned(),
+        backend,
+        begin: "BEGIN".to_owned(),
+        violates: None,
+        set: BTreeMap::new(),
+    };
     Script {
         name: "generated".to_owned(),
         summary: "generated".to_owned(),
@@ -206,7 +227,7 @@ impl Source {
     }
 
     fn statement(&self, actor: usize, rng: &mut ChaCha8Rng) -> String {
-        let themes = if rng.random_bool(0.7) { &self.own } else { &self.all };
+        let themes = if rng.random_bool(0.9) { &self.own } else { &self.all };
         let theme = *themes.choose(rng).unwrap();
         let row = if rng.random_bool(0.8) { 1 } else { 2 };
         let maybe = rng.random_range(2..=3);

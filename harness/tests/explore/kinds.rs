@@ -21,7 +21,7 @@ const NOTHING: &str = "[[invariant]]\nname = \"nothing\"\nsql = \"SELECT 1 WHERE
 const V: &str = "[[serial]]\nname = \"v\"\nsql = \"SELECT v FROM t ORDER BY v\"";
 
 /// Explores these scripts at once: the code, each row by its script's name, and all that was said.
-fn explore(scripts: &[String], more: &[&str]) -> (Option<i32>, impl Fn(&str) -> Value, String) {
+fn explore(scripts: &[String], more: &[&str]) -> (Option<i32>, impl Fn(&str) -> Value + use<>, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     fs::create_dir(path.join("kinds")).unwrap();
@@ -60,7 +60,8 @@ fn what_once_was_missed_is_found() {
     let sees = r#""INSERT INTO t SELECT last_value FROM s""#;
     let scripts = [
         script("a-column-named-comment", "postgres", table, [&add, &add], V),
-        script("ddl-in-a-function", "postgres", &makes, [calls, calls], NOTHING),
+        script("ddl-in-a-function", "postgres", &makes, [calls, calls], NOTHING)
+            .replace("summary", "refusals = \"none\"\nsummary"),
         script("a-lock-in-a-function", "postgres", &once, [calls, calls], V),
         script("a-sequence-is-read", "postgres", sequence, [sees, DRAWS], V),
         script("a-sequence-is-read-first", "postgres", sequence, [DRAWS, sees], V),
@@ -267,4 +268,80 @@ fn only_a_reduced_search_stands_for_other_orders() {
     let (code, _, said) = explore(&scripts, &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("exhausted"), "{said}");
+}
+
+/// A counter from which two actors take a number; what the cases set and how the actors go on is to be put in.
+fn counter(actor: &str, more: &str, cases: &str) -> String {
+    let steps = r#""{begin}", { sql = "SELECT v FROM t WHERE id = 1{lock}", capture = "v" },
+                   { sql = "SELECT pg_advisory_xact_lock(1)", only = ["advisory"] },
+                   "UPDATE t SET v = {v} + 1 WHERE id = 1", "COMMIT""#;
+    format!(
+        "name = \"counter\"\nsummary = \"Two count.\"\n{more}\n\
+         setup = \"CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)\"\n\
+         [[actor]]\nname = \"a\"\n{actor}\nsteps = [{steps}]\n[[actor]]\nname = \"b\"\n{actor}\nsteps = [{steps}]\n\
+         [[serial]]\nname = \"v\"\nsql = \"SELECT v FROM t\"\n{cases}"
+    )
+}
+
+#[test]
+fn a_file_holds_the_broken_and_the_mended_variant() {
+    let case = |name: &str, more: &str| format!("[[case]]\nname = \"{name}\"\nbackend = \"postgres\"\n{more}\n");
+    let cases = [
+        case("unlocked", "set = { lock = \"\" }\nviolates = \"serial\""),
+        case("locked", "set = { lock = \" FOR UPDATE\" }"),
+        case("advisory", "set = { lock = \"\" }\nviolates = \"serial\""),
+    ]
+    .concat();
+    let (code, row, said) = explore(&[counter("", "", &cases)], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("pass: 3 of 3 as expected"), "{said}");
+    drop(row);
+    let missing = case("unlocked", "");
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("wrong.toml"), counter("", "", &missing)).unwrap();
+    let (exit, said) = driftlock(directory.path(), &["explore", "wrong.toml"]);
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("uses {lock}") && said.contains("there is none"), "{said}");
+}
+
+#[test]
+fn who_begins_anew_is_refused_no_more_and_nobody_may_be_refused_if_the_file_says_so() {
+    let serializable = "[[case]]\nname = \"advisory\"\nbackend = \"postgres\"\nbegin = \"BEGIN ISOLATION LEVEL SERIALIZABLE\"\n\
+                        set = { lock = \"\" }\n";
+    let ends = |least: u32| {
+        format!("[[invariant]]\nname = \"all\"\nsql = \"SELECT v FROM t WHERE v < {least}\"\n{serializable}")
+    };
+    // One of both is refused, and then not everybody has counted.
+    let (code, row, said) = explore(&[counter("", "", &ends(2))], &[]);
+    assert_eq!((code, violated(&row("counter"))), (Some(1), vec!["all"]), "{said}");
+    let (code, row, said) = explore(&[counter("retry = 2", "", &ends(2))], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&row("counter")["coverage"], &row("counter")["refused"][0][1]), (&"exhausted".into(), &"40001".into()));
+    let (code, row, said) = explore(&[counter("", "refusals = \"none\"", &ends(0))], &[]);
+    assert_eq!((code, violated(&row("counter"))), (Some(1), vec!["errors"]), "{said}");
+    let (code, _, said) = explore(&[counter("", "refusals = [\"40001\"]", &ends(0))], &[]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn the_last_actor_sees_what_all_others_have_left() {
+    let adds = r#""UPDATE t SET v = v + 1""#;
+    let asks = r#""INSERT INTO seen SELECT v FROM t""#;
+    let last = "[[actor]]\nname = \"last\"\nlast = true\nsteps = [";
+    let text = script(
+        "last",
+        "postgres",
+        "CREATE TABLE t (v int); INSERT INTO t VALUES (0); CREATE TABLE seen (v int)",
+        [adds, adds],
+        &format!("{last}{asks}]\n[[invariant]]\nname = \"both\"\nsql = \"SELECT v FROM seen WHERE v <> 2\""),
+    );
+    let (code, row, said) = explore(std::slice::from_ref(&text), &["--strategy", "brute-force"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(row("last")["executions"], 2, "{said}");
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("last.toml"), text).unwrap();
+    let verify = ["verify", "last.toml", "--postgres", "local", "--rounds", "20"];
+    let (code, said) = driftlock(directory.path(), &verify);
+    assert!(matches!(code, Some(0 | 3)), "{said}");
+    assert!(!said.contains("VIOLATION"), "{said}");
 }

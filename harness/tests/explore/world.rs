@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
+use driftlock::explore::footprint::Rule;
 use driftlock::explore::postgres::PgWorld;
 use driftlock::explore::postgres::site::Site;
 use driftlock::explore::rules::queries;
-use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search};
+use driftlock::explore::search::{Coverage, Execution, Go, Searched, Strategy, Visitor, search_by};
 use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::volatile::Volatile;
 use driftlock::explore::world::{Lost, World};
@@ -42,15 +43,21 @@ impl Hosts {
 
     /// Searches the orders of a script's first case with each of these strategies, each in a database of its own.
     pub async fn search(&mut self, script: &Arc<Script>, strategies: &[Strategy]) -> Vec<Found> {
+        let searches: Vec<_> = strategies.iter().map(|strategy| (*strategy, Rule::ALL.to_vec())).collect();
+        self.search_by(script, &searches).await
+    }
+
+    /// Searches with fewer rules than there are for what may be exchanged.
+    pub async fn search_by(&mut self, script: &Arc<Script>, searches: &[(Strategy, Vec<Rule>)]) -> Vec<Found> {
         let mut all = Vec::new();
-        for strategy in strategies {
+        for (strategy, rules) in searches {
             self.made += 1;
             let (made, case) = (self.made, script.cases[0].clone());
             let found = match case.backend {
                 Backend::Postgres => {
                     let site = Site::make(&self.server, &format!("explore_{made}")).await.unwrap();
                     let mut world = PgWorld::new(site, script.clone(), case).await.unwrap();
-                    let found = outcomes(&mut world, script, *strategy).await;
+                    let found = outcomes(&mut world, script, *strategy, rules).await;
                     world.close().await.unwrap();
                     found
                 }
@@ -59,7 +66,7 @@ impl Hosts {
                     let keep = self.files.create_database(&format!("start_{made}"), None).await.unwrap();
                     let (options, keep) = (self.files.connect_options(&database), keep.path().display().to_string());
                     let mut world = SqliteWorld::new(options, &keep, script.clone(), case).await.unwrap();
-                    outcomes(&mut world, script, *strategy).await
+                    outcomes(&mut world, script, *strategy, rules).await
                 }
             };
             all.push(found);
@@ -68,9 +75,9 @@ impl Hosts {
     }
 }
 
-async fn outcomes<W: World>(world: &mut W, script: &Script, strategy: Strategy) -> Found {
+async fn outcomes<W: World>(world: &mut W, script: &Script, strategy: Strategy, rules: &[Rule]) -> Found {
     let mut collect = Collect(BTreeSet::new());
-    let searched = search(world, strategy, 1, &queries(script), &mut collect).await;
+    let searched = search_by(world, strategy, 1, &queries(script), &mut collect, rules).await;
     let searched = searched.unwrap_or_else(|lost| panic!("{lost}\n{script:#?}"));
     assert!(!matches!(searched.coverage, Coverage::Stopped(_)));
     Found { searched, outcomes: collect.0 }

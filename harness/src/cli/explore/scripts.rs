@@ -33,6 +33,13 @@ pub(crate) struct Source {
     pub script: Arc<Script>,
 }
 
+impl Source {
+    /// As one of its cases has it.
+    pub fn of_case(&self, case: &ScriptCase) -> Self {
+        Self { file: self.file.clone(), script: Arc::new(self.script.of_case(case)) }
+    }
+}
+
 /// What is explored.
 enum Subject<'a> {
     Script(&'a Source, &'a ScriptCase),
@@ -107,8 +114,11 @@ struct Outcome {
 /// Runs the command.
 pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let sources = sources(args)?;
-    let scripts =
-        sources.iter().flat_map(|source| source.script.cases.iter().map(move |case| Subject::Script(source, case)));
+    let of_cases: Vec<(Source, &ScriptCase)> = sources
+        .iter()
+        .flat_map(|source| source.script.cases.iter().map(move |case| (source.of_case(case), case)))
+        .collect();
+    let scripts = of_cases.iter().map(|(source, case)| Subject::Script(source, case));
     let engine = if args.built_in { case::all() } else { Vec::new() };
     let cases: Vec<Subject<'_>> = scripts
         .chain(engine.into_iter().map(Subject::Engine))
@@ -264,7 +274,7 @@ async fn explored(
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
     let (script, violates) = (source.script.clone(), case.violates.as_deref());
-    let rules = ScriptRules::new(&source.script, case);
+    let rules = ScriptRules::new(&script, case);
     let explored = match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;

@@ -112,7 +112,7 @@ async fn run_cases(
                 report.not_verified.push(format!("{left} of {total} cases have not come to an end within the time limit"));
                 return Ok(());
             }
-            ran = rounds(hosts, source.script.clone(), case, options) => ran,
+            ran = rounds(hosts, Arc::new(source.script.of_case(case)), case, options) => ran,
         };
         let ran = ran.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
         report.results.push(row(args, source, case, &ran, options));
@@ -188,6 +188,9 @@ fn row(args: &Args, source: &Source, case: &ScriptCase, ran: &Rounds, options: O
         refused: ran.refused,
         duration_ms: u64::try_from(ran.took.as_millis()).unwrap_or(u64::MAX),
         replay,
-        counterexamples: ran.found.iter().map(|found| ShownRound::new(&source.script, case, found)).collect(),
+        counterexamples: {
+            let script = source.script.of_case(case);
+            ran.found.iter().map(|found| ShownRound::new(&script, case, found)).collect()
+        },
     }
 }

@@ -195,7 +195,7 @@ fn as_script(name: &str, backend: Backend, history: &History) -> Script {
         };
         let step = |(number, entry): (usize, &Entry)| step(number, entry.op.to_string());
         let steps = operations(history, *id).enumerate().map(step).collect();
-        ScriptActor { name: format!("{word} {id}"), steps, goes_on: true }
+        ScriptActor { name: format!("{word} {id}"), steps, goes_on: true, ..ScriptActor::default() }
     };
     script(name, backend, history.meta.actors.iter().map(actor).collect())
 }
@@ -211,7 +211,7 @@ fn nameless(name: &str, backend: Backend, execution: &Execution) -> Script {
     let actor = |actor: usize| {
         let count = steps.get(&actor).copied().unwrap_or(0);
         let steps = (0..count).map(|number| step(number, format!("operation {}", number + 1))).collect();
-        ScriptActor { name: format!("actor {actor}"), steps, goes_on: true }
+        ScriptActor { name: format!("actor {actor}"), steps, goes_on: true, ..ScriptActor::default() }
     };
     script(name, backend, actors.map(actor).collect())
 }
@@ -221,7 +221,8 @@ fn step(number: usize, sql: String) -> ScriptStep {
 }
 
 fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {
-    let case = ScriptCase { name: name.to_owned(), backend, begin: "BEGIN".to_owned(), violates: None };
+    let case =
+        ScriptCase { name: name.to_owned(), backend, begin: "BEGIN".to_owned(), violates: None, set: BTreeMap::new() };
     Script {
         name: ENGINE.to_owned(),
         summary: "what the engine did".to_owned(),

@@ -1,8 +1,10 @@
 //! What a step of a script was seen to touch: the locks that its transaction holds, and what the server
 //! printed of every statement that was run.
 
+use futures_util::future::try_join;
+
 use super::printed::Printed;
-use super::question::{Did, Said, Sort, observe, touch, with_settings};
+use super::question::{Did, Sort, ask_ended, observe, touch, with_settings};
 use super::{Control, PgWorld, said};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::statement::{Does, Message, message};
@@ -10,14 +12,28 @@ use crate::explore::world::Lost;
 
 impl PgWorld {
     /// What a step touched that has just ended.
-    pub(super) async fn observed(&mut self, actor: usize, failed: bool, said: Said) -> Result<Footprint, Lost> {
+    pub(super) async fn observed(&mut self, actor: usize, failed: bool) -> Result<Footprint, Lost> {
         let of = self.message(actor);
-        let one = &self.actors[actor];
-        let printed = one.printed();
-        let (before, failed_before) = (one.note.in_transaction, one.note.aborted);
-        let own = if failed || failed_before { None } else { self.control.own(&printed, of, before).await? };
+        let printed = self.actors[actor].printed();
+        let (control, one) = (&self.control, &mut self.actors[actor]);
+        let (before, looks) = (one.note.in_transaction, !failed && !one.note.aborted);
+        // What only works with rows changes no setting, unless it does what nobody sees.
+        let plain = looks && of.does == Does::Works && !control.hazards.other(&printed.functions);
+        let asked = ask_ended(&control.client, &control.ask, one.pid);
+        let own = async {
+            match looks {
+                true => control.own(&printed, of, before).await,
+                false => Ok(None),
+            }
+        };
+        let (said, own) = try_join(asked, own).await?;
         // The schema may have another shape now.
-        self.changed |= own.is_none();
+        self.changed |=
+            !failed && (printed.utilities != of.utilities || of.does == Does::Mixed || printed.analysed == 0);
+        let keeps_settings = plain && own.is_some();
+        if !said.aborted && !keeps_settings {
+            one.note.settings = one.ask_settings().await?;
+        }
         let unclear = own.as_ref().is_none_or(|own| own.everything);
         let sort = match of.does {
             _ if failed => Sort::Failed,
@@ -27,11 +43,6 @@ impl PgWorld {
             Does::Session => Sort::Session,
             Does::Code | Does::Works | Does::Mixed => Sort::Other,
         };
-        let one = &mut self.actors[actor];
-        if !said.aborted {
-            let asked = one.ask_settings();
-            one.note.settings = asked.await?;
-        }
         let own = own.or_else(|| Some(Footprint::everything()).filter(|_| sort != Sort::Begin));
         let settings = one.note.settings;
         let goes_on = said.in_transaction;

@@ -75,17 +75,10 @@ impl Printed {
                     self.touch(sequence, Touch::Write);
                 }
                 // Whatever the plan depends on: the sequences of nextval('…') among them.
-                ":relationOids" => {
-                    if tokens.next() == Some("(") && tokens.next() == Some("o") {
-                        while let Some(oid) = tokens.next().and_then(|token| token.parse().ok()) {
-                            self.relations.entry(oid).or_insert(Touch::Read);
-                        }
-                    }
-                }
+                ":relationOids" => self.add_listed(&mut tokens),
                 ":utilityStmt" => {
-                    if tokens.next() != Some("<>") && !is_plan {
-                        self.utilities += 1;
-                    }
+                    let is_utility = tokens.next() != Some("<>");
+                    self.utilities += usize::from(is_utility && !is_plan);
                 }
                 // Plans fetch ctid for their own use; xmin, cmin, xmax and cmax are fetched for nobody else.
                 ":varattno" => match tokens.next().and_then(|text| text.parse::<i32>().ok()) {
@@ -95,6 +88,15 @@ impl Printed {
                     None => self.unclear = true,
                 },
                 _ => {}
+            }
+        }
+    }
+
+    /// Adds the relations of a list: `(o 16385 16390)`, or nothing.
+    fn add_listed(&mut self, tokens: &mut Tokens<'_>) {
+        if tokens.next() == Some("(") && tokens.next() == Some("o") {
+            while let Some(oid) = tokens.next().and_then(|token| token.parse().ok()) {
+                self.relations.entry(oid).or_insert(Touch::Read);
             }
         }
     }

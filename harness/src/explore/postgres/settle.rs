@@ -138,11 +138,10 @@ impl PgWorld {
             done.rolled_back = message(&one.progress.sql(&self.case, step)).does == Does::Commit;
         }
         let mut footprint = Footprint::default();
-        if pace == Pace::New || failed {
-            let said = ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
-            if pace == Pace::New {
-                footprint = self.observed(actor, failed, said).await?;
-            }
+        if pace == Pace::New {
+            footprint = self.observed(actor, failed).await?;
+        } else if failed {
+            ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
         }
         let one = &mut self.actors[actor];
         one.trees.clear();
@@ -159,7 +158,10 @@ impl PgWorld {
             rolled_back.map_err(|error| said("roll back", &error))?;
             // A warning that there was nothing to roll back is our own doing.
             drop(one.notices.take());
-            one.progress.place = Place::Ended;
+            let again = matches!(&what, What::Failed { code, .. } if one.progress.begin_anew(of, code));
+            if !again {
+                one.progress.place = Place::Ended;
+            }
             one.note = Note { settings: one.note.settings, ..Note::default() };
             footprint = Footprint::everything();
         }
