@@ -342,11 +342,11 @@ impl Server {
     /// # Errors
     /// A database on a given server could not be dropped; the next start's sweep tries again.
     pub async fn stop(self) -> Result<(), ProvisionError> {
+        // Whoever throws a whole server away need not wait for what is still going on on it, and it may never end.
         let dropped = match self.databases() {
             Some(given) => given.remove_all().await,
             None => Ok(()),
         };
-        self.admin.close().await;
         let ended = tokio::task::spawn_blocking(move || drop(self)).await;
         ended.map_err(|e| ProvisionError::Statement { what: "stop the server".into(), why: e.to_string() })?;
         dropped

@@ -86,7 +86,9 @@ impl SqliteFiles {
     /// No temporary directory can be written to.
     pub async fn create(journal: Journal) -> Result<Self, ProvisionError> {
         let swept = sweep().await;
-        let directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
+        let mut directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
+        // On a system without a shell the next start's sweep removes what a killed process leaves.
+        let _ = directory.watch();
         Ok(Self { directory, journal, swept })
     }
 

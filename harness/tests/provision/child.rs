@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use driftlock::provision::{PostgresChoice, RunName, Server, sweep};
+use driftlock::provision::{Database, Journal, PostgresChoice, RunName, Server, SqliteFiles, sweep};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User};
 use tokio_util::sync::CancellationToken;
@@ -83,9 +83,19 @@ impl Child {
         eventually("the child ends", || self.process.try_wait().unwrap()).await
     }
 
-    /// Sends a signal to its process group, as a terminal does, and waits for its end.
-    pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
+    /// Sends a signal to its process group, as a terminal does.
+    pub fn signal_only(&self, signal: Signal) {
         killpg(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Sends a signal to its process group, and waits for its end.
+    pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
+        self.signal_only(signal);
         self.end().await
     }
 
@@ -143,7 +153,13 @@ async fn another_harness() {
             tell(&started.unwrap_err().to_string());
         }
         "cancelled" => cancelled(options).await,
-        "use" | "hold" | "interrupt" | "panic" => {
+        "files" => {
+            let files = SqliteFiles::create(Journal::Wal).await.unwrap();
+            files.create_database("mine", None).await.unwrap();
+            tell("made");
+            forever().await;
+        }
+        "use" | "hold" | "interrupt" | "busy" | "panic" => {
             let server = start(&options).await;
             let template = server.create_database("template", None).await.unwrap();
             let copy = server.create_database("copy", Some(&template)).await.unwrap();
@@ -159,12 +175,24 @@ async fn another_harness() {
                     () = forever() => {}
                     result = tokio::signal::ctrl_c() => result.unwrap(),
                 },
+                "busy" => tokio::select! {
+                    () = copies(&server, &template) => {}
+                    result = tokio::signal::ctrl_c() => result.unwrap(),
+                },
                 "panic" => panic!("on purpose, with a server running"),
                 _ => {}
             }
             server.stop().await.unwrap();
         }
         other => panic!("unknown task {other}"),
+    }
+}
+
+/// Makes one copy after another.
+async fn copies(server: &Server, template: &Database) {
+    for n in 0.. {
+        let copy = server.create_database(&format!("copy_{n}"), Some(template)).await.unwrap();
+        server.drop_database(copy).await.unwrap();
     }
 }
 

@@ -3,7 +3,7 @@ use nix::unistd::User;
 use sqlx::Connection;
 
 use crate::child::{Child, contents, temporary};
-use crate::{answer, connect, eventually, options, process_is_alive, run, start};
+use crate::{SharedMemory, answer, connect, eventually, options, process_is_alive, run, start};
 
 #[tokio::test]
 async fn a_cluster_starts_is_copied_from_and_leaves_nothing() {
@@ -175,6 +175,7 @@ async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
     let database = server.create_database("mine", None).await.unwrap();
     let socket = server.connect_options(&database).get_socket().unwrap().clone();
     let pid: i32 = server.pid().unwrap().try_into().unwrap();
+    let shared = SharedMemory::of(socket.parent().unwrap());
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     eventually("the server is gone", || (!process_is_alive(pid)).then_some(())).await;
     // The session that is open notices only when it next looks.
@@ -185,4 +186,5 @@ async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
     }
     server.stop().await.unwrap();
     assert!(!socket.parent().unwrap().exists());
+    assert!(!shared.is_there(), "{shared:?}");
 }
