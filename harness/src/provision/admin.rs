@@ -1,6 +1,7 @@
 //! The connection on which databases are created and dropped.
 
 use std::fmt;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct About {
 pub(super) struct Admin {
     options: PgConnectOptions,
     place: String,
+    /// Whose disk the server's is, for messages.
+    disk: String,
     given: Option<GivenUrl>,
     connection: Mutex<Option<PgConnection>>,
 }
@@ -47,7 +50,13 @@ impl fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { place: GivenUrl::place(&options), options, given: None, connection: Mutex::new(None) }
+        let place = GivenUrl::place(&options);
+        Self { disk: format!("the server {place}"), place, options, given: None, connection: Mutex::new(None) }
+    }
+
+    /// For a server whose data is in a directory of ours.
+    pub(super) fn of_directory(options: PgConnectOptions, directory: &Path) -> Self {
+        Self { disk: directory.display().to_string(), ..Self::new(options) }
     }
 
     /// For a server that is not ours.
@@ -110,7 +119,7 @@ impl Admin {
                 },
             })
         };
-        let about: About = read().map_err(ProvisionError::statement("read what the server is"))?;
+        let about: About = read().map_err(ProvisionError::statement("read what the server is", &self.disk))?;
         held.done();
         if about.version_number / 10_000 < MAJOR_MIN {
             return Err(ProvisionError::TooOld { version: about.version, at: self.place.clone(), needed: MAJOR_MIN });
@@ -122,7 +131,7 @@ impl Admin {
     pub(super) async fn create(&self, name: &str, template: Option<&str>, clauses: &str) -> Result<(), ProvisionError> {
         let mut held = self.held().await?;
         if let Some(template) = template {
-            wait_until_left(held.connection(), template).await?;
+            wait_until_left(held.connection(), template, &self.disk).await?;
         }
         let source = match template {
             Some(template) => format!("TEMPLATE {}", quoted(template)),
@@ -144,7 +153,7 @@ impl Admin {
         let ended = sqlx::query_scalar::<_, i64>(end).bind(name).fetch_one(held.connection());
         if self.attended("end the sessions in a database", ended).await? > 0 {
             // FORCE deals with those that are slow to leave.
-            let _ = wait_until_left(held.connection(), name).await;
+            let _ = wait_until_left(held.connection(), name, &self.disk).await;
         }
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
         held.run(&format!("drop the database {name}"), statement).await
@@ -172,7 +181,7 @@ impl Admin {
         what: &str,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, ProvisionError> {
-        let mut work = pin!(bounded(what, work));
+        let mut work = pin!(bounded(what, &self.disk, work));
         loop {
             if let Ok(result) = tokio::time::timeout(ATTENTION, &mut work).await {
                 return result;
@@ -217,7 +226,7 @@ impl Held<'_> {
 }
 
 /// CREATE and DROP DATABASE would wait for sessions to leave themselves, but in steps of 100 ms.
-async fn wait_until_left(connection: &mut PgConnection, template: &str) -> Result<(), ProvisionError> {
+async fn wait_until_left(connection: &mut PgConnection, template: &str, at: &str) -> Result<(), ProvisionError> {
     let mut inside = None;
     let poll = async {
         loop {
@@ -232,7 +241,7 @@ async fn wait_until_left(connection: &mut PgConnection, template: &str) -> Resul
         }
     };
     match tokio::time::timeout(LEAVE, poll).await {
-        Ok(result) => result.map_err(ProvisionError::statement("look for sessions in the template")),
+        Ok(result) => result.map_err(ProvisionError::statement("look for sessions in the template", at)),
         Err(_) => Err(match inside {
             Some(by) => ProvisionError::TemplateInUse { name: template.to_owned(), by },
             // Not once has it said that nobody is inside.
@@ -244,12 +253,14 @@ async fn wait_until_left(connection: &mut PgConnection, template: &str) -> Resul
     }
 }
 
+/// A statement within its time, on a database that is kept at such a place.
 pub(super) async fn bounded<T>(
     what: &str,
+    at: &str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, ProvisionError> {
     match tokio::time::timeout(STATEMENT, work).await {
-        Ok(result) => result.map_err(ProvisionError::statement(what)),
+        Ok(result) => result.map_err(ProvisionError::statement(what, at)),
         Err(_) => Err(ProvisionError::TimedOut { what: what.to_owned(), seconds: STATEMENT.as_secs() }),
     }
 }

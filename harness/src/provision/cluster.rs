@@ -89,7 +89,7 @@ impl Cluster {
                 Ok(connection) => {
                     cluster.note_segments();
                     if tcp {
-                        cluster.password = Some(set_password(connection).await?);
+                        cluster.password = Some(set_password(connection, cluster.directory.path()).await?);
                     }
                     return Ok(cluster);
                 }
@@ -111,6 +111,16 @@ impl Cluster {
     /// Port and password for processes other than the harness, where TCP was asked for.
     pub(super) fn tcp(&self) -> Option<(u16, &str)> {
         self.password.as_deref().map(|password| (self.port, password))
+    }
+
+    /// Where it and everything of its is.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// That the disk is full, if the server has just said so in its log.
+    pub(super) fn disk_full(&self, what: &str) -> Option<ProvisionError> {
+        disk_full(what, &self.directory.path().join(LOG))
     }
 
     /// The server's process id.
@@ -298,15 +308,25 @@ fn free_port() -> Result<u16, ProvisionError> {
     bound.map(|address| address.port()).map_err(ProvisionError::file("find a free port on", "127.0.0.1"))
 }
 
-async fn set_password(mut connection: PgConnection) -> Result<String, ProvisionError> {
-    let password = name::random_password()?;
+async fn set_password(mut connection: PgConnection, directory: &Path) -> Result<String, ProvisionError> {
+    let (password, at) = (name::random_password()?, directory.display().to_string());
     let statement = format!("ALTER ROLE {SUPERUSER} PASSWORD '{password}'");
-    bounded("set a password", connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)))).await?;
+    bounded("set a password", &at, connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)))).await?;
     Ok(password)
 }
 
 fn failed(program: &'static str, status: ExitStatus, log: &Path) -> ProvisionError {
-    ProvisionError::Program { program, why: status.to_string(), log: end_of(log) }
+    let full = disk_full(&format!("run {program}"), log);
+    full.unwrap_or_else(|| ProvisionError::Program { program, why: status.to_string(), log: end_of(log) })
+}
+
+/// That the disk is full, if the end of a log says so. Programs have no error codes: this is what the operating system
+/// calls it in the C locale, in which they run.
+fn disk_full(what: &str, log: &Path) -> Option<ProvisionError> {
+    let said = end_of(log);
+    let is_full = |line: &&str| line.contains("No space left on device") || line.contains("Disk quota exceeded");
+    let why = said.lines().rev().find(is_full)?.trim().to_owned();
+    Some(ProvisionError::DiskFull { at: log.parent()?.display().to_string(), what: what.to_owned(), why })
 }
 
 /// The last lines of the server's log. It never holds a password: statements are not logged, and

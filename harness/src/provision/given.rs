@@ -58,7 +58,7 @@ impl Given {
             sqlx::query(stay).execute(&mut owner).await?;
             sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(run.lock_key()).fetch_one(&mut owner).await
         };
-        if !bounded("take the run's advisory lock", locked).await? {
+        if !bounded("take the run's advisory lock", admin.place(), locked).await? {
             let why = "somebody else holds it".to_owned();
             return Err(ProvisionError::Statement { what: "take the run's advisory lock".into(), why });
         }
@@ -172,7 +172,7 @@ async fn sweep(admin: &Admin) -> Result<Swept, ProvisionError> {
     for row in rows {
         let read = |row: &sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let (name, said, limit): (String, Option<String>, i32) =
-            read(&row).map_err(ProvisionError::statement("list the databases"))?;
+            read(&row).map_err(ProvisionError::statement("list the databases", admin.place()))?;
         let Some(run) = RunName::of_database(&name) else { continue };
         let marked = match said {
             Some(said) => said == comment(&name),

@@ -161,7 +161,9 @@ impl Server {
                 match Self::local(options, run, swept.clone()).await {
                     Ok(server) => return Ok(server),
                     // What is wrong here is wrong for a container too.
-                    Err(error @ ProvisionError::Environment { .. }) => return Err(error),
+                    Err(error @ (ProvisionError::Environment { .. } | ProvisionError::DiskFull { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) => reasons.push((Way::Local, error.in_full())),
                 }
                 match Self::container(options, run, swept).await {
@@ -189,7 +191,7 @@ impl Server {
             return Err(if unusable.is_empty() { none } else { unusable.swap_remove(0) });
         };
         let cluster = Cluster::start(&binaries, options.profile, options.tcp).await?;
-        let admin = Arc::new(Admin::new(cluster.options("postgres")));
+        let admin = Arc::new(Admin::of_directory(cluster.options("postgres"), cluster.directory()));
         let about = admin.about().await?;
         Ok(Self { admin, run: run.clone(), about, swept, host: Host::Cluster(cluster) })
     }
@@ -304,7 +306,7 @@ impl Server {
                 None => admin.create(&name, template.as_deref(), "").await,
             }
         });
-        finished(creation.await)?;
+        finished(creation.await).map_err(|error| self.explained(error))?;
         Ok(database)
     }
 
@@ -322,7 +324,7 @@ impl Server {
                 None => admin.remove(&database.name).await,
             }
         });
-        finished(removal.await)
+        finished(removal.await).map_err(|error| self.explained(error))
     }
 
     /// Asks whether it still answers: after a lost connection, whether it was the server that was lost.
@@ -332,7 +334,18 @@ impl Server {
     /// # Errors
     /// It does not answer, within 10 s, or not sensibly.
     pub async fn check(&self) -> Result<(), ProvisionError> {
-        self.admin.about().await.map(drop)
+        self.admin.about().await.map(drop).map_err(|error| self.explained(error))
+    }
+
+    /// A server that is gone, or leaves in the middle, cannot say itself that its disk was full; its log does.
+    fn explained(&self, error: ProvisionError) -> ProvisionError {
+        match (&self.host, error) {
+            (
+                Host::Cluster(cluster),
+                error @ (ProvisionError::Unreachable { .. } | ProvisionError::Statement { .. }),
+            ) => cluster.disk_full("use the server").unwrap_or(error),
+            (_, error) => error,
+        }
     }
 
     /// Ends it: a throw-away server with everything in it, on a given one the run's databases.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use driftlock::provision::{Database, Journal, PostgresChoice, RunName, Server, SqliteFiles, sweep};
+use driftlock::provision::{Database, Journal, PostgresChoice, ProvisionError, RunName, Server, SqliteFiles, sweep};
+use miette::Diagnostic;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User};
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,11 @@ fn tell(text: &str) {
     fs::rename(draft, path).unwrap();
 }
 
+/// An error, and what to do about it.
+fn in_full(error: &ProvisionError) -> String {
+    format!("{}\nhelp: {}", error.in_full(), error.help().unwrap_or(Box::new("none")))
+}
+
 async fn forever() {
     // Longer than any test waits; a bound, should the parent be gone.
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -150,13 +156,28 @@ async fn another_harness() {
         "sweep" => tell(&serde_json::to_string(&sweep().await).unwrap()),
         "error" => {
             let started = Server::start(&options, &RunName::new("error").unwrap(), &CancellationToken::new()).await;
-            tell(&started.unwrap_err().to_string());
+            tell(&in_full(&started.unwrap_err()));
+        }
+        "fill" => {
+            let server = start(&options).await;
+            let mut made = 0;
+            let error = loop {
+                match server.create_database(&format!("copy_{made}"), None).await {
+                    Ok(_) => made += 1,
+                    Err(error) => break error,
+                }
+                assert!(made < 100, "the disk has room for {made} databases");
+            };
+            tell(&in_full(&error));
+            server.stop().await.unwrap();
         }
         "cancelled" => cancelled(options).await,
         "files" => {
             let files = SqliteFiles::create(Journal::Wal).await.unwrap();
-            files.create_database("mine", None).await.unwrap();
-            tell("made");
+            match files.create_database("mine", None).await {
+                Ok(_) => tell("made"),
+                Err(error) => return tell(&in_full(&error)),
+            }
             forever().await;
         }
         "use" | "hold" | "interrupt" | "busy" | "panic" => {
