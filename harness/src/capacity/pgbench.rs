@@ -8,6 +8,8 @@ use nix::sys::time::TimeValLike;
 use sqlx::postgres::PgConnectOptions;
 use tokio::process::Command;
 
+use crate::provision::ProcessGroup;
+
 /// How much longer than its run pgbench may take.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -84,10 +86,14 @@ pub async fn run(program: &Path, script: &Path, options: &PgConnectOptions, size
     }
     command.args(["-p", &options.get_port().to_string(), "-U", options.get_username()]);
     command.arg(options.get_database().unwrap_or_default()).env_clear().kill_on_drop(true);
+    let run = |source| PgbenchError::Run { program: program.to_owned(), source };
+    let group = ProcessGroup::start().map_err(run)?;
+    command.process_group(group.id());
     let before = children();
     let ended = tokio::time::timeout(size.duration + MARGIN, command.output()).await.map_err(|_| PgbenchError::Late)?;
-    let output = ended.map_err(|source| PgbenchError::Run { program: program.to_owned(), source })?;
+    let output = ended.map_err(run)?;
     let used = children().saturating_sub(before);
+    drop(group);
     let said = String::from_utf8_lossy(&output.stdout);
     let numbers = numbers(&said).filter(|_| output.status.success());
     let (transactions, per_second) =

@@ -1,6 +1,7 @@
 //! `driftlock compare`: is the new version slower?
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,12 +16,15 @@ use crate::capacity::phase::Phase;
 use crate::capacity::recording::Recording;
 use crate::capacity::setting::incomparable;
 use crate::exit::Exit;
+use crate::provision::ProcessGroup;
 use crate::report::bench::{BenchReport, RunError};
 use crate::report::compare::{self as report, CompareReport};
 use crate::report::directory::RunDirectory;
 
 /// How long one run may take.
 const RUN_MAX: Duration = Duration::from_secs(2 * 3_600);
+/// How long an interrupted run may take to end before it is killed.
+const INTERRUPT_MAX: Duration = Duration::from_secs(4);
 
 /// Compares runs of `bench`: time in the lock, wait for it, and the rate (of an open loop: the response)
 ///
@@ -145,12 +149,19 @@ async fn one_run(command: &str, output: &Path, context: &Context<'_>) -> Result<
     // The directory comes as an argument, so that nothing in its name is read by the shell.
     shell.args(["-c", &format!("{command} --output \"$1\""), "sh"]).arg(output);
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let child = shell.spawn()?;
+    let group = ProcessGroup::start()?;
+    let child = shell.process_group(group.id()).spawn()?;
     let failed = |why: String| Failure::environment(miette::miette!("`{command}` came to nothing: {why}"));
+    let mut ended = pin!(tokio::time::timeout(RUN_MAX, child.wait_with_output()));
     let ended = tokio::select! {
         biased;
-        () = context.cancel.cancelled() => return Err(Failure::interrupted()),
-        ended = tokio::time::timeout(RUN_MAX, child.wait_with_output()) => ended,
+        () = context.cancel.cancelled() => {
+            // It may have something to clean up, on a server that is not its own.
+            group.interrupt();
+            let _ = tokio::time::timeout(INTERRUPT_MAX, ended).await;
+            return Err(Failure::interrupted());
+        }
+        ended = &mut ended => ended,
     };
     let ended = ended.map_err(|_| failed("it did not come to an end".to_owned()))??;
     let (inconclusive, met) = (Exit::Inconclusive as i32, Exit::Met as i32);

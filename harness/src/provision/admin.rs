@@ -1,6 +1,8 @@
 //! The connection on which databases are created and dropped.
 
 use std::fmt;
+use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -16,6 +18,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const LEAVE: Duration = Duration::from_secs(5);
 /// How long one statement may take: CREATE DATABASE may have to write a checkpoint.
 const STATEMENT: Duration = Duration::from_secs(120);
+/// After how long a statement's server is asked whether it still answers anybody, and again each time.
+const ATTENTION: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
 
 /// What a server says of itself.
@@ -31,6 +35,8 @@ pub(super) struct About {
 pub(super) struct Admin {
     options: PgConnectOptions,
     place: String,
+    /// Whose disk the server's is, for messages.
+    disk: String,
     given: Option<GivenUrl>,
     connection: Mutex<Option<PgConnection>>,
 }
@@ -44,7 +50,13 @@ impl fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { place: GivenUrl::place(&options), options, given: None, connection: Mutex::new(None) }
+        let place = GivenUrl::place(&options);
+        Self { disk: format!("the server {place}"), place, options, given: None, connection: Mutex::new(None) }
+    }
+
+    /// For a server whose data is in a directory of ours.
+    pub(super) fn of_directory(options: PgConnectOptions, directory: &Path) -> Self {
+        Self { disk: directory.display().to_string(), ..Self::new(options) }
     }
 
     /// For a server that is not ours.
@@ -88,7 +100,7 @@ impl Admin {
                     rolname::text, rolsuper, rolcreatedb, rolcreaterole \
              FROM pg_roles WHERE rolname = current_user",
         );
-        let row = bounded("ask the server what it is", asked.fetch_one(held.connection())).await?;
+        let row = self.attended("ask the server what it is", asked.fetch_one(held.connection())).await?;
         let read = || {
             Ok(About {
                 version: row.try_get(0)?,
@@ -107,7 +119,7 @@ impl Admin {
                 },
             })
         };
-        let about: About = read().map_err(ProvisionError::statement("read what the server is"))?;
+        let about: About = read().map_err(ProvisionError::statement("read what the server is", &self.disk))?;
         held.done();
         if about.version_number / 10_000 < MAJOR_MIN {
             return Err(ProvisionError::TooOld { version: about.version, at: self.place.clone(), needed: MAJOR_MIN });
@@ -119,7 +131,7 @@ impl Admin {
     pub(super) async fn create(&self, name: &str, template: Option<&str>, clauses: &str) -> Result<(), ProvisionError> {
         let mut held = self.held().await?;
         if let Some(template) = template {
-            wait_until_left(held.connection(), template).await?;
+            wait_until_left(held.connection(), template, &self.disk).await?;
         }
         let source = match template {
             Some(template) => format!("TEMPLATE {}", quoted(template)),
@@ -139,9 +151,9 @@ impl Admin {
         let mut held = self.held().await?;
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
         let ended = sqlx::query_scalar::<_, i64>(end).bind(name).fetch_one(held.connection());
-        if bounded("end the sessions in a database", ended).await? > 0 {
+        if self.attended("end the sessions in a database", ended).await? > 0 {
             // FORCE deals with those that are slow to leave.
-            let _ = wait_until_left(held.connection(), name).await;
+            let _ = wait_until_left(held.connection(), name, &self.disk).await;
         }
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
         held.run(&format!("drop the database {name}"), statement).await
@@ -160,13 +172,36 @@ impl Admin {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        Ok(Held { slot, connection: Some(connection) })
+        Ok(Held { admin: self, slot, connection: Some(connection) })
+    }
+
+    /// Waits for a statement as long as the server answers others: one that is busy does, and one that is frozen does not.
+    pub(super) async fn attended<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, ProvisionError> {
+        let mut work = pin!(bounded(what, &self.disk, work));
+        loop {
+            if let Ok(result) = tokio::time::timeout(ATTENTION, &mut work).await {
+                return result;
+            }
+            tokio::select! {
+                result = &mut work => return result,
+                answer = self.connect() => match answer {
+                    // To be refused is an answer too.
+                    Ok(_) | Err(ProvisionError::Refused { .. }) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
     }
 }
 
 /// The connection in use. It goes back only when [`Held::done`] says that it is in order; after an
 /// error, or when a future is dropped half-way, the next user opens a new one.
 pub(super) struct Held<'a> {
+    admin: &'a Admin,
     slot: MutexGuard<'a, Option<PgConnection>>,
     connection: Option<PgConnection>,
 }
@@ -183,14 +218,15 @@ impl Held<'_> {
     /// Runs one statement that returns nothing, and gives the connection back.
     async fn run(mut self, what: &str, statement: String) -> Result<(), ProvisionError> {
         let statement = sqlx::raw_sql(AssertSqlSafe(statement));
-        bounded(what, self.connection().execute(statement)).await?;
+        let admin = self.admin;
+        admin.attended(what, self.connection().execute(statement)).await?;
         self.done();
         Ok(())
     }
 }
 
 /// CREATE and DROP DATABASE would wait for sessions to leave themselves, but in steps of 100 ms.
-async fn wait_until_left(connection: &mut PgConnection, template: &str) -> Result<(), ProvisionError> {
+async fn wait_until_left(connection: &mut PgConnection, template: &str, at: &str) -> Result<(), ProvisionError> {
     let mut inside = None;
     let poll = async {
         loop {
@@ -205,17 +241,26 @@ async fn wait_until_left(connection: &mut PgConnection, template: &str) -> Resul
         }
     };
     match tokio::time::timeout(LEAVE, poll).await {
-        Ok(result) => result.map_err(ProvisionError::statement("look for sessions in the template")),
-        Err(_) => Err(ProvisionError::TemplateInUse { name: template.to_owned(), by: inside.unwrap_or_default() }),
+        Ok(result) => result.map_err(ProvisionError::statement("look for sessions in the template", at)),
+        Err(_) => Err(match inside {
+            Some(by) => ProvisionError::TemplateInUse { name: template.to_owned(), by },
+            // Not once has it said that nobody is inside.
+            None => {
+                let what = "an answer to who is in the template".to_owned();
+                ProvisionError::TimedOut { what, seconds: LEAVE.as_secs() }
+            }
+        }),
     }
 }
 
+/// A statement within its time, on a database that is kept at such a place.
 pub(super) async fn bounded<T>(
     what: &str,
+    at: &str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, ProvisionError> {
     match tokio::time::timeout(STATEMENT, work).await {
-        Ok(result) => result.map_err(ProvisionError::statement(what)),
+        Ok(result) => result.map_err(ProvisionError::statement(what, at)),
         Err(_) => Err(ProvisionError::TimedOut { what: what.to_owned(), seconds: STATEMENT.as_secs() }),
     }
 }

@@ -23,9 +23,13 @@ use super::directory::{self, Contents, OwnedDirectory};
 use super::{Profile, ProvisionError, name, process};
 
 /// Where the cluster is inside its directory.
-pub(super) const DATA: &str = "data";
+const DATA: &str = "data";
 const SOCKET: &str = "socket";
 const LOG: &str = "server.log";
+/// The postmaster's, in [`DATA`].
+const PID_FILE: &str = "postmaster.pid";
+/// The names of the segments that the server has in /dev/shm: its watcher's list, should the server be killed.
+const SEGMENTS: &str = "segments";
 /// Ours is the only socket in its directory, so the usual number serves where there is no TCP.
 const PORT: u16 = 5432;
 pub(super) const SUPERUSER: &str = "postgres";
@@ -38,9 +42,10 @@ const LOG_BYTES_SHOWN: usize = 2000;
 const STARTS_MAX: usize = 3;
 
 /// A running cluster. Dropping it stops the server and removes the directory; that blocks for some
-/// ten milliseconds, and never for longer than 13 s.
+/// ten milliseconds, and never for longer than 10 s.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    initdb: Option<Child>,
     server: Option<Child>,
     directory: OwnedDirectory,
     port: u16,
@@ -57,7 +62,9 @@ impl Cluster {
         let parent = parent(user.as_ref())?;
         // The server's user must get through to its own directories, but need not list this one.
         let mode = if user.is_some() { 0o711 } else { 0o700 };
-        let directory = OwnedDirectory::create(&parent, mode, &Contents::Cluster)?;
+        let mut directory = OwnedDirectory::create(&parent, mode, &Contents::Cluster)?;
+        // Before anything runs in it, so that there is no moment in which nobody would end that.
+        directory.watch()?;
         for name in [DATA, SOCKET] {
             let path = directory.path().join(name);
             fs::DirBuilder::new().mode(0o700).create(&path).map_err(ProvisionError::file("make", &path))?;
@@ -66,9 +73,9 @@ impl Cluster {
                     .map_err(ProvisionError::file("give the server's user", &path))?;
             }
         }
-        let programs = Programs { binaries, directory: directory.path(), user: user.as_ref() };
-        programs.initdb().await?;
-        let mut cluster = Self { server: None, directory, port: PORT, password: None };
+        let mut cluster = Self { initdb: None, server: None, directory, port: PORT, password: None };
+        let programs = Programs { binaries, directory: cluster.directory.path(), user: user.as_ref() };
+        programs.initdb(&mut cluster.initdb).await?;
         let mut attempt = 1;
         loop {
             cluster.port = if tcp { free_port()? } else { PORT };
@@ -80,8 +87,9 @@ impl Cluster {
                 Err(ProvisionError::Program { .. }) if tcp && attempt < STARTS_MAX => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(connection) => {
+                    cluster.note_segments();
                     if tcp {
-                        cluster.password = Some(set_password(connection).await?);
+                        cluster.password = Some(set_password(connection, cluster.directory.path()).await?);
                     }
                     return Ok(cluster);
                 }
@@ -105,9 +113,29 @@ impl Cluster {
         self.password.as_deref().map(|password| (self.port, password))
     }
 
+    /// Where it and everything of its is.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// That the disk is full, if the server has just said so in its log.
+    pub(super) fn disk_full(&self, what: &str) -> Option<ProvisionError> {
+        disk_full(what, &self.directory.path().join(LOG))
+    }
+
     /// The server's process id.
     pub(super) fn pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
+    }
+
+    /// Notes the segments that it has in /dev/shm, for its watcher: should the server be killed, nobody else knows them.
+    fn note_segments(&self) {
+        let maps = self.pid().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).ok()).unwrap_or_default();
+        let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let segments: String =
+            paths.filter(|path| path.starts_with("/dev/shm/PostgreSQL.")).map(|path| format!("{path}\n")).collect();
+        // Without it a few hundred bytes may stay in memory, which is no reason not to start.
+        let _ = fs::write(self.directory.path().join(SEGMENTS), segments);
     }
 
     /// Waits until the server lets us in.
@@ -116,7 +144,7 @@ impl Cluster {
         let options = self.options("postgres").disable_statement_logging();
         let log = self.directory.path().join(LOG);
         let server = self.server.as_mut().expect("the server was started just before");
-        let pid_file = self.directory.path().join(DATA).join("postmaster.pid");
+        let pid_file = self.directory.path().join(DATA).join(PID_FILE);
         let poll = async {
             loop {
                 if let Ok(Some(status)) = server.try_wait() {
@@ -144,10 +172,15 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let gone = self.server.take().is_none_or(process::end_child);
-        if !gone {
+        let ended = self.server.take().is_none_or(process::end_child);
+        // A postmaster that ended in order has removed it, and its shared memory.
+        let in_order = !self.directory.path().join(DATA).join(PID_FILE).exists();
+        // initdb starts servers itself, which do not clean up after themselves when they are ended.
+        let at_rest = ended && in_order && self.initdb.is_none();
+        if !at_rest && !self.directory.end() {
             tracing::warn!(directory = %self.directory.path().display(), "a throw-away server does not end");
         }
+        self.initdb.take().map(process::kill_group).unwrap_or_default();
         // The directory's own drop removes it.
     }
 }
@@ -179,22 +212,27 @@ impl Programs<'_> {
         Ok(command)
     }
 
-    async fn initdb(&self) -> Result<(), ProvisionError> {
+    /// Runs initdb to its end; as long as it runs, or where it is given up, it is in `running`.
+    async fn initdb(&self, running: &mut Option<Child>) -> Result<(), ProvisionError> {
         let mut command = self.command("initdb")?;
         command.arg("-D").arg(self.directory.join(DATA)).args(["--username", SUPERUSER, "--encoding", "UTF8"]);
         command.args(["--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]);
         let path = self.binaries.program("initdb");
-        let mut initdb = Killed(Some(command.spawn().map_err(ProvisionError::file("run", path))?));
+        let initdb = running.insert(command.spawn().map_err(ProvisionError::file("run", path))?);
         let wait = async {
             loop {
-                match initdb.0.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                match initdb.try_wait()? {
                     Some(status) => return Ok(status),
                     None => tokio::time::sleep(POLL).await,
                 }
             }
         };
         let log = self.directory.join(LOG);
-        match tokio::time::timeout(INITDB, wait).await {
+        let waited = tokio::time::timeout(INITDB, wait).await;
+        if matches!(waited, Ok(Ok(_))) {
+            *running = None;
+        }
+        match waited {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(failed("initdb", status, &log)),
             Ok(Err(error)) => Err(ProvisionError::file("wait for initdb in", self.directory)(error)),
@@ -206,15 +244,6 @@ impl Programs<'_> {
         let mut command = self.command("postgres")?;
         command.arg("-D").arg(self.directory.join(DATA));
         command.spawn().map_err(ProvisionError::file("run", self.binaries.program("postgres")))
-    }
-}
-
-/// A child that does not outlive this value.
-struct Killed(Option<Child>);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.take().map(process::kill_group).unwrap_or_default();
     }
 }
 
@@ -265,6 +294,9 @@ fn configure(directory: &Path, profile: Profile, tcp: Option<u16>) -> Result<(),
     let socket = directory.join(SOCKET).display().to_string().replace('\'', "''");
     text.push_str(&format!("unix_socket_directories = '{socket}'\nunix_socket_permissions = 0700\n"));
     text.push_str(&format!("listen_addresses = '{}'\n", if tcp.is_some() { "127.0.0.1" } else { "" }));
+    // Its processes have it in their titles, by which its watcher knows them.
+    let name = directory.file_name().unwrap_or_default().display();
+    text.push_str(&format!("cluster_name = '{name}'\n"));
     text.push_str(&format!("port = {}\npassword_encryption = 'scram-sha-256'\n", tcp.unwrap_or(PORT)));
     // Truncated, not replaced: it must go on belonging to the server's user.
     let written = File::options().write(true).truncate(true).open(&path).and_then(|mut f| f.write_all(text.as_bytes()));
@@ -276,15 +308,25 @@ fn free_port() -> Result<u16, ProvisionError> {
     bound.map(|address| address.port()).map_err(ProvisionError::file("find a free port on", "127.0.0.1"))
 }
 
-async fn set_password(mut connection: PgConnection) -> Result<String, ProvisionError> {
-    let password = name::random_password()?;
+async fn set_password(mut connection: PgConnection, directory: &Path) -> Result<String, ProvisionError> {
+    let (password, at) = (name::random_password()?, directory.display().to_string());
     let statement = format!("ALTER ROLE {SUPERUSER} PASSWORD '{password}'");
-    bounded("set a password", connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)))).await?;
+    bounded("set a password", &at, connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)))).await?;
     Ok(password)
 }
 
 fn failed(program: &'static str, status: ExitStatus, log: &Path) -> ProvisionError {
-    ProvisionError::Program { program, why: status.to_string(), log: end_of(log) }
+    let full = disk_full(&format!("run {program}"), log);
+    full.unwrap_or_else(|| ProvisionError::Program { program, why: status.to_string(), log: end_of(log) })
+}
+
+/// That the disk is full, if the end of a log says so. Programs have no error codes: this is what the operating system
+/// calls it in the C locale, in which they run.
+fn disk_full(what: &str, log: &Path) -> Option<ProvisionError> {
+    let said = end_of(log);
+    let is_full = |line: &&str| line.contains("No space left on device") || line.contains("Disk quota exceeded");
+    let why = said.lines().rev().find(is_full)?.trim().to_owned();
+    Some(ProvisionError::DiskFull { at: log.parent()?.display().to_string(), what: what.to_owned(), why })
 }
 
 /// The last lines of the server's log. It never holds a password: statements are not logged, and

@@ -3,7 +3,8 @@
 //! The lock is `flock` on the directory itself: the kernel lets go of it when its owner is gone,
 //! however it went, and it is never inherited (the descriptor is close-on-exec). Between the making
 //! of a directory and its locking a sweep of another process may take it; the maker notices, and
-//! makes another one.
+//! makes another one. A watcher, where there is one, has the lock too, and removes the directory once its owner is gone;
+//! a sweep finds what neither of them could.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ProvisionError;
+use super::watcher::Watcher;
 
 const PREFIX: &str = "driftlock-";
 const RANDOM_CHARS: usize = 10;
@@ -72,6 +74,7 @@ impl Contents {
 pub(super) struct OwnedDirectory {
     path: PathBuf,
     lock: Option<File>,
+    watcher: Option<Watcher>,
 }
 
 impl OwnedDirectory {
@@ -87,7 +90,7 @@ impl OwnedDirectory {
                 .keep();
             let locked = lock(&path).map_err(ProvisionError::file("lock", &path))?;
             let Some(file) = locked else { continue };
-            let owned = Self { path, lock: Some(file) };
+            let owned = Self { path, lock: Some(file), watcher: None };
             // For its owner alone, whatever the umask: it decides what a sweep does.
             let marker = File::options().write(true).create_new(true).mode(0o600).open(owned.path.join(MARKER));
             marker
@@ -124,7 +127,7 @@ impl OwnedDirectory {
         }
         let lock = lock(&path).ok()??;
         let contents = read_marker(&path)?;
-        Some((Self { path, lock: Some(lock) }, contents))
+        Some((Self { path, lock: Some(lock), watcher: None }, contents))
     }
 
     /// Where it is.
@@ -132,8 +135,26 @@ impl OwnedDirectory {
         &self.path
     }
 
+    /// Has it watched over: should this process go without removing it, somebody else does, and ends the server in it.
+    pub(super) fn watch(&mut self) -> Result<(), ProvisionError> {
+        if let Some(lock) = &self.lock {
+            let watcher = Watcher::start(&self.path, lock);
+            self.watcher = Some(watcher.map_err(ProvisionError::file("start a shell that watches over", &self.path))?);
+        }
+        Ok(())
+    }
+
+    /// Ends the server in it and removes it, the way its watcher does; returns whether no server is left.
+    pub(super) fn end(&mut self) -> bool {
+        if self.watcher.is_none() && self.watch().is_err() {
+            return false;
+        }
+        self.watcher.take().is_none_or(Watcher::end)
+    }
+
     /// Gives it back without removing it: a later sweep will find it abandoned.
     pub(super) fn abandon(mut self) {
+        self.watcher.take().map(Watcher::dismiss).unwrap_or_default();
         self.lock = None;
     }
 
@@ -144,7 +165,7 @@ impl OwnedDirectory {
         // Processes that are just dying may put a last file where we have already been, or take one away.
         for _ in 0..ATTEMPTS_MAX {
             match &result {
-                Err(e) if e.kind() == io::ErrorKind::NotFound && !self.path.exists() => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && !self.path.exists() => result = Ok(()),
                 Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
                     #[expect(
                         clippy::disallowed_methods,
@@ -155,6 +176,10 @@ impl OwnedDirectory {
                 }
                 _ => break,
             }
+        }
+        // One that is not dismissed tries as well.
+        if let Some(watcher) = self.watcher.take().filter(|_| result.is_ok()) {
+            watcher.dismiss();
         }
         result
     }

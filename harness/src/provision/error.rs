@@ -1,5 +1,6 @@
 //! Why no database could be had. No variant can hold a password.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -129,6 +130,20 @@ pub enum ProvisionError {
         by: String,
     },
 
+    /// There is no room left on a disk.
+    #[error("the disk is full at {at}: cannot {what}: {why}")]
+    #[diagnostic(help(
+        "make room there; TMPDIR names the directory in which throw-away servers and files are made, which may be on another disk"
+    ))]
+    DiskFull {
+        /// Where: a directory, or the server whose disk it is.
+        at: String,
+        /// What was being done.
+        what: String,
+        /// What the operating system, the database or the program said.
+        why: String,
+    },
+
     /// The database refused a statement that provisioning needs.
     #[error("cannot {what}: {why}")]
     Statement {
@@ -181,14 +196,31 @@ impl ProvisionError {
 
     pub(super) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { what, path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { at: path.display().to_string(), what: what.to_owned(), why: source.to_string() }
+            }
+            _ => Self::File { what, path, source },
+        }
     }
 
-    pub(super) fn statement(what: impl Into<String>) -> impl FnOnce(sqlx::Error) -> Self {
-        let what = what.into();
-        move |error| Self::Statement { what, why: error.to_string() }
+    /// A statement failed on a database that is kept at such a place.
+    pub(super) fn statement(what: impl Into<String>, at: impl fmt::Display) -> impl FnOnce(sqlx::Error) -> Self {
+        let (what, at) = (what.into(), at.to_string());
+        move |error| {
+            let is_full = match &error {
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| DISK_FULL.contains(&code.as_ref())),
+                sqlx::Error::Io(error) => error.kind() == io::ErrorKind::StorageFull,
+                _ => false,
+            };
+            let why = error.to_string();
+            if is_full { Self::DiskFull { at, what, why } } else { Self::Statement { what, why } }
+        }
     }
 }
+
+/// What databases call a full disk: PostgreSQL's SQLSTATE, and SQLite's result code.
+const DISK_FULL: [&str; 2] = ["53100", "13"];
 
 fn listed(reasons: &[(Way, String)]) -> String {
     reasons.iter().map(|(way, why)| format!("\n  {way}: {why}")).collect()

@@ -19,6 +19,8 @@ use super::{GivenUrl, ProvisionError, RunName, Swept};
 /// The connection limit that our databases are created with. It is no limit in practice; it is there
 /// because it is the one mark that CREATE DATABASE sets in the same instant as the name.
 const BIRTH_MARK: i32 = 1_417_071;
+/// How long a server may take to answer at all before its databases are left to the next start's sweep.
+const ANSWER: Duration = Duration::from_secs(3);
 /// How long a drop may block on a given server.
 const END: Duration = Duration::from_secs(30);
 
@@ -56,7 +58,7 @@ impl Given {
             sqlx::query(stay).execute(&mut owner).await?;
             sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(run.lock_key()).fetch_one(&mut owner).await
         };
-        if !bounded("take the run's advisory lock", locked).await? {
+        if !bounded("take the run's advisory lock", admin.place(), locked).await? {
             let why = "somebody else holds it".to_owned();
             return Err(ProvisionError::Statement { what: "take the run's advisory lock".into(), why });
         }
@@ -123,9 +125,24 @@ impl Databases {
         Ok(())
     }
 
-    /// Drops all of them; the first error is told, after all were tried.
+    /// Drops all of them; the first error is told, after all were tried. On a server that does not answer none is.
     pub(super) async fn remove_all(&self) -> Result<(), ProvisionError> {
         let names = self.lock().clone();
+        if names.is_empty() {
+            self.admin.close().await;
+            return Ok(());
+        }
+        // A connection of its own: the other one may be in the middle of something that never ends.
+        let late = || ProvisionError::Unreachable {
+            at: self.admin.place().to_owned(),
+            why: format!("no answer within {} s; the next start drops the databases of this run", ANSWER.as_secs()),
+        };
+        let answer = tokio::time::timeout(ANSWER, self.admin.connect()).await.unwrap_or_else(|_| Err(late()));
+        if let Err(error) = answer {
+            // Whoever drops this need not try again, and wait again.
+            self.lock().clear();
+            return Err(error);
+        }
         let mut first = Ok(());
         for name in names {
             let removed = self.remove(&name).await;
@@ -149,13 +166,13 @@ async fn sweep(admin: &Admin) -> Result<Swept, ProvisionError> {
         r"SELECT datname::text, shobj_description(oid, 'pg_database'), datconnlimit FROM pg_database
           WHERE datname LIKE 'driftlock\_%' AND pg_has_role(datdba, 'USAGE') ORDER BY datname",
     );
-    let rows = bounded("list the databases", candidates.fetch_all(held.connection())).await?;
+    let rows = admin.attended("list the databases", candidates.fetch_all(held.connection())).await?;
     held.done();
     let mut swept = Swept::default();
     for row in rows {
         let read = |row: &sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let (name, said, limit): (String, Option<String>, i32) =
-            read(&row).map_err(ProvisionError::statement("list the databases"))?;
+            read(&row).map_err(ProvisionError::statement("list the databases", admin.place()))?;
         let Some(run) = RunName::of_database(&name) else { continue };
         let marked = match said {
             Some(said) => said == comment(&name),
@@ -182,7 +199,8 @@ async fn drop_if_dead(admin: &Admin, name: &str, key: i64) -> Result<bool, Provi
              SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND pid <> pg_backend_pid()
              AND (classid::bigint << 32) | objid::bigint = $1)",
     );
-    let alone = bounded("look for the owner of a database", alone.bind(key).fetch_one(held.connection())).await?;
+    let alone =
+        admin.attended("look for the owner of a database", alone.bind(key).fetch_one(held.connection())).await?;
     held.done();
     let dropped = if alone {
         // Without FORCE: should somebody be in it after all, the server refuses.

@@ -161,7 +161,9 @@ impl Server {
                 match Self::local(options, run, swept.clone()).await {
                     Ok(server) => return Ok(server),
                     // What is wrong here is wrong for a container too.
-                    Err(error @ ProvisionError::Environment { .. }) => return Err(error),
+                    Err(error @ (ProvisionError::Environment { .. } | ProvisionError::DiskFull { .. })) => {
+                        return Err(error);
+                    }
                     Err(error) => reasons.push((Way::Local, error.in_full())),
                 }
                 match Self::container(options, run, swept).await {
@@ -189,7 +191,7 @@ impl Server {
             return Err(if unusable.is_empty() { none } else { unusable.swap_remove(0) });
         };
         let cluster = Cluster::start(&binaries, options.profile, options.tcp).await?;
-        let admin = Arc::new(Admin::new(cluster.options("postgres")));
+        let admin = Arc::new(Admin::of_directory(cluster.options("postgres"), cluster.directory()));
         let about = admin.about().await?;
         Ok(Self { admin, run: run.clone(), about, swept, host: Host::Cluster(cluster) })
     }
@@ -295,7 +297,7 @@ impl Server {
     /// # Errors
     /// See there.
     pub async fn create_database(&self, suffix: &str, template: Option<&Database>) -> Result<Database, ProvisionError> {
-        self.maker().create(suffix, template).await
+        self.maker().create(suffix, template).await.map_err(|error| self.explained(error))
     }
 
     /// Drops one of the run's databases: see [`Maker::remove`].
@@ -303,7 +305,7 @@ impl Server {
     /// # Errors
     /// See there.
     pub async fn drop_database(&self, database: Database) -> Result<(), ProvisionError> {
-        self.maker().remove(database).await
+        self.maker().remove(database).await.map_err(|error| self.explained(error))
     }
 
     /// Asks whether it still answers: after a lost connection, whether it was the server that was lost.
@@ -313,7 +315,18 @@ impl Server {
     /// # Errors
     /// It does not answer, within 10 s, or not sensibly.
     pub async fn check(&self) -> Result<(), ProvisionError> {
-        self.admin.about().await.map(drop)
+        self.admin.about().await.map(drop).map_err(|error| self.explained(error))
+    }
+
+    /// A server that is gone, or leaves in the middle, cannot say itself that its disk was full; its log does.
+    fn explained(&self, error: ProvisionError) -> ProvisionError {
+        match (&self.host, error) {
+            (
+                Host::Cluster(cluster),
+                error @ (ProvisionError::Unreachable { .. } | ProvisionError::Statement { .. }),
+            ) => cluster.disk_full("use the server").unwrap_or(error),
+            (_, error) => error,
+        }
     }
 
     /// Ends it: a throw-away server with everything in it, on a given one the run's databases.
@@ -323,11 +336,11 @@ impl Server {
     /// # Errors
     /// A database on a given server could not be dropped; the next start's sweep tries again.
     pub async fn stop(self) -> Result<(), ProvisionError> {
+        // Whoever throws a whole server away need not wait for what is still going on on it, and it may never end.
         let dropped = match self.databases() {
             Some(given) => given.remove_all().await,
             None => Ok(()),
         };
-        self.admin.close().await;
         let ended = tokio::task::spawn_blocking(move || drop(self)).await;
         ended.map_err(|e| ProvisionError::Statement { what: "stop the server".into(), why: e.to_string() })?;
         dropped

@@ -86,7 +86,9 @@ impl SqliteFiles {
     /// No temporary directory can be written to.
     pub async fn create(journal: Journal) -> Result<Self, ProvisionError> {
         let swept = sweep().await;
-        let directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
+        let mut directory = OwnedDirectory::create(&directory::parent(), 0o700, &Contents::Sqlite)?;
+        // On a system without a shell the next start's sweep removes what a killed process leaves.
+        let _ = directory.watch();
         Ok(Self { directory, journal, swept })
     }
 
@@ -131,7 +133,7 @@ impl SqliteFiles {
         } else {
             let options = self.connect_options(&database).create_if_missing(true);
             let made = async { options.connect().await?.close().await };
-            made.await.map_err(ProvisionError::statement("create a SQLite database"))?;
+            made.await.map_err(ProvisionError::statement("create a SQLite database", database.path.display()))?;
         }
         Ok(database)
     }
@@ -186,7 +188,8 @@ impl SqliteFiles {
             connection.close().await?;
             Ok(busy != 0)
         };
-        let busy = settle.await.map_err(ProvisionError::statement("checkpoint a SQLite template"))?;
+        let busy =
+            settle.await.map_err(ProvisionError::statement("checkpoint a SQLite template", template.path.display()))?;
         if busy || template.has_unfinished() {
             let name = template.path.display().to_string();
             return Err(ProvisionError::TemplateInUse { name, by: "a connection that is still open".into() });
@@ -204,5 +207,5 @@ pub async fn sqlite_version() -> Result<String, ProvisionError> {
         let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
         sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await
     };
-    ask.await.map_err(ProvisionError::statement("open SQLite"))
+    ask.await.map_err(ProvisionError::statement("open SQLite", "memory"))
 }

@@ -1,7 +1,7 @@
 //! What dead harnesses left on this machine is stopped and removed, once it is proved to be ours.
 
+use super::container;
 use super::directory::{self, Contents, OwnedDirectory};
-use super::{cluster, container, process};
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -59,7 +59,7 @@ async fn remove(mut directory: OwnedDirectory, contents: Contents) -> Result<(),
         return Err(error.to_string());
     }
     let remove = move || {
-        if contents == Contents::Cluster && !process::end_strangers(&directory.path().join(cluster::DATA)) {
+        if contents == Contents::Cluster && !directory.end() {
             directory.abandon();
             return Err("its server does not end".to_owned());
         }

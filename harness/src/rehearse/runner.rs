@@ -9,15 +9,13 @@ use std::time::Duration;
 
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, ErrorClass, Kind};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use sqlx::PgConnection;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::migrations::Script;
 use super::modes::Mode;
-use crate::provision::AccessUrl;
+use crate::provision::{AccessUrl, ProcessGroup};
 use crate::sql::Statement;
 
 /// How long one call of the runner may take.
@@ -53,7 +51,7 @@ pub fn script(place: &str, command: &str) -> Script {
 impl Runner {
     /// Runs a command, and answers how it failed, if it did.
     ///
-    /// Cancellation: the command and its children are killed.
+    /// Cancellation: the command and its children are killed, as they are when this process is.
     ///
     /// # Errors
     /// It cannot be started.
@@ -63,9 +61,10 @@ impl Runner {
         shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         shell.env("DATABASE_URL", self.url.expose()).env("DRIFTLOCK_DIRECTION", direction);
         shell.env("DRIFTLOCK_FROM", self.from.to_string()).env("DRIFTLOCK_TO", to.to_string());
-        shell.process_group(0).kill_on_drop(true);
-        let mut child = shell.spawn().map_err(|error| failed(format!("sh cannot be run: {error}")))?;
-        let group = Group(child.id());
+        let unable = |error| failed(format!("sh cannot be run: {error}"));
+        let group = ProcessGroup::start().map_err(unable)?;
+        shell.process_group(group.id()).kill_on_drop(true);
+        let mut child = shell.spawn().map_err(unable)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let ended = async { tokio::join!(child.wait(), end_of(out), end_of(err)) };
         let ended = tokio::time::timeout(RUNNER_MAX, ended).await;
@@ -90,18 +89,6 @@ impl Runner {
         };
         let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         lines[lines.len().saturating_sub(LINES_SHOWN)..].join("; ")
-    }
-}
-
-/// Kills what is left of a process group.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            // An empty group is what is hoped for.
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        }
     }
 }
 

@@ -1,7 +1,11 @@
 use std::path::Path;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::called::program;
 use crate::{SMALL, call};
 
 /// Writes a run again with another series, and perhaps another setting.
@@ -171,4 +175,39 @@ async fn commands_take_turns_and_a_failing_one_is_an_error() {
     let other = call(at, &[&turns[..], &["sh again.sh other"]].concat()).await.ends_with(2);
     assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
     assert_eq!(std::fs::read_to_string(at.join("order")).unwrap().split_whitespace().count(), 2);
+}
+
+/// Waits for a condition; answers whether it came about in time.
+async fn comes(at_most: Duration, condition: impl Fn() -> bool) -> bool {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(at_most, poll).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_command_does_not_outlive_its_comparison_and_hears_of_ctrl_c() {
+    for (signal, cleans_up) in [(Signal::SIGINT, true), (Signal::SIGKILL, false)] {
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path();
+        let run = "trap 'touch cleaned; exit 1' INT; sleep 1000 & echo $$ $! > draft; mv draft pids; wait; true";
+        let mut comparison = program(at, &["compare", "--output", "out", "--run-base", run, "--run-new", run]);
+        // A group of its own, so that the signal is for the comparison alone.
+        let mut comparison = comparison.process_group(0).kill_on_drop(true).spawn().unwrap();
+        assert!(comes(Duration::from_secs(60), || at.join("pids").exists()).await, "the command never ran");
+        let pids = std::fs::read_to_string(at.join("pids")).unwrap();
+        let pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        kill(Pid::from_raw(comparison.id().unwrap().try_into().unwrap()), signal).unwrap();
+        // One that has ended and was not waited for yet has no command line any more.
+        let is_alive = |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        let gone = comes(Duration::from_secs(5), || !pids.iter().any(is_alive)).await;
+        for pid in pids.into_iter().filter(is_alive) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        assert!(gone, "{signal}");
+        assert_eq!(at.join("cleaned").exists(), cleans_up, "{signal}");
+        comparison.wait().await.unwrap();
+    }
 }

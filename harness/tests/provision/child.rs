@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use driftlock::provision::{PostgresChoice, RunName, Server, sweep};
+use driftlock::provision::{Database, Journal, PostgresChoice, ProvisionError, RunName, Server, SqliteFiles, sweep};
+use miette::Diagnostic;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User};
 use tokio_util::sync::CancellationToken;
@@ -83,9 +84,19 @@ impl Child {
         eventually("the child ends", || self.process.try_wait().unwrap()).await
     }
 
-    /// Sends a signal to its process group, as a terminal does, and waits for its end.
-    pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
+    /// Sends a signal to its process group, as a terminal does.
+    pub fn signal_only(&self, signal: Signal) {
         killpg(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Sends a signal to its process group, and waits for its end.
+    pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
+        self.signal_only(signal);
         self.end().await
     }
 
@@ -124,6 +135,11 @@ fn tell(text: &str) {
     fs::rename(draft, path).unwrap();
 }
 
+/// An error, and what to do about it.
+fn in_full(error: &ProvisionError) -> String {
+    format!("{}\nhelp: {}", error.in_full(), error.help().unwrap_or(Box::new("none")))
+}
+
 async fn forever() {
     // Longer than any test waits; a bound, should the parent be gone.
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -140,10 +156,31 @@ async fn another_harness() {
         "sweep" => tell(&serde_json::to_string(&sweep().await).unwrap()),
         "error" => {
             let started = Server::start(&options, &RunName::new("error").unwrap(), &CancellationToken::new()).await;
-            tell(&started.unwrap_err().to_string());
+            tell(&in_full(&started.unwrap_err()));
+        }
+        "fill" => {
+            let server = start(&options).await;
+            let mut made = 0;
+            let error = loop {
+                match server.create_database(&format!("copy_{made}"), None).await {
+                    Ok(_) => made += 1,
+                    Err(error) => break error,
+                }
+                assert!(made < 100, "the disk has room for {made} databases");
+            };
+            tell(&in_full(&error));
+            server.stop().await.unwrap();
         }
         "cancelled" => cancelled(options).await,
-        "use" | "hold" | "interrupt" | "panic" => {
+        "files" => {
+            let files = SqliteFiles::create(Journal::Wal).await.unwrap();
+            match files.create_database("mine", None).await {
+                Ok(_) => tell("made"),
+                Err(error) => return tell(&in_full(&error)),
+            }
+            forever().await;
+        }
+        "use" | "hold" | "interrupt" | "busy" | "panic" => {
             let server = start(&options).await;
             let template = server.create_database("template", None).await.unwrap();
             let copy = server.create_database("copy", Some(&template)).await.unwrap();
@@ -159,12 +196,24 @@ async fn another_harness() {
                     () = forever() => {}
                     result = tokio::signal::ctrl_c() => result.unwrap(),
                 },
+                "busy" => tokio::select! {
+                    () = copies(&server, &template) => {}
+                    result = tokio::signal::ctrl_c() => result.unwrap(),
+                },
                 "panic" => panic!("on purpose, with a server running"),
                 _ => {}
             }
             server.stop().await.unwrap();
         }
         other => panic!("unknown task {other}"),
+    }
+}
+
+/// Makes one copy after another.
+async fn copies(server: &Server, template: &Database) {
+    for n in 0.. {
+        let copy = server.create_database(&format!("copy_{n}"), Some(template)).await.unwrap();
+        server.drop_database(copy).await.unwrap();
     }
 }
 

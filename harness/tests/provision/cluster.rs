@@ -1,9 +1,12 @@
+use std::path::Path;
+use std::process::Command;
+
 use driftlock::provision::{PostgresChoice, Profile, ProvisionError, StartOptions, Way};
 use nix::unistd::User;
 use sqlx::Connection;
 
 use crate::child::{Child, contents, temporary};
-use crate::{answer, connect, eventually, options, process_is_alive, run, start};
+use crate::{SharedMemory, answer, connect, eventually, options, process_is_alive, run, start};
 
 #[tokio::test]
 async fn a_cluster_starts_is_copied_from_and_leaves_nothing() {
@@ -121,18 +124,49 @@ async fn the_server_runs_without_privileges_whoever_starts_it() {
     }
 }
 
+/// Server programs that start nothing; `initdb` does as it is told.
+fn stand_ins(initdb: &str) -> tempfile::TempDir {
+    let programs = tempfile::tempdir().unwrap();
+    let open = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(programs.path(), open()).unwrap();
+    for (name, script) in [("postgres", "echo 'postgres (PostgreSQL) 16.1'"), ("initdb", initdb)] {
+        let path = programs.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, open()).unwrap();
+    }
+    programs
+}
+
+/// A disk of its own in memory, of which only root can make one.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// With so many megabytes; none means 4 kB.
+    fn with(megabytes: u32) -> Option<Self> {
+        let at = temporary();
+        let size = if megabytes == 0 { "size=4k".to_owned() } else { format!("size={megabytes}m") };
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("mode=755,{size}"), "driftlock-test"]).arg(at.path());
+        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+/// Nothing but local binaries.
+const NO_URL: (&str, &str) = ("DRIFTLOCK_POSTGRES_URL", "");
+
 #[tokio::test]
 async fn binaries_that_fail_are_quoted() {
-    let broken = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(broken.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    for (name, script) in [
-        ("postgres", "#!/bin/sh\necho 'postgres (PostgreSQL) 16.1'\n"),
-        ("initdb", "#!/bin/sh\necho 'initdb: error: something is missing' >&2\nexit 3\n"),
-    ] {
-        let path = broken.path().join(name);
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    let broken = stand_ins("echo 'initdb: error: something is missing' >&2; exit 3");
     let temporary = temporary();
     let bin = broken.path().to_str().unwrap();
     let mut child = Child::start("error", temporary.path(), "local", &[("DRIFTLOCK_TEST_PG_BIN", bin)]);
@@ -140,6 +174,33 @@ async fn binaries_that_fail_are_quoted() {
     assert!(said.contains("initdb failed: exit status: 3") && said.contains("something is missing"), "{said}");
     child.end().await;
     assert_eq!(contents(temporary.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_called_one_with_its_place_and_what_to_do() {
+    let full = "No space left on device";
+    // What initdb says, as a stand-in for a disk that takes root to make.
+    let binaries = stand_ins(&format!("echo 'initdb: error: could not write to file \"x\": {full}' >&2; exit 1"));
+    let temporary = temporary();
+    let bin = binaries.path().to_str().unwrap();
+    let mut child = Child::start("error", temporary.path(), "auto", &[("DRIFTLOCK_TEST_PG_BIN", bin), NO_URL]);
+    let said = child.answer().await;
+    let at = format!("the disk is full at {}/driftlock-", temporary.path().display());
+    assert!(said.starts_with(&at) && said.contains("cannot run initdb: initdb: error: could not"), "{said}");
+    assert!(said.contains("help: make room there; TMPDIR names the directory"), "{said}");
+    child.end().await;
+    assert_eq!(contents(temporary.path()), Vec::<String>::new());
+
+    // A disk with no room for a cluster, one with room for a few copies, and one with none for a file.
+    for (task, megabytes, expected) in [("error", 8, "cannot run initdb"), ("fill", 80, "database"), ("files", 0, "")] {
+        let Some(disk) = Disk::with(megabytes) else { continue };
+        let mut child = Child::start(task, disk.path(), "auto", &[NO_URL]);
+        let said = child.answer().await;
+        let at = format!("the disk is full at {}", disk.path().display());
+        assert!(said.starts_with(&at) && said.contains(expected) && said.contains("help: make room"), "{task}: {said}");
+        child.end().await;
+        assert_eq!(contents(disk.path()), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
@@ -175,6 +236,7 @@ async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
     let database = server.create_database("mine", None).await.unwrap();
     let socket = server.connect_options(&database).get_socket().unwrap().clone();
     let pid: i32 = server.pid().unwrap().try_into().unwrap();
+    let shared = SharedMemory::of(socket.parent().unwrap());
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     eventually("the server is gone", || (!process_is_alive(pid)).then_some(())).await;
     // The session that is open notices only when it next looks.
@@ -185,4 +247,5 @@ async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
     }
     server.stop().await.unwrap();
     assert!(!socket.parent().unwrap().exists());
+    assert!(!shared.is_there(), "{shared:?}");
 }

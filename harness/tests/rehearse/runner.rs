@@ -1,7 +1,13 @@
 //! Another tool migrates: psql, as a stand-in for any framework's.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::called::program;
 use crate::{found, holding, rehearse};
 
 #[test]
@@ -85,4 +91,35 @@ fn a_session_that_the_runner_leaves_in_a_transaction_is_told_and_one_that_ends_i
         assert_eq!(found(row), expected, "{row:#}");
         assert_eq!(called.out.contains("a session (forgotten) is idle in a transaction"), exit == 1);
     }
+}
+
+/// Waits for a condition; answers whether it came about in time.
+async fn comes(at_most: Duration, condition: impl Fn() -> bool) -> bool {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(at_most, poll).await.is_ok()
+}
+
+#[tokio::test]
+async fn nothing_of_a_runner_outlives_a_rehearsal_that_is_killed() {
+    let at = holding(&[("rehearse.toml", "base-version = 2\nevents = 1000\n")]);
+    let runner = "sleep 1000 & echo $$ $! > draft; mv draft pids; wait; sleep 1000";
+    let mut rehearsal = program(at.path(), &["rehearse", "m", "--postgres", "local", "--runner", runner]);
+    let mut rehearsal = rehearsal.kill_on_drop(true).spawn().unwrap();
+    let pids = at.path().join("pids");
+    assert!(comes(Duration::from_secs(60), || pids.exists()).await, "the runner never ran");
+    let pids: Vec<i32> = fs::read_to_string(pids).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    // One that has ended and was not waited for yet has no command line any more.
+    let is_alive = |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    assert!(pids.len() == 2 && (pids.iter().all(is_alive) || !Path::new("/proc/self").exists()), "{pids:?}");
+    rehearsal.kill().await.unwrap();
+    let gone = comes(Duration::from_secs(5), || !pids.iter().any(is_alive)).await;
+    let left: Vec<i32> = pids.into_iter().filter(is_alive).collect();
+    for pid in &left {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    assert!(gone, "{left:?}");
 }
