@@ -75,7 +75,7 @@ fn contradictions_point_at_what_they_are_about() {
     assert_eq!(wrong("{ sql = \"DELETE", &many), "12:771: actor two must have 1 to 64 steps; it has 65");
     let none = wrong("[\n  { sql = \"DELETE FROM t\", errors = [\"23503\"] },\n]", "[]");
     assert_eq!(none, "10:8: actor two must have 1 to 64 steps; it has 0");
-    let unknown = "26:12: case postgres violates `more`, which is not one of few, serial, errors, stuck";
+    let unknown = "26:12: case postgres violates `more`, which is not one of few, serial, errors, stuck, committed";
     assert_eq!(wrong("violates = \"few\"", "violates = \"more\""), unknown);
 }
 
@@ -90,7 +90,7 @@ fn a_case_cannot_violate_what_is_not_asked() {
 
 #[test]
 fn an_invariant_has_no_name_that_means_something_else() {
-    for own in [SERIAL, ERRORS, STUCK] {
+    for own in [SERIAL, ERRORS, STUCK, COMMITTED] {
         let text = SOUND.replace("\"few\"", &format!("\"{own}\""));
         assert_eq!(listed(&text), [format!("17:8: an invariant is not named `{own}`: that has a meaning")]);
     }
@@ -105,10 +105,10 @@ fn what_the_whole_file_lacks_is_said_at_its_beginning() {
     );
     text = format!("{}{}", SOUND.split("[[actor]]").next().unwrap(), &SOUND[SOUND.find("[[serial]]").unwrap()..]);
     text = text.replace("\"few\"", "\"serial\"");
-    assert_eq!(listed(&text), ["1:1: a script has 1 to 8 actors, each beginning with `[[actor]]`"]);
+    assert_eq!(listed(&text), ["1:1: a script has 1 to 32 actors, each beginning with `[[actor]]`"]);
     let more = |number: u32| format!("[[actor]]\nname = \"a{number}\"\nsteps = [\"SELECT 1\"]\n");
-    let text = format!("{SOUND}{}", (3..=10).map(more).collect::<String>());
-    assert_eq!(listed(&text), ["46:8: a script has 1 to 8 actors, each beginning with `[[actor]]`"]);
+    let text = format!("{SOUND}{}", (3..=34).map(more).collect::<String>());
+    assert_eq!(listed(&text), ["118:8: a script has 1 to 32 actors, each beginning with `[[actor]]`"]);
 }
 
 #[test]
