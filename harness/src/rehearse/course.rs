@@ -215,10 +215,7 @@ pub async fn run<'a>(
         None => None,
     };
     let before = match &traffic {
-        Some(_) => {
-            let watch = |is_on: bool| if is_on { sampler.watch(None) } else { sampler.rest() };
-            observer::windows(watch, &clock).await
-        }
+        Some(traffic) => observer::windows(async |is_on| sampler.heeded(is_on).await, &traffic.flight(), &clock).await,
         None => Windows::default(),
     };
     sampler.watch(None);

@@ -4,7 +4,7 @@
 //! An operation counts from after its beginning was noted until before its end is: whoever takes the time, and then
 //! sees one under way, has an operation that began before what follows and ended after that time.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use drift_engine::op::{Op, Reply};
@@ -24,6 +24,8 @@ const DEPARTURE_MAX: Duration = Duration::from_millis(2_000);
 #[derive(Debug, Default)]
 pub struct Flight {
     count: AtomicU32,
+    /// How many have come back.
+    returned: AtomicU64,
     /// Whether somebody has waited in vain: until something is sent, nobody waits again.
     quiet: AtomicBool,
     departed: Notify,
@@ -36,6 +38,11 @@ impl Flight {
         self.quiet.store(false, Ordering::Relaxed);
         self.departed.notify_waiters();
         Departed(self)
+    }
+
+    /// How many operations have come back so far.
+    pub fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Relaxed)
     }
 
     /// Waits until an operation has just been sent and is under way; answers a time that lies before that operation's
@@ -69,6 +76,7 @@ pub struct Departed<'f>(&'f Flight);
 impl Drop for Departed<'_> {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::SeqCst);
+        self.0.returned.fetch_add(1, Ordering::Relaxed);
     }
 }
 

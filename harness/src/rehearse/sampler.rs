@@ -10,6 +10,7 @@ use std::time::Duration;
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
 use sqlx::PgConnection;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::modes::Mode;
@@ -95,11 +96,49 @@ impl Sample {
     }
 }
 
+/// How long to wait for a sampler to heed its switch: one that is busy with a question heeds it after that.
+const HEED_MAX: Duration = Duration::from_secs(5);
+
+/// Whether a sampler is to look.
+#[derive(Debug)]
+pub(super) struct Switch {
+    on: AtomicBool,
+    /// How often the sampler has rested, and looked.
+    heeded: watch::Sender<[u64; 2]>,
+}
+
+impl Switch {
+    /// Off.
+    pub(super) fn new() -> Self {
+        Self { on: AtomicBool::new(false), heeded: watch::Sender::new([0; 2]) }
+    }
+
+    /// Turns it.
+    pub(super) fn turn(&self, on: bool) {
+        self.on.store(on, Ordering::SeqCst);
+    }
+
+    /// Turns it, and returns when the sampler rests, or has begun to look; however slow the machine is.
+    pub(super) async fn heeded(&self, on: bool) {
+        self.turn(on);
+        let mut heeded = self.heeded.subscribe();
+        let before = heeded.borrow()[usize::from(on)];
+        let _ = tokio::time::timeout(HEED_MAX, heeded.wait_for(|now| now[usize::from(on)] != before)).await;
+    }
+
+    /// What the sampler asks before it rests or looks.
+    pub(super) fn is_on(&self) -> bool {
+        let on = self.on.load(Ordering::SeqCst);
+        self.heeded.send_modify(|heeded| heeded[usize::from(on)] += 1);
+        on
+    }
+}
+
 #[derive(Debug)]
 struct Wanted {
     ends: AtomicBool,
     /// Whether to sample at all.
-    on: AtomicBool,
+    switch: Switch,
     /// The migrating session whose locks are to be looked at, or zero.
     migrator: AtomicI64,
     /// Whether it is every session that is not ours that migrates.
@@ -118,7 +157,7 @@ impl Sampler {
     pub fn start(connection: PgConnection, clock: Clock, sampling: Sampling) -> Self {
         let wanted = Arc::new(Wanted {
             ends: AtomicBool::new(false),
-            on: AtomicBool::new(false),
+            switch: Switch::new(),
             migrator: AtomicI64::new(0),
             foreign: AtomicBool::new(false),
         });
@@ -129,17 +168,17 @@ impl Sampler {
     /// Samples from now on; with a migrator, its locks too.
     pub fn watch(&self, migrator: Option<i64>) {
         self.wanted.migrator.store(migrator.unwrap_or_default(), Ordering::Relaxed);
-        self.wanted.on.store(true, Ordering::Relaxed);
+        self.wanted.switch.turn(true);
+    }
+
+    /// Samples, or rests; returns when it does.
+    pub(super) async fn heeded(&self, on: bool) {
+        self.wanted.switch.heeded(on).await;
     }
 
     /// Takes every session that is not ours for a migrating one, or not.
     pub fn watch_foreign(&self, foreign: bool) {
         self.wanted.foreign.store(foreign, Ordering::Relaxed);
-    }
-
-    /// Rests.
-    pub fn rest(&self) {
-        self.wanted.on.store(false, Ordering::Relaxed);
     }
 
     /// Ends it, and hands over what was seen.
@@ -164,7 +203,7 @@ async fn sample(
     let mut samples = Vec::new();
     while !wanted.ends.load(Ordering::Relaxed) {
         let rested = tokio::time::sleep(sampling.every);
-        if wanted.on.load(Ordering::Relaxed) && samples.len() < SAMPLES_MAX {
+        if wanted.switch.is_on() && samples.len() < SAMPLES_MAX {
             if let Some(also) = sampling.also {
                 let sent = sqlx::raw_sql(also).execute(&mut connection).await;
                 sent.map_err(|error| classify(error, Kind::Read))?;
@@ -247,6 +286,20 @@ mod tests {
 
     fn waits(pid: i64, behind: &[i64]) -> Waiting {
         Waiting { pid, behind: behind.to_vec(), sort: "relation".into(), table: Some(1), mode: Some(Mode::AccessShare) }
+    }
+
+    #[tokio::test]
+    async fn whoever_turns_a_switch_hears_when_it_is_heeded_and_not_of_what_went_before() {
+        let switch = Switch::new();
+        assert!(!switch.is_on());
+        for on in [true, false, false, true] {
+            let heeds = async { assert_eq!(switch.is_on(), on) };
+            let both = async { tokio::join!(biased; switch.heeded(on), heeds) };
+            tokio::time::timeout(HEED_MAX / 2, both).await.expect("it is heeded");
+            // Nobody looks at it any more.
+            let before = HEED_MAX / 100;
+            assert!(tokio::time::timeout(before, switch.heeded(on)).await.is_err());
+        }
     }
 
     #[test]

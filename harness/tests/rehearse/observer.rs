@@ -42,7 +42,8 @@ fn a_heavy_sampler_is_told_from_ours() {
         let ground = Ground::start("observer").await;
         let mut site = Site::new(&ground.server, 1, None);
         let ours = looked_at(&mut site, Sampling::default()).await.observer.unwrap();
-        let also = Some("LOCK TABLE drift_runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.04);");
+        // Longer than a task takes, on a slow machine too.
+        let also = Some("LOCK TABLE drift_runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.3);");
         let heavy = looked_at(&mut site, Sampling { also, every: Duration::from_millis(1) }).await;
         // It is the observer's fault, and none of the migration's.
         assert!(heavy.findings.is_empty(), "{heavy:?}");

@@ -143,7 +143,7 @@ impl Migrator {
         applied.granted = Some(granted);
         self.seen.holds.store(true, Ordering::SeqCst);
         if let Some((companion, hold)) = self.comes.take() {
-            let beside = Beside::stand(companion, &self.database, hold).await?;
+            let beside = Beside::stand(companion, &self.database, self.seen.busy.clone(), hold).await?;
             self.seen.beside(vec![beside.session]);
             self.came = Some(beside);
         }

@@ -7,7 +7,7 @@ use drift_engine::session::{DbError, Kind, Session};
 use drift_engine::sqlite::classify;
 use sqlx::{Connection, SqliteConnection};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::companion::Companion;
 use crate::database::sqlite::SqliteDatabase;
@@ -35,16 +35,27 @@ pub fn unfit(companion: Companion) -> Option<&'static str> {
 pub struct Beside {
     /// Its session.
     pub session: i64,
-    ends: CancellationToken,
+    /// Dropping it ends the companion.
+    ends: DropGuard,
     task: JoinHandle<Result<(), DbError>>,
 }
 
+/// How long to wait between two looks at whether the file waits.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 impl Beside {
-    /// Lets a companion take its place, and returns when it stands; it holds on for `hold`, at the most.
+    /// Lets a companion take its place, and returns when it stands. It holds on until it is ended, or, from the moment at
+    /// which `file` has to wait, for `hold`: on a machine on which the file takes longer it would otherwise be gone before
+    /// it is in anybody's way.
     ///
     /// # Errors
     /// The file cannot be opened, or refuses.
-    pub async fn stand(companion: Companion, database: &SqliteDatabase, hold: Duration) -> Result<Self, DbError> {
+    pub async fn stand(
+        companion: Companion,
+        database: &SqliteDatabase,
+        file: Arc<Busy>,
+        hold: Duration,
+    ) -> Result<Self, DbError> {
         let (session, busy) = database.connect().await?;
         let number = session.id().0;
         let mut connection = session.into_inner();
@@ -57,8 +68,8 @@ impl Beside {
         busy.ended();
         begun.map_err(|error| classify(error, Kind::Begin))?;
         let ends = CancellationToken::new();
-        let task = tokio::spawn(play(connection, busy, ends.clone(), hold));
-        Ok(Self { session: number, ends, task })
+        let task = tokio::spawn(play(connection, busy, ends.clone(), file, hold));
+        Ok(Self { session: number, ends: ends.drop_guard(), task })
     }
 
     /// Ends it, and says what SQLite refused it, if anything.
@@ -66,7 +77,7 @@ impl Beside {
     /// # Panics
     /// The companion panicked.
     pub async fn end(self) -> Vec<DbError> {
-        self.ends.cancel();
+        drop(self.ends);
         self.task.await.expect("a companion neither panics nor is aborted").err().into_iter().collect()
     }
 }
@@ -75,9 +86,19 @@ async fn play(
     mut connection: SqliteConnection,
     busy: Arc<Busy>,
     ends: CancellationToken,
+    file: Arc<Busy>,
     hold: Duration,
 ) -> Result<(), DbError> {
-    let _ = tokio::time::timeout(hold, ends.cancelled()).await;
+    let held = async {
+        while !file.is_waiting() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        tokio::time::sleep(hold).await;
+    };
+    tokio::select! {
+        () = ends.cancelled() => {}
+        () = held => {}
+    }
     let ended = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
     busy.ended();
     ended.map_err(|error| classify(error, Kind::Rollback))?;

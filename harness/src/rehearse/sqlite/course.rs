@@ -82,7 +82,7 @@ pub async fn run<'a>(
         None => None,
     };
     let before = match &traffic {
-        Some(_) => observer::windows(|is_on| sampler.watch(is_on), &clock).await,
+        Some(traffic) => observer::windows(async |is_on| sampler.heeded(is_on).await, &traffic.flight(), &clock).await,
         None => Windows::default(),
     };
     sampler.watch(true);
@@ -191,7 +191,10 @@ impl<'c> Course<'c> {
                 self.migrator.comes(companion, HOLD);
                 None
             }
-            Some(companion) => Some(Beside::stand(companion, &self.ground.database, HOLD).await?),
+            Some(companion) => {
+                let file = self.migrator.seen().busy;
+                Some(Beside::stand(companion, &self.ground.database, file, HOLD).await?)
+            }
             None => None,
         };
         self.migrator.seen().beside(beside.iter().map(|beside| beside.session).collect());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::super::sampler::{Sample, Waiting};
+use super::super::sampler::{Sample, Switch, Waiting};
 use super::apply::Seen;
 use crate::clock::Clock;
 use crate::database::sqlite::SqliteDatabase;
@@ -24,7 +24,7 @@ const SAMPLES_MAX: usize = 100_000;
 struct Wanted {
     ends: AtomicBool,
     /// Whether to look at all.
-    on: AtomicBool,
+    switch: Switch,
     /// The most bytes that the log or the journal has had since this was last taken.
     peak: AtomicU64,
 }
@@ -44,8 +44,7 @@ fn bytes(paths: &[PathBuf]) -> u64 {
 impl Sampler {
     /// Starts it; it rests until [`Sampler::watch`].
     pub fn start(database: SqliteDatabase, file: &Path, seen: Seen, clock: Clock) -> Self {
-        let wanted =
-            Arc::new(Wanted { ends: AtomicBool::new(false), on: AtomicBool::new(false), peak: AtomicU64::new(0) });
+        let wanted = Arc::new(Wanted { ends: AtomicBool::new(false), switch: Switch::new(), peak: AtomicU64::new(0) });
         let beside = ["-wal", "-journal"].map(|ending| {
             let mut path = file.as_os_str().to_owned();
             path.push(ending);
@@ -57,7 +56,12 @@ impl Sampler {
 
     /// Looks from now on, or not.
     pub fn watch(&self, is_on: bool) {
-        self.wanted.on.store(is_on, Ordering::Relaxed);
+        self.wanted.switch.turn(is_on);
+    }
+
+    /// Looks, or rests; returns when it does.
+    pub(in super::super) async fn heeded(&self, on: bool) {
+        self.wanted.switch.heeded(on).await;
     }
 
     /// The most bytes that the log or the journal has had since the last call.
@@ -84,7 +88,7 @@ async fn sample(
 ) -> Vec<Sample> {
     let mut samples = Vec::new();
     while !wanted.ends.load(Ordering::Relaxed) {
-        if wanted.on.load(Ordering::Relaxed) && samples.len() < SAMPLES_MAX {
+        if wanted.switch.is_on() && samples.len() < SAMPLES_MAX {
             wanted.peak.fetch_max(bytes(&beside), Ordering::Relaxed);
             samples.extend(look(&database, &seen, &clock));
         }
