@@ -107,8 +107,8 @@ async fn a_rule_that_is_missing_is_noticed() {
         (Rule::ReadWrite, &[insert], &[count]),
         (Rule::LockLock, &[BEGIN, locks, COMMIT], &[locks]),
         (Rule::LockWrite, &[BEGIN, update, COMMIT], &[locks]),
-        (Rule::WriteWrite, &[insert], &[insert]),
-        (Rule::Exclusive, &[BEGIN, excludes, COMMIT], &[BEGIN, shares, COMMIT]),
+        (Rule::WriteWrite, &[update], &["UPDATE a SET v = v * 2"]),
+        (Rule::Exclusive, &[BEGIN, shares, COMMIT], &[BEGIN, excludes, COMMIT]),
     ];
     let mut hosts = Hosts::start().await;
     for (rule, first, second) in kinds {
