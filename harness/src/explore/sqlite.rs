@@ -235,6 +235,11 @@ impl World for SqliteWorld {
             self.actors[actor].busy.give_up();
             let _ = self.settle(actor).await?;
         }
+        // A connection learns of a changed schema when it reads; and a statement that gets more columns then is one that
+        // its driver does not expect.
+        fetch(&mut self.control, "SELECT count(*) FROM sqlite_master")
+            .await
+            .map_err(|error| Lost::during("look at the schema", error))?;
         let mut answers = Vec::new();
         for query in queries {
             answers.push(match fetch(&mut self.control, query).await {
