@@ -95,7 +95,9 @@ async fn what_an_actor_leaves_behind_keeps_nobody_and_reaches_no_other_round() {
     let steps = "\"SET search_path = nowhere, public\", \"BEGIN\", \
                  \"SELECT value FROM counters WHERE id = 1 FOR UPDATE\", \
                  \"CREATE TABLE IF NOT EXISTS public.more AS SELECT 1 AS one\"";
-    let at = holding(&[("open.toml", &on_postgres(steps, ""))]);
+    // That nothing of it is kept is meant.
+    let open = on_postgres(steps, "").replace("summary", "allows-no-effect = true\nsummary");
+    let at = holding(&[("open.toml", &open)]);
     let said = call(at.path(), &["verify", "open.toml", "--rounds", "10"]).await.ends_with(0);
     assert!(said.out.contains("10 rounds; in "), "{}", said.out);
 
