@@ -43,11 +43,6 @@ impl Volatile {
         self.queries.extend(other.queries);
     }
 
-    /// Whether everything is compared.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.queries.is_empty()
-    }
-
     /// What a step came to, as far as it is compared.
     pub fn of_step(&self, actor: usize, step: usize, done: &Done) -> Done {
         let is_left_out = |column| self.steps.contains(&(actor, step, column));
