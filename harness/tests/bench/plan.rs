@@ -8,13 +8,14 @@ async fn a_plan_answers_in_numbers_and_is_printed_again() {
     let at = place.path();
     std::fs::write(at.join("small.toml"), SMALL).unwrap();
     let quick = ["--workers", "6", "--warm-up", "50ms", "--duration", "250ms", "--passes", "3"];
-    let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<2s", "--seed", "3", "--output", "plan"];
+    // An open loop that is overloaded is drained for as long as the objective allows: the shorter, the sooner.
+    let slo = ["plan", "small.toml", "--backend", "sqlite", "--slo", "p90<500ms", "--seed", "3", "--output", "plan"];
     let ran = call(at, &[&slo[..], &quick].concat()).await;
     assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
-    assert!(ran.out.contains("highest closed loop: ") && ran.out.contains("p90<2s"), "{}", ran.out);
+    assert!(ran.out.contains("highest closed loop: ") && ran.out.contains("p90<500ms"), "{}", ran.out);
     let again = call(at, &["report", "plan", "--html", "plan.html"]).await;
     let page = std::fs::read_to_string(at.join("plan.html")).unwrap();
-    assert!(page.contains("Throughput over workers") && page.contains("p90&lt;2s"), "{page}");
+    assert!(page.contains("Throughput over workers") && page.contains("p90&lt;500ms"), "{page}");
     assert_eq!((again.out, again.code), (ran.out, ran.code));
     let report: Value = serde_json::from_slice(&std::fs::read(at.join("plan/report.json")).unwrap()).unwrap();
     let closed = report["plan"]["closed"].as_array().unwrap();
