@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use driftlock::cli::{Cli, Context};
 use driftlock::exit::Exit;
 use miette::MietteHandlerOpts;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -40,7 +40,16 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Exit {
     let cancel = CancellationToken::new();
-    tokio::spawn(listen(cancel.clone()));
+    // Before anything is begun that would have to be cleaned up.
+    match [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal) {
+        [Ok(interrupt), Ok(terminate), Ok(hangup)] => {
+            tokio::spawn(listen([interrupt, terminate, hangup], cancel.clone()));
+        }
+        _ => {
+            let _ = writeln!(anstream::stderr(), "failed to listen for signals");
+            return Exit::Environment;
+        }
+    }
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let result = cli.run(&mut Context { out: &mut out, err: &mut err, cancel }).await;
     let exit = match result {
@@ -55,11 +64,7 @@ async fn run(cli: Cli) -> Exit {
 }
 
 /// Cancels at the first request to stop; the second one ends the process, cleaned up or not.
-async fn listen(cancel: CancellationToken) {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        return;
-    };
+async fn listen([mut interrupt, mut terminate, mut hangup]: [Signal; 3], cancel: CancellationToken) {
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -67,7 +72,10 @@ async fn listen(cancel: CancellationToken) {
             _ = hangup.recv() => {}
         }
         if cancel.is_cancelled() {
-            let _ = writeln!(anstream::stderr(), "not cleaned up; the next start will do it");
+            let _ = writeln!(
+                anstream::stderr(),
+                "stopped before the clean-up was done; servers that were started here end by themselves"
+            );
             #[expect(clippy::disallowed_methods, reason = "the clean-up that hangs is what is being left")]
             std::process::exit(i32::from(Exit::Interrupted as u8));
         }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::explore::captured::Types;
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::world::{Lost, Place, Progress, What};
-use crate::scenario::script::{Script, ScriptCase};
+use crate::explore::world::{Lost, What};
+use crate::scenario::script::{ActorState, AfterError, Progress, Returned, Script, ScriptCase, Value};
 
 /// How long a step may take.
 pub const STEP_MAX: Duration = Duration::from_secs(30);
@@ -35,9 +35,6 @@ pub trait Session: Send {
     /// Opens it again, on a database that was made anew.
     fn reopen(&mut self) -> impl Future<Output = Result<(), Lost>> + Send;
 
-    /// A value that a step of an actor has captured, as a literal.
-    fn literal(&self, types: &Types, actor: usize, step: usize, first: Option<String>) -> String;
-
     /// The number by which the server says who waits for it, if it does.
     fn number(&self) -> Option<i32>;
 }
@@ -47,8 +44,8 @@ pub trait Session: Send {
 pub struct Answer {
     /// The rows, or why it was refused.
     pub what: What,
-    /// The first value of the first row: a text on PostgreSQL, a literal on SQLite.
-    pub first: Option<String>,
+    /// What of it can be captured.
+    pub returned: Returned,
     /// What the server said beside it.
     pub notices: Vec<String>,
     /// Whether it was seen to wait, by the server's word, and for which sessions, by their numbers.
@@ -60,6 +57,8 @@ pub struct Answer {
 pub struct Ran {
     /// Which one, from 0.
     pub step: usize,
+    /// As it was sent, captured values filled in.
+    pub sql: String,
     /// When it was sent, since the clock was started.
     pub begun: Duration,
     /// When it was answered.
@@ -69,12 +68,14 @@ pub struct Ran {
 }
 
 /// One pass through an actor's steps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pass {
     /// The steps, up to the end or to the failure with which the actor gave up.
     pub ran: Vec<Ran>,
     /// When the server worked on the last one, by its own clock.
     pub flight: Option<Flight>,
+    /// How far the actor has come, with what it has captured.
+    pub progress: Progress,
 }
 
 impl Pass {
@@ -105,8 +106,8 @@ pub async fn run<S: Session>(
     clock: &Clock,
 ) -> Result<Pass, Lost> {
     let actor = &script.actors[who];
-    let (mut progress, mut ran) = (Progress::default(), Vec::new());
-    while progress.place != Place::Ended {
+    let (mut progress, mut ran) = (Progress::of(actor), Vec::new());
+    while progress.state != ActorState::Ended {
         let number = progress.next;
         let step = &actor.steps[number];
         if let Some(pause) = pauses.get(number).filter(|pause| !pause.is_zero()) {
@@ -118,21 +119,20 @@ pub async fn run<S: Session>(
         let about = |lost: Lost| Lost { why: format!("step {} of {}: {}", step.name, actor.name, lost.why), ..lost };
         let answer = answer.map_err(about)?;
         let ended = clock.elapsed();
-        progress.capture(step, session.literal(types, who, number, answer.first.clone()));
-        progress.step_done(actor.steps.len());
-        let refused = match &answer.what {
-            What::Failed { code, .. } if !actor.goes_on => Some(code.clone()),
-            _ => None,
-        };
-        ran.push(Ran { step: number, begun, ended, answer });
-        if let Some(code) = refused {
-            if !progress.begin_anew(actor, &code) {
-                break;
+        let after = match &answer.what {
+            What::Failed { code, .. } => progress.refused(actor, code),
+            _ => {
+                let literal = |column, value: &Value| types.literal(who, number, column, value);
+                progress.answered(actor, &answer.returned, literal);
+                AfterError::GoesOn
             }
+        };
+        ran.push(Ran { step: number, sql, begun, ended, answer });
+        if after == AfterError::RollsBack && progress.state != ActorState::Ended {
             session.close().await?;
         }
     }
-    Ok(Pass { ran, flight: session.close().await? })
+    Ok(Pass { ran, flight: session.close().await?, progress })
 }
 
 #[cfg(test)]
@@ -141,15 +141,21 @@ mod tests {
     use crate::explore::world::Done;
 
     fn pass(times: &[(u64, u64)], flight: Option<(i64, i64)>) -> Pass {
-        let answer = Answer { what: What::Done(Done::default()), first: None, notices: Vec::new(), waited: None };
+        let answer = Answer {
+            what: What::Done(Done::default()),
+            returned: Returned::default(),
+            notices: Vec::new(),
+            waited: None,
+        };
         let ran = |(step, (begun, ended)): (usize, &(u64, u64))| Ran {
             step,
+            sql: String::new(),
             begun: Duration::from_micros(*begun),
             ended: Duration::from_micros(*ended),
             answer: answer.clone(),
         };
         let flight = flight.map(|(begun, ended)| Flight { begun, ended });
-        Pass { ran: times.iter().enumerate().map(ran).collect(), flight }
+        Pass { ran: times.iter().enumerate().map(ran).collect(), flight, progress: Progress::default() }
     }
 
     #[test]

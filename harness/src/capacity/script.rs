@@ -16,15 +16,16 @@ use super::alarm::Alarm;
 use super::job::{Job, Turn};
 use super::phase::{Phase, Times};
 use super::recorder::{Errors, Outcome};
-use super::wire::{First, lost};
+use super::wire::lost;
 use crate::clock::Clock;
 use crate::database::ANSWER_MAX;
-use crate::explore::captured::by_looks;
+use crate::explore::captured::Types;
 use crate::explore::statement::{self, Class};
-use crate::explore::world::Progress;
 use crate::history::Tick;
 use crate::scenario::data::fork;
-use crate::scenario::script::{Script, ScriptActor, ScriptCase, ScriptStep, holes};
+use crate::scenario::script::{
+    ActorState, AfterError, OnError, Progress, Returned, Script, ScriptActor, ScriptCase, ScriptStep, holes, unfilled,
+};
 
 /// How often a round is tried that is refused for reasons of concurrency.
 pub const ATTEMPTS_MAX: u32 = 10;
@@ -37,6 +38,7 @@ pub struct ScriptJob {
     place: Place,
     script: Arc<Script>,
     case: ScriptCase,
+    types: Types,
     /// What each step of each actor is, once for all.
     steps: Vec<Vec<Known>>,
     round_trip_added: Duration,
@@ -74,16 +76,15 @@ pub fn unrepeatable(script: &Script, pooled: bool) -> Option<String> {
 }
 
 impl ScriptJob {
-    /// The actors of a script, on a database that has its set-up.
+    /// The actors of a script, on a database that has its set-up; the types are those of [`Place::types`].
     pub fn new(
         place: Place,
-        script: Arc<Script>,
-        case: ScriptCase,
+        (script, case, types): (Arc<Script>, ScriptCase, Types),
         (round_trip_added, seed): (Duration, u64),
         (clock, alarm): (Clock, Arc<Alarm>),
     ) -> Self {
         let known = |step: &ScriptStep| {
-            let sql = Progress::default().sql(&case, step);
+            let sql = unfilled(&case, step);
             let (phase, kind) = match statement::class(&sql) {
                 _ if step.locks => (Phase::LockWait, Kind::Lock),
                 Class::Begin => (Phase::Begin, Kind::Begin),
@@ -95,7 +96,7 @@ impl ScriptJob {
             Known { sql: (!captured).then_some(sql), phase, kind }
         };
         let steps = script.actors.iter().map(|actor| actor.steps.iter().map(known).collect()).collect();
-        Self { place, script, case, steps, round_trip_added, clock, alarm, seed }
+        Self { place, script, case, types, steps, round_trip_added, clock, alarm, seed }
     }
 
     async fn round(
@@ -105,23 +106,23 @@ impl ScriptJob {
         errors: &Errors,
         times: &mut Times,
     ) -> Result<(), Ended> {
-        let (known, actor) = (&self.steps[actor], &self.script.actors[actor]);
-        let (mut progress, mut granted, mut refused) = (Progress::default(), None, None);
-        for (number, (step, known)) in actor.steps.iter().zip(known).enumerate() {
+        let (who, known, actor) = (actor, &self.steps[actor], &self.script.actors[actor]);
+        let (mut progress, mut granted, mut refused) = (Progress::of(actor), None, None);
+        while progress.state == ActorState::Ready {
+            let number = progress.next;
+            let (step, known) = (&actor.steps[number], &known[number]);
             let sql = match &known.sql {
                 Some(sql) => Cow::Borrowed(sql.as_str()),
                 None => Cow::Owned(progress.sql(&self.case, step)),
             };
-            let mut first = step.capture.is_some().then(First::default);
-            let (sent, answer) = self.timed(connection, &sql, known.kind, first.as_mut()).await;
+            let (sent, answer) = self.timed(connection, &sql, known.kind, Some(step)).await;
             let answered = self.clock.now();
             let taken = answered.0.saturating_sub(sent.0);
             times.steps.add(number, taken);
             times.add(known.phase, taken);
             match answer {
-                Ok(()) => {
-                    let value = first.and_then(|first| first.value);
-                    progress.capture(step, by_looks(value.as_deref()));
+                Ok(returned) => {
+                    progress.answered(actor, &returned, |column, value| self.types.literal(who, number, column, value));
                     granted = granted.or_else(|| step.locks.then_some(answered));
                 }
                 Err(error) => {
@@ -129,9 +130,13 @@ impl ScriptJob {
                     if error.class == ErrorClass::Lost {
                         return Err(Ended::Lost);
                     }
-                    if !actor.goes_on {
-                        let is_expected = error.code.as_ref().is_some_and(|code| step.errors.contains(code));
-                        refused = (!is_expected).then(|| Ended::Refused { again: error.class.is_retryable() });
+                    let code = error.code.as_deref().unwrap_or_default();
+                    if progress.refused(actor, code) == AfterError::RollsBack {
+                        // What the script says of its end is as it should be; its retries are rounds begun anew.
+                        let is_expected = step.errors.iter().any(|known| known == code)
+                            || actor.on_error(number, code) == Some(OnError::End);
+                        let again = progress.state == ActorState::Ready || error.class.is_retryable();
+                        refused = (!is_expected).then_some(Ended::Refused { again });
                         connection.is_open = true;
                         break;
                     }
@@ -158,11 +163,11 @@ impl ScriptJob {
         connection: &mut Connection,
         sql: &str,
         kind: Kind,
-        first: Option<&mut First>,
-    ) -> (Tick, Result<(), DbError>) {
+        step: Option<&ScriptStep>,
+    ) -> (Tick, Result<Returned, DbError>) {
         let (sent, added) = (self.clock.now(), self.round_trip_added);
         self.alarm.pass(added / 2).await;
-        let answer = connection.send(sql, kind, first).await;
+        let answer = connection.send(sql, kind, step).await;
         self.alarm.pass(added - added / 2).await;
         (sent, answer)
     }

@@ -44,12 +44,41 @@ pub struct Answer {
     pub is_idle: bool,
 }
 
-/// The first value of the first row, which somebody asked for.
+/// What somebody asked for of an answer's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct First {
-    /// As text; `None` if it is NULL, or there is no row.
-    pub value: Option<String>,
+pub struct Kept {
+    /// The values of the first row, as text; none if there is no row.
+    pub first: Vec<Option<String>>,
+    /// The first value of each row, if that is asked for.
+    pub column: Vec<Option<String>>,
+    /// Whether that is asked for.
+    pub all: bool,
+    /// How many rows were returned or changed, by the last statement's tag.
+    pub affected: Option<u64>,
     seen: bool,
+}
+
+impl Kept {
+    /// Nothing yet; the first value of each row too, if `all`.
+    pub fn nothing(all: bool) -> Self {
+        Self { all, ..Self::default() }
+    }
+
+    fn row(&mut self, body: &[u8]) {
+        if !std::mem::replace(&mut self.seen, true) {
+            self.first = values(body).collect();
+        }
+        if self.all {
+            self.column.extend(values(body).next());
+        }
+    }
+
+    /// A tag ends with the number, where there is one: `INSERT 0 1`, `SELECT 2`.
+    fn tag(&mut self, body: &[u8]) {
+        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        let number = text.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+        self.affected = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+    }
 }
 
 /// A connection.
@@ -111,9 +140,9 @@ impl Wire {
     ///
     /// # Errors
     /// The server refuses it, or is gone.
-    pub async fn query(&mut self, sql: &str, during: Kind, first: Option<&mut First>) -> Result<Answer, DbError> {
+    pub async fn query(&mut self, sql: &str, during: Kind, kept: Option<&mut Kept>) -> Result<Answer, DbError> {
         frontend::query(sql, &mut self.out).map_err(|error| lost(during, &error.to_string()))?;
-        self.exchange_with(during, first, None).await
+        self.exchange_with(during, kept, None).await
     }
 
     /// Prepares a statement.
@@ -153,7 +182,7 @@ impl Wire {
     async fn exchange_with(
         &mut self,
         during: Kind,
-        mut first: Option<&mut First>,
+        mut kept: Option<&mut Kept>,
         mut sign_in: Option<&mut SignIn<'_>>,
     ) -> Result<Answer, DbError> {
         let broken = |error: std::io::Error| lost(during, &error.to_string());
@@ -167,8 +196,13 @@ impl Wire {
                 match tag {
                     b'D' => {
                         answer.rows = answer.rows.saturating_add(1);
-                        if let Some(first) = first.as_deref_mut().filter(|first| !first.seen) {
-                            *first = First { value: first_value(body), seen: true };
+                        if let Some(kept) = kept.as_deref_mut() {
+                            kept.row(body);
+                        }
+                    }
+                    b'C' => {
+                        if let Some(kept) = kept.as_deref_mut() {
+                            kept.tag(body);
                         }
                     }
                     b'E' => refused = refused.or_else(|| Some(refusal(body, during))),
@@ -289,11 +323,20 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The first value of a row: how many there are, and each with its length, below zero for NULL.
-fn first_value(body: &[u8]) -> Option<String> {
-    let [_, _, a, b, c, d] = *body.first_chunk()?;
-    let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).ok()?;
-    body.get(6..6 + length).map(|value| String::from_utf8_lossy(value).into_owned())
+/// The values of a row: how many there are, and each with its length, below zero for NULL.
+fn values(body: &[u8]) -> impl Iterator<Item = Option<String>> {
+    let count = body.first_chunk().map_or(0, |count| u16::from_be_bytes(*count));
+    let mut rest = body.get(2..).unwrap_or_default();
+    (0..count).map_while(move |_| {
+        let (length, after) = rest.split_first_chunk()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = after;
+            return Some(None);
+        };
+        let value = after.get(..length)?;
+        rest = &after[length..];
+        Some(Some(String::from_utf8_lossy(value).into_owned()))
+    })
 }
 
 /// What the server said in an error message: fields, each a letter and a text that ends with a zero.

@@ -73,17 +73,17 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
             biased;
             () = cancel.cancelled() => Err(Failure::interrupted()),
             found = replay(&mut hosts, &script, case, &order) => match found {
-                Ok(found) => Ok(Replayed { script: Script::clone(&script), case: case.clone(), found, until: None }),
+                Ok(found) => Ok(Replayed { script: Script::clone(&script), found, until: None }),
                 Err(failure) => Err(failure.about(&source.file, &case.name, case.backend)),
             },
         }
     };
     hosts.stop(context).await?;
-    let Replayed { script, case, mut found, until } = replayed?;
+    let Replayed { script, mut found, until } = replayed?;
     found.sort_by_key(|found| found.check != schedule.check);
     let first = &found[0];
     let until = until.unwrap_or(first.execution.taken.len());
-    explored::counterexample(&script, &case, first, until, context.out)?;
+    explored::counterexample(&script, first, until, context.out)?;
     if let Some(difference) = schedule.difference(&script, &first.execution.taken) {
         writeln!(context.out, "another course was taken: {difference}")?;
         return Ok(Exit::Inconclusive);
@@ -99,7 +99,6 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
 /// An order that was run again.
 struct Replayed {
     script: Script,
-    case: ScriptCase,
     /// One at least; without a check's name if nothing is violated.
     found: Vec<Found>,
     /// How many of its steps show it, if not all.
@@ -111,9 +110,9 @@ async fn replay_engine(hosts: &mut Hosts, schedule: &Schedule, setting: Setting)
     let numbers = schedule.numbers(setting.roles().len()).map_err(|error| Lost::by_script(error.to_string()))?;
     let mut world = hosts.engine(setting).await?;
     let mut rules = EngineRules::default();
-    let Confirmed { script, case, found, until } =
+    let Confirmed { script, found, until, .. } =
         confirm(&mut world, &mut rules, &schedule.case, &numbers, &schedule.check).await?;
-    Ok(Replayed { script, case, found: vec![found], until: Some(until) })
+    Ok(Replayed { script, found: vec![found], until: Some(until) })
 }
 
 async fn replay(

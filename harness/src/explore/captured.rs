@@ -4,43 +4,78 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::world::Progress;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{Script, ScriptCase, Value, unfilled};
+
+/// Types that are named without their schema, by their object identifiers, which never change: see `pg_type.dat`.
+const BUILTIN: [(u32, &str); 16] = [
+    (16, "bool"),
+    (17, "bytea"),
+    (20, "int8"),
+    (21, "int2"),
+    (23, "int4"),
+    (25, "text"),
+    (114, "json"),
+    (700, "float4"),
+    (701, "float8"),
+    (1043, "varchar"),
+    (1082, "date"),
+    (1114, "timestamp"),
+    (1184, "timestamptz"),
+    (1700, "numeric"),
+    (2950, "uuid"),
+    (3802, "jsonb"),
+];
 
 /// The types of captured columns on PostgreSQL, by actor and step.
 ///
 /// They are asked for once, after the set-up, by preparing each step that captures. Of a step that cannot be
 /// prepared then (it reads what another step makes) nothing is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Types(BTreeMap<(usize, usize), String>);
+pub struct Types(BTreeMap<(usize, usize), Vec<String>>);
 
 impl Types {
     /// Asks the server. The connection is in no transaction.
     pub async fn ask(control: &Client, script: &Script, case: &ScriptCase) -> Self {
         let mut types = BTreeMap::new();
         for (actor, of) in script.actors.iter().enumerate() {
-            for (number, step) in of.steps.iter().enumerate().filter(|(_, step)| step.capture.is_some()) {
+            for (number, step) in of.steps.iter().enumerate().filter(|(_, step)| step.captured().next().is_some()) {
                 // Whatever was captured before has no value yet.
-                let sql = Progress::default().sql(case, step);
-                if let Ok(prepared) = control.prepare(&sql).await
-                    && let Some(column) = prepared.columns().first()
-                {
+                if let Ok(prepared) = control.prepare(&unfilled(case, step)).await {
                     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                    let of = column.type_();
-                    types.insert((actor, number), format!("{}.{}", quoted(of.schema()), quoted(of.name())));
+                    let types_of = prepared.columns().iter().map(tokio_postgres::Column::type_);
+                    let types_of = types_of.map(|of| {
+                        let schema_and_name = || format!("{}.{}", quoted(of.schema()), quoted(of.name()));
+                        builtin(of.oid()).map_or_else(schema_and_name, str::to_owned)
+                    });
+                    types.insert((actor, number), types_of.collect());
                 }
             }
         }
         Self(types)
     }
 
-    /// A value that a step has captured, as a literal.
-    pub fn literal(&self, actor: usize, step: usize, value: Option<&str>) -> String {
-        match self.0.get(&(actor, step)) {
-            Some(of) => format!("{}::{of}", value.map_or_else(|| "NULL".to_owned(), quoted)),
-            None => by_looks(value),
+    /// A value of a column that a step has captured, as a literal.
+    pub fn literal(&self, actor: usize, step: usize, column: usize, value: &Value) -> String {
+        let text = value.text.as_deref();
+        match (&value.literal, self.0.get(&(actor, step)).and_then(|columns| columns.get(column))) {
+            (Some(literal), _) => literal.clone(),
+            (None, Some(of)) => cast(text, of),
+            (None, None) => by_looks(text),
         }
     }
+}
+
+fn builtin(oid: u32) -> Option<&'static str> {
+    BUILTIN.iter().find(|(known, _)| *known == oid).map(|(_, name)| *name)
+}
+
+fn cast(text: Option<&str>, of: &str) -> String {
+    format!("{}::{of}", text.map_or_else(|| "NULL".to_owned(), quoted))
+}
+
+/// A value of one of the server's own types, by its object identifier, as a literal.
+pub(crate) fn of_builtin(oid: u32, text: Option<&str>) -> Option<String> {
+    builtin(oid).map(|of| cast(text, of))
 }
 
 /// A value of which only the text is known: what looks like a number is one.
@@ -72,10 +107,14 @@ mod tests {
 
     #[test]
     fn values_keep_their_type_where_it_is_known() {
-        let types = Types([((0, 1), "\"pg_catalog\".\"int4\"".to_owned())].into());
-        assert_eq!(types.literal(0, 1, Some("9")), "'9'::\"pg_catalog\".\"int4\"");
-        assert_eq!(types.literal(0, 1, None), "NULL::\"pg_catalog\".\"int4\"");
-        assert_eq!(types.literal(0, 0, Some("9")), "9");
+        let types = Types([((0, 1), vec!["\"pg_catalog\".\"int4\"".to_owned()])].into());
+        let value = |text: Option<&str>| Value { text: text.map(str::to_owned), literal: None };
+        assert_eq!(types.literal(0, 1, 0, &value(Some("9"))), "'9'::\"pg_catalog\".\"int4\"");
+        assert_eq!(types.literal(0, 1, 0, &value(None)), "NULL::\"pg_catalog\".\"int4\"");
+        assert_eq!(types.literal(0, 1, 1, &value(Some("9"))), "9");
+        assert_eq!(types.literal(0, 0, 0, &value(Some("9"))), "9");
+        let known = Value { text: Some("9".to_owned()), literal: Some("9.0".to_owned()) };
+        assert_eq!(types.literal(0, 1, 0, &known), "9.0");
     }
 
     #[test]

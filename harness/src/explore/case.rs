@@ -1,17 +1,16 @@
 //! One case, explored and judged.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::judge::{Found, Judge, Limit, Rules, run};
+use super::judge::{Found, Judge, Limit, Rules, run_serially};
 use super::overlap::Overlapped;
 use super::rules::ScriptRules;
 use super::search::{Coverage, Execution, Searched, Strategy, orders, search};
 use super::shrink::shrink;
 use super::volatile::Volatile;
-use super::world::{Choice, Lost, Taken, World};
+use super::world::{Lost, Taken, World};
 use crate::report::Word;
 use crate::scenario::script::{ERRORS, NamedQuery, Script};
 
@@ -176,18 +175,15 @@ pub async fn explore<W: World, R: Rules<W>>(
     let queries = rules.queries();
     let (mut rules, mut diverged) = (rules, None);
     if rules.compares() {
-        let steps = rules.steps();
-        let order = |actors: Range<usize>| {
-            actors.flat_map(|actor| std::iter::repeat_n(Choice::from(actor), steps[actor])).collect::<Vec<_>>()
-        };
-        let all = order(0..steps.len());
+        let all: Vec<usize> = (0..rules.steps().len()).collect();
         // Twice the same, one actor after the other: what differs is no outcome.
-        let (one, other) = (run(world, &all, &queries).await?, run(world, &all, &queries).await?);
+        let one = run_serially(world, &all, &queries).await?;
+        let other = run_serially(world, &all, &queries).await?;
         rules.leave_out(Volatile::between(&one, &other));
         diverged = difference(&one, &other, &rules.left_out());
         if let Some((actor, lost)) = rules.mistake(&one) {
             // By itself it fails too, so it is nobody else's doing.
-            let alone = run(world, &order(actor..actor + 1), &queries).await?;
+            let alone = run_serially(world, &[actor], &queries).await?;
             if rules.mistake(&alone).is_some() && violates != Some(ERRORS) {
                 return Err(lost);
             }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::rules::is_refused;
 use super::search::Execution;
 use super::statement::{CHANGES_ROWS, Does, command, message};
 use super::world::What;
@@ -24,30 +25,29 @@ impl Effects {
     /// Looks at an execution.
     pub fn see(&mut self, script: &Script, execution: &Execution) {
         self.executions += 1;
-        let mut refused = BTreeSet::new();
-        for event in execution.taken.iter().flat_map(|taken| &taken.events) {
+        for event in execution.events() {
             let at = (event.actor, event.step);
             match &event.what {
-                What::Done(done) => {
-                    if done.affected.is_some_and(|rows| rows > 0) {
-                        self.changed.insert(at);
-                    }
-                    // Whoever begins anew is not refused yet.
-                    if at.1 == 0 {
-                        refused.remove(&at.0);
-                    }
+                What::Done(done) if done.affected.is_some_and(|rows| rows > 0) => {
+                    self.changed.insert(at);
                 }
                 What::Failed { code, .. } => {
                     *self.refused.entry((at.0, at.1, code.clone())).or_default() += 1;
-                    if !script.actors[at.0].steps[at.1].errors.contains(code) {
-                        refused.insert(at.0);
-                    }
                 }
-                What::Waits { .. } => {}
+                What::Done(_) | What::Waits { .. } => {}
             }
         }
         let took_part: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
-        self.through.extend(took_part.difference(&refused));
+        let is_meant = |actor: usize| {
+            let mut codes =
+                execution.events().filter(|event| event.actor == actor).filter_map(|event| match &event.what {
+                    What::Failed { code, .. } => Some((event.step, code)),
+                    _ => None,
+                });
+            codes.all(|(step, code)| script.actors[actor].steps[step].errors.contains(code))
+        };
+        let is_through = |actor: &usize| !is_refused(script, execution, *actor) || is_meant(*actor);
+        self.through.extend(took_part.into_iter().filter(is_through));
     }
 
     /// The refusals, each with how many executions had it.
@@ -67,12 +67,15 @@ impl Effects {
         for (number, actor) in script.actors.iter().enumerate() {
             let name = &actor.name;
             let sql = |step: usize| actor.steps[step].sql.replace("{begin}", &case.begin);
-            let steps = 0..actor.steps.len();
-            let ends = steps.clone().map(|step| message(&sql(step)).does).fold(None, |open, does| match does {
-                Does::Begin => Some(true),
-                Does::Commit | Does::RollBack | Does::Mixed => Some(false),
-                _ => open,
-            });
+            let ends =
+                actor.main_course().into_iter().map(|step| message(&sql(step)).does).fold(
+                    None,
+                    |open, does| match does {
+                        Does::Begin => Some(true),
+                        Does::Commit | Does::RollBack | Does::Mixed => Some(false),
+                        _ => open,
+                    },
+                );
             if ends == Some(true) {
                 return Some(format!(
                     "{name} begins a transaction and never ends it, so nothing of it is kept; {hint}"
@@ -84,7 +87,7 @@ impl Effects {
                 return Some(format!("{name} was refused in every order{}; {hint}", why.unwrap_or_default()));
             }
             let writes = |step: &usize| command(&sql(*step)).is_some_and(|c| CHANGES_ROWS.contains(&c.as_str()));
-            let mut writes = steps.filter(writes).peekable();
+            let mut writes = (0..actor.steps.len()).filter(writes).peekable();
             if writes.peek().is_some() && !writes.any(|step| self.changed.contains(&(number, step))) {
                 return Some(format!("no step of {name} changed a row in any order; {hint}"));
             }

@@ -29,13 +29,14 @@ use super::footprint::{Footprint, Touch};
 use super::postgres::question::{Did, Said, Sort, all_wait, ask, ask_ended, observe, with_settings};
 use super::postgres::said;
 use super::sqlite;
-use super::world::{Choice, Done, Ended, Event, Lost, Note, Place, Settings, Taken, What, World};
+use super::world::{Choice, Done, Ended, Event, Lost, Note, Settings, Taken, What, World};
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::history::{ActorId, History, Role, Seen};
 use crate::lens::mutant::Rewrite;
 use crate::load::row::Row;
 use crate::oracle;
+use crate::scenario::script::ActorState;
 use crate::scenario::{Journal, SessionSettings};
 use crate::setting::Setting;
 use crate::setting::work::{claims, identity};
@@ -56,7 +57,7 @@ struct Actor {
     /// What SQLite's busy handler tells.
     busy: Option<Parked>,
     pid: i32,
-    place: Place,
+    place: ActorState,
     standing: Standing,
     step: usize,
     closing: Arc<Closing>,
@@ -133,7 +134,7 @@ impl EngineWorld {
                 driver: Some(driver),
                 running: None,
                 busy,
-                place: Place::Ready,
+                place: ActorState::Ready,
                 standing: Standing::Away,
                 step: 0,
                 closing,
@@ -194,8 +195,8 @@ impl EngineWorld {
             actor.standing = seen.standing[&actor.id];
             actor.place = match actor.standing {
                 Standing::Sent | Standing::Away => actor.place,
-                Standing::Gate => Place::Ready,
-                Standing::Ended => Place::Ended,
+                Standing::Gate => ActorState::Ready,
+                Standing::Ended => ActorState::Ended,
             };
             for left in seen.left.remove(&self.actors[at].id).unwrap_or_default() {
                 let step = self.actors[at].step;
@@ -295,7 +296,7 @@ impl EngineWorld {
             };
             if asked {
                 for at in sent {
-                    self.actors[at].place = Place::Waiting;
+                    self.actors[at].place = ActorState::Waiting;
                     if at == started {
                         self.waiters.insert(step);
                         let by = self.actors[at].waits_for.clone();
@@ -392,7 +393,7 @@ impl World for EngineWorld {
         self.gate.close();
         for at in 0..self.actors.len() {
             let actor = &mut self.actors[at];
-            (actor.place, actor.step, actor.may_try) = (Place::Ready, 0, false);
+            (actor.place, actor.step, actor.may_try) = (ActorState::Ready, 0, false);
             actor.waits_for.clear();
             actor.note = Note::default();
             let driver = actor.driver.take().expect("no execution is under way");
@@ -406,9 +407,9 @@ impl World for EngineWorld {
 
     fn enabled(&self) -> Vec<usize> {
         let can = |at: &usize| match self.actors[*at].place {
-            Place::Ready => true,
-            Place::Waiting => self.actors[*at].may_try && self.actors[*at].busy.is_some(),
-            Place::Ended => false,
+            ActorState::Ready => true,
+            ActorState::Waiting => self.actors[*at].may_try && self.actors[*at].busy.is_some(),
+            ActorState::Ended => false,
         };
         (0..self.actors.len()).filter(can).collect()
     }
@@ -417,7 +418,7 @@ impl World for EngineWorld {
         let actor = choice.actor;
         let may_close = self.actors.iter().any(|one| one.waits_for.contains(&actor));
         self.actors[actor].closing.tell(may_close);
-        let (step, again) = (self.actors[actor].step, self.actors[actor].place == Place::Waiting);
+        let (step, again) = (self.actors[actor].step, self.actors[actor].place == ActorState::Waiting);
         match &self.actors[actor].busy {
             Some((busy, _)) if again => busy.try_again(),
             _ => {
@@ -431,7 +432,7 @@ impl World for EngineWorld {
         let waits = events.iter().any(|event| matches!(event.what, What::Waits { .. }));
         if !waits || !again {
             for (at, other) in self.actors.iter_mut().enumerate() {
-                other.may_try |= at != actor && other.place == Place::Waiting && !waits;
+                other.may_try |= at != actor && other.place == ActorState::Waiting && !waits;
             }
         }
         let footprint = match last {
@@ -443,7 +444,8 @@ impl World for EngineWorld {
     }
 
     async fn finish(&mut self, _queries: &[String]) -> Result<Ended, Lost> {
-        let stuck: Vec<usize> = (0..self.actors.len()).filter(|at| self.actors[*at].place == Place::Waiting).collect();
+        let stuck: Vec<usize> =
+            (0..self.actors.len()).filter(|at| self.actors[*at].place == ActorState::Waiting).collect();
         if !stuck.is_empty() {
             self.run_out().await?;
             return Ok(Ended { stuck, answers: Vec::new() });
@@ -451,7 +453,7 @@ impl World for EngineWorld {
         let mut performed = Vec::new();
         for actor in &mut self.actors {
             let running = actor.running.take().expect("an execution is under way");
-            if actor.place == Place::Ready {
+            if actor.place == ActorState::Ready {
                 // It has no part in this execution.
                 running.abort();
                 continue;

@@ -63,6 +63,12 @@ pub trait Rules<W: World>: Send {
     /// How many steps each actor takes if nobody is in its way.
     fn steps(&self) -> Vec<usize>;
 
+    /// Whether a violation of this check is one of all who take part, so that with one of them missing it would be
+    /// violated for that alone.
+    fn needs_all(&self, _check: &str) -> bool {
+        false
+    }
+
     /// Whether values are compared, so that it is to be found out which differ by themselves.
     fn compares(&self) -> bool {
         false
@@ -132,6 +138,23 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
     }
     let takes_part = |actor: &usize| order.iter().any(|choice| choice.actor == *actor);
     while let Some(actor) = choices(world, &taken).into_iter().find(takes_part) {
+        taken.push(world.take(actor.into(), None).await?);
+    }
+    let ended = world.finish(queries).await?;
+    Ok(Execution { taken, ended })
+}
+
+/// Runs actors one after the other, each to its end. Whoever has to wait is passed over, and goes on when it can.
+///
+/// # Errors
+/// The database is lost.
+pub async fn run_serially<W: World>(world: &mut W, actors: &[usize], queries: &[String]) -> Result<Execution, Lost> {
+    world.reset().await?;
+    let mut taken: Vec<Taken> = Vec::new();
+    while let Some(actor) = {
+        let can = choices(world, &taken);
+        actors.iter().copied().find(|actor| can.contains(actor))
+    } {
         taken.push(world.take(actor.into(), None).await?);
     }
     let ended = world.finish(queries).await?;

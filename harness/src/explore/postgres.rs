@@ -38,8 +38,8 @@ use self::site::{Site, is_superuser};
 use self::state::{keep_rows, set_up};
 use super::captured::Types;
 use super::statement::message;
-use super::world::{Choice, Ended, Event, Lost, Place, Taken, What, World};
-use crate::scenario::script::{Script, ScriptCase};
+use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
+use crate::scenario::script::{ActorState, Progress, Script, ScriptCase, fill_queries};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -158,8 +158,7 @@ impl PgWorld {
     }
 
     async fn open_actors(&mut self) -> Result<(), Lost> {
-        let opened =
-            self.script.actors.iter().map(|actor| Actor::open(self.site.config(), &actor.name, self.superuser));
+        let opened = self.script.actors.iter().map(|actor| Actor::open(self.site.config(), actor, self.superuser));
         self.actors = try_join_all(opened).await?;
         Ok(())
     }
@@ -203,7 +202,7 @@ impl PgWorld {
 
 impl World for PgWorld {
     async fn reset(&mut self) -> Result<(), Lost> {
-        let ends = self.actors.iter_mut().map(Actor::empty);
+        let ends = self.actors.iter_mut().zip(&self.script.actors).map(|(one, actor)| one.empty(actor));
         let (ended, prepared) = futures_util::future::join(join_all(ends), end_prepared(&self.control.client)).await;
         prepared?;
         ended.into_iter().collect::<Result<(), Lost>>()?;
@@ -227,9 +226,9 @@ impl World for PgWorld {
     }
 
     fn enabled(&self) -> Vec<usize> {
-        let place = |at: usize| self.actors[at].progress.place;
-        let may_begin = |at: &usize| self.script.may_begin(*at, |other| place(other) == Place::Ended);
-        (0..self.actors.len()).filter(|at| place(*at) == Place::Ready && may_begin(at)).collect()
+        let state = |at: usize| self.actors[at].progress.state;
+        let may_begin = |at: &usize| self.script.may_begin(*at, |other| state(other) == ActorState::Ended);
+        (0..self.actors.len()).filter(|at| state(*at) == ActorState::Ready && may_begin(at)).collect()
     }
 
     async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
@@ -251,7 +250,7 @@ impl World for PgWorld {
         let anew = (pace != Pace::Passes).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
-        let client = self.actors[actor].client.clone();
+        let (client, sent) = (self.actors[actor].client.clone(), sql.clone());
         self.actors[actor].reply = Some(Box::pin(async move {
             // One message after the other, without a wait between them. In a failed transaction the first ones
             // fail, and nothing can wait.
@@ -261,11 +260,11 @@ impl World for PgWorld {
         let (mut events, mut observed) = self.settle(actor, pace).await?;
         if choice.times_out {
             self.chosen_timeouts = true;
-            if self.actors[actor].progress.place == Place::Waiting && !is_lock_timeout(&settings) {
+            if self.actors[actor].progress.state == ActorState::Waiting && !is_lock_timeout(&settings) {
                 cancel(&self.control.client, self.actors[actor].pid).await?;
             }
             let begin = Instant::now();
-            while self.actors[actor].progress.place == Place::Waiting {
+            while self.actors[actor].progress.state == ActorState::Waiting {
                 if begin.elapsed() > STEP_MAX {
                     return Err(Lost::new(format!("a wait did not time out within {} s", STEP_MAX.as_secs())));
                 }
@@ -294,7 +293,7 @@ impl World for PgWorld {
             one.note.notices = std::mem::take(&mut one.told);
         }
         let notes = self.actors.iter().map(|one| one.note.clone()).collect();
-        let taken = Taken { notes, ..Taken::new(choice, step, events, footprint, false) };
+        let taken = Taken { notes, sql: sent, ..Taken::new(choice, step, events, footprint, false) };
         let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(does);
         Ok(Taken { may_time_out, ..taken })
     }
@@ -314,7 +313,7 @@ impl World for PgWorld {
 
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
         let stuck: Vec<usize> =
-            (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.place == Place::Waiting).collect();
+            (0..self.actors.len()).filter(|actor| self.actors[*actor].progress.state == ActorState::Waiting).collect();
         // A lock of the session outlives its transaction, and a wait for it would too.
         let end = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
         for actor in &stuck {
@@ -334,9 +333,10 @@ impl World for PgWorld {
         for ended in ended.map_err(|_| Lost::new("a step waits on, though everybody else has ended"))? {
             ended.map_err(|error| said("end a session's transaction", &error))?;
         }
+        let progress: Vec<&Progress> = self.actors.iter().map(|one| &one.progress).collect();
         let mut answers = Vec::new();
-        for query in queries {
-            let answer = tokio::time::timeout(STEP_MAX, self.control.client.simple_query(query)).await;
+        for query in fill_queries(queries, &self.script, &progress) {
+            let answer = tokio::time::timeout(STEP_MAX, self.control.client.simple_query(&query)).await;
             let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
             answers.push(match answer {
                 Ok(messages) => Ok(rows(&messages).0),

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::effects::Effects;
-use super::judge::{Rules, run};
+use super::judge::{Rules, run_serially};
 use super::search::Execution;
 use super::volatile::Volatile;
-use super::world::{self, Choice, Ended, Event, Lost, Rows, What, World};
-use crate::scenario::script::{COMMITTED, ERRORS, SERIAL, STUCK, Script, ScriptCase};
+use super::world::{self, Ended, Event, Lost, Rows, What, World};
+use crate::scenario::script::{COMMITTED, ERRORS, OnError, SERIAL, STUCK, Script, ScriptActor, ScriptCase};
 
 /// The rules of a script.
 pub struct ScriptRules<'s> {
@@ -41,7 +41,7 @@ impl<'s> ScriptRules<'s> {
             return Ok(None);
         }
         let state = self.state(&execution.ended)?;
-        let [survived, all] = takers(execution);
+        let [survived, all] = takers(self.script, execution);
         for actors in [&survived, &all] {
             if !self.serial.contains_key(actors) {
                 let states = self.serial_states(world, actors).await?;
@@ -57,7 +57,7 @@ impl<'s> ScriptRules<'s> {
 
     /// Those actors of an execution whose serial orders it is compared with, and are not known yet.
     pub fn unknown(&self, execution: &Execution) -> Vec<BTreeSet<usize>> {
-        let mut sets = if self.script.serial.is_empty() { Vec::new() } else { takers(execution).to_vec() };
+        let mut sets = if self.script.serial.is_empty() { Vec::new() } else { takers(self.script, execution).to_vec() };
         sets.retain(|actors| !self.serial.contains_key(actors));
         sets
     }
@@ -86,11 +86,7 @@ impl<'s> ScriptRules<'s> {
     async fn serial_states<W: World>(&self, world: &mut W, actors: &BTreeSet<usize>) -> Result<BTreeSet<String>, Lost> {
         let mut states = BTreeSet::new();
         for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
-            let mut blocks = Vec::new();
-            for actor in order {
-                blocks.extend(std::iter::repeat_n(Choice::from(actor), self.script.actors[actor].steps.len()));
-            }
-            let execution = run(world, &blocks, &queries(self.script)).await?;
+            let execution = run_serially(world, &order, &queries(self.script)).await?;
             states.insert(self.state(&execution.ended)?);
         }
         Ok(states)
@@ -105,12 +101,14 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
     async fn wrong(&mut self, world: &mut W, execution: &Execution) -> Result<Vec<(String, String)>, Lost> {
         let mut wrong = Vec::new();
         let script = self.script;
-        for event in execution.taken.iter().flat_map(|taken| &taken.events) {
+        let events: Vec<&Event> = execution.events().collect();
+        for (at, event) in events.iter().enumerate() {
             let actor = &script.actors[event.actor];
             let step = &actor.steps[event.step];
             if let What::Failed { code, message } = &event.what
                 && !script.refusals.tolerate(code)
                 && !step.errors.contains(code)
+                && !is_handled(actor, event.step, code, || goes_on_after(&events, at))
             {
                 let sentence = format!("step {} of {} failed: {message} ({code})", step.name, actor.name);
                 wrong.push((ERRORS.to_owned(), sentence));
@@ -142,6 +140,10 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
 
     fn steps(&self) -> Vec<usize> {
         self.script.actors.iter().map(|actor| actor.steps.len()).collect()
+    }
+
+    fn needs_all(&self, check: &str) -> bool {
+        ![ERRORS, COMMITTED, STUCK].contains(&check)
     }
 
     fn compares(&self) -> bool {
@@ -177,7 +179,8 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             let at = (step.place.0 > 0).then_some(step.place);
             let why = format!("step {} of {} cannot be run: {message} ({code})", step.name, actor.name);
             let lost = Lost { at, ..Lost::by_script(why) };
-            (is_mistake && !step.errors.contains(code)).then_some((event.actor, lost))
+            let is_meant = step.errors.contains(code) || actor.on_error(event.step, code).is_some();
+            (is_mistake && !is_meant).then_some((event.actor, lost))
         })
     }
 }
@@ -203,16 +206,42 @@ fn undone(script: &Script, execution: &Execution) -> Option<(String, String)> {
 }
 
 /// The actors of an execution that came to their end, and all that took part.
-fn takers(execution: &Execution) -> [BTreeSet<usize>; 2] {
+fn takers(script: &Script, execution: &Execution) -> [BTreeSet<usize>; 2] {
     let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
-    // Whoever begins anew after a refusal is not refused in the end.
-    let failed = |actor: &usize| {
-        let events: Vec<&Event> =
-            execution.taken.iter().flat_map(|taken| &taken.events).filter(|event| event.actor == *actor).collect();
-        let begun = events.iter().rposition(|event| event.step == 0).unwrap_or(0);
-        events[begun..].iter().any(|event| matches!(event.what, What::Failed { .. }))
-    };
+    let failed = |actor: &usize| is_refused(script, execution, *actor);
     [all.iter().copied().filter(|actor| !failed(actor)).collect(), all]
+}
+
+/// Whether an actor does something after one of these events.
+fn goes_on_after(events: &[&Event], at: usize) -> bool {
+    events[at + 1..].iter().any(|event| event.actor == events[at].actor)
+}
+
+/// Whether the file says what a refusal leads to, and the actor does that. Whoever begins anew is not refused, unless it
+/// has done so too often.
+fn is_handled(actor: &ScriptActor, step: usize, code: &str, goes_on: impl Fn() -> bool) -> bool {
+    match actor.on_error(step, code) {
+        Some(OnError::Go(_) | OnError::End) => true,
+        Some(OnError::Retry) => goes_on(),
+        None => !actor.goes_on && goes_on(),
+    }
+}
+
+/// Whether an actor was refused in the end. Whoever begins anew is not, nor who does what its file says then; of one
+/// that ignores errors each counts that its step does not allow.
+pub(super) fn is_refused(script: &Script, execution: &Execution, actor: usize) -> bool {
+    let of = &script.actors[actor];
+    let events: Vec<&Event> = execution.events().collect();
+    let mut own = events.iter().enumerate().filter(|(_, event)| event.actor == actor);
+    own.any(|(at, event)| match &event.what {
+        What::Failed { code, .. } => match of.on_error(event.step, code) {
+            Some(OnError::Go(_)) => false,
+            Some(OnError::End) => true,
+            Some(OnError::Retry) => !goes_on_after(&events, at),
+            None => of.goes_on || !goes_on_after(&events, at),
+        },
+        _ => false,
+    })
 }
 
 /// The most serial orders that are tried: those of six actors.

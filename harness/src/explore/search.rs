@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 
 use super::footprint::{Footprint, Rule};
 use super::volatile::Volatile;
-use super::world::{Choice, Ended, Lost, Rows, Taken, What, World, shown};
+use super::world::{Choice, Ended, Event, Lost, Rows, Taken, What, World, shown};
 
 /// Which orders are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,13 @@ pub struct Execution {
     pub taken: Vec<Taken>,
     /// How it ended.
     pub ended: Ended,
+}
+
+impl Execution {
+    /// What became of steps, in order.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.taken.iter().flat_map(|taken| &taken.events)
+    }
 }
 
 impl fmt::Display for Strategy {

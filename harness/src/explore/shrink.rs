@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{Found, Rules, run};
+use super::judge::{Found, Rules, run, run_serially};
 use super::rules::permutations;
 use super::world::{Choice, Lost, World};
 use crate::scenario::script::ERRORS;
@@ -32,8 +32,12 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
                 return Ok(best);
             }
             let fewer = actors(&candidate);
-            if by_order && fewer.len() < actors(&order).len() && !serial.is_clean(world, rules, &fewer).await? {
-                continue;
+            if fewer.len() < actors(&order).len() {
+                let counts =
+                    if by_order { serial.is_clean(world, rules, &fewer).await? } else { !rules.needs_all(&best.check) };
+                if !counts {
+                    continue;
+                }
             }
             let execution = run(world, &candidate, &queries).await?;
             let wrong = rules.wrong(world, &execution).await?;
@@ -82,11 +86,10 @@ impl Serial {
         if let Some(known) = self.clean.get(actors) {
             return Ok(*known);
         }
-        let (steps, queries) = (rules.steps(), rules.queries());
+        let queries = rules.queries();
         let mut is_clean = false;
         for serial in permutations(&actors.iter().copied().collect::<Vec<_>>()).into_iter().take(SERIAL_MAX) {
-            let blocks = serial.iter().flat_map(|actor| std::iter::repeat_n(Choice::from(*actor), steps[*actor]));
-            let execution = run(world, &blocks.collect::<Vec<_>>(), &queries).await?;
+            let execution = run_serially(world, &serial, &queries).await?;
             let wrong = rules.wrong(world, &execution).await?;
             if !wrong.iter().any(|(check, sentence)| way(check, sentence) == self.way) {
                 is_clean = true;

@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 
 use drift_engine::lock::Backend;
 
-use super::captured::by_looks;
 use super::search::Execution;
-use super::world::{Event, Progress, Rows, Taken, What};
+use super::world::{Event, Taken, What};
 use crate::isolation::Spec;
-use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep, holes};
+use crate::scenario::script::{NamedQuery, OnError, Script, ScriptActor, ScriptCase, ScriptStep};
 
 /// The script that does what a specification's sessions do, in any order. A session's set-up is its
 /// first step. Nothing is asked of the end but that nobody waits for ever.
@@ -45,14 +44,6 @@ pub fn script_of(name: &str, spec: &Spec) -> Script {
 /// Why an order cannot be written as a specification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// isolationtester keeps no values, and what was captured cannot be told from what was returned.
-    #[error("step {step} of {actor} captures a value that cannot be told from the others of its rows")]
-    Captures {
-        /// Whose step.
-        actor: String,
-        /// Which one.
-        step: String,
-    },
     /// isolationtester's braces hold SQL as it is.
     #[error("the {what} has a brace that a specification cannot hold")]
     Brace {
@@ -90,8 +81,8 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     // Writing to a String cannot fail.
     let _ = writeln!(text, "setup\n{{\n{}\n}}\n", braced("set-up", &script.setup)?);
     let _ = writeln!(text, "teardown\n{{\nDROP SCHEMA public CASCADE; CREATE SCHEMA public;\n}}");
-    for number in (0..script.actors.len()).filter(|number| steps_of(execution, *number).next().is_some()) {
-        write_session(&mut text, script, case, execution, number)?;
+    for number in (0..script.actors.len()).filter(|number| execution.taken.iter().any(|taken| taken.actor == *number)) {
+        write_session(&mut text, script, execution, number)?;
     }
     let asked: Vec<&NamedQuery> = script.invariants.iter().chain(&script.serial).collect();
     if !asked.is_empty() {
@@ -117,13 +108,7 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
 const END: &str = "the end";
 
 /// Writes the steps that an actor took.
-fn write_session(
-    text: &mut String,
-    script: &Script,
-    case: &ScriptCase,
-    execution: &Execution,
-    number: usize,
-) -> Result<(), ExportError> {
+fn write_session(text: &mut String, script: &Script, execution: &Execution, number: usize) -> Result<(), ExportError> {
     let actor = &script.actors[number];
     let events = || execution.taken.iter().flat_map(|taken| &taken.events).filter(|event| event.actor == number);
     let _ = writeln!(text, "\nsession {}", quoted(&actor.name));
@@ -133,20 +118,9 @@ fn write_session(
         let patience = if victim { "10ms" } else { "100s" };
         let _ = writeln!(text, "setup {{ SET deadlock_timeout = '{patience}'; }}");
     }
-    let mut progress = Progress::default();
-    for (at, done) in steps_of(execution, number) {
-        let step = &actor.steps[at];
-        let sql = progress.sql(case, step);
-        let sql = braced("step", sql.trim_end_matches(';'))?;
-        let _ = writeln!(text, "step {} {{ {sql}; }}", step_name(actor, at));
-        let uses = |later: &ScriptStep| holes(&later.sql).into_iter().any(|hole| Some(hole) == step.capture.as_deref());
-        if let Some(rows) = done
-            && actor.steps[at + 1..].iter().any(uses)
-        {
-            let captures = || ExportError::Captures { actor: actor.name.clone(), step: step.name.clone() };
-            let value = first_value(rows).ok_or_else(captures)?;
-            progress.capture(step, by_looks(value.as_deref()));
-        }
+    for taken in execution.taken.iter().filter(|taken| taken.actor == number) {
+        let sql = braced("step", taken.sql.trim_end_matches(';'))?;
+        let _ = writeln!(text, "step {} {{ {sql}; }}", step_name(actor, taken.step));
     }
     if events().any(|event| gives_up(script, event)) {
         let _ = writeln!(text, "step {} {{ ROLLBACK; }}", gives_up_name(actor));
@@ -157,18 +131,6 @@ fn write_session(
         let _ = writeln!(text, "teardown {{ ROLLBACK; }}");
     }
     Ok(())
-}
-
-/// The steps that an actor took, with the rows of those that ended well.
-fn steps_of(execution: &Execution, actor: usize) -> impl Iterator<Item = (usize, Option<&Rows>)> {
-    execution.taken.iter().filter(move |taken| taken.actor == actor).map(move |taken| {
-        let mut events = execution.taken.iter().flat_map(|taken| &taken.events);
-        let rows = events.find_map(|event| match &event.what {
-            What::Done(done) if (event.actor, event.step) == (actor, taken.step) => Some(&done.rows),
-            _ => None,
-        });
-        (taken.step, rows)
-    })
 }
 
 /// What says when isolationtester may report a step, where the server alone would leave it open: a
@@ -197,19 +159,17 @@ fn markers(script: &Script, execution: &Execution, of: &Taken) -> String {
     }
 }
 
-/// The first value of the first row, where the rows as they are kept leave no doubt of it: their order
-/// is lost, and NULL may be a text.
-fn first_value(rows: &Rows) -> Option<Option<String>> {
-    match &rows[..] {
-        [] => Some(None),
-        [row] if row.first().is_some_and(|value| value != "NULL") => Some(row.first().cloned()),
-        _ => None,
-    }
-}
-
 /// Whether an actor rolled back after this.
 fn gives_up(script: &Script, event: &Event) -> bool {
-    matches!(event.what, What::Failed { .. }) && !script.actors[event.actor].goes_on
+    let actor = &script.actors[event.actor];
+    match &event.what {
+        What::Failed { code, .. } => match actor.on_error(event.step, code) {
+            Some(OnError::Go(_)) => false,
+            Some(OnError::Retry | OnError::End) => true,
+            None => !actor.goes_on,
+        },
+        _ => false,
+    }
 }
 
 fn step_name(actor: &ScriptActor, step: usize) -> String {

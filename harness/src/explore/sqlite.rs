@@ -19,8 +19,10 @@ use tokio::sync::watch;
 
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
-use super::world::{Choice, Done, Ended, Event, Lost, Place, Progress, Rows, Taken, What, World};
-use crate::scenario::script::{Script, ScriptCase};
+use super::world::{Choice, Done, Ended, Event, Lost, Rows, Taken, What, World};
+use crate::scenario::script::{
+    ActorState, AfterError, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
+};
 use crate::sqlite_busy::{self, Busy};
 
 /// How long a step may go on without either ending or being parked.
@@ -84,7 +86,7 @@ impl SqliteWorld {
         close(control).await?;
         let start = PathBuf::from(start);
         copy(options.get_filename(), &start)?;
-        let (control, actors) = (open(&options).await?, connect_all(&options, script.actors.len()).await?);
+        let (control, actors) = (open(&options).await?, connect_all(&options, &script.actors).await?);
         Ok(Self { script, case, options, start, control, actors, made: 0 })
     }
 
@@ -159,7 +161,7 @@ impl World for SqliteWorld {
         }
         copy(&self.start, file)?;
         self.control = open(&self.options).await?;
-        self.actors = connect_all(&self.options, self.script.actors.len()).await?;
+        self.actors = connect_all(&self.options, &self.script.actors).await?;
         self.made += 1;
         Ok(())
     }
@@ -169,12 +171,12 @@ impl World for SqliteWorld {
     }
 
     fn enabled(&self) -> Vec<usize> {
-        let can = |actor: &Actor| match actor.progress.place {
-            Place::Ready => true,
-            Place::Waiting => actor.may_try,
-            Place::Ended => false,
+        let can = |actor: &Actor| match actor.progress.state {
+            ActorState::Ready => true,
+            ActorState::Waiting => actor.may_try,
+            ActorState::Ended => false,
         };
-        let ended = |at: usize| self.actors[at].progress.place == Place::Ended;
+        let ended = |at: usize| self.actors[at].progress.state == ActorState::Ended;
         (0..self.actors.len()).filter(|at| can(&self.actors[*at]) && self.script.may_begin(*at, ended)).collect()
     }
 
@@ -182,7 +184,7 @@ impl World for SqliteWorld {
         let (script, actor) = (self.script.clone(), choice.actor);
         let of = &script.actors[actor];
         let number = self.actors[actor].progress.next;
-        let (step, again) = (&of.steps[number], self.actors[actor].progress.place == Place::Waiting);
+        let (step, again) = (&of.steps[number], self.actors[actor].progress.state == ActorState::Waiting);
         let sql = self.actors[actor].progress.sql(&self.case, step);
         let mut footprint = footprint(&sql);
         let one = &mut self.actors[actor];
@@ -190,6 +192,7 @@ impl World for SqliteWorld {
             one.busy.try_again();
         } else {
             let mut connection = one.connection.take().expect("no step is under way");
+            let sql = sql.clone();
             one.reply = Some(Box::pin(async move {
                 let answer = fetch(&mut connection, &sql).await;
                 (connection, answer)
@@ -197,34 +200,32 @@ impl World for SqliteWorld {
         }
         let Some(answer) = self.settle(actor).await? else {
             let one = &mut self.actors[actor];
-            (one.progress.place, one.may_try) = (Place::Waiting, false);
+            (one.progress.state, one.may_try) = (ActorState::Waiting, false);
             let events = vec![Event { actor, step: number, what: What::Waits { by: Vec::new() } }];
-            return Ok(Taken::new(choice, number, events, footprint, again));
+            return Ok(Taken { sql, ..Taken::new(choice, number, events, footprint, again) });
         };
-        let (what, first) =
+        let (what, returned) =
             came(answer).map_err(|error| Lost::during(&format!("run step {} of {}", step.name, of.name), error))?;
         let one = &mut self.actors[actor];
-        one.progress.capture(step, first.unwrap_or_else(|| "NULL".to_owned()));
-        one.progress.step_done(of.steps.len());
         if let What::Failed { code, .. } = &what {
             footprint = Footprint::everything();
-            if !of.goes_on {
-                if !one.progress.begin_anew(of, code) {
-                    one.progress.place = Place::Ended;
-                }
+            if one.progress.refused(of, code) == AfterError::RollsBack {
                 roll_back(one.connection.as_mut().expect("the step has ended")).await;
             }
         }
+        if !matches!(what, What::Failed { .. }) {
+            one.progress.answered(of, &returned, |_, value| literal(value));
+        }
         // Whoever's step has ended does not wait.
         for other in &mut self.actors {
-            other.may_try |= other.progress.place == Place::Waiting;
+            other.may_try |= other.progress.state == ActorState::Waiting;
         }
         let events = vec![Event { actor, step: number, what }];
-        Ok(Taken::new(choice, number, events, footprint, false))
+        Ok(Taken { sql, ..Taken::new(choice, number, events, footprint, false) })
     }
 
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
-        let waits = |actor: &usize| self.actors[*actor].progress.place == Place::Waiting;
+        let waits = |actor: &usize| self.actors[*actor].progress.state == ActorState::Waiting;
         let stuck: Vec<usize> = (0..self.actors.len()).filter(waits).collect();
         for actor in &mut self.actors {
             if let Some(connection) = &mut actor.connection {
@@ -240,9 +241,10 @@ impl World for SqliteWorld {
         fetch(&mut self.control, "SELECT count(*) FROM sqlite_master")
             .await
             .map_err(|error| Lost::during("look at the schema", error))?;
+        let progress: Vec<&Progress> = self.actors.iter().map(|one| &one.progress).collect();
         let mut answers = Vec::new();
-        for query in queries {
-            answers.push(match fetch(&mut self.control, query).await {
+        for query in fill_queries(queries, &self.script, &progress) {
+            answers.push(match fetch(&mut self.control, &query).await {
                 Ok((found, _)) => Ok(rows(&found).0),
                 Err(error) => Err(error.to_string()),
             });
@@ -264,20 +266,20 @@ fn copy(from: &Path, to: &Path) -> Result<(), Lost> {
     std::fs::copy(from, to).map(drop).map_err(|error| Lost::during("copy the file of the beginning", error))
 }
 
-async fn connect_all(options: &SqliteConnectOptions, actors: usize) -> Result<Vec<Actor>, Lost> {
+async fn connect_all(options: &SqliteConnectOptions, actors: &[ScriptActor]) -> Result<Vec<Actor>, Lost> {
     let mut all = Vec::new();
-    for _ in 0..actors {
-        all.push(connect(options).await?);
+    for actor in actors {
+        all.push(connect(options, actor).await?);
     }
     Ok(all)
 }
 
-async fn connect(options: &SqliteConnectOptions) -> Result<Actor, Lost> {
+async fn connect(options: &SqliteConnectOptions, actor: &ScriptActor) -> Result<Actor, Lost> {
     let mut connection = open(options).await?;
     let busy = sqlite_busy::install_parked(&mut connection).await;
     let busy = busy.map_err(|error| Lost::during("install a busy handler", error))?;
     let parkings = busy.parkings();
-    let (connection, progress) = (Some(connection), Progress::default());
+    let (connection, progress) = (Some(connection), Progress::of(actor));
     Ok(Actor { connection, reply: None, busy, parkings, progress, may_try: false })
 }
 
@@ -327,35 +329,43 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
     Ok(restore)
 }
 
-/// What came of a step, and the first value of its first row as a literal; an error if the connection is lost.
-pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), sqlx::Error> {
+/// What came of a step, and what of it can be captured; an error if the connection is lost.
+pub(crate) fn came(answer: Answer) -> Result<(What, Returned), sqlx::Error> {
     match answer {
         Ok((found, affected)) => {
-            let (rows, first) = rows(&found);
-            Ok((What::Done(Done { rows, affected: Some(affected), rolled_back: false }), first))
+            let (rows, mut returned) = rows(&found);
+            returned.affected = Some(if rows.is_empty() { affected } else { rows.len() as u64 });
+            Ok((What::Done(Done { rows, affected: Some(affected), rolled_back: false }), returned))
         }
         Err(sqlx::Error::Database(refused)) => {
             let code = refused.code().unwrap_or_default().into_owned();
-            Ok((What::Failed { code, message: refused.message().to_owned() }, None))
+            Ok((What::Failed { code, message: refused.message().to_owned() }, Returned::default()))
         }
         Err(error) => Err(error),
     }
 }
 
-pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Option<String>) {
-    let first = found.first().filter(|row| !row.is_empty()).and_then(literal);
+/// The rows, and what of them can be captured.
+pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Returned) {
+    let first = found.first().map(|row| (0..row.len()).map(|at| captured(row, at)).collect());
+    let column = found.iter().filter(|row| !row.is_empty()).map(|row| captured(row, 0)).collect();
+    let returned = Returned { first: first.unwrap_or_default(), column, affected: None };
     let values = |row: &SqliteRow| {
         (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned())).collect()
     };
     let mut rows: Rows = found.iter().map(values).collect();
     rows.sort_unstable();
-    (rows, first)
+    (rows, returned)
 }
 
-/// The first value of a row as a literal of its own type; `None` is NULL.
-fn literal(row: &SqliteRow) -> Option<String> {
-    let (text, raw) = (value(row, 0)?, row.try_get_raw(0).ok()?);
-    Some(match raw.type_info().name() {
+/// A captured value as it is put into SQL.
+pub(crate) fn literal(value: &Value) -> String {
+    value.literal.clone().unwrap_or_else(|| "NULL".to_owned())
+}
+
+/// A value with its literal, of its own type.
+fn captured(row: &SqliteRow, at: usize) -> Value {
+    let literal = value(row, at).zip(row.try_get_raw(at).ok()).map(|(text, raw)| match raw.type_info().name() {
         "TEXT" => format!("'{}'", text.replace('\'', "''")),
         // What `value` writes before the digits of a blob.
         "BLOB" => format!("x'{}'", text.strip_prefix('x').unwrap_or_default()),
@@ -363,12 +373,8 @@ fn literal(row: &SqliteRow) -> Option<String> {
         // An integral real is no integer: 3.0 / 2 is not 1.
         "REAL" if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}.0"),
         _ => text,
-    })
-}
-
-/// The first value of the first row, as text.
-pub(crate) fn first_text(found: &[SqliteRow]) -> Option<String> {
-    found.first().filter(|row| !row.is_empty()).and_then(|row| value(row, 0))
+    });
+    Value { text: value(row, at), literal }
 }
 
 /// A value as text; `None` is NULL.

@@ -6,7 +6,6 @@ use std::future::Future;
 use super::captured::Types;
 use super::footprint::Footprint;
 use super::volatile::Volatile;
-use crate::scenario::script::{ScriptActor, ScriptCase, ScriptStep, fill, is_retryable};
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +91,8 @@ pub struct Taken {
     pub actor: usize,
     /// Which one, from 0.
     pub step: usize,
+    /// Its SQL as it was sent, captured values filled in; empty where steps are no SQL.
+    pub sql: String,
     /// What came of it, and of the steps that it set free.
     pub events: Vec<Event>,
     /// What was touched.
@@ -158,7 +159,17 @@ impl Taken {
     /// Of a step of which nothing more is known; `futile` says that it waited before, and waits on.
     pub fn new(choice: Choice, step: usize, events: Vec<Event>, footprint: Footprint, futile: bool) -> Self {
         let Choice { actor, times_out } = choice;
-        Self { actor, step, events, footprint, futile, notes: Vec::new(), times_out, may_time_out: false }
+        Self {
+            actor,
+            step,
+            sql: String::new(),
+            events,
+            footprint,
+            futile,
+            notes: Vec::new(),
+            times_out,
+            may_time_out: false,
+        }
     }
 
     /// What was chosen.
@@ -264,64 +275,4 @@ pub trait World: Send {
 
     /// Ends every session's transaction, then asks these queries.
     fn finish(&mut self, queries: &[String]) -> impl Future<Output = Result<Ended, Lost>> + Send;
-}
-
-/// Where an actor is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
-    /// Its next step can be sent.
-    #[default]
-    Ready,
-    /// Its step waits.
-    Waiting,
-    /// It has no step left, or has rolled back.
-    Ended,
-}
-
-/// How far an actor is, on whatever database.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// Where it is.
-    pub place: Place,
-    /// The number of its next step, or of the one that waits.
-    pub next: usize,
-    /// How often it has begun anew.
-    attempts: u32,
-    /// By name, as literals.
-    captured: Vec<(String, String)>,
-}
-
-impl Progress {
-    /// The SQL of a step, with its holes filled, each once: a brace in a value is no hole.
-    pub fn sql(&self, case: &ScriptCase, step: &ScriptStep) -> String {
-        fill(&step.sql, |name| match name {
-            "begin" => case.begin.clone(),
-            _ => {
-                let known = self.captured.iter().rev().find(|(known, _)| known == name);
-                known.map_or_else(|| "NULL".to_owned(), |(_, literal)| literal.clone())
-            }
-        })
-    }
-
-    /// Keeps what a step is to capture, as a literal.
-    pub fn capture(&mut self, step: &ScriptStep, literal: String) {
-        if let Some(name) = &step.capture {
-            self.captured.push((name.clone(), literal));
-        }
-    }
-
-    /// Begins anew after a refusal with this code, if the actor does so and has not done it too often.
-    pub fn begin_anew(&mut self, actor: &ScriptActor, code: &str) -> bool {
-        let again = is_retryable(code) && self.attempts < actor.retries;
-        if again {
-            *self = Self { attempts: self.attempts + 1, ..Self::default() };
-        }
-        again
-    }
-
-    /// Goes on to the next step of so many.
-    pub fn step_done(&mut self, steps: usize) {
-        self.next += 1;
-        self.place = if self.next < steps { Place::Ready } else { Place::Ended };
-    }
 }

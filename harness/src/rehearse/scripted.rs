@@ -24,7 +24,7 @@ use crate::database::Database;
 use crate::explore::captured::by_looks;
 use crate::explore::statement::{self, Class as Words};
 use crate::history::ActorId;
-use crate::scenario::script::{Script, ScriptActor, ScriptStep, fill};
+use crate::scenario::script::{ActorState, AfterError, Progress, Script, ScriptActor, ScriptCase, ScriptStep, answers};
 
 /// The traffic, running.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Shared {
     backend: Backend,
     clock: Clock,
     script: Arc<Script>,
-    begin: String,
+    case: ScriptCase,
     stop: AtomicBool,
     operations: AtomicU64,
     rounds: Rounds,
@@ -74,10 +74,16 @@ pub struct Ended {
     pub invariants: Vec<(String, Option<String>)>,
 }
 
-/// What `{begin}` stands for: that of the script's first case on the backend.
-fn begin(script: &Script, backend: Backend) -> String {
+/// The script's first case on the backend, or one of our own.
+fn case(script: &Script, backend: Backend) -> ScriptCase {
     let case = script.cases.iter().find(|case| case.backend == backend);
-    case.map_or_else(|| line::begin(backend).to_owned(), |case| case.begin.clone())
+    case.cloned().unwrap_or_else(|| ScriptCase {
+        name: backend.as_str().to_owned(),
+        backend,
+        begin: line::begin(backend).to_owned(),
+        violates: None,
+        set: BTreeMap::new(),
+    })
 }
 
 /// Runs a script's set-up.
@@ -85,7 +91,8 @@ fn begin(script: &Script, backend: Backend) -> String {
 /// # Errors
 /// The database refuses it.
 pub async fn set_up(script: &Script, database: &Database) -> Result<(), DbError> {
-    line::set_up(&script.setup, database).await
+    let case = case(script, line::backend(database));
+    line::set_up(&script.of_case(&case).setup, database).await
 }
 
 impl Scripted {
@@ -97,11 +104,18 @@ impl Scripted {
     /// The database cannot be reached, or the actors do not get going.
     pub async fn start(database: Database, script: Arc<Script>, clock: Clock) -> Result<Self, DbError> {
         let backend = line::backend(&database);
+        if let Some(query) = script.invariants.iter().find(|query| !answers(&query.sql).is_empty()) {
+            let why = "asks what an actor has captured, and here each captures over and over";
+            let message = format!("invariant {} {why}: leave it out of this file", query.name);
+            return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
+        }
+        let case = case(&script, backend);
+        let script = Arc::new(script.of_case(&case));
         let shared = Arc::new(Shared {
             database,
             backend,
             clock,
-            begin: begin(&script, backend),
+            case,
             stop: AtomicBool::new(false),
             operations: AtomicU64::new(0),
             rounds: Rounds::of(script.actors.len()),
@@ -162,9 +176,11 @@ impl Scripted {
         let (_, mut line) = Line::open(&self.shared.database).await?;
         let mut invariants = Vec::new();
         for query in &self.shared.script.invariants {
-            let found = match line.first(&query.sql, Kind::Read).await {
+            let found = match line.send(&query.sql, Kind::Read).await {
                 Ok(found) => {
-                    found.map(|value| format!("its query returned a row ({})", value.as_deref().unwrap_or("NULL")))
+                    let row = || found.first.first().and_then(|value| value.text.clone());
+                    let returned = || row().unwrap_or_else(|| "NULL".to_owned());
+                    (!found.first.is_empty()).then(|| format!("its query returned a row ({})", returned()))
                 }
                 Err(error) if error.class == ErrorClass::Lost => return Err(error),
                 // The schema is not what the query was written for.
@@ -184,17 +200,18 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<
     let steps: Vec<(&ScriptStep, Option<Class>, Arc<str>)> = who
         .steps
         .iter()
-        .map(|step| (step, class(shared.backend, &step.sql, &shared.begin), what(who, step).into()))
+        .map(|step| (step, class(shared.backend, &step.sql, &shared.case.begin), what(who, step).into()))
         .collect();
     let mut operations = Vec::new();
     while shared.goes_on() {
         let mut went_well = !who.goes_on;
-        let mut captured: BTreeMap<&str, Option<String>> = BTreeMap::new();
-        for (step, class, what) in &steps {
-            let sql = filled(&step.sql, &shared.begin, &captured);
+        let mut progress = Progress::of(who);
+        while progress.state == ActorState::Ready {
+            let (step, class, what) = &steps[progress.next];
+            let sql = progress.sql(&shared.case, step);
             let invoked = shared.clock.now();
             let under_way = class.map(|_| shared.flight.depart());
-            let answer = line.first(&sql, Kind::Write).await;
+            let answer = line.send(&sql, Kind::Write).await;
             drop(under_way);
             let returned = shared.clock.now();
             let refused = answer.as_ref().err().map(|error| {
@@ -208,20 +225,23 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<
             operations.push(Operation { actor, invoked, returned, class, what, refused });
             shared.operations.fetch_add(1, Ordering::Relaxed);
             match answer {
-                Ok(value) => {
-                    if let Some(name) = &step.capture {
-                        // Where no row came there is no value, as everywhere.
-                        captured.insert(name, value.flatten());
-                    }
+                Ok(returned) => {
+                    progress.answered(who, &returned, |_, value| {
+                        value.literal.clone().unwrap_or_else(|| by_looks(value.text.as_deref()))
+                    });
                 }
                 Err(error) if error.class == ErrorClass::Lost => {
                     line = shared.connect(actor).await?;
                     break;
                 }
-                Err(_) if who.goes_on => {}
-                Err(_) => {
-                    went_well = false;
-                    break;
+                Err(error) => {
+                    let after = progress.refused(who, error.code.as_deref().unwrap_or_default());
+                    if after == AfterError::RollsBack {
+                        went_well = false;
+                        if progress.state == ActorState::Ready {
+                            line.clear(false).await;
+                        }
+                    }
                 }
             }
         }
@@ -257,26 +277,9 @@ fn class(backend: Backend, sql: &str, begin: &str) -> Option<Class> {
     }
 }
 
-/// A step's SQL with what stands in braces put in: `{begin}` as it is, captured values as literals.
-fn filled(sql: &str, begin: &str, captured: &BTreeMap<&str, Option<String>>) -> String {
-    fill(sql, |name| match name {
-        "begin" => begin.to_owned(),
-        _ => by_looks(captured.get(name).and_then(Option::as_deref)),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn captured_values_are_literals_and_cannot_break_out() {
-        let captured = BTreeMap::from([("a", Some("it's".to_owned())), ("b", None)]);
-        assert_eq!(
-            filled("{begin}; SELECT {a}, {b}, '{c d}'", "BEGIN", &captured),
-            "BEGIN; SELECT 'it''s', NULL, '{c d}'"
-        );
-    }
 
     #[test]
     fn steps_are_told_apart_by_their_words() {

@@ -12,8 +12,8 @@ use crate::explore::overlap::FoundTogether;
 use crate::explore::schedule::{Letting, Schedule, came};
 use crate::scenario::script::{Script, ScriptCase};
 
-/// How wide a step's SQL is shown, in characters.
-const SQL_MAX: usize = 60;
+/// How much of a step's SQL is shown, in characters: what it needs, within reason. Tables wrap it.
+const SQL_MAX: usize = 300;
 
 /// How wide counterexamples are, in columns.
 const WIDTH: u16 = 120;
@@ -229,14 +229,8 @@ fn wording(row: &ExploreRow) -> String {
 ///
 /// # Errors
 /// The writer's.
-pub fn counterexample(
-    script: &Script,
-    case: &ScriptCase,
-    found: &Found,
-    until: usize,
-    to: &mut dyn Write,
-) -> io::Result<()> {
-    table(script, case, found, until, None, to)?;
+pub fn counterexample(script: &Script, found: &Found, until: usize, to: &mut dyn Write) -> io::Result<()> {
+    table(script, found, until, None, to)?;
     let left = found.execution.taken.len().saturating_sub(until);
     if left > 0 {
         writeln!(to, "  ({left} steps more only end what was begun)")?;
@@ -250,7 +244,7 @@ pub fn counterexample(
 /// # Errors
 /// The writer's.
 pub fn together(script: &Script, case: &ScriptCase, of: &FoundTogether, to: &mut dyn Write) -> io::Result<()> {
-    table(script, case, &of.found, usize::MAX, Some(of.at), to)?;
+    table(script, &of.found, usize::MAX, Some(of.at), to)?;
     let server_us = TogetherRow::new(script, case, of).server_us;
     let times = server_us.iter().zip(&of.found.execution.taken[of.at..]).map(|((from, until), taken)| {
         format!("{} from {from} to {until} µs", script.name_of((taken.actor, taken.step)))
@@ -259,14 +253,7 @@ pub fn together(script: &Script, case: &ScriptCase, of: &FoundTogether, to: &mut
     writeln!(to, "  {}: {}", of.found.check, of.found.sentence)
 }
 
-fn table(
-    script: &Script,
-    case: &ScriptCase,
-    found: &Found,
-    until: usize,
-    together: Option<usize>,
-    to: &mut dyn Write,
-) -> io::Result<()> {
+fn table(script: &Script, found: &Found, until: usize, together: Option<usize>, to: &mut dyn Write) -> io::Result<()> {
     let taking_part: Vec<usize> = (0..script.actors.len())
         .filter(|actor| found.execution.taken.iter().any(|taken| taken.actor == *actor))
         .collect();
@@ -280,7 +267,11 @@ fn table(
             let came =
                 came.rsplit_once(": ").filter(|_| event.actor != taken.actor).map_or(came.as_str(), |(_, came)| came);
             let step = &script.actors[event.actor].steps[event.step];
-            let sql = if event.actor == taken.actor { shortened(&step.sql, case) } else { "…".to_owned() };
+            // A step that was set free was shown when it was sent.
+            let of_this = (event.actor, event.step) == (taken.actor, taken.step);
+            // The engine's steps are operations, and named so.
+            let sent = if taken.sql.is_empty() { &step.sql } else { &taken.sql };
+            let sql = if of_this { named(&step.name, sent) } else { "…".to_owned() };
             cells[column] = format!("{sql} → {came}");
             for notice in taken.notes.get(event.actor).into_iter().flat_map(|note| &note.notices) {
                 cells[column].push_str(&format!("\n{}", cut(notice)));
@@ -296,9 +287,10 @@ fn table(
     Ok(())
 }
 
-pub(super) fn shortened(sql: &str, case: &ScriptCase) -> String {
-    let sql = sql.replace("{begin}", &case.begin);
-    cut(&sql)
+/// A step's SQL, after its name if it has one of its own.
+pub(super) fn named(name: &str, sql: &str) -> String {
+    let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { cut(sql) } else { format!("{name}: {}", cut(sql)) }
 }
 
 /// A text as one short line.

@@ -6,11 +6,11 @@ use comfy_table::CellAlignment;
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::explored::{ExpectedRow, ViolatedRow, cut, shortened};
+use super::explored::{ExpectedRow, ViolatedRow, cut, named};
 use super::{BackendUsed, Step, Word, counterexample, terminal};
 use crate::explore::schedule::done_as;
 use crate::explore::world::What;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::Script;
 use crate::verify::rounds::FoundRound;
 
 /// How wide counterexamples are, in columns.
@@ -93,7 +93,7 @@ pub struct ShownRound {
 
 impl ShownRound {
     /// Of a violation.
-    pub fn new(script: &Script, case: &ScriptCase, found: &FoundRound) -> Self {
+    pub fn new(script: &Script, found: &FoundRound) -> Self {
         let start = found.history.first().map(|moved| moved.ran.begun).unwrap_or_default();
         let since = |time: std::time::Duration| u64::try_from((time - start).as_nanos()).unwrap_or(u64::MAX);
         let step = |moved: &crate::verify::rounds::Moved| {
@@ -115,7 +115,7 @@ impl ShownRound {
                 actor: actor.name.clone(),
                 invoked: since(moved.ran.begun),
                 returned: since(moved.ran.ended),
-                operation: shortened(&actor.steps[moved.ran.step].sql, case),
+                operation: named(&actor.steps[moved.ran.step].name, &moved.ran.sql),
                 outcome,
             }
         };

@@ -130,9 +130,9 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.problems.len(), self.unlisted) {
-            (1, 0) => write!(f, "{} is not a scenario: 1 problem", self.file()),
-            (listed, 0) => write!(f, "{} is not a scenario: {listed} problems", self.file()),
-            (listed, more) => write!(f, "{} is not a scenario: {listed} problems, and {more} more", self.file()),
+            (1, 0) => write!(f, "{} cannot be read: 1 problem", self.file()),
+            (listed, 0) => write!(f, "{} cannot be read: {listed} problems", self.file()),
+            (listed, more) => write!(f, "{} cannot be read: {listed} problems, and {more} more", self.file()),
         }
     }
 }

@@ -3,8 +3,12 @@
 //! A [`Script`] comes from a TOML file and holds its invariants; like a scenario's, its mistakes are
 //! reported all at once, each with its place.
 
+mod condition;
+mod flow;
 mod holes;
 mod overlap;
+mod progress;
+mod read;
 mod variant;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +19,12 @@ use drift_engine::lock::Backend;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use self::holes::{fill, holes};
+pub use self::condition::Condition;
+use self::flow::Node;
+pub use self::flow::{Instruction, OnError};
+pub use self::holes::{answers, holes};
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
+pub use self::progress::{ActorState, AfterError, Progress, Returned, Value, fill_queries, unfilled};
 pub use self::variant::{CONCURRENCY, Refusals, is_retryable};
 use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
@@ -67,8 +75,10 @@ pub struct Script {
 pub struct ScriptActor {
     /// Its name.
     pub name: String,
-    /// Its steps, in order.
+    /// Its steps, in the order in which they stand in the file.
     pub steps: Vec<ScriptStep>,
+    /// In which order they are sent; one after the other, if it is empty.
+    pub flow: Vec<Instruction>,
     /// Whether it goes on after an error, as a program that ignores errors does. Otherwise it rolls
     /// back and has ended.
     pub goes_on: bool,
@@ -86,8 +96,14 @@ pub struct ScriptStep {
     pub name: String,
     /// Its SQL. `{begin}` stands for the case's; `{name}` for a captured value, as a literal.
     pub sql: String,
-    /// Keeps the first value of the first row under this name.
-    pub capture: Option<String>,
+    /// Keeps the values of the first row's first columns under these names; NULL where there is no row.
+    pub capture: Vec<String>,
+    /// Keeps the first column of all rows under this name, as a list for `IN ({name})`.
+    pub rows: Option<String>,
+    /// Keeps the number of rows that were returned or changed under this name.
+    pub affected: Option<String>,
+    /// What refusals lead to, by code.
+    pub on_error: Vec<(String, OnError)>,
     /// SQLSTATEs or SQLite result codes that it may fail with, beside those of concurrency.
     pub errors: Vec<String>,
     /// Whether its answer means that the actor has the lock by which it protects itself.
@@ -96,6 +112,20 @@ pub struct ScriptStep {
     pub place: (u32, u32),
     /// The cases that have it; all, if none is named.
     pub only: Vec<String>,
+}
+
+impl ScriptActor {
+    /// Whether one of its steps captures something under this name.
+    pub fn captures(&self, name: &str) -> bool {
+        self.steps.iter().any(|step| step.captured().any(|captured| captured == name))
+    }
+}
+
+impl ScriptStep {
+    /// The names under which it captures something.
+    pub fn captured(&self) -> impl Iterator<Item = &str> {
+        self.capture.iter().chain(&self.rows).chain(&self.affected).map(String::as_str)
+    }
 }
 
 /// A query with a name.
@@ -233,15 +263,18 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let setup = plain(section.required("setup", sql));
     let actors = section.sections("actor", |actor| {
         let name = actor.required("name", word);
-        let steps = plain(actor.required_list("steps", step));
+        let nodes = plain(actor.required_list("steps", read::node));
         let goes_on = plain(actor.or("goes-on", false, value::boolean));
         let retries = plain(actor.or("retry", 0, value::integer(0..=RETRIES_MAX)));
         let is_last = plain(actor.or("last", false, value::boolean));
-        let (name, steps) = (name?, steps?);
-        let places = ActorPlaces { name: name.span(), steps: steps.iter().map(Spanned::span).collect() };
-        let steps = numbered(steps.into_iter().map(Spanned::into_inner).collect());
+        let (name, nodes) = (name?, nodes?);
+        // Steps that stand inside another one are told by its place.
+        let place = |node: &Spanned<Node>| std::iter::repeat_n(node.span(), node.get_ref().steps());
+        let places = ActorPlaces { name: name.span(), steps: nodes.iter().flat_map(place).collect() };
+        let (steps, flow) = flow::flatten(nodes.into_iter().map(Spanned::into_inner).collect());
         let retries = u32::try_from(retries?).unwrap_or(u32::MAX);
-        Some((ScriptActor { name: name.into_inner(), steps, goes_on: goes_on?, retries, is_last: is_last? }, places))
+        let (name, steps) = (name.into_inner(), numbered(steps));
+        Some((ScriptActor { name, steps, flow, goes_on: goes_on?, retries, is_last: is_last? }, places))
     });
     let query = |query: &mut Section<'_>| {
         let (name, sql) = (query.required("name", word), plain(query.required("sql", sql)));
@@ -340,6 +373,19 @@ fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
             ));
         }
     }
+    for (query, at) in queries().zip(&places.queries) {
+        for (of, name) in answers(&query.sql) {
+            let Some(actor) = script.actors.iter().find(|actor| actor.name == of) else {
+                let message = format!("query {} has {{{of}.{name}}} in it, and there is no actor {of}", query.name);
+                wrong.push(Problem::new(at.clone(), message));
+                continue;
+            };
+            if !actor.captures(name) {
+                let message = format!("query {} has {{{of}.{name}}} in it, and {of} captures no {name}", query.name);
+                wrong.push(Problem::new(at.clone(), message));
+            }
+        }
+    }
     if queries().next().is_none() {
         let message = "nothing is asked of the end: there is neither an `[[invariant]]` nor a `[[serial]]`";
         wrong.push(Problem::new(0..0, message));
@@ -393,7 +439,22 @@ fn contradictions_of(script: &Script, actor: &ScriptActor, place: &ActorPlaces) 
             let message = format!("step {} of actor {} is for case {name}, and there is none", step.name, actor.name);
             wrong.push(Problem::new(at.clone(), message));
         }
-        known.extend(step.capture.as_deref());
+        if step.on_error.iter().any(|(_, way)| *way == OnError::Retry) && actor.retries == 0 {
+            let (step, actor) = (&step.name, &actor.name);
+            let message = format!("step {step} of actor {actor} is to begin anew, and the actor has no `retry`");
+            wrong.push(Problem::new(at.clone(), message));
+        }
+        known.extend(step.captured());
+    }
+    let conditions = actor.flow.iter().filter_map(|one| match one {
+        Instruction::Unless(condition, _) | Instruction::Repeat { until: Some(condition), .. } => Some(condition),
+        _ => None,
+    });
+    for condition in conditions {
+        for name in condition.names().into_iter().filter(|name| !actor.captures(name)) {
+            let message = format!("a condition of actor {} has {{{name}}}, which no step captures", actor.name);
+            wrong.push(Problem::new(place.name.clone(), message));
+        }
     }
     wrong
 }
@@ -429,43 +490,9 @@ fn word(value: &DeValue<'_>) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// A step: its SQL, or a table.
-fn step(value: &DeValue<'_>) -> Result<ScriptStep, Wrong> {
-    let Some(table) = value.as_table() else {
-        let sql = sql(value)?;
-        return Ok(ScriptStep { sql, ..ScriptStep::default() });
-    };
-    let mut step = ScriptStep::default();
-    for (key, value) in table {
-        let (key, value) = (&**key.get_ref(), value.get_ref());
-        match key {
-            "sql" => step.sql = sql(value).map_err(|wrong| wrong.inside(key))?,
-            "name" => step.name = word(value).map_err(|wrong| wrong.inside(key))?,
-            "capture" => step.capture = Some(capture(value).map_err(|wrong| wrong.inside(key))?),
-            "errors" => step.errors = codes(value).map_err(|wrong| wrong.inside(key))?,
-            "only" => step.only = codes(value).map_err(|wrong| wrong.inside(key))?,
-            "lock" => step.locks = value::boolean(value).map_err(|wrong| wrong.inside(key))?,
-            other => {
-                return Err(Wrong::new(format!("has an unknown key `{}`", value::shown(other)))
-                    .help("Known keys: sql, name, capture, errors, only, lock."));
-            }
-        }
-    }
-    if step.sql.is_empty() { Err(Wrong::new("has a step without `sql`")) } else { Ok(step) }
-}
-
 fn codes(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
     let codes = value.as_array().ok_or_else(|| mistyped("a list of codes", value))?;
     codes.iter().map(|code| word(code.get_ref())).collect()
-}
-
-fn capture(value: &DeValue<'_>) -> Result<String, Wrong> {
-    let name = word(value)?;
-    let braced = format!("{{{name}}}");
-    match holes(&braced)[..] {
-        [_] if name != "begin" => Ok(name),
-        _ => Err(Wrong::new("must capture under lower-case letters, digits and _, and not under `begin`")),
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
 use crate::explore::world::{Event, Lost, Taken, What, World};
 use crate::report::Word;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{Script, ScriptCase, fill_queries};
 
 /// The longest pause before a step.
 const PAUSE_MAX: Duration = Duration::from_millis(3);
@@ -152,7 +152,7 @@ pub async fn run<W: World, S: Session>(
         reset(world, sessions, &mut made).await?;
         let passes = round(sessions, (script, case, &types), seed, &clock).await?;
         let history = history(sessions, &passes);
-        let ended = world.finish(&asked).await?;
+        let ended = world.finish(&filled(&asked, script, &passes)).await?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended };
         let waited = history.iter().any(|moved| moved.waited.is_some());
         let overlaps = |(at, pass): (usize, &Pass)| passes[..at].iter().any(|other| pass.overlaps(other));
@@ -164,10 +164,11 @@ pub async fn run<W: World, S: Session>(
             let mut states = BTreeSet::new();
             for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
                 reset(world, sessions, &mut made).await?;
+                let mut passes: Vec<Pass> = script.actors.iter().map(|_| Pass::default()).collect();
                 for actor in order {
-                    once(&mut sessions[actor], (script, case, &types), actor, &[], &clock).await?;
+                    passes[actor] = once(&mut sessions[actor], (script, case, &types), actor, &[], &clock).await?;
                 }
-                states.insert(rules.state(&world.finish(&asked).await?)?);
+                states.insert(rules.state(&world.finish(&filled(&asked, script, &passes)).await?)?);
             }
             rules.learn(actors, states);
         }
@@ -187,6 +188,11 @@ pub async fn run<W: World, S: Session>(
     all.says_nothing = rules.effects.say_nothing(script, case);
     (all.outcomes, all.took) = (outcomes.len(), clock.elapsed());
     Ok(all)
+}
+
+/// Queries with what the actors of a round have captured.
+fn filled(queries: &[String], script: &Script, passes: &[Pass]) -> Vec<String> {
+    fill_queries(queries, script, &passes.iter().map(|pass| &pass.progress).collect::<Vec<_>>())
 }
 
 /// Puts the state of the beginning back. Sessions on a database that was made anew for it are opened again.
@@ -270,5 +276,6 @@ fn history<S: Session>(sessions: &[S], passes: &[Pass]) -> Vec<Moved> {
 fn taken(moved: &Moved) -> Taken {
     let (actor, step) = (moved.actor, moved.ran.step);
     let events = vec![Event { actor, step, what: moved.ran.answer.what.clone() }];
-    Taken::new(actor.into(), step, events, Footprint::everything(), false)
+    let sql = moved.ran.sql.clone();
+    Taken { sql, ..Taken::new(actor.into(), step, events, Footprint::everything(), false) }
 }

@@ -99,7 +99,7 @@ async fn every_mutant_is_found_by_the_check_that_must_notice_it() {
             let first = &confirmed[0];
             assert_eq!(first.found.check, violates.to_string());
             let mut text = Vec::new();
-            explored::counterexample(&first.script, &first.case, &first.found, first.until, &mut text).unwrap();
+            explored::counterexample(&first.script, &first.found, first.until, &mut text).unwrap();
             let text = String::from_utf8(text).unwrap();
             assert!(first.until <= 12, "{}: {} operations\n{text}", case.name, first.until);
             assert!(first.script.actors.len() <= 3);

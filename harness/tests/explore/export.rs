@@ -174,7 +174,7 @@ async fn a_violation_without_captures_is_shown_by_isolationtester_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn captured_values_are_exported_as_literals() {
     let file = "schedule-lost-update-read-committed-serial.spec";
-    let expected = ["value = 10 + ", "step the end counter: "];
+    let expected = ["value = '10'::int4 + ", "step the end counter: "];
     compare(&["--built-in", "--filter", "lost-update/read-committed"], file, &expected).await;
 }
 

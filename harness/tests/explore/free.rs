@@ -15,7 +15,7 @@ use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::world::{Done, What};
 use driftlock::isolation::config;
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
-use driftlock::scenario::script::Script;
+use driftlock::scenario::script::{Script, Value};
 use driftlock::verify::rounds::{Options, run as rounds};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -52,7 +52,9 @@ fn done(rows: &[&str], affected: u64) -> What {
 async fn until(session: &mut PgSession, question: &str) -> String {
     let asked = async {
         loop {
-            if let Some(first) = session.send(question).await.unwrap().first {
+            if let Some(Value { text: Some(first), .. }) =
+                session.send(question).await.unwrap().returned.first.first().cloned()
+            {
                 return first;
             }
         }

@@ -10,5 +10,6 @@ mod free;
 mod generated;
 mod kinds;
 mod overlap;
+mod patterns;
 mod reduction;
 mod world;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::{Answer, STEP_MAX, Session};
-use crate::explore::captured::Types;
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
 use crate::explore::postgres::{came, connect, said, victim};
@@ -89,7 +88,7 @@ impl Session for PgSession {
                 }
             }
         };
-        let (mut what, first) = came(answer).map_err(|error| said("get an answer", &error))?;
+        let (mut what, returned) = came(answer).map_err(|error| said("get an answer", &error))?;
         match &mut what {
             What::Done(done) => {
                 done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).does == Does::Commit;
@@ -99,7 +98,7 @@ impl Session for PgSession {
                 self.aborted = activity.aborted;
             }
         }
-        Ok(Answer { what, first, notices: self.notices.take(), waited })
+        Ok(Answer { what, returned, notices: self.notices.take(), waited })
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
@@ -122,10 +121,6 @@ impl Session for PgSession {
         let control = Self::control(&self.config).await?;
         *self = Self::open(&self.config, control, &self.name).await?;
         Ok(())
-    }
-
-    fn literal(&self, types: &Types, actor: usize, step: usize, first: Option<String>) -> String {
-        types.literal(actor, step, first.as_deref())
     }
 
     fn number(&self) -> Option<i32> {

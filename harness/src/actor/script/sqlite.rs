@@ -7,7 +7,6 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Answer, STEP_MAX, Session};
-use crate::explore::captured::Types;
 use crate::explore::postgres::overlap::Flight;
 use crate::explore::sqlite::{came, close, fetch, open, roll_back};
 use crate::explore::world::Lost;
@@ -44,9 +43,9 @@ impl Session for SqliteSession {
         let answer = tokio::time::timeout(STEP_MAX, fetch(connection, sql)).await;
         let answer = answer.map_err(|_| Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())))?;
         self.busy.ended();
-        let (what, first) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
+        let (what, returned) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
         let waited = (self.busy.waits() > waits).then(Vec::new);
-        Ok(Answer { what, first, notices: Vec::new(), waited })
+        Ok(Answer { what, returned, notices: Vec::new(), waited })
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
@@ -66,10 +65,6 @@ impl Session for SqliteSession {
     async fn reopen(&mut self) -> Result<(), Lost> {
         *self = Self::open(&self.options).await?;
         Ok(())
-    }
-
-    fn literal(&self, _types: &Types, _actor: usize, _step: usize, first: Option<String>) -> String {
-        first.unwrap_or_else(|| "NULL".to_owned())
     }
 
     fn number(&self) -> Option<i32> {

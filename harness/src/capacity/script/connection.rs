@@ -5,10 +5,14 @@ use drift_engine::sqlite::classify;
 use sqlx::SqliteConnection;
 use tokio_postgres::Config;
 
-use crate::capacity::wire::{First, Wire};
+use crate::capacity::wire::{Kept, Wire};
 use crate::database::sqlite::SqliteDatabase;
-use crate::explore::sqlite::{fetch, first_text};
+use crate::explore::captured::Types;
+use crate::explore::postgres::connect;
+use crate::explore::sqlite::{fetch, rows};
 use crate::explore::statement::{Class, class};
+use crate::explore::world::Lost;
+use crate::scenario::script::{Returned, Script, ScriptCase, ScriptStep, Value};
 
 /// The database of a script's rounds.
 #[derive(Clone, Debug)]
@@ -49,27 +53,49 @@ impl Place {
         };
         Ok(Connection { way, is_open: false })
     }
+
+    /// The types of captured columns, where the database has any.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn types(&self, script: &Script, case: &ScriptCase) -> Result<Types, Lost> {
+        match self {
+            Self::Postgres(config) => Ok(Types::ask(&connect(config, "types").await?.0, script, case).await),
+            Self::Sqlite(_) => Ok(Types::default()),
+        }
+    }
 }
 
 impl Connection {
-    /// Sends SQL as one message, and keeps the first value if that is asked for.
+    /// Sends SQL as one message; what of its answer the step captures, if it does.
     ///
     /// # Errors
     /// The database refuses it, or is gone.
-    pub async fn send(&mut self, sql: &str, kind: Kind, first: Option<&mut First>) -> Result<(), DbError> {
+    pub async fn send(&mut self, sql: &str, kind: Kind, step: Option<&ScriptStep>) -> Result<Returned, DbError> {
+        let captures = step.filter(|step| step.captured().next().is_some());
         match &mut self.way {
             Way::Postgres(wire) => {
-                let answer = wire.query(sql, kind, first).await?;
+                let mut kept = captures.map(|step| Kept::nothing(step.rows.is_some()));
+                let answer = wire.query(sql, kind, kept.as_mut()).await?;
                 self.is_open = !answer.is_idle;
+                let values = |texts: Vec<Option<String>>| texts.into_iter().map(|text| Value { text, literal: None });
+                Ok(kept.map_or_else(Returned::default, |kept| Returned {
+                    first: values(kept.first).collect(),
+                    column: values(kept.column).collect(),
+                    affected: kept.affected,
+                }))
             }
             Way::Sqlite(connection) => {
                 let found = fetch(connection, sql).await.map_err(|error| classify(error, kind))?;
                 self.is_open = class(sql) != Class::End;
-                if let Some(first) = first {
-                    first.value = first_text(&found.0);
+                let (found, affected) = found;
+                if captures.is_none() {
+                    return Ok(Returned::default());
                 }
+                let returned = rows(&found).1;
+                let affected = if found.is_empty() { affected } else { found.len() as u64 };
+                Ok(Returned { affected: Some(affected), ..returned })
             }
         }
-        Ok(())
     }
 }

@@ -43,10 +43,12 @@ async fn a_server_that_is_none_is_an_error_and_never_a_wait_or_a_panic() {
 
 #[test]
 fn the_first_value_is_read_and_a_cut_one_is_none() {
-    assert_eq!(first_value(b"\0\x02\0\0\0\x02ab\0\0\0\x01c"), Some("ab".to_owned()));
-    assert_eq!(first_value(b"\0\x01\xff\xff\xff\xff"), None);
-    assert_eq!(first_value(b"\0\x01\0\0\0\x09ab"), None);
-    assert_eq!(first_value(b"\0\0"), None);
+    let all = |body: &[u8]| values(body).collect::<Vec<_>>();
+    assert_eq!(all(b"\0\x02\0\0\0\x02ab\0\0\0\x01c"), [Some("ab".to_owned()), Some("c".to_owned())]);
+    assert_eq!(all(b"\0\x01\xff\xff\xff\xff"), [None]);
+    assert_eq!(all(b"\0\x01\0\0\0\x09ab"), []);
+    assert_eq!(all(b"\0\0"), []);
+    assert_eq!(all(b""), []);
 }
 
 /// The password message that is sent to a server that wants a password in this way, once it has been let in; the

@@ -49,6 +49,7 @@ struct Measured {
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let Source { script, .. } = read(&args.load.scenario)?;
     let case = case(&args, &script)?.clone();
+    let script = Arc::new(script.of_case(&case));
     let load = load(&args, &script)?;
     let name = run_name("bench");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
@@ -165,7 +166,8 @@ async fn measure(
     let clock = Clock::start();
     let alarm = Arc::new(Alarm::start(clock.clone())?);
     let (timing, measures) = ((load.round_trip_added, load.seed), (clock.clone(), alarm.clone()));
-    let job = Arc::new(ScriptJob::new(place, script.clone(), case.clone(), timing, measures));
+    let types = place.types(script, case).await.map_err(|lost| Failure::environment(miette::miette!("{lost}")))?;
+    let job = Arc::new(ScriptJob::new(place, (script.clone(), case.clone(), types), timing, measures));
     let calibrating = calibrate(job.clone(), load, server.as_ref(), &clock, &alarm, &context.cancel);
     let calibration = tokio::select! {
         biased;

@@ -365,7 +365,7 @@ fn row(
         }
         if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
             writeln!(context.out, "{name} on {backend}: violation of {}", found.check)?;
-            explored::counterexample(script, case, found, *until, context.out)?;
+            explored::counterexample(script, found, *until, context.out)?;
             writeln!(context.out, "  replay: {own}\n")?;
         }
     }

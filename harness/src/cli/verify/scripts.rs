@@ -190,7 +190,7 @@ fn row(args: &Args, source: &Source, case: &ScriptCase, ran: &Rounds, options: O
         replay,
         counterexamples: {
             let script = source.script.of_case(case);
-            ran.found.iter().map(|found| ShownRound::new(&script, case, found)).collect()
+            ran.found.iter().map(|found| ShownRound::new(&script, found)).collect()
         },
     }
 }

@@ -4,41 +4,47 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Answer;
 use crate::explore::world::{Done, Lost, Rows, What};
+use crate::scenario::script::{Returned, Value};
 
-/// What came of a step, and the first value of its first row; an error if the session is lost.
-pub(crate) fn came(answer: Answer) -> Result<(What, Option<String>), tokio_postgres::Error> {
+/// What came of a step, and what of it can be captured; an error if the session is lost.
+pub(crate) fn came(answer: Answer) -> Result<(What, Returned), tokio_postgres::Error> {
     match answer {
         Ok(messages) => {
-            let (rows, first) = rows(&messages);
+            let (rows, mut returned) = rows(&messages);
             let affected = messages.iter().rev().find_map(|message| match message {
                 SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
                 _ => None,
             });
-            Ok((What::Done(Done { rows, affected, rolled_back: false }), first))
+            returned.affected = affected;
+            Ok((What::Done(Done { rows, affected, rolled_back: false }), returned))
         }
         Err(error) => match error.as_db_error() {
             Some(refused) => {
                 let (code, message) = (refused.code().code().to_owned(), refused.message().to_owned());
-                Ok((What::Failed { code, message }, None))
+                Ok((What::Failed { code, message }, Returned::default()))
             }
             None => Err(error),
         },
     }
 }
 
-/// The rows of all results, and the first value of the first row.
-pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Option<String>) {
-    let (mut rows, mut first) = (Rows::new(), None);
+/// The rows of all results, and what of them can be captured.
+pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Returned) {
+    let (mut rows, mut returned) = (Rows::new(), Returned::default());
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
-            if rows.is_empty() && !row.is_empty() {
-                first = row.get(0).map(str::to_owned);
+            let value = |at| Value { text: row.get(at).map(str::to_owned), literal: None };
+            if rows.is_empty() {
+                returned.first = (0..row.len()).map(value).collect();
+            }
+            if !row.is_empty() {
+                returned.column.push(value(0));
             }
             rows.push((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect());
         }
     }
     rows.sort_unstable();
-    (rows, first)
+    (rows, returned)
 }
 
 /// An error with what the server said, in one line.

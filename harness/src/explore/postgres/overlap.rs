@@ -57,10 +57,12 @@ impl PgWorld {
             one.forget();
         }
         let steps = pair.map(|actor| self.actors[actor].progress.next);
+        let mut sent = Vec::new();
         for actor in pair {
             let one = &mut self.actors[actor];
             (one.preludes, one.trees, one.give_back) = (0, Vec::new(), None);
             let sql = one.progress.sql(&self.case, &self.script.actors[actor].steps[one.progress.next]);
+            sent.push(sql.clone());
             let client = one.client.clone();
             one.reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
         }
@@ -99,6 +101,7 @@ impl PgWorld {
         let taken = |at: usize, events: Vec<Event>| Taken {
             actor: pair[at],
             step: steps[at],
+            sql: sent[at].clone(),
             events,
             footprint: Footprint::everything(),
             futile: false,

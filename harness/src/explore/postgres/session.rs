@@ -8,7 +8,8 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use super::notices::Notices;
 use super::printed::{NOT_LOGGED, PRINTS, Printed};
 use super::{Answer, connect_with, said, victim};
-use crate::explore::world::{Lost, Note, Progress, Settings};
+use crate::explore::world::{Lost, Note, Settings};
+use crate::scenario::script::{Progress, ScriptActor};
 
 pub(super) type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -40,15 +41,16 @@ pub(super) struct Actor {
 
 impl Actor {
     /// Opens a session.
-    pub async fn open(config: &Config, name: &str, superuser: bool) -> Result<Self, Lost> {
+    pub async fn open(config: &Config, actor: &ScriptActor, superuser: bool) -> Result<Self, Lost> {
+        let name = &actor.name;
         let set = if superuser { format!("{NOT_LOGGED} {}", victim::LATE_OPTION) } else { String::new() };
         let (client, notices) = connect_with(config, name, &format!("{PRINTS} {set}")).await?;
         let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
         let pid = row.and_then(|row| row.try_get(0)).map_err(|error| said("ask a session's name", &error))?;
-        let mut actor = Self {
+        let mut opened = Self {
             client: Arc::new(client),
             pid,
-            progress: Progress::default(),
+            progress: Progress::of(actor),
             reply: None,
             victim: victim::Setting::late(superuser),
             waits_for: Vec::new(),
@@ -60,13 +62,13 @@ impl Actor {
             give_back: None,
             settings: Settings::default(),
         };
-        actor.settings = actor.ask_settings().await?;
-        actor.note.settings = actor.settings;
-        Ok(actor)
+        opened.settings = opened.ask_settings().await?;
+        opened.note.settings = opened.settings;
+        Ok(opened)
     }
 
     /// Ends whatever its last execution has left: the transaction, settings, temporary tables, locks, plans.
-    pub async fn empty(&mut self) -> Result<(), Lost> {
+    pub async fn empty(&mut self, actor: &ScriptActor) -> Result<(), Lost> {
         self.reply = None;
         let ended = futures_util::future::try_join(
             self.client.batch_execute("ROLLBACK"),
@@ -74,7 +76,7 @@ impl Actor {
         );
         ended.await.map_err(|error| said("end a session's transaction", &error))?;
         self.victim = victim::Setting::late(self.victim.allowed);
-        self.progress = Progress::default();
+        self.progress = Progress::of(actor);
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
         self.give_back = None;

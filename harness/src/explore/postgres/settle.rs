@@ -11,7 +11,8 @@ use super::session::Reply;
 use super::{Answer, Pace, PgWorld, STEP_MAX, came, said};
 use crate::explore::footprint::Footprint;
 use crate::explore::statement::{Does, message};
-use crate::explore::world::{Event, Lost, Note, Place, Settings, What};
+use crate::explore::world::{Event, Lost, Note, Settings, What};
+use crate::scenario::script::{ActorState, AfterError, Value};
 
 impl PgWorld {
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -47,7 +48,7 @@ impl PgWorld {
                         (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
                     let one = &mut self.actors[*actor];
                     one.waits_for.clone_from(&by);
-                    one.progress.place = Place::Waiting;
+                    one.progress.state = ActorState::Waiting;
                     if *actor == started {
                         self.waiters.insert(step);
                         waits = Some((*actor, said.locks.clone()));
@@ -125,7 +126,7 @@ impl PgWorld {
         let script = self.script.clone();
         let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
         let step = &of.steps[number];
-        let (mut what, first) = came(answer)
+        let (mut what, returned) = came(answer)
             .map_err(|error| said(&format!("get an answer to step {} of {}", step.name, of.name), &error))?;
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
@@ -150,18 +151,20 @@ impl PgWorld {
             let _ = one.client.batch_execute(&give_back).await;
             drop(one.notices.take());
         }
-        one.progress.capture(step, self.types.literal(actor, number, first.as_deref()));
-        one.progress.step_done(of.steps.len());
-        if failed && !of.goes_on {
+        let after = match &what {
+            What::Failed { code, .. } => one.progress.refused(of, code),
+            _ => {
+                let literal = |column, value: &Value| self.types.literal(actor, number, column, value);
+                one.progress.answered(of, &returned, literal);
+                AfterError::GoesOn
+            }
+        };
+        if after == AfterError::RollsBack {
             // What a program does that gives up: its transaction is rolled back.
             let rolled_back = one.client.batch_execute("ROLLBACK").await;
             rolled_back.map_err(|error| said("roll back", &error))?;
             // A warning that there was nothing to roll back is our own doing.
             drop(one.notices.take());
-            let again = matches!(&what, What::Failed { code, .. } if one.progress.begin_anew(of, code));
-            if !again {
-                one.progress.place = Place::Ended;
-            }
             one.note = Note { settings: one.note.settings, ..Note::default() };
             footprint = Footprint::everything();
         }

@@ -6,20 +6,21 @@ use std::time::Duration;
 use drift_engine::lock::Backend;
 use drift_engine::session::{DbError, Kind, Session};
 use drift_engine::{postgres, sqlite};
-use sqlx::{AssertSqlSafe, PgConnection, Row, SqliteConnection, ValueRef};
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Column, Either, Executor, PgConnection, Row, SqliteConnection, ValueRef};
 
 use super::super::traffic;
 use crate::database::Database;
-use crate::explore::sqlite::{fetch, first_text, roll_back};
+use crate::explore::captured::{by_looks, of_builtin};
+use crate::explore::sqlite::{fetch, roll_back, rows};
+use crate::scenario::script::{Returned, Value};
 use crate::sqlite_busy::Busy;
 
 /// How long a statement of the traffic may take on a server; on SQLite the busy timeout is the bound.
 const STATEMENT_MAX_MS: u64 = 30_000;
 /// How long to rest between two rounds on SQLite: whoever writes keeps every other writer out.
 const REST_ON_SQLITE: Duration = Duration::from_millis(25);
-
-/// The first value of a query's first row, if there is a row; a value may be NULL.
-type First = Option<Option<String>>;
 
 pub(super) enum Line {
     Postgres(PgConnection),
@@ -46,17 +47,18 @@ impl Line {
         }
     }
 
-    /// Sends a statement.
-    pub(super) async fn first(&mut self, sql: &str, during: Kind) -> Result<First, DbError> {
+    /// Sends a statement; what of its answer can be captured.
+    pub(super) async fn send(&mut self, sql: &str, during: Kind) -> Result<Returned, DbError> {
         match self {
             Self::Postgres(connection) => {
-                first(connection, sql).await.map_err(|error| postgres::classify(error, during))
+                returned(connection, sql).await.map_err(|error| postgres::classify(error, during))
             }
             Self::Sqlite(connection, busy) => {
                 let answer = fetch(connection, sql).await;
                 busy.ended();
-                let found = answer.map_err(|error| sqlite::classify(error, during))?;
-                Ok((!found.0.is_empty()).then(|| first_text(&found.0)))
+                let (found, affected) = answer.map_err(|error| sqlite::classify(error, during))?;
+                let affected = if found.is_empty() { affected } else { found.len() as u64 };
+                Ok(Returned { affected: Some(affected), ..rows(&found).1 })
             }
         }
     }
@@ -76,14 +78,32 @@ impl Line {
     }
 }
 
-async fn first(connection: &mut PgConnection, sql: &str) -> Result<First, sqlx::Error> {
-    let row = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_optional(connection).await?;
-    let Some(row) = row.filter(|row| !row.is_empty()) else { return Ok(None) };
-    let value = row.try_get_raw(0)?;
-    if value.is_null() {
-        return Ok(Some(None));
+async fn returned(connection: &mut PgConnection, sql: &str) -> Result<Returned, sqlx::Error> {
+    let mut returned = Returned::default();
+    let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())));
+    while let Some(one) = answers.try_next().await? {
+        match one {
+            Either::Left(done) => returned.affected = Some(done.rows_affected()),
+            Either::Right(row) => {
+                let values = (0..row.len()).map(|at| value(&row, at)).collect::<Result<Vec<Value>, _>>()?;
+                returned.column.extend(values.first().cloned());
+                if returned.first.is_empty() {
+                    returned.first = values;
+                }
+            }
+        }
     }
-    value.as_str().map(|text| Some(Some(text.to_owned()))).map_err(sqlx::Error::Decode)
+    Ok(returned)
+}
+
+fn value(row: &PgRow, at: usize) -> Result<Value, sqlx::Error> {
+    let value = row.try_get_raw(at)?;
+    let text = if value.is_null() { None } else { Some(value.as_str().map_err(sqlx::Error::Decode)?.to_owned()) };
+    // Others are left to the server, as a text of unknown type: migrations may change or drop them.
+    let oid = row.column(at).type_info().oid();
+    let literal = oid.and_then(|oid| of_builtin(oid.0, text.as_deref()));
+    let literal = literal.unwrap_or_else(|| by_looks(text.as_deref()));
+    Ok(Value { text, literal: Some(literal) })
 }
 
 /// Runs a script's set-up, all of it at once.

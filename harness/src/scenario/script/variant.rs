@@ -95,7 +95,7 @@ impl Script {
         let put = |sql: &mut String| *sql = fill_some(sql, |name| case.set.get(name).map(String::as_str));
         put(&mut script.setup);
         for actor in &mut script.actors {
-            actor.steps.retain(|step| step.is_in(case));
+            actor.retain(|step| step.is_in(case));
             actor.steps.iter_mut().for_each(|step| put(&mut step.sql));
         }
         script.actors.retain(|actor| !actor.steps.is_empty());
