@@ -6,7 +6,9 @@ mod sqlite;
 use std::collections::BTreeMap;
 
 use drift_engine::lock::Backend;
-use driftlock::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep};
+use driftlock::scenario::script::{
+    Condition, Instruction, NamedQuery, OnError, Script, ScriptActor, ScriptCase, ScriptStep,
+};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -142,7 +144,12 @@ pub fn rich(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         retries: u32::from(rng.random_bool(0.1)),
         ..ScriptActor::default()
     };
-    let actors = all.into_iter().enumerate().map(actor).collect();
+    let mut actors: Vec<ScriptActor> = all.into_iter().enumerate().map(actor).collect();
+    for actor in &mut actors {
+        if rng.random_bool(0.3) {
+            branch(actor, rng);
+        }
+    }
     let ask = |(name, sql): &(&str, &str)| NamedQuery { name: (*name).to_owned(), sql: (*sql).to_owned() };
     let case = ScriptCase {
         name: backend.as_str().to_owned(),
@@ -160,6 +167,27 @@ pub fn rich(backend: Backend, rng: &mut ChaCha8Rng) -> Script {
         serial: dialect.serial.iter().map(ask).collect(),
         cases: vec![case],
         ..Script::default()
+    }
+}
+
+/// Has an actor's course depend on what it reads and on what it is refused with: each step keeps a value and the number
+/// of its rows; some later ones are sent only if these are such; some refusals are ignored, or end it.
+fn branch(actor: &mut ScriptActor, rng: &mut ChaCha8Rng) {
+    let conditions = ["{n} > 0", "{n} = 0", "{x} IS NULL", "{x} > 10", "NOT {x} = 20", "{x} IS NOT NULL AND {n} = 1"];
+    for step in 0..actor.steps.len() {
+        // The first one has nothing to go by, and whoever passes over the last one leaves its transaction open.
+        if step > 0 && rng.random_bool(0.3) {
+            let condition = Condition::parse(conditions.choose(rng).unwrap()).unwrap();
+            actor.flow.push(Instruction::Unless(condition, actor.flow.len() + 2));
+        }
+        actor.flow.push(Instruction::Send(step));
+        let after = actor.flow.len();
+        let one = &mut actor.steps[step];
+        (one.capture, one.affected) = (vec!["x".to_owned()], Some("n".to_owned()));
+        if rng.random_bool(0.3) {
+            let way = *[OnError::Go(after), OnError::Go(after), OnError::Retry, OnError::End].choose(rng).unwrap();
+            one.on_error = vec![("*".to_owned(), way)];
+        }
     }
 }
 
