@@ -15,15 +15,17 @@ use crate::explore::postgres::overlap::Flight;
 use crate::explore::world::{Lost, What};
 use crate::scenario::script::{ActorState, AfterError, Progress, Returned, Script, ScriptCase, Value};
 
-/// How long a step may take.
-pub const STEP_MAX: Duration = Duration::from_secs(30);
-
 /// A session that carries out messages of SQL.
 pub trait Session: Send {
-    /// Carries out one message.
+    /// Carries out one message, for at most this long. `stdin` is what is to be copied into a table.
     ///
     /// Cancellation: the session must then be dropped.
-    fn send(&mut self, sql: &str) -> impl Future<Output = Result<Answer, Lost>> + Send;
+    fn send(
+        &mut self,
+        sql: &str,
+        stdin: Option<&str>,
+        at_most: Duration,
+    ) -> impl Future<Output = Result<Answer, Lost>> + Send;
 
     /// Ends the transaction that was left open, if there is one, as the end of a program does. When the
     /// server worked on the last message, if it says.
@@ -115,7 +117,7 @@ pub async fn run<S: Session>(
         }
         let sql = progress.sql(case, step);
         let begun = clock.elapsed();
-        let answer = session.send(&sql).await;
+        let answer = session.send(&sql, step.stdin.as_deref(), script.step_max()).await;
         let about = |lost: Lost| Lost { why: format!("step {} of {}: {}", step.name, actor.name, lost.why), ..lost };
         let answer = answer.map_err(about)?;
         let ended = clock.elapsed();

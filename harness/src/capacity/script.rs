@@ -70,6 +70,9 @@ pub fn unrepeatable(script: &Script, pooled: bool) -> Option<String> {
         let why = "changes more than rows, and a round must be such that it can be done again and again";
         return Some(format!("{} {why}", named(found)));
     }
+    if let Some(found) = steps().find(|(_, step)| step.stdin.is_some()) {
+        return Some(format!("{} copies data, which only explore and verify send", named(found)));
+    }
     let left = |(_, step): &(&ScriptActor, &ScriptStep)| statement::leaves_in_session(&step.sql);
     let found = steps().find(left).filter(|_| pooled)?;
     Some(format!("{} may leave something in its session, where another worker of the pool would find it", named(found)))

@@ -6,16 +6,20 @@ use std::path::PathBuf;
 
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::scenario::script::SCHEMA;
 use crate::scenario::shipped::TEMPLATE;
 
-/// Writes a commented script to begin with: `driftlock explore FILE` runs it
+/// Writes a commented script to begin with, or the format's JSON schema: `driftlock explore FILE` runs it
 ///
 /// A file that is there is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to write it
-    #[arg(value_name = "FILE", default_value = "driftlock.toml")]
-    pub file: PathBuf,
+    /// Where to write it [default: driftlock.toml, or driftlock.schema.json]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Write the JSON schema of scripts, with which editors complete and check them
+    #[arg(long)]
+    pub schema: bool,
 }
 
 /// Runs the command.
@@ -23,9 +27,14 @@ pub struct Args {
 /// # Errors
 /// The file is there already, or cannot be written.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let made = OpenOptions::new().write(true).create_new(true).open(&args.file);
-    let written = made.and_then(|mut file| file.write_all(TEMPLATE.text.as_bytes()));
-    let shown = args.file.display();
+    let (text, name) = match args.schema {
+        true => (SCHEMA, "driftlock.schema.json"),
+        false => (TEMPLATE.text, "driftlock.toml"),
+    };
+    let path = args.file.clone().unwrap_or_else(|| PathBuf::from(name));
+    let made = OpenOptions::new().write(true).create_new(true).open(&path);
+    let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
+    let shown = path.display();
     match written {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -36,6 +45,9 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(Failure::environment(miette::miette!("failed to write {shown}: {error}"))),
     }
-    writeln!(context.out, "written to {shown}; try: driftlock explore {shown}")?;
+    match args.schema {
+        true => writeln!(context.out, "written to {shown}; a script's first line names it: #:schema ./{shown}")?,
+        false => writeln!(context.out, "written to {shown}; try: driftlock explore {shown}")?,
+    }
     Ok(Exit::Met)
 }

@@ -1,5 +1,7 @@
 //! One case, explored and judged.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,7 +17,7 @@ use crate::report::Word;
 use crate::scenario::script::{ERRORS, NamedQuery, Script};
 
 /// How to explore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Which orders to visit.
     pub strategy: Strategy,
@@ -25,6 +27,8 @@ pub struct Options {
     pub limit: Option<Limit>,
     /// Whether to go on after a violation.
     pub all: bool,
+    /// How many executions there were so far, for whoever looks at it meanwhile.
+    pub executions: Arc<AtomicU64>,
 }
 
 /// What came of a case.
@@ -189,7 +193,7 @@ pub async fn explore<W: World, R: Rules<W>>(
             }
         }
     }
-    let mut judge = Judge::new(rules, options.limit, options.all, violates);
+    let mut judge = Judge::new(rules, options.limit, options.all, violates).counting(options.executions.clone());
     let searched = match diverged {
         Some(how) => Searched::diverged(how),
         None => search(world, options.strategy, options.seed, &queries, &mut judge).await?,

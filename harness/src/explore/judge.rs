@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -112,6 +114,8 @@ pub struct Judge<R> {
     pub outcomes: BTreeMap<String, u64>,
     /// How many executions had a step that waited.
     pub waited: u64,
+    /// How many there were.
+    executions: Arc<AtomicU64>,
 }
 
 impl<R> Judge<R> {
@@ -119,7 +123,23 @@ impl<R> Judge<R> {
     /// violation of another check does not end the search.
     pub fn new(rules: R, limit: Option<Limit>, goes_on: bool, expected: Option<&str>) -> Self {
         let (expected, found, outcomes) = (expected.map(str::to_owned), Vec::new(), BTreeMap::new());
-        Self { rules, limit, begun: Instant::now(), goes_on, expected, found, outcomes, waited: 0 }
+        Self {
+            rules,
+            limit,
+            begun: Instant::now(),
+            goes_on,
+            expected,
+            found,
+            outcomes,
+            waited: 0,
+            executions: Arc::default(),
+        }
+    }
+
+    /// Counts its executions here, too.
+    #[must_use]
+    pub fn counting(self, executions: Arc<AtomicU64>) -> Self {
+        Self { executions, ..self }
     }
 }
 
@@ -164,6 +184,7 @@ pub async fn run_serially<W: World>(world: &mut W, actors: &[usize], queries: &[
 impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
     async fn visit(&mut self, world: &mut W, execution: Execution) -> Result<Go, Lost> {
         self.waited += u64::from(execution.taken.iter().any(Taken::waits));
+        self.executions.fetch_add(1, Ordering::Relaxed);
         self.rules.see(&execution);
         let wrong = self.rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| self.expected.as_ref().is_none_or(|expected| expected == check));

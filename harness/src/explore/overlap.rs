@@ -1,6 +1,8 @@
 //! Steps that run at the same time, many times over: races inside two statements, which no order of
 //! whole statements shows. However often nothing comes of it, that is a bound and no proof.
 
+use std::sync::atomic::Ordering;
+
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -92,6 +94,7 @@ pub async fn overlap(
                 break;
             }
             of.tries += 1;
+            options.executions.fetch_add(1, Ordering::Relaxed);
             let (execution, together) = attempt(world, script, pair, &mut rng).await?;
             let Some((at, together)) = together else { continue };
             of.together += 1;

@@ -26,7 +26,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
-pub(crate) use self::answer::{came, said};
+pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
 use self::answer::{cancel, end_prepared, rows};
 use self::digest::Digest;
 use self::hazards::Hazards;
@@ -44,8 +44,11 @@ use crate::scenario::script::{ActorState, Progress, Script, ScriptCase, fill_que
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
 
-/// After how many executions the tables are vacuumed: each leaves dead rows behind.
-const VACUUM_EVERY: u64 = 500;
+/// How many times longer than at its fastest it may take to put the rows back, before the tables are vacuumed: each
+/// execution leaves dead rows behind, as many as the set-up has made.
+const SLOWER_MAX: u32 = 2;
+/// The fewest executions between one vacuum and the next.
+const VACUUM_EVERY: u64 = 20;
 
 type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
 
@@ -109,6 +112,9 @@ pub struct PgWorld {
     actors: Vec<Actor>,
     beginning: Beginning,
     executions: u64,
+    /// How long putting the rows back took at its fastest, and how many executions ago the tables were vacuumed.
+    fastest: Option<Duration>,
+    unvacuumed: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
     types: Types,
@@ -138,6 +144,8 @@ impl PgWorld {
             actors: Vec::new(),
             beginning,
             executions: 0,
+            fastest: None,
+            unvacuumed: 0,
             waiters: BTreeSet::new(),
             types,
             changed: false,
@@ -175,7 +183,7 @@ impl PgWorld {
     /// copy of the database from now on.
     async fn put_back(&mut self) -> Result<(), Lost> {
         let Beginning::Rows { restore, digest } = &self.beginning else { return self.renew().await };
-        let client = &self.control.client;
+        let (client, begin) = (&self.control.client, Instant::now());
         let restored = tokio::time::timeout(STEP_MAX, client.batch_execute(restore)).await;
         let holds = match restored.map_err(|_| Lost::during("put the rows back", "no answer"))? {
             Ok(()) => digest.holds(client).await?,
@@ -183,7 +191,12 @@ impl PgWorld {
             Err(error) => return Err(said("put the rows back", &error)),
         };
         if holds {
-            if self.executions % VACUUM_EVERY == VACUUM_EVERY - 1 {
+            let took = begin.elapsed();
+            let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
+            self.fastest = Some(fastest);
+            self.unvacuumed += 1;
+            if self.unvacuumed >= VACUUM_EVERY && took > fastest * SLOWER_MAX {
+                self.unvacuumed = 0;
                 client.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
             }
             return Ok(());
@@ -205,7 +218,12 @@ impl World for PgWorld {
         let ends = self.actors.iter_mut().zip(&self.script.actors).map(|(one, actor)| one.empty(actor));
         let (ended, prepared) = futures_util::future::join(join_all(ends), end_prepared(&self.control.client)).await;
         prepared?;
-        ended.into_iter().collect::<Result<(), Lost>>()?;
+        for (actor, ended) in ended.into_iter().enumerate() {
+            if !ended? {
+                self.reconnect(actor).await?;
+                self.actors[actor].progress = Progress::of(&self.script.actors[actor]);
+            }
+        }
         // The set-up has just been run for the first one.
         if self.executions > 0 {
             self.put_back().await?;
@@ -251,11 +269,12 @@ impl World for PgWorld {
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
         let (client, sent) = (self.actors[actor].client.clone(), sql.clone());
+        let stdin = self.script.actors[actor].steps[step].stdin.clone();
         self.actors[actor].reply = Some(Box::pin(async move {
             // One message after the other, without a wait between them. In a failed transaction the first ones
             // fail, and nothing can wait.
             let before = join_all(preludes.iter().map(|prelude| client.simple_query(prelude)));
-            futures_util::future::join(before, client.simple_query(&sql)).await.1
+            futures_util::future::join(before, send(&client, &sql, stdin.as_deref())).await.1
         }));
         let (mut events, mut observed) = self.settle(actor, pace).await?;
         if choice.times_out {
@@ -326,7 +345,11 @@ impl World for PgWorld {
                     // What comes of it is of no interest any more.
                     drop(reply.await);
                 }
-                client.batch_execute(end).await
+                match client.batch_execute(end).await {
+                    // Whoever's session was ended has nothing left.
+                    Err(error) if is_gone(&error) => Ok(()),
+                    ended => ended,
+                }
             }
         });
         let ended = tokio::time::timeout(STEP_MAX, join_all(ends)).await;

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
@@ -24,9 +23,6 @@ use crate::scenario::script::{
     ActorState, AfterError, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
 };
 use crate::sqlite_busy::{self, Busy};
-
-/// How long a step may go on without either ending or being parked.
-const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// What stands for the file: SQLite locks nothing smaller.
 const FILE: &str = "file";
@@ -102,8 +98,11 @@ impl SqliteWorld {
             }
         };
         let name = || format!("step {} of {}", one.progress.next + 1, self.script.actors[actor].name);
-        match tokio::time::timeout(STEP_MAX, news).await {
-            Err(_) => Err(Lost::new(format!("{}: it did not end within {} s", name(), STEP_MAX.as_secs()))),
+        let most = self.script.step_max();
+        match tokio::time::timeout(most, news).await {
+            Err(_) => {
+                Err(Lost::new(format!("{}: it did not end within {} s (`step-seconds`)", name(), most.as_secs())))
+            }
             Ok(None) => Ok(None),
             Ok(Some((connection, answer))) => {
                 (one.connection, one.reply) = (Some(connection), None);

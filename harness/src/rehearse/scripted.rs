@@ -109,6 +109,10 @@ impl Scripted {
             let message = format!("invariant {} {why}: leave it out of this file", query.name);
             return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
         }
+        if script.actors.iter().flat_map(|actor| &actor.steps).any(|step| step.stdin.is_some()) {
+            let message = "a step copies data (`stdin`), which only explore and verify send".to_owned();
+            return Err(DbError { class: ErrorClass::Other, code: None, message, during: Kind::Begin });
+        }
         let case = case(&script, backend);
         let script = Arc::new(script.of_case(&case));
         let shared = Arc::new(Shared {

@@ -1,7 +1,7 @@
 //! The run directory: everything that a run leaves, written as it goes, so that a crash loses nothing
 //! that was finished.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ use crate::history::{History, file};
 pub struct RunDirectory {
     path: PathBuf,
     is_made: bool,
+    /// The directory itself, locked: two runs would overwrite each other's outputs.
+    _lock: File,
 }
 
 /// Why an output could not be written.
@@ -96,13 +98,25 @@ impl RunDirectory {
         };
         let is_made = !path.exists();
         fs::create_dir_all(&path).map_err(fail(&path))?;
+        let lock = File::open(&path).map_err(fail(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let taken =
+                    io::Error::new(io::ErrorKind::ResourceBusy, "another run writes its outputs there just now");
+                return Err(fail(&path)(taken));
+            }
+            // A file system without locks keeps nobody from working.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(fail(&path)(error)),
+        }
         for entry in fs::read_dir(&path).map_err(fail(&path))? {
             let file = entry.map_err(fail(&path))?.path();
             if is_output(&file) {
                 fs::remove_file(&file).map_err(fail(&file))?;
             }
         }
-        Ok(Self { path, is_made })
+        Ok(Self { path, is_made, _lock: lock })
     }
 
     /// Where it is.

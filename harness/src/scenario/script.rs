@@ -4,16 +4,19 @@
 //! reported all at once, each with its place.
 
 mod condition;
+mod contradictions;
 mod flow;
 mod holes;
 mod overlap;
 mod progress;
 mod read;
+mod schema;
 mod variant;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use drift_engine::lock::Backend;
 use toml::Spanned;
@@ -25,6 +28,7 @@ pub use self::flow::{Instruction, OnError};
 pub use self::holes::{answers, holes};
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
 pub use self::progress::{ActorState, AfterError, Progress, Returned, Value, fill_queries, unfilled};
+pub use self::schema::SCHEMA;
 pub use self::variant::{CONCURRENCY, Refusals, is_retryable};
 use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
@@ -37,6 +41,10 @@ pub const ACTORS_MAX: usize = 32;
 pub const STEPS_MAX: usize = 64;
 /// How often an actor may begin anew.
 const RETRIES_MAX: u64 = 10;
+/// How long a step may take if the file does not say.
+const STEP_MAX: Duration = Duration::from_secs(30);
+/// The most seconds that a file may say.
+const STEP_SECONDS_MAX: u64 = 3_600;
 /// The longest SQL of a step, a set-up or a query, in bytes.
 const SQL_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,6 +57,10 @@ pub struct Script {
     pub summary: String,
     /// What is run once before anything else, as one message.
     pub setup: String,
+    /// Where the set-up's text begins in its file: line and column, from 1; 0 if it is in none.
+    pub setup_place: (u32, u32),
+    /// How long a step may take, in seconds, where the file says it.
+    pub step_seconds: Option<u32>,
     /// One at least, each with a step.
     pub actors: Vec<ScriptActor>,
     /// Queries that must return no row at the end.
@@ -104,6 +116,8 @@ pub struct ScriptStep {
     pub affected: Option<String>,
     /// What refusals lead to, by code.
     pub on_error: Vec<(String, OnError)>,
+    /// What is sent after it, if it is `COPY … FROM STDIN`.
+    pub stdin: Option<String>,
     /// SQLSTATEs or SQLite result codes that it may fail with, beside those of concurrency.
     pub errors: Vec<String>,
     /// Whether its answer means that the actor has the lock by which it protects itself.
@@ -170,6 +184,17 @@ impl Script {
         Self::parse(path, &content(path)?).map_err(LoadError::Wrong)
     }
 
+    /// How long a step may go on without either ending or waiting for another actor.
+    pub fn step_max(&self) -> Duration {
+        self.step_seconds.map_or(STEP_MAX, |seconds| Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// A place in the set-up as a place in the file, if it is in one.
+    pub fn in_set_up(&self, line: u32, column: u32) -> Option<(u32, u32)> {
+        let (first, indent) = self.setup_place;
+        (first > 0).then_some(if line == 1 { (first, indent + column - 1) } else { (first + line - 1, column) })
+    }
+
     /// A step's name, with its actor's: `ACTOR.STEP`.
     pub fn name_of(&self, (actor, step): (usize, usize)) -> String {
         let actor = &self.actors[actor];
@@ -214,7 +239,8 @@ fn read(text: &str) -> Result<Script, Vec<Problem>> {
                     step.place = crate::sql::place(text, at.start);
                 }
             }
-            let mut wrong = contradictions(&script, &places);
+            script.setup_place = inside_quotes(text, places.setup.clone());
+            let mut wrong = contradictions::of(&script, &places);
             for named in &places.overlaps {
                 match named.resolve(&script.actors) {
                     Ok(overlap) => script.overlaps.push(overlap),
@@ -227,8 +253,16 @@ fn read(text: &str) -> Result<Script, Vec<Problem>> {
     }
 }
 
+/// Where the text of a quoted value begins, its leading white space aside.
+fn inside_quotes(text: &str, value: Range<usize>) -> (u32, u32) {
+    let quoted = &text[value.clone()];
+    let inside = quoted.trim_start_matches(['"', '\'']).trim_start();
+    crate::sql::place(text, value.start + quoted.len() - inside.len())
+}
+
 /// Where the parts of a script are in its file.
 struct Places {
+    setup: Range<usize>,
     actors: Vec<ActorPlaces>,
     /// The names of the queries, invariants first.
     queries: Vec<Range<usize>>,
@@ -260,7 +294,9 @@ fn all<T, P>(list: Vec<Spanned<Option<(T, P)>>>) -> Option<(Vec<T>, Vec<P>)> {
 fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let name = plain(section.required("name", super::draft::name));
     let summary = plain(section.required("summary", value::text));
-    let setup = plain(section.required("setup", sql));
+    let setup = section.required("setup", sql);
+    let step_seconds = section.optional("step-seconds", value::integer(1..=STEP_SECONDS_MAX));
+    let step_seconds = step_seconds.map_known(|seconds| u32::try_from(seconds).ok(), None);
     let actors = section.sections("actor", |actor| {
         let name = actor.required("name", word);
         let nodes = plain(actor.required_list("steps", read::node));
@@ -319,13 +355,17 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
             })
             .into();
     }
+    let setup = setup?;
+    let set_up = setup.span();
     let ((actors, actor_places), (invariants, mut queries), (serial, more)) =
         (all(actors)?, all(invariants)?, all(serial)?);
     queries.extend(more);
     let script = Script {
         name: name?,
         summary: summary?,
-        setup: setup?,
+        setup_place: (0, 0),
+        setup: setup.into_inner(),
+        step_seconds: step_seconds?,
         actors,
         invariants,
         serial,
@@ -337,7 +377,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         cases,
     };
     let (overlaps, _) = all(overlaps)?;
-    Some((script, Places { actors: actor_places, queries, cases: case_places, overlaps }))
+    Some((script, Places { setup: set_up, actors: actor_places, queries, cases: case_places, overlaps }))
 }
 
 /// Gives the steps that have no name their number.
@@ -347,128 +387,6 @@ fn numbered(steps: Vec<ScriptStep>) -> Vec<ScriptStep> {
         false => step,
     };
     steps.into_iter().enumerate().map(name).collect()
-}
-
-/// What no single value of the file is to blame for.
-fn contradictions(script: &Script, places: &Places) -> Vec<Problem> {
-    let mut wrong = Vec::new();
-    if !(1..=ACTORS_MAX).contains(&script.actors.len()) {
-        let at = places.actors.get(ACTORS_MAX).map_or(0..0, |place| place.name.clone());
-        let message = format!("a script has 1 to {ACTORS_MAX} actors, each beginning with `[[actor]]`");
-        wrong.push(Problem::new(at, message));
-    }
-    let names = script.actors.iter().map(|actor| actor.name.as_str());
-    wrong.extend(doubled("actors", names.zip(places.actors.iter().map(|place| &place.name))));
-    let names = script.cases.iter().map(|case| case.name.as_str());
-    wrong.extend(doubled("cases", names.zip(places.cases.iter().map(|place| &place.name))));
-    let queries = || script.invariants.iter().chain(&script.serial);
-    let names = queries().map(|query| query.name.as_str());
-    wrong.extend(doubled("invariants", names.zip(&places.queries)));
-    let own = [SERIAL, ERRORS, STUCK, COMMITTED];
-    for (query, at) in queries().zip(&places.queries).take(script.invariants.len()) {
-        if own.contains(&query.name.as_str()) {
-            wrong.push(Problem::new(
-                at.clone(),
-                format!("an invariant is not named `{}`: that has a meaning", query.name),
-            ));
-        }
-    }
-    for (query, at) in queries().zip(&places.queries) {
-        for (of, name) in answers(&query.sql) {
-            let Some(actor) = script.actors.iter().find(|actor| actor.name == of) else {
-                let message = format!("query {} has {{{of}.{name}}} in it, and there is no actor {of}", query.name);
-                wrong.push(Problem::new(at.clone(), message));
-                continue;
-            };
-            if !actor.captures(name) {
-                let message = format!("query {} has {{{of}.{name}}} in it, and {of} captures no {name}", query.name);
-                wrong.push(Problem::new(at.clone(), message));
-            }
-        }
-    }
-    if queries().next().is_none() {
-        let message = "nothing is asked of the end: there is neither an `[[invariant]]` nor a `[[serial]]`";
-        wrong.push(Problem::new(0..0, message));
-    }
-    for (actor, place) in script.actors.iter().zip(&places.actors) {
-        wrong.extend(contradictions_of(script, actor, place));
-    }
-    let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain(own);
-    let uses_begin =
-        script.actors.iter().flat_map(|actor| &actor.steps).any(|step| holes(&step.sql).contains(&"begin"));
-    for (case, place) in script.cases.iter().zip(&places.cases) {
-        if !uses_begin && case.begin != "BEGIN" {
-            let message = format!("case {} says what to begin with, and no step has {{begin}} in it", case.name);
-            wrong.push(Problem::new(place.begin.clone(), message).label("this would be ignored"));
-        }
-        let Some(violated) = &case.violates else { continue };
-        if !checks().any(|check| check == violated) {
-            let known: Vec<&str> = checks().collect();
-            let message = format!("case {} violates `{violated}`, which is not one of {}", case.name, known.join(", "));
-            wrong.push(Problem::new(place.violates.clone(), message));
-        } else if violated == SERIAL && script.serial.is_empty() {
-            let message = format!("case {} violates `{violated}`, and there is no `[[serial]]`", case.name);
-            wrong.push(Problem::new(place.violates.clone(), message));
-        }
-    }
-    wrong
-}
-
-fn contradictions_of(script: &Script, actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {
-    let mut wrong = Vec::new();
-    if !(1..=STEPS_MAX).contains(&actor.steps.len()) {
-        let at = place.steps.get(STEPS_MAX).unwrap_or(&place.name);
-        let (name, number) = (&actor.name, actor.steps.len());
-        let message = format!("actor {name} must have 1 to {STEPS_MAX} steps; it has {number}");
-        wrong.push(Problem::new(at.clone(), message));
-    }
-    let names = actor.steps.iter().map(|step| step.name.as_str());
-    wrong.extend(doubled(&format!("steps of actor {}", actor.name), names.zip(&place.steps)));
-    let mut known = BTreeSet::from(["begin"]);
-    for (step, at) in actor.steps.iter().zip(&place.steps) {
-        let cases = || script.cases.iter().filter(|case| step.is_in(case));
-        for name in holes(&step.sql).into_iter().filter(|name| !known.contains(name)) {
-            let Some(without) = cases().find(|case| !case.set.contains_key(name)) else { continue };
-            let (step, actor) = (&step.name, &actor.name);
-            let among = if without.set.is_empty() { "" } else { ", nor is it set in every case" };
-            let message =
-                format!("step {step} of actor {actor} uses {{{name}}}, which no earlier step captures{among}");
-            wrong.push(Problem::new(at.clone(), message));
-        }
-        for name in step.only.iter().filter(|name| !script.cases.iter().any(|case| case.name == **name)) {
-            let message = format!("step {} of actor {} is for case {name}, and there is none", step.name, actor.name);
-            wrong.push(Problem::new(at.clone(), message));
-        }
-        if step.on_error.iter().any(|(_, way)| *way == OnError::Retry) && actor.retries == 0 {
-            let (step, actor) = (&step.name, &actor.name);
-            let message = format!("step {step} of actor {actor} is to begin anew, and the actor has no `retry`");
-            wrong.push(Problem::new(at.clone(), message));
-        }
-        known.extend(step.captured());
-    }
-    let conditions = actor.flow.iter().filter_map(|one| match one {
-        Instruction::Unless(condition, _) | Instruction::Repeat { until: Some(condition), .. } => Some(condition),
-        _ => None,
-    });
-    for condition in conditions {
-        for name in condition.names().into_iter().filter(|name| !actor.captures(name)) {
-            let message = format!("a condition of actor {} has {{{name}}}, which no step captures", actor.name);
-            wrong.push(Problem::new(place.name.clone(), message));
-        }
-    }
-    wrong
-}
-
-/// Every name that has been there before.
-fn doubled<'a>(what: &str, names: impl Iterator<Item = (&'a str, &'a Range<usize>)>) -> Vec<Problem> {
-    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
-    for (name, at) in names {
-        if let Some(first) = seen.insert(name, at) {
-            let problem = Problem::new(at.clone(), format!("two {what} have the same name, {name}"));
-            wrong.push(problem.label("the second").also(first.clone(), "the first"));
-        }
-    }
-    wrong
 }
 
 /// SQL of bounded length.

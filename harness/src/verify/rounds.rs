@@ -1,6 +1,6 @@
 //! Rounds of a script: its actors run freely at the same time, many times over, and each end is judged.
 //!
-//! Nobody holds anybody back, so what comes of a round is the database's doing and a matter of luck. A
+//! Nobody holds anybody back, so what comes of a round is the database's doing, and chance. A
 //! violation is real; its absence is what was seen, and an expected one that did not come is no answer:
 //! `explore` visits the orders.
 
@@ -98,7 +98,7 @@ impl Rounds {
         match &case.violates {
             Some(check) => {
                 let why = format!(
-                    "{check} was not violated, which in a free run is luck; `driftlock explore` visits the orders"
+                    "{check} was not violated, which proves nothing: a free run visits the orders that come; `driftlock explore` visits all that matter"
                 );
                 (Word::Inconclusive, format!("{why} ({evidence})"))
             }

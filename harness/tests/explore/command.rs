@@ -95,6 +95,8 @@ fn what_init_writes_can_be_explored_and_is_never_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     assert_eq!(driftlock(path, &["init"]).0, Some(0));
+    assert_eq!(driftlock(path, &["init", "--schema"]).0, Some(0));
+    assert!(fs::read_to_string(path.join("driftlock.schema.json")).unwrap().starts_with('{'));
     let (code, said) = driftlock(path, &["explore", "driftlock.toml", "--backend", "sqlite"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("exhausted at statement granularity"), "{said}");

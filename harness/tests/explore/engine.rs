@@ -1,5 +1,7 @@
 //! The engine's protocol, every order of its operations.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use drift_engine::lock::{Backend, LockStrategy};
@@ -31,7 +33,7 @@ async fn databases(backend: Backend) -> Databases {
 }
 
 fn options(limit: Limit) -> Options {
-    Options { strategy: Strategy::Exhaustive, seed: 1, limit: Some(limit), all: false }
+    Options { strategy: Strategy::Exhaustive, seed: 1, limit: Some(limit), all: false, executions: Arc::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,9 @@ sql = "SELECT FROM t WHERE false"
 backend = "postgres"
 "#;
 
+/// How long a message may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a message came to that returned these rows of one column.
 fn done(rows: &[&str], affected: u64) -> What {
     let rows = rows.iter().map(|value| vec![(*value).to_owned()]).collect();
@@ -53,7 +56,7 @@ async fn until(session: &mut PgSession, question: &str) -> String {
     let asked = async {
         loop {
             if let Some(Value { text: Some(first), .. }) =
-                session.send(question).await.unwrap().returned.first.first().cloned()
+                session.send(question, None, PATIENCE).await.unwrap().returned.first.first().cloned()
             {
                 return first;
             }
@@ -75,7 +78,7 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     let mut wants = PgSession::open(&config, control.clone(), "wants").await.unwrap();
     let mut watches = PgSession::open(&config, control.clone(), "watches").await.unwrap();
     let (clock, case, wants_pid) = (Clock::start(), &script.cases[0], wants.number().unwrap());
-    holds.send("BEGIN; UPDATE t SET v = v + 1").await.unwrap();
+    holds.send("BEGIN; UPDATE t SET v = v + 1", None, PATIENCE).await.unwrap();
     // The lock is held until the server has been asked who waits for it, and while somebody does.
     let holding = async {
         let waits = "SELECT clock_timestamp() FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
@@ -85,7 +88,7 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
              AND pid <> pg_backend_pid() AND state = 'idle' AND query_start > '{since}'"
         );
         until(&mut watches, &asked).await;
-        holds.send("COMMIT").await.unwrap();
+        holds.send("COMMIT", None, PATIENCE).await.unwrap();
     };
     let pauses = [Duration::ZERO, Duration::from_millis(1)];
     let types = Types::default();
@@ -100,7 +103,7 @@ async fn a_pass_says_what_waited_for_whom_what_failed_and_when() {
     assert_eq!(wanting.ran[1].answer.waited, Some(vec![holds.number().unwrap()]));
     assert!(wanting.ran[1].ended - wanting.ran[1].begun > Duration::from_millis(1));
     assert_eq!(wanting.ran[2].answer.waited, None);
-    let again = wants.send("SELECT 5").await.unwrap();
+    let again = wants.send("SELECT 5", None, PATIENCE).await.unwrap();
     assert_eq!(again.what, done(&["5"], 1));
     server.stop().await.unwrap();
 }

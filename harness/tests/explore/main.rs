@@ -12,4 +12,5 @@ mod kinds;
 mod overlap;
 mod patterns;
 mod reduction;
+mod sessions;
 mod world;

@@ -137,7 +137,8 @@ async fn any_pair_of_any_script_comes_to_an_end() {
         let steps = [0, 1].map(|actor| (actor, rng.random_range(0..script.actors[actor].steps.len())));
         let site = Site::make(&server, &format!("pairs_{seed}")).await.unwrap();
         let mut world = PgWorld::new(site, script.clone(), case.clone()).await.unwrap();
-        let options = Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true };
+        let options =
+            Options { strategy: Strategy::Exhaustive, seed, limit: None, all: true, executions: Arc::default() };
         let of = overlap(
             &mut world,
             ScriptRules::new(&script, &case),

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
-use super::{Answer, STEP_MAX, Session};
+use super::{Answer, Session};
+use crate::database::ANSWER_MAX;
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
-use crate::explore::postgres::{came, connect, said, victim};
+use crate::explore::postgres::{KILLED, came, connect, is_gone, killed, said, send, victim};
 use crate::explore::statement::{Does, message};
 use crate::explore::world::{Lost, What};
+use crate::scenario::script::Returned;
 
 /// After how long without an answer the server is asked whether a step waits; each further time takes
 /// twice as long, up to the most.
@@ -51,10 +53,16 @@ impl PgSession {
         Ok(Self { client, control, pid, notices, config, name, aborted: false })
     }
 
+    /// Opens the session anew that somebody has ended: its actor may go on.
+    async fn open_anew(&mut self) -> Result<(), Lost> {
+        *self = Self::open(&self.config, self.control.clone(), &self.name).await?;
+        Ok(())
+    }
+
     /// For whom it waits, by the server's word.
     async fn waits_for(&self) -> Result<Vec<i32>, Lost> {
         let question = format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({}))", self.pid);
-        let asked = tokio::time::timeout(STEP_MAX, self.control.simple_query(&question)).await;
+        let asked = tokio::time::timeout(ANSWER_MAX, self.control.simple_query(&question)).await;
         let asked = asked.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
         let messages = asked.map_err(|error| said("ask the server who waits", &error))?;
         let pid = |message: &SimpleQueryMessage| match message {
@@ -66,16 +74,16 @@ impl PgSession {
 }
 
 impl Session for PgSession {
-    async fn send(&mut self, sql: &str) -> Result<Answer, Lost> {
+    async fn send(&mut self, sql: &str, stdin: Option<&str>, at_most: Duration) -> Result<Answer, Lost> {
         drop(self.notices.take());
-        let (mut waited, mut patience, mut left): (Option<Vec<i32>>, _, _) = (None, ASK_AFTER, STEP_MAX);
+        let (mut waited, mut patience, mut left): (Option<Vec<i32>>, _, _) = (None, ASK_AFTER, at_most);
         let answer = {
-            let mut reply = std::pin::pin!(self.client.simple_query(sql));
+            let mut reply = std::pin::pin!(send(&self.client, sql, stdin));
             loop {
                 match tokio::time::timeout(patience, &mut reply).await {
                     Ok(answer) => break answer,
                     Err(_) if left <= patience => {
-                        return Err(Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())));
+                        return Err(Lost::new(format!("no answer within {} s (`step-seconds`)", at_most.as_secs())));
                     }
                     Err(_) => left -= patience,
                 }
@@ -88,7 +96,14 @@ impl Session for PgSession {
                 }
             }
         };
-        let (mut what, returned) = came(answer).map_err(|error| said("get an answer", &error))?;
+        let (mut what, returned) = match answer {
+            Err(error) if error.is_closed() => (killed(), Returned::default()),
+            answer => came(answer).map_err(|error| said("get an answer", &error))?,
+        };
+        if matches!(&what, What::Failed { code, .. } if code == KILLED) {
+            self.open_anew().await?;
+            return Ok(Answer { what, returned, notices: Vec::new(), waited });
+        }
         match &mut what {
             What::Done(done) => {
                 done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).does == Does::Commit;
@@ -102,17 +117,28 @@ impl Session for PgSession {
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
-        let activity = activity(&self.control, &[self.pid], &[true]).await?.remove(0);
+        let activity = match activity(&self.control, &[self.pid], &[true]).await {
+            // Of a session that was ended in the meantime the server says nothing.
+            Err(_) if self.client.is_closed() => {
+                self.open_anew().await?;
+                return Ok(None);
+            }
+            activity => activity?.remove(0),
+        };
         if activity.in_transaction {
-            let rolled_back = self.client.batch_execute("ROLLBACK").await;
-            rolled_back.map_err(|error| said("roll back", &error))?;
+            match self.client.batch_execute("ROLLBACK").await {
+                Err(error) if is_gone(&error) => self.open_anew().await?,
+                rolled_back => rolled_back.map_err(|error| said("roll back", &error))?,
+            }
         }
         Ok(Some(activity.flight))
     }
 
     async fn renew(&mut self) -> Result<(), Lost> {
-        let discarded = self.client.batch_execute("DISCARD ALL").await;
-        discarded.map_err(|error| said("renew a session", &error))?;
+        match self.client.batch_execute("DISCARD ALL").await {
+            Err(error) if is_gone(&error) => return self.open_anew().await,
+            discarded => discarded.map_err(|error| said("renew a session", &error))?,
+        }
         look_soon(&self.client).await;
         Ok(())
     }

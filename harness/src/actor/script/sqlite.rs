@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{Answer, STEP_MAX, Session};
+use super::{Answer, Session};
 use crate::explore::postgres::overlap::Flight;
 use crate::explore::sqlite::{came, close, fetch, open, roll_back};
 use crate::explore::world::Lost;
@@ -37,11 +37,12 @@ impl SqliteSession {
 }
 
 impl Session for SqliteSession {
-    async fn send(&mut self, sql: &str) -> Result<Answer, Lost> {
+    async fn send(&mut self, sql: &str, _stdin: Option<&str>, at_most: Duration) -> Result<Answer, Lost> {
         let waits = self.busy.waits();
         let connection = self.connection.as_mut().ok_or_else(|| Lost::new("the file is not open"))?;
-        let answer = tokio::time::timeout(STEP_MAX, fetch(connection, sql)).await;
-        let answer = answer.map_err(|_| Lost::new(format!("no answer within {} s", STEP_MAX.as_secs())))?;
+        let answer = tokio::time::timeout(at_most, fetch(connection, sql)).await;
+        let answer =
+            answer.map_err(|_| Lost::new(format!("no answer within {} s (`step-seconds`)", at_most.as_secs())))?;
         self.busy.ended();
         let (what, returned) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
         let waited = (self.busy.waits() > waits).then(Vec::new);

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
+
+use tokio::time::Instant;
 
 use super::Args;
 use super::hosts::{CaseFailure, Hosts};
@@ -102,6 +105,9 @@ struct Violation {
     /// A script's order as a specification, or why it cannot be one.
     spec: Option<Result<String, ExportError>>,
 }
+
+/// After how long it is said how far a search has come, again and again.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What came of a subject.
 struct Outcome {
@@ -233,7 +239,8 @@ async fn run_cases(
     report: &mut ExploreReport,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let options = Options { strategy: args.strategy, seed: args.seed, limit: args.budget, all: args.all };
+    let (strategy, seed) = (args.strategy, args.seed);
+    let options = Options { strategy, seed, limit: args.budget, all: args.all, executions: Arc::default() };
     let wants = |backend| cases.iter().any(|case| case.backend() == backend);
     let started = hosts.start_all(wants, &args.postgres, context).await?;
     report.profile.clone_from(&started.profile);
@@ -245,10 +252,22 @@ async fn run_cases(
             Subject::Script(source, _) => args.overlaps(&source.script)?,
             Subject::Engine(_) => Vec::new(),
         };
-        let outcome = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
-            outcome = explored(hosts, case, &pairs, &options) => outcome,
+        options.executions.store(0, Ordering::Relaxed);
+        let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
+        ticks.reset();
+        let outcome = {
+            let mut exploring = std::pin::pin!(explored(hosts, case, &pairs, &options));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(Failure::interrupted()),
+                    outcome = &mut exploring => break outcome,
+                    _ = ticks.tick() => {
+                        let (executions, seconds) = (options.executions.load(Ordering::Relaxed), begin.elapsed().as_secs());
+                        writeln!(context.err, "{}: {executions} executions in {seconds} s", case.name())?;
+                    }
+                }
+            }
         };
         let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
         if case.backend() == Backend::Sqlite && !pairs.is_empty() {

@@ -1,5 +1,7 @@
 //! What a server's answers come to, and small requests of our own.
 
+use bytes::Bytes;
+use futures_util::SinkExt;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Answer;
@@ -26,6 +28,27 @@ pub(crate) fn came(answer: Answer) -> Result<(What, Returned), tokio_postgres::E
             None => Err(error),
         },
     }
+}
+
+/// The code with which a session ends that somebody has ended: admin_shutdown.
+pub(crate) const KILLED: &str = "57P01";
+
+/// Whether an error says that somebody has ended the session.
+pub(crate) fn is_gone(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || error.code().is_some_and(|code| code.code() == KILLED)
+}
+
+/// What came of a step whose session was ended before it was sent.
+pub(crate) fn killed() -> What {
+    What::Failed { code: KILLED.to_owned(), message: "the session was ended".to_owned() }
+}
+
+/// Sends a step's message; what is to be copied is sent after it. Its answer is that of COPY then.
+pub(crate) async fn send(client: &Client, sql: &str, stdin: Option<&str>) -> Answer {
+    let Some(data) = stdin else { return client.simple_query(sql).await };
+    let mut sink = std::pin::pin!(client.copy_in::<_, Bytes>(sql).await?);
+    sink.send(Bytes::copy_from_slice(data.as_bytes())).await?;
+    Ok(vec![SimpleQueryMessage::CommandComplete(sink.finish().await?)])
 }
 
 /// The rows of all results, and what of them can be captured.

@@ -47,8 +47,16 @@ impl Notices {
                 // A tree that cannot be read stands for anything.
                 _ => kept.trees = vec![":funcid ?".to_owned()],
             }
-        } else if kept.notices.len() < NOTICES_MAX {
-            kept.notices.push(format!("{}: {}", notice.severity(), notice.message()));
+        } else {
+            drop(kept);
+            self.keep(format!("{}: {}", notice.severity(), notice.message()));
+        }
+    }
+
+    fn keep(&self, notice: String) {
+        let mut kept = self.0.lock().expect("nobody panics while listening");
+        if kept.notices.len() < NOTICES_MAX {
+            kept.notices.push(notice);
         }
     }
 
@@ -60,8 +68,10 @@ impl Notices {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notice(notice) = message {
-                self.add(&notice);
+            match message {
+                AsyncMessage::Notice(notice) => self.add(&notice),
+                AsyncMessage::Notification(one) => self.keep(format!("NOTIFY {}: {}", one.channel(), one.payload())),
+                _ => {}
             }
         }
     }

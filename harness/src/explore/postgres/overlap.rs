@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::question::{all_wait, ask};
-use super::{Answer, Duration, Pace, PgWorld, STEP_MAX, said};
+use super::{Answer, Duration, Pace, PgWorld, STEP_MAX, said, send};
 use crate::explore::footprint::Footprint;
 use crate::explore::world::{Event, Lost, Taken};
 
@@ -63,8 +63,9 @@ impl PgWorld {
             (one.preludes, one.trees, one.give_back) = (0, Vec::new(), None);
             let sql = one.progress.sql(&self.case, &self.script.actors[actor].steps[one.progress.next]);
             sent.push(sql.clone());
-            let client = one.client.clone();
-            one.reply = Some(Box::pin(async move { client.simple_query(&sql).await }));
+            let (client, stdin) =
+                (one.client.clone(), self.script.actors[actor].steps[one.progress.next].stdin.clone());
+            one.reply = Some(Box::pin(async move { send(&client, &sql, stdin.as_deref()).await }));
         }
         let mut answers = [None, None];
         for (actor, answer) in pair.into_iter().zip(&mut answers) {

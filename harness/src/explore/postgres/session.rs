@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
+use super::answer::is_gone;
 use super::notices::Notices;
 use super::printed::{NOT_LOGGED, PRINTS, Printed};
 use super::{Answer, connect_with, said, victim};
@@ -68,20 +69,25 @@ impl Actor {
     }
 
     /// Ends whatever its last execution has left: the transaction, settings, temporary tables, locks, plans.
-    pub async fn empty(&mut self, actor: &ScriptActor) -> Result<(), Lost> {
+    ///
+    /// Answers whether the session is still there: a step may have ended it.
+    pub async fn empty(&mut self, actor: &ScriptActor) -> Result<bool, Lost> {
         self.reply = None;
         let ended = futures_util::future::try_join(
             self.client.batch_execute("ROLLBACK"),
             self.client.batch_execute("DISCARD ALL"),
         );
-        ended.await.map_err(|error| said("end a session's transaction", &error))?;
+        match ended.await {
+            Err(error) if is_gone(&error) => return Ok(false),
+            ended => ended.map_err(|error| said("end a session's transaction", &error))?,
+        };
         self.victim = victim::Setting::late(self.victim.allowed);
         self.progress = Progress::of(actor);
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
         self.give_back = None;
         self.forget();
-        Ok(())
+        Ok(true)
     }
 
     /// Takes what the server has said since the last look.

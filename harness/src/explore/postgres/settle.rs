@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::patience::ends;
 use super::question::{all_wait, ask, ask_ended};
-use super::session::Reply;
-use super::{Answer, Pace, PgWorld, STEP_MAX, came, said};
+use super::session::{Actor, Reply};
+use super::{Answer, KILLED, Pace, PgWorld, came, killed, said};
 use crate::explore::footprint::Footprint;
 use crate::explore::statement::{Does, message};
 use crate::explore::world::{Event, Lost, Note, Settings, What};
-use crate::scenario::script::{ActorState, AfterError, Value};
+use crate::scenario::script::{ActorState, AfterError, Returned, ScriptActor, ScriptStep, Value};
 
 impl PgWorld {
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -62,9 +62,9 @@ impl PgWorld {
                 }
                 return Ok((events, touched));
             }
-            if begin.elapsed() > STEP_MAX {
-                let name = &self.script.actors[started].name;
-                let why = format!("it neither ended nor waited for another actor within {} s", STEP_MAX.as_secs());
+            if begin.elapsed() > self.script.step_max() {
+                let (name, most) = (&self.script.actors[started].name, self.script.step_max().as_secs());
+                let why = format!("it neither ended nor waited for another actor within {most} s (`step-seconds`)");
                 return Err(Lost::new(format!("step {} of {name}: {why}", self.actors[started].progress.next + 1)));
             }
             patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
@@ -116,6 +116,15 @@ impl PgWorld {
         Ok(())
     }
 
+    /// Opens a session anew that somebody has ended. Its actor goes on where it was.
+    pub(super) async fn reconnect(&mut self, actor: usize) -> Result<(), Lost> {
+        let opened = Actor::open(self.site.config(), &self.script.actors[actor], self.superuser).await?;
+        let before = std::mem::replace(&mut self.actors[actor], opened);
+        self.actors[actor].progress = before.progress;
+        self.actors[actor].told = before.told;
+        Ok(())
+    }
+
     /// Notes what became of an actor's step.
     pub(super) async fn completed(
         &mut self,
@@ -126,8 +135,13 @@ impl PgWorld {
         let script = self.script.clone();
         let (of, number) = (&script.actors[actor], self.actors[actor].progress.next);
         let step = &of.steps[number];
-        let (mut what, returned) = came(answer)
-            .map_err(|error| said(&format!("get an answer to step {} of {}", step.name, of.name), &error))?;
+        let (mut what, returned) = match answer {
+            Err(error) if error.is_closed() => (killed(), Returned::default()),
+            answer => came(answer).map_err(|error| unanswered(of, step, &error))?,
+        };
+        if matches!(&what, What::Failed { code, .. } if code == KILLED) {
+            self.reconnect(actor).await?;
+        }
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
         one.waits_for.clear();
@@ -170,4 +184,16 @@ impl PgWorld {
         }
         Ok((Event { actor, step: number, what }, footprint))
     }
+}
+
+/// Why a step has no answer though its session has not ended.
+fn unanswered(actor: &ScriptActor, step: &ScriptStep, error: &tokio_postgres::Error) -> Lost {
+    let what = format!("get an answer to step {} of {}", step.name, actor.name);
+    let copies = step.sql.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy"));
+    if !copies {
+        return said(&what, error);
+    }
+    // The driver expects no data there.
+    let why = format!("failed to {what}: COPY FROM STDIN needs a `stdin`, and COPY TO STDOUT has to be a SELECT here");
+    Lost { at: (step.place.0 > 0).then_some(step.place), ..Lost::by_script(why) }
 }

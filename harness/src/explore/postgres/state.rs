@@ -1,16 +1,48 @@
 //! The rows that executions begin with: kept once, and put back before each.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
-use super::{STEP_MAX, said};
+use super::said;
 use crate::explore::world::Lost;
 use crate::scenario::script::Script;
 
-/// Runs the script's set-up.
+/// Runs the script's set-up: as one message, for it may be one transaction by that. Where something in it cannot be done
+/// in a transaction, as CREATE INDEX CONCURRENTLY, its statements are sent one by one.
 pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost> {
-    let set_up = tokio::time::timeout(STEP_MAX, control.batch_execute(&script.setup)).await;
-    let set_up = set_up.map_err(|_| Lost::during("set up", "no answer"))?;
-    set_up.map_err(|error| Lost::by_script(said("set up", &error).why))
+    let error = match send(control, &script.setup, script).await? {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    // What is wrong with the text itself is the server's to say.
+    let statements = crate::sql::split(&script.setup).unwrap_or_default();
+    let cannot = error.code() == Some(&SqlState::ACTIVE_SQL_TRANSACTION);
+    // The message has left nothing behind, but for what it has committed itself.
+    if !cannot {
+        send(control, "BEGIN", script).await?.map_err(|error| said("set up", &error))?;
+    }
+    for statement in &statements {
+        if let Err(error) = send(control, &statement.text, script).await? {
+            let within = match error.as_db_error().and_then(DbError::position) {
+                Some(ErrorPosition::Original(at)) => at.saturating_sub(1) as usize,
+                _ => 0,
+            };
+            let before: String = statement.text.chars().take(within).collect();
+            let (line, column) = crate::sql::place(&before, before.len());
+            let column = if line == 1 { statement.column + column - 1 } else { column };
+            let at = script.in_set_up(statement.line + line - 1, column);
+            return Err(Lost { at, ..Lost::by_script(said("set up", &error).why) });
+        }
+    }
+    match cannot {
+        true => Ok(()),
+        false => Err(Lost::by_script(said("set up", &error).why)),
+    }
+}
+
+async fn send(control: &Client, sql: &str, script: &Script) -> Result<Result<(), tokio_postgres::Error>, Lost> {
+    let sent = tokio::time::timeout(script.step_max(), control.batch_execute(sql)).await;
+    sent.map_err(|_| Lost::by_script(format!("failed to set up: no answer within {} s", script.step_max().as_secs())))
 }
 
 /// The tables and materialized views of the script, the oldest first, with the columns that can be filled.

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::condition::Condition;
 use super::flow::{ANY_CODE, Handler, Node};
-use super::{ScriptStep, codes, holes, sql, word};
+use super::{SQL_BYTES_MAX, ScriptStep, codes, holes, sql, word};
 use crate::scenario::value::{self, Wrong, mistyped};
 
 /// How deep steps may be nested.
@@ -110,7 +110,7 @@ fn repeat(table: &DeTable<'_>, depth: usize, most: u64) -> Result<Node, Wrong> {
 
 fn step(table: &DeTable<'_>, depth: usize, times: u64) -> Result<Node, Wrong> {
     let (mut step, mut when, mut ends, mut on_error) = (ScriptStep::default(), None, false, Vec::new());
-    let known = "sql, name, capture, rows, affected, errors, on-error, if, end, only, lock; or if, steps, else; \
+    let known = "sql, name, capture, rows, affected, stdin, errors, on-error, if, end, only, lock; or if, steps, else; \
                  or repeat, until, steps";
     each(table, known, |key, value| {
         match key {
@@ -119,6 +119,7 @@ fn step(table: &DeTable<'_>, depth: usize, times: u64) -> Result<Node, Wrong> {
             "capture" => step.capture = captures(value)?,
             "rows" => step.rows = Some(capture(value)?),
             "affected" => step.affected = Some(capture(value)?),
+            "stdin" => step.stdin = Some(data(value)?),
             "errors" => step.errors = codes(value)?,
             "on-error" => on_error = handlers(value, depth, times)?,
             "if" => when = Some(condition(value)?),
@@ -168,6 +169,15 @@ fn handlers(value: &DeValue<'_>, depth: usize, times: u64) -> Result<Vec<(String
         handlers.push((code.to_owned(), handler));
     }
     Ok(handlers)
+}
+
+/// What is copied into a table.
+fn data(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let text = value.as_str().ok_or_else(|| mistyped("a text", value))?;
+    if text.len() > SQL_BYTES_MAX {
+        return Err(Wrong::new(format!("must have at most {SQL_BYTES_MAX} bytes")));
+    }
+    Ok(text.to_owned())
 }
 
 fn captures(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
