@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Answer, Session};
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::sqlite::{came, close, fetch, open, roll_back};
+use crate::explore::sqlite::{came, close, fetch_step, open, roll_back};
 use crate::explore::world::Lost;
 use crate::sqlite_busy::{self, Busy};
 
@@ -40,7 +40,7 @@ impl Session for SqliteSession {
     async fn send(&mut self, sql: &str, _stdin: Option<&str>, at_most: Duration) -> Result<Answer, Lost> {
         let waits = self.busy.waits();
         let connection = self.connection.as_mut().ok_or_else(|| Lost::new("the file is not open"))?;
-        let answer = tokio::time::timeout(at_most, fetch(connection, sql)).await;
+        let answer = tokio::time::timeout(at_most, fetch_step(connection, sql)).await;
         let answer =
             answer.map_err(|_| Lost::new(format!("no answer within {} s (`step-seconds`)", at_most.as_secs())))?;
         self.busy.ended();
