@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 use driftlock::capacity::load::{Arrivals, KeyChoice, Load};
+use driftlock::fixture::Host;
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
-use driftlock::verify::databases::Host;
 use tokio_util::sync::CancellationToken;
 
 /// A throw-away database that flushes.

@@ -3,7 +3,6 @@
 
 pub mod antagonist;
 pub mod bystander;
-pub mod recheck;
 pub mod script;
 pub mod worker;
 

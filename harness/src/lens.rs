@@ -4,9 +4,7 @@
 //! the gate, so that an operation's invocation is the moment at which it was really sent, and not
 //! the moment at which it came to the gate. Under load there are two: timed, then delay.
 
-pub mod delay;
 pub mod fault;
 pub mod gate;
 pub mod mutant;
-pub mod timed;
 pub mod trace;

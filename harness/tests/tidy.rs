@@ -129,6 +129,83 @@ fn a_file_is_one_idea_and_a_module_is_named_after_it() {
     assert_none(nameless.map(|file| file.path.clone()).collect(), "a module's file has its name");
 }
 
+/// The harness's modules, the lowest first: each may use what stands before it, and nothing after it.
+const LAYERS: [&str; 28] = [
+    "exit",
+    "sql",
+    "sqlite_busy",
+    "oracle",
+    "history",
+    "clock",
+    "verdict",
+    "check",
+    "outcome",
+    "lens",
+    "schedule",
+    "database",
+    "scenario",
+    "provision",
+    "isolation",
+    "load",
+    "fixture",
+    "model",
+    "mutant",
+    "setting",
+    "recheck",
+    "explore",
+    "actor",
+    "verify",
+    "capacity",
+    "rehearse",
+    "report",
+    "cli",
+];
+
+/// Where a file of the harness uses a module that stands above its own, or one that has no place.
+fn upward(path: &str, code: &str) -> Vec<String> {
+    let Some(inside) = path.strip_prefix("harness/src/") else { return Vec::new() };
+    let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    if ["lib", "main"].contains(&own) {
+        return Vec::new();
+    }
+    let place = |module: &str| LAYERS.iter().position(|layer| *layer == module);
+    let mut broken = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        let line = line.split("//").next().unwrap_or_default();
+        for (at, _) in line.match_indices("crate::") {
+            // What a macro of this crate expands to is not used here, and `drift_crate::` is another one.
+            let rest = &line[at + "crate::".len()..];
+            let used: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let is_of_macro = line[..at].ends_with('$');
+            if used.is_empty() || used == own || is_of_macro && place(&used).is_some() {
+                continue;
+            }
+            match (place(own), place(&used)) {
+                (Some(own), Some(used)) if used < own => {}
+                _ => broken.push(format!("{path}:{}: {own} uses {used}", index + 1)),
+            }
+        }
+    }
+    broken
+}
+
+#[test]
+fn no_module_uses_one_that_stands_above_it() {
+    let files = files();
+    let code = files.iter().filter(|file| !file.is_test());
+    let broken = code.flat_map(|file| upward(&file.path, file.code())).collect();
+    assert_none(broken, "an arrow of the harness goes upward, or to a module without a place in LAYERS");
+    // Every place is somebody's, and the rule sees what it is about.
+    let nobodys = LAYERS.iter().filter(|layer| {
+        let file = format!("harness/src/{layer}.rs");
+        !files.iter().any(|one| one.path == file)
+    });
+    assert_none(nobodys.map(|layer| (*layer).to_owned()).collect(), "LAYERS names modules that are gone");
+    assert_eq!(upward("harness/src/lens/gate.rs", "use crate::capacity::phase::Times;").len(), 1);
+    assert_eq!(upward("harness/src/explore.rs", "use crate::newcomer::Thing; // crate::cli").len(), 1);
+    assert_eq!(upward("harness/src/cli/verify.rs", "use crate::exit::Exit;\nuse crate::cli::Context;").len(), 0);
+}
+
 /// What cargo says about every package that is built here.
 fn packages() -> Vec<Value> {
     let host = Command::new("rustc").arg("-vV").output().expect("rustc runs");

@@ -18,8 +18,8 @@ use super::job::{EngineJob, Turn};
 use super::phase::{Phase, Times};
 use super::recorder::Errors;
 use super::wire::Wire;
+use crate::capacity::timed::Timed;
 use crate::history::ActorId;
-use crate::lens::timed::Timed;
 use crate::lens::trace::{Log, Trace};
 
 /// At most so many pairs are measured, and at least [`PAIRS_MIN`].

@@ -13,10 +13,10 @@ use super::alarm::Alarm;
 use super::phase::Times;
 use super::recorder::{Errors, Outcome};
 use crate::actor::worker::is_lost;
+use crate::capacity::delay::Delayed;
+use crate::capacity::timed::Timed;
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
-use crate::lens::delay::Delayed;
-use crate::lens::timed::Timed;
 use crate::scenario::Scenario;
 use crate::scenario::data::fork;
 

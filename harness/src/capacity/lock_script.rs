@@ -16,10 +16,10 @@ use super::job::{Job, Turn};
 use super::phase::Times;
 use super::recorder::{Errors, Outcome};
 use super::wire::Answer;
+use crate::capacity::delay::Delayed;
+use crate::capacity::timed::Timed;
 use crate::clock::Clock;
 use crate::database::ANSWER_MAX;
-use crate::lens::delay::Delayed;
-use crate::lens::timed::Timed;
 
 /// What the script works on, for this many rows. Whoever fills it says how many.
 pub const TABLES: &str = "\

@@ -15,11 +15,12 @@ use serde::Serialize;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::fixture::{Databases, Host, PrepareError};
 use crate::history::History;
+use crate::outcome::{BackendUsed, ResultRow, SuiteReport, VerdictKind};
 use crate::provision::{PostgresChoice, Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::report::directory::{RunDirectory, WriteError};
-use crate::report::{BackendUsed, Report, ResultRow, Word, terminal};
-use crate::verify::databases::{Databases, Host, PrepareError};
+use crate::report::terminal;
 use crate::verify::judge::Judged;
 use crate::verify::plan::Case;
 use crate::verify::suite::{self, Observer, SuiteError};
@@ -156,7 +157,7 @@ pub async fn run(
     args: &SuiteArgs,
     replay: &Replay<'_>,
     cases: &[Case<'_>],
-    report: Report,
+    report: SuiteReport,
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     let run = run_name(&report.command);
@@ -210,11 +211,11 @@ pub fn print<R: Serialize>(
 }
 
 /// The exit code that a report's verdict comes to.
-pub fn verdict_exit(verdict: Word) -> Exit {
+pub fn verdict_exit(verdict: VerdictKind) -> Exit {
     match verdict {
-        Word::Pass => Exit::Met,
-        Word::Violation => Exit::Violated,
-        Word::Inconclusive => Exit::Inconclusive,
+        VerdictKind::Pass => Exit::Met,
+        VerdictKind::Violation => Exit::Violated,
+        VerdictKind::Inconclusive => Exit::Inconclusive,
     }
 }
 
@@ -345,7 +346,7 @@ struct Progress<'a> {
     args: &'a SuiteArgs,
     replay: &'a Replay<'a>,
     directory: &'a RunDirectory,
-    report: Report,
+    report: SuiteReport,
 }
 
 impl Progress<'_> {

@@ -6,7 +6,7 @@ use super::common::{self, Replay, SuiteArgs};
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::mutant::{self, Stance, recorded};
-use crate::report::{NotApplicable, Report};
+use crate::outcome::{NotApplicable, SuiteReport};
 use crate::scenario::Scenario;
 use crate::scenario::shipped::{SHIPPED, Shipped};
 use crate::verify::plan::Case;
@@ -26,7 +26,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let scenarios: Vec<Scenario> = SHIPPED.iter().map(Shipped::scenario).collect();
     let seed = args.suite.seed(context)?;
-    let mut report = Report::new("mutate", seed, "none");
+    let mut report = SuiteReport::new("mutate", seed, "none");
     report.backends.push(recorded::backend_used());
     let cases = cases(&args.suite, &scenarios, seed, &mut report.not_applicable);
     if cases.is_empty() && report.not_applicable.is_empty() {

@@ -14,6 +14,7 @@ use super::common::{Format, parse_backend, print, quoted, run_name, verdict_exit
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::outcome::BackendUsed;
 use crate::provision::{Journal, PostgresChoice, Profile, RunName, Server, sqlite_version};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
@@ -26,7 +27,6 @@ use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::{self, RehearseReport};
-use crate::report::{BackendUsed, SCHEMA_VERSION, Word};
 use crate::scenario::script::Script;
 
 /// Rehearses migrations on a throw-away database under verified traffic, before the deploy
@@ -298,18 +298,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         backends.push(BackendUsed { name: "sqlite".to_owned(), version, provisioned });
     }
     let profile = server.as_ref().map_or(Profile::Durable, |server| server.settings().profile());
-    let mut report = RehearseReport {
-        schema_version: SCHEMA_VERSION,
-        command: "rehearse".to_owned(),
-        verdict: Word::Inconclusive,
-        seed: args.seed,
-        profile: profile.as_str().to_owned(),
-        backends,
-        planned: cases.len(),
-        results: Vec::new(),
-        not_applicable: Vec::new(),
-        not_verified: Vec::new(),
-    };
+    let mut report = RehearseReport::new("rehearse", Some(args.seed), profile.as_str());
+    (report.backends, report.planned) = (backends, cases.len());
     // What is built in is not foreign.
     let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
     let ended = match server.as_ref().filter(|server| !is_ours && !server.confines_foreign_code()) {
@@ -453,7 +443,7 @@ fn replay(args: &Args, case: &Case) -> String {
 
 fn write(directory: &RunDirectory, report: &RehearseReport) -> Result<(), Failure> {
     directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?)).map_err(unwritable)?;
-    directory.write("junit.xml", |to| rehearsed::junit::write(report, to)).map_err(unwritable)?;
+    directory.write("junit.xml", |to| crate::report::junit::write(report, to)).map_err(unwritable)?;
     directory.write("report.md", |to| rehearsed::markdown::write(report, to)).map_err(unwritable)?;
     directory.write("report.sarif", |to| rehearsed::sarif::write(report, to)).map_err(unwritable)
 }

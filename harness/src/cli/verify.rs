@@ -9,7 +9,7 @@ use drift_engine::lock::LockStrategy;
 use super::common::{self, Replay, SuiteArgs};
 use super::{Context, Failure};
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::outcome::SuiteReport;
 use crate::scenario::Scenario;
 use crate::scenario::collect::{collect, scripts_apart};
 use crate::scenario::shipped::{SHIPPED, Shipped};
@@ -92,7 +92,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let paths: String =
         args.paths.iter().map(|path| format!(" {}", common::quoted(&path.display().to_string()))).collect();
     let replay = Replay { command: &format!("verify{paths}"), with_strategy: true };
-    common::run(&args.suite, &replay, &cases, Report::new("verify", seed, "none"), context).await
+    common::run(&args.suite, &replay, &cases, SuiteReport::new("verify", seed, "none"), context).await
 }
 
 /// The scenarios of the files, or the built-in ones. What is wrong with several files is reported at once.

@@ -13,7 +13,7 @@ use super::search::{Coverage, Execution, Searched, Strategy, orders, search};
 use super::shrink::shrink;
 use super::volatile::Volatile;
 use super::world::{Lost, Taken, World};
-use crate::report::Word;
+use crate::outcome::VerdictKind;
 use crate::scenario::script::{ERRORS, NamedQuery, Script};
 
 /// How to explore.
@@ -77,28 +77,28 @@ impl Explored {
     }
 
     /// The verdict, and the sentence that shows it.
-    pub fn verdict(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> (Word, String) {
+    pub fn verdict(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> (VerdictKind, String) {
         let Searched { executions, abandoned, .. } = self.searched;
         if let Some(found) = self.found.first() {
-            return (Word::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
+            return (VerdictKind::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
         }
         let overlaps = || self.overlaps.iter().map(Overlapped::evidence).collect::<Vec<_>>().join("; ");
         for of in &self.overlaps {
             if let Some(together) = of.found.first() {
                 let (found, [first, second]) = (&together.found, &of.names);
                 let when = format!("with {first} and {second} at the same time, in execution {}", together.number);
-                return (Word::Violation, format!("{}: {}, {when}", found.check, found.sentence));
+                return (VerdictKind::Violation, format!("{}: {}, {when}", found.check, found.sentence));
             }
         }
         let all = match &self.searched.coverage {
             Coverage::Exhausted => "exhausted at statement granularity".to_owned(),
             Coverage::Bounded(bound) => format!("bounded: {bound}"),
             Coverage::Stopped(why) => {
-                return (Word::Inconclusive, format!("stopped {why}, before all orders were visited"));
+                return (VerdictKind::Inconclusive, format!("stopped {why}, before all orders were visited"));
             }
             Coverage::Diverged(how) => {
                 let why = "something decides that is neither the order of steps nor the data, a clock perhaps";
-                return (Word::Inconclusive, format!("diverged: {how}; {why}"));
+                return (VerdictKind::Inconclusive, format!("diverged: {how}; {why}"));
             }
         };
         // Only whoever leaves out what comes to the same has seen more orders than executions.
@@ -118,22 +118,27 @@ impl Explored {
             }
         );
         if let Some(why) = self.says_nothing.as_ref().filter(|_| violates.is_none()) {
-            return (Word::Inconclusive, format!("{why} ({evidence})"));
+            return (VerdictKind::Inconclusive, format!("{why} ({evidence})"));
         }
         if executions == 1 && actors > 1 && violates.is_none() {
-            return (Word::Inconclusive, format!("nothing that one actor does touches what another does ({evidence})"));
+            return (
+                VerdictKind::Inconclusive,
+                format!("nothing that one actor does touches what another does ({evidence})"),
+            );
         }
         if self.overlaps.is_empty() {
-            return (Word::Pass, evidence);
+            return (VerdictKind::Pass, evidence);
         }
         let evidence = format!("bounded: {}; {evidence}", overlaps());
         if self.overlaps.iter().any(|of| of.in_flight == 0) {
-            return (Word::Inconclusive, format!("what was to run at the same time never did ({evidence})"));
+            return (VerdictKind::Inconclusive, format!("what was to run at the same time never did ({evidence})"));
         }
         match violates {
             // Nothing was found where only chance could have.
-            Some(check) => (Word::Inconclusive, format!("{check} was not violated, which proves nothing ({evidence})")),
-            None => (Word::Pass, evidence),
+            Some(check) => {
+                (VerdictKind::Inconclusive, format!("{check} was not violated, which proves nothing ({evidence})"))
+            }
+            None => (VerdictKind::Pass, evidence),
         }
     }
 
@@ -141,7 +146,7 @@ impl Explored {
     pub fn is_met(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> bool {
         match violates {
             Some(_) => self.has_found(violates),
-            None => self.verdict(None, actors, strategy).0 == Word::Pass,
+            None => self.verdict(None, actors, strategy).0 == VerdictKind::Pass,
         }
     }
 }

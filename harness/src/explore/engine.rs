@@ -32,6 +32,7 @@ use super::sqlite;
 use super::world::{Choice, Done, Ended, Event, Lost, Note, Settings, Taken, What, World};
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
+use crate::fixture::{Databases, PrepareError};
 use crate::history::{ActorId, History, Role, Seen};
 use crate::lens::mutant::Rewrite;
 use crate::load::row::Row;
@@ -40,7 +41,6 @@ use crate::scenario::script::ActorState;
 use crate::scenario::{Journal, SessionSettings};
 use crate::setting::Setting;
 use crate::setting::work::{claims, identity};
-use crate::verify::databases::{Databases, PrepareError};
 
 /// How long an operation may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use drift_engine::lock::{Backend, LockStrategy};
 use serde::{Deserialize, Serialize};
 
 use crate::check::CheckName;
-use crate::report::{BackendUsed, LoomRow, Shown, Word};
+use crate::outcome::{BackendUsed, LoomRow, Shown, VerdictKind};
 
 /// The record of the mutants, as the suite has written it.
 pub const KILLS: &str = include_str!("../../loom-kills.json");
@@ -108,8 +108,8 @@ impl Fate {
     /// What a report says of it; nothing where the model cannot express it.
     pub fn row(&self) -> Option<LoomRow> {
         match self {
-            Self::Killed(killed) => Some(LoomRow { verdict: Word::Violation, executions: killed.executions }),
-            Self::Survived { executions } => Some(LoomRow { verdict: Word::Pass, executions: *executions }),
+            Self::Killed(killed) => Some(LoomRow { verdict: VerdictKind::Violation, executions: killed.executions }),
+            Self::Survived { executions } => Some(LoomRow { verdict: VerdictKind::Pass, executions: *executions }),
             Self::NotExpressible { .. } => None,
         }
     }

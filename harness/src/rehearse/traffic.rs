@@ -25,11 +25,11 @@ use super::application::{Application, Deployed};
 use super::flight::{Counted, Flight};
 use super::rounds::Rounds;
 use crate::actor::Trail;
-use crate::actor::recheck::recheck;
 use crate::clock::Clock;
 use crate::database::{Database, Driver};
 use crate::history::{ActorId, FinalState, History, Meta, Role, TaskId, TaskRecord, Tick};
 use crate::lens::trace::{Log, Trace};
+use crate::recheck::recheck;
 use crate::scenario::data::{self, fork};
 
 /// How many customers there are.

@@ -10,7 +10,6 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
-use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::floor::Floor;
 use crate::capacity::health::Generator;
@@ -21,6 +20,7 @@ use crate::capacity::parts::{Part, PartRow};
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::{Recording, Share, Spread};
 use crate::capacity::setting::{Lock, Setting, Surroundings, Work, differences};
+use crate::outcome::{SCHEMA_VERSION, VerdictKind};
 
 /// The file beside the report that holds the histograms.
 const HISTOGRAMS: &str = "histograms.hlog";
@@ -37,7 +37,7 @@ pub struct BenchReport {
     /// `bench`.
     pub command: String,
     /// Pass: it was measured. Inconclusive: see `doubts`.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// Why what was measured says nothing about the database.
     pub doubts: Vec<String>,
     /// What was measured.
@@ -118,7 +118,7 @@ impl BenchReport {
         let mut report = Self {
             schema_version: SCHEMA_VERSION,
             command: "bench".to_owned(),
-            verdict: Word::Inconclusive,
+            verdict: VerdictKind::Inconclusive,
             doubts: Vec::new(),
             setting,
             seeds,
@@ -146,7 +146,7 @@ impl BenchReport {
         if failed as f64 > tasks as f64 * FAILED_SHARE_MAX {
             self.doubts.push(format!("{failed} of {tasks} tasks were given up: what is measured is failures"));
         }
-        self.verdict = if self.doubts.is_empty() { Word::Pass } else { Word::Inconclusive };
+        self.verdict = if self.doubts.is_empty() { VerdictKind::Pass } else { VerdictKind::Inconclusive };
     }
 
     /// The same with what was measured beforehand.

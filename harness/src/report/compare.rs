@@ -6,11 +6,11 @@ use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA_VERSION;
 use super::bench::BenchReport;
 use crate::capacity::compare::failures::{Failures, MORE_MAX};
 use crate::capacity::compare::{Compared, Comparison, ERROR_RATE, Finding, LONE_MARGIN, Metric};
 use crate::exit::Exit;
+use crate::outcome::SCHEMA_VERSION;
 
 /// The outcome of `compare`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,10 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
+use super::junit;
 use super::rehearsed::RehearseReport;
 use super::rounds::RoundsReport;
-use super::{Report, ResultRow, SCHEMA_VERSION, junit};
 use crate::history::{History, file};
+use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
 
 /// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ struct Header {
 #[derive(Clone, Debug)]
 pub enum Recorded {
     /// Of `verify` or `mutate`.
-    Suite(Report),
+    Suite(SuiteReport),
     /// Of `explore`.
     Explored(ExploreReport),
     /// Of `verify` on scripts.
@@ -136,7 +137,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn report(&self, report: &Report) -> Result<(), WriteError> {
+    pub fn report(&self, report: &SuiteReport) -> Result<(), WriteError> {
         self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
         self.write("junit.xml", |to| junit::write(report, to))?;
         for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
@@ -152,7 +153,7 @@ impl RunDirectory {
     /// It cannot be written.
     pub fn explored(&self, report: &ExploreReport) -> Result<(), WriteError> {
         self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
-        self.write("junit.xml", |to| junit::write_explored(report, to))
+        self.write("junit.xml", |to| junit::write(report, to))
     }
 
     /// Writes the report of rounds of scripts in every form, and each counterexample.
@@ -161,7 +162,7 @@ impl RunDirectory {
     /// It cannot be written.
     pub fn rounds(&self, report: &RoundsReport) -> Result<(), WriteError> {
         self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
-        self.write("junit.xml", |to| junit::write_rounds(report, to))?;
+        self.write("junit.xml", |to| junit::write(report, to))?;
         for row in report.results.iter().filter(|row| !row.counterexamples.is_empty()) {
             let name = format!("counterexample-{}.json", row.name.replace('/', "-"));
             self.write(&name, |to| Ok(serde_json::to_writer_pretty(to, &row.counterexamples)?))?;

@@ -6,10 +6,11 @@ use comfy_table::{CellAlignment, ContentArrangement};
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::{BackendUsed, Word, terminal};
+use super::terminal;
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
 use crate::explore::schedule::{Letting, Schedule, came};
+use crate::outcome::{Report, Row, VerdictKind};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How much of a step's SQL is shown, in characters: what it needs, within reason. Tables wrap it.
@@ -19,27 +20,7 @@ const SQL_MAX: usize = 300;
 const WIDTH: u16 = 120;
 
 /// The outcome of `explore`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ExploreReport {
-    /// [`super::SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// `explore`.
-    pub command: String,
-    /// `pass` exactly when every expectation was met.
-    pub verdict: Word,
-    /// The seed of random orders.
-    pub seed: u64,
-    /// How the server treats the disk.
-    pub profile: String,
-    /// The databases that were used.
-    pub backends: Vec<BackendUsed>,
-    /// The cases, in the order in which they were run.
-    pub results: Vec<ExploreRow>,
-    /// Nothing yet makes no sense anywhere.
-    pub not_applicable: Vec<super::NotApplicable>,
-    /// What was asked for and could not be tried.
-    pub not_verified: Vec<String>,
-}
+pub type ExploreReport = Report<ExploreRow>;
 
 /// One case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,7 +32,7 @@ pub struct ExploreRow {
     /// Which orders were visited.
     pub strategy: String,
     /// What came of it.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// What was to come of it.
     pub expected: ExpectedRow,
     /// Whether it did.
@@ -140,7 +121,7 @@ impl TogetherRow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpectedRow {
     /// `pass` or `violation`.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// Of what.
     pub check: Option<String>,
 }
@@ -151,16 +132,38 @@ pub struct ViolatedRow {
     /// What was violated.
     pub name: String,
     /// `violation`.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// How.
     pub why: String,
 }
 
-impl ExploreReport {
-    /// Draws the verdict from the rows: a violation outweighs what has no answer.
-    pub fn conclude(&mut self) {
-        let is_partial = self.results.is_empty() || !self.not_verified.is_empty();
-        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
+impl Row for ExploreRow {
+    fn title(&self) -> String {
+        format!("{} [{} {}]", self.name, self.backend, self.strategy)
+    }
+
+    fn class(&self) -> String {
+        format!("{}.{}", self.backend, self.strategy)
+    }
+
+    fn verdict(&self) -> VerdictKind {
+        self.verdict
+    }
+
+    fn met(&self) -> bool {
+        self.met
+    }
+
+    fn evidence(&self) -> &str {
+        &self.evidence
+    }
+
+    fn replay(&self) -> &str {
+        &self.replay
+    }
+
+    fn duration_ms(&self) -> u64 {
+        self.duration_ms
     }
 }
 
@@ -216,9 +219,9 @@ fn refused(row: &ExploreRow) -> String {
 fn wording(row: &ExploreRow) -> String {
     let expected = || row.expected.check.clone().unwrap_or_default();
     match (row.met, row.verdict) {
-        (true, Word::Violation) => format!("violation of {}, as expected", expected()),
-        (false, Word::Pass) => format!("no violation of {}", expected()),
-        (false, Word::Violation) => {
+        (true, VerdictKind::Violation) => format!("violation of {}, as expected", expected()),
+        (false, VerdictKind::Pass) => format!("no violation of {}", expected()),
+        (false, VerdictKind::Violation) => {
             format!("VIOLATION OF {}", row.checks.first().map(|check| check.name.to_uppercase()).unwrap_or_default())
         }
         (_, word) => word.as_str().to_owned(),

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::{SCHEMA_VERSION, Word};
 use crate::capacity::calibrate::Calibration;
 use crate::capacity::model::OpenPoint;
 use crate::capacity::model::response::{ENDLESS, Fitted};
 use crate::capacity::plan::{Plan, Seen, TRUSTED};
 use crate::capacity::setting::{Setting, Surroundings, Work};
 use crate::capacity::slo::Slo;
+use crate::outcome::{SCHEMA_VERSION, VerdictKind};
 
 /// How far off a prediction may be that is to be trusted: 15 %.
 const OFF_MAX: f64 = 0.15;
@@ -39,7 +39,7 @@ pub struct PlanReport {
     /// `plan`.
     pub command: String,
     /// Pass: there is an answer. Inconclusive: there is none, or the generator was in doubt.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// The objective.
     pub slo: String,
     /// Its limits, each as it is written, in milliseconds.
@@ -69,7 +69,7 @@ impl PlanReport {
     ) -> Self {
         plan.doubts.extend(drift(&plan, &locks));
         let answered = plan.kept.is_some() && plan.doubts.is_empty();
-        let verdict = if answered { Word::Pass } else { Word::Inconclusive };
+        let verdict = if answered { VerdictKind::Pass } else { VerdictKind::Inconclusive };
         let command = "plan".to_owned();
         Self {
             schema_version: SCHEMA_VERSION,

@@ -1,7 +1,6 @@
 //! What `rehearse` has to say: rows as data, and the same for people.
 
 pub mod applications;
-pub mod junit;
 pub mod markdown;
 pub mod row;
 pub mod sarif;
@@ -11,41 +10,41 @@ use std::io::{self, Write};
 
 use comfy_table::CellAlignment;
 use owo_colors::OwoColorize;
-use serde::{Deserialize, Serialize};
 
-use super::{BackendUsed, Word, terminal};
+use super::terminal;
+use crate::outcome::{Report, Row, VerdictKind};
 use row::RehearseRow;
 
 /// The outcome of `rehearse`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RehearseReport {
-    /// [`super::SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// `rehearse`.
-    pub command: String,
-    /// `pass` exactly when every expectation was met.
-    pub verdict: Word,
-    /// The root seed.
-    pub seed: u64,
-    /// How the server treats the disk.
-    pub profile: String,
-    /// The databases that were used.
-    pub backends: Vec<BackendUsed>,
-    /// How many rehearsals there were to be.
-    pub planned: usize,
-    /// The rehearsals, in the order in which they were held.
-    pub results: Vec<RehearseRow>,
-    /// Nothing yet makes no sense anywhere.
-    pub not_applicable: Vec<super::NotApplicable>,
-    /// What was asked for and could not be tried.
-    pub not_verified: Vec<String>,
-}
+pub type RehearseReport = Report<RehearseRow>;
 
-impl RehearseReport {
-    /// Draws the verdict from the rows: nothing rehearsed is no pass, nor is a part of what was to be.
-    pub fn conclude(&mut self) {
-        let is_partial = self.results.is_empty() || self.results.len() < self.planned || !self.not_verified.is_empty();
-        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
+impl Row for RehearseRow {
+    fn title(&self) -> String {
+        format!("{} [{}]", self.name, self.strategy)
+    }
+
+    fn class(&self) -> String {
+        format!("{}.{}", self.backend, self.strategy)
+    }
+
+    fn verdict(&self) -> VerdictKind {
+        self.verdict
+    }
+
+    fn met(&self) -> bool {
+        self.met
+    }
+
+    fn evidence(&self) -> &str {
+        &self.evidence
+    }
+
+    fn replay(&self) -> &str {
+        &self.replay
+    }
+
+    fn duration_ms(&self) -> u64 {
+        self.duration_ms
     }
 }
 
@@ -65,7 +64,7 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{}\n", summary(report))?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}, seed {}", report.profile, report.seed)?;
+    writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.planned.max(report.results.len()), to)
 }
@@ -144,9 +143,11 @@ fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
 /// The verdict in relation to what was expected.
 pub(super) fn wording(row: &RehearseRow) -> String {
     match (row.met, row.verdict) {
-        (true, Word::Violation) => format!("{}, as expected", row.expected.finding.as_deref().unwrap_or("violation")),
-        (false, Word::Pass) => format!("no {}", row.expected.finding.as_deref().unwrap_or("violation")),
-        (false, Word::Violation) => "VIOLATION".to_owned(),
+        (true, VerdictKind::Violation) => {
+            format!("{}, as expected", row.expected.finding.as_deref().unwrap_or("violation"))
+        }
+        (false, VerdictKind::Pass) => format!("no {}", row.expected.finding.as_deref().unwrap_or("violation")),
+        (false, VerdictKind::Violation) => "VIOLATION".to_owned(),
         (_, word) => word.as_str().to_owned(),
     }
 }

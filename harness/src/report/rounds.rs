@@ -7,9 +7,10 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow, cut, named};
-use super::{BackendUsed, Step, Word, counterexample, terminal};
+use super::{counterexample, terminal};
 use crate::explore::schedule::done_as;
 use crate::explore::world::What;
+use crate::outcome::{Report, Row, Step, VerdictKind};
 use crate::scenario::script::Script;
 use crate::verify::rounds::FoundRound;
 
@@ -17,31 +18,7 @@ use crate::verify::rounds::FoundRound;
 const WIDTH: u16 = 120;
 
 /// The outcome of `verify` on scripts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RoundsReport {
-    /// [`super::SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// `verify`.
-    pub command: String,
-    /// `pass` exactly when every expectation was met.
-    pub verdict: Word,
-    /// The seed of the first round's pauses.
-    pub seed: u64,
-    /// How the PostgreSQL server treats the disk.
-    pub profile: String,
-    /// The databases that were used.
-    pub backends: Vec<BackendUsed>,
-    /// How many rounds each case was to run.
-    pub rounds: u64,
-    /// How many cases were to be run.
-    pub planned: usize,
-    /// The cases, in the order in which they were run.
-    pub results: Vec<RoundRow>,
-    /// Nothing makes no sense here.
-    pub not_applicable: Vec<super::NotApplicable>,
-    /// What was asked for and could not be tried.
-    pub not_verified: Vec<String>,
-}
+pub type RoundsReport = Report<RoundRow>;
 
 /// One case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,7 +28,7 @@ pub struct RoundRow {
     /// The database.
     pub backend: Backend,
     /// What came of it.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// What was to come of it.
     pub expected: ExpectedRow,
     /// Whether it did.
@@ -129,11 +106,33 @@ impl ShownRound {
     }
 }
 
-impl RoundsReport {
-    /// Draws the verdict from the rows: nothing run is no pass, and nor is a part of what was to be run.
-    pub fn conclude(&mut self) {
-        let is_partial = self.results.is_empty() || self.results.len() < self.planned || !self.not_verified.is_empty();
-        self.verdict = Word::over(self.results.iter().map(|row| (row.met, row.verdict)), is_partial);
+impl Row for RoundRow {
+    fn title(&self) -> String {
+        format!("{} [{}]", self.name, self.backend)
+    }
+
+    fn class(&self) -> String {
+        self.backend.to_string()
+    }
+
+    fn verdict(&self) -> VerdictKind {
+        self.verdict
+    }
+
+    fn met(&self) -> bool {
+        self.met
+    }
+
+    fn evidence(&self) -> &str {
+        &self.evidence
+    }
+
+    fn replay(&self) -> &str {
+        &self.replay
+    }
+
+    fn duration_ms(&self) -> u64 {
+        self.duration_ms
     }
 }
 
@@ -162,7 +161,7 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "  replay: {}\n", row.replay)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}, seed {}", report.profile, report.seed)?;
+    writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }
@@ -170,8 +169,8 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
 fn wording(row: &RoundRow) -> String {
     let first = || row.checks.first().map(|check| check.name.clone()).unwrap_or_default();
     match (row.met, row.verdict) {
-        (true, Word::Violation) => format!("violation of {}, as expected", first()),
-        (false, Word::Violation) => format!("VIOLATION OF {}", first().to_uppercase()),
+        (true, VerdictKind::Violation) => format!("violation of {}, as expected", first()),
+        (false, VerdictKind::Violation) => format!("VIOLATION OF {}", first().to_uppercase()),
         (_, word) => word.as_str().to_owned(),
     }
 }

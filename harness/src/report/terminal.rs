@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use owo_colors::OwoColorize;
 
-use super::{BackendUsed, LoomRow, Report, ResultRow, Word, counterexample};
+use super::counterexample;
+use crate::outcome::{BackendUsed, LoomRow, ResultRow, SuiteReport, VerdictKind};
 
 /// Up to how many rows a kill matrix is followed by the counterexamples.
 const SHOWN_MAX: usize = 6;
@@ -17,7 +18,7 @@ const WIDTH: u16 = 110;
 ///
 /// # Errors
 /// The writer's.
-pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &SuiteReport, to: &mut dyn Write) -> io::Result<()> {
     if report.command == "mutate" {
         writeln!(to, "{}", mutants(report))?;
     } else {
@@ -60,12 +61,12 @@ pub(super) fn surroundings(not_verified: &[String], backends: &[BackendUsed], to
 }
 
 /// Writes the verdict, and how many of the cases came out as expected.
-pub(super) fn conclusion(verdict: Word, met: usize, cases: usize, to: &mut dyn Write) -> io::Result<()> {
+pub(super) fn conclusion(verdict: VerdictKind, met: usize, cases: usize, to: &mut dyn Write) -> io::Result<()> {
     let summary = format!("{met} of {cases} as expected");
     match verdict {
-        Word::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
-        Word::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
-        Word::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
+        VerdictKind::Pass => writeln!(to, "{}: {summary}", "pass".green().bold()),
+        VerdictKind::Violation => writeln!(to, "{}: {summary}", "violation".red().bold()),
+        VerdictKind::Inconclusive => writeln!(to, "{}: {summary}", "inconclusive".yellow().bold()),
     }
 }
 
@@ -78,7 +79,7 @@ pub(super) fn table() -> Table {
     table
 }
 
-fn cases(report: &Report) -> Table {
+fn cases(report: &SuiteReport) -> Table {
     let mut table = table();
     table.set_header(["scenario", "backend", "strategy", "tasks", "waiters", "verdict", "ms"]);
     for row in &report.results {
@@ -98,7 +99,7 @@ fn cases(report: &Report) -> Table {
     table
 }
 
-fn mutants(report: &Report) -> Table {
+fn mutants(report: &SuiteReport) -> Table {
     let mut table = table();
     table.set_header(["mutant", "backend", "strategy", "altered", "verdict", "loom", "killed by"]);
     for row in &report.results {
@@ -123,8 +124,8 @@ fn mutants(report: &Report) -> Table {
 fn recorded(loom: Option<&LoomRow>) -> String {
     match loom {
         None => "not expressible".to_owned(),
-        Some(LoomRow { verdict: Word::Violation, executions: 1 }) => "killed in the first".to_owned(),
-        Some(LoomRow { verdict: Word::Violation, executions }) => format!("killed in {executions}"),
+        Some(LoomRow { verdict: VerdictKind::Violation, executions: 1 }) => "killed in the first".to_owned(),
+        Some(LoomRow { verdict: VerdictKind::Violation, executions }) => format!("killed in {executions}"),
         Some(LoomRow { executions, .. }) => format!("survived {executions}"),
     }
 }
@@ -136,12 +137,14 @@ fn wording(row: &ResultRow) -> String {
         None => "violation".to_owned(),
     };
     match (row.met, row.verdict, row.mutant.is_some()) {
-        (true, Word::Violation, true) => "killed".to_owned(),
-        (false, Word::Pass, true) => "survived".to_owned(),
-        (false, Word::Violation, true) => format!("not {}", violated(row.expected.check)),
-        (true, Word::Violation, false) => format!("{}, as expected", violated(row.expected.check)),
-        (false, Word::Pass, false) => format!("no {}", violated(row.expected.check)),
-        (false, Word::Violation, _) => violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase(),
+        (true, VerdictKind::Violation, true) => "killed".to_owned(),
+        (false, VerdictKind::Pass, true) => "survived".to_owned(),
+        (false, VerdictKind::Violation, true) => format!("not {}", violated(row.expected.check)),
+        (true, VerdictKind::Violation, false) => format!("{}, as expected", violated(row.expected.check)),
+        (false, VerdictKind::Pass, false) => format!("no {}", violated(row.expected.check)),
+        (false, VerdictKind::Violation, _) => {
+            violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase()
+        }
         (_, word, _) => word.as_str().to_owned(),
     }
 }

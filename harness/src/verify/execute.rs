@@ -12,13 +12,13 @@ use drift_engine::session::{Connect, DbError};
 use tokio::task::JoinSet;
 
 use super::plan::Case;
-use crate::actor::recheck::recheck;
 use crate::actor::worker::{PlannedTask, Queue};
 use crate::actor::{Stage, Trail, antagonist, bystander, worker};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::history::{ActorId, FinalState, History, Meta, Role};
 use crate::mutant::{SchemaChange, Stance};
+use crate::recheck::recheck;
 use crate::scenario::data;
 use crate::schedule::opening::Opening;
 

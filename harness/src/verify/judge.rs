@@ -9,7 +9,7 @@ use crate::check::{self, Answer, CheckName};
 use crate::history::{History, Seen};
 use crate::mutant::recorded::{self, Fate};
 use crate::mutant::{Mutant, Stance};
-use crate::report::{CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, Word, counterexample};
+use crate::outcome::{self, CheckRow, ExpectedRow, MutantRow, NotApplicable, ResultRow, Shown, VerdictKind};
 use crate::scenario::Expected;
 use crate::verdict::Verdict;
 
@@ -25,10 +25,10 @@ pub struct Judged {
 /// Puts the scenario's checks to the history, and compares the answer with what is expected.
 pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     let expected = match case.mutant {
-        Some(mutant) => ExpectedRow { verdict: Word::Violation, check: must_notice(mutant, case) },
+        Some(mutant) => ExpectedRow { verdict: VerdictKind::Violation, check: must_notice(mutant, case) },
         None => match case.scenario.expectation(case.backend, case.strategy) {
-            Expected::Pass => ExpectedRow { verdict: Word::Pass, check: None },
-            Expected::Violation { check } => ExpectedRow { verdict: Word::Violation, check: Some(check) },
+            Expected::Pass => ExpectedRow { verdict: VerdictKind::Pass, check: None },
+            Expected::Violation { check } => ExpectedRow { verdict: VerdictKind::Violation, check: Some(check) },
         },
     };
     let history = &executed.history;
@@ -44,7 +44,7 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
             }),
             Answer::Judged(verdict) => {
                 if let Verdict::Violation { counterexample: found } = &verdict {
-                    let steps = counterexample::steps(history, &found.entries);
+                    let steps = outcome::steps(history, &found.entries);
                     shown.push(Shown { check: name, sentence: found.sentence.clone(), steps });
                 }
                 checks.push(CheckRow { name, verdict: word(&verdict), why: verdict.sentence().to_owned() });
@@ -60,10 +60,12 @@ pub fn judge(case: &Case<'_>, executed: &Executed, took: Duration) -> Judged {
     let violated: Vec<CheckName> = shown.iter().map(|one| one.check).collect();
     let met = match (case.mutant, expected.check) {
         (Some(_), check) => {
-            verdict == Word::Violation && executed.altered > 0 && check.is_none_or(|check| violated.contains(&check))
+            verdict == VerdictKind::Violation
+                && executed.altered > 0
+                && check.is_none_or(|check| violated.contains(&check))
         }
-        (None, Some(check)) => verdict == Word::Violation && violated == [check],
-        (None, None) => verdict == Word::Pass,
+        (None, Some(check)) => verdict == VerdictKind::Violation && violated == [check],
+        (None, None) => verdict == VerdictKind::Pass,
     };
     let name = case.mutant.map_or(case.scenario.name.as_str(), |mutant| mutant.name);
     let row = ResultRow {
@@ -97,49 +99,49 @@ fn must_notice(mutant: &Mutant, case: &Case<'_>) -> Option<CheckName> {
     }
 }
 
-fn word(verdict: &Verdict) -> Word {
+fn word(verdict: &Verdict) -> VerdictKind {
     match verdict {
-        Verdict::Pass { .. } => Word::Pass,
-        Verdict::Violation { .. } => Word::Violation,
-        Verdict::Inconclusive { .. } => Word::Inconclusive,
+        Verdict::Pass { .. } => VerdictKind::Pass,
+        Verdict::Violation { .. } => VerdictKind::Violation,
+        Verdict::Inconclusive { .. } => VerdictKind::Inconclusive,
     }
 }
 
 /// The verdict on the case, and the sentence that shows it.
-fn conclude(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (Word, String) {
-    let find = |word: Word| checks.iter().filter(move |row| row.verdict == word);
+fn conclude(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (VerdictKind, String) {
+    let find = |word: VerdictKind| checks.iter().filter(move |row| row.verdict == word);
     let sentence = |row: &CheckRow| format!("{}: {}", row.name, row.why);
     // What was not expected comes first.
-    if let Some(row) = find(Word::Violation).find(|row| Some(row.name) != expected) {
-        return (Word::Violation, sentence(row));
+    if let Some(row) = find(VerdictKind::Violation).find(|row| Some(row.name) != expected) {
+        return (VerdictKind::Violation, sentence(row));
     }
     // An expected violation does not excuse what else was not put to the test.
     if let Some(why) = &executed.gave_up {
-        return (Word::Inconclusive, format!("the arranged contention did not come about: {why}"));
+        return (VerdictKind::Inconclusive, format!("the arranged contention did not come about: {why}"));
     }
-    if let Some(row) = find(Word::Inconclusive).next() {
-        return (Word::Inconclusive, sentence(row));
+    if let Some(row) = find(VerdictKind::Inconclusive).next() {
+        return (VerdictKind::Inconclusive, sentence(row));
     }
-    if let Some(row) = find(Word::Violation).next() {
-        return (Word::Violation, sentence(row));
+    if let Some(row) = find(VerdictKind::Violation).next() {
+        return (VerdictKind::Violation, sentence(row));
     }
     if checks.is_empty() {
-        return (Word::Inconclusive, "no check of the scenario applies here".to_owned());
+        return (VerdictKind::Inconclusive, "no check of the scenario applies here".to_owned());
     }
     let all: Vec<String> = checks.iter().map(sentence).collect();
-    (Word::Pass, all.join("; "))
+    (VerdictKind::Pass, all.join("; "))
 }
 
 /// The verdict on a mutant: any violation shows that it was noticed, the one that is expected best.
-fn conclude_mutant(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (Word, String) {
-    let mut violated: Vec<&CheckRow> = checks.iter().filter(|row| row.verdict == Word::Violation).collect();
+fn conclude_mutant(checks: &[CheckRow], expected: Option<CheckName>, executed: &Executed) -> (VerdictKind, String) {
+    let mut violated: Vec<&CheckRow> = checks.iter().filter(|row| row.verdict == VerdictKind::Violation).collect();
     violated.sort_by_key(|row| Some(row.name) != expected);
     match violated.first() {
         Some(row) if executed.altered == 0 => {
-            (Word::Violation, format!("its altered operation never ran, and yet {}: {}", row.name, row.why))
+            (VerdictKind::Violation, format!("its altered operation never ran, and yet {}: {}", row.name, row.why))
         }
-        Some(row) => (Word::Violation, format!("{}: {}", row.name, row.why)),
-        None if executed.altered == 0 => (Word::Inconclusive, "its altered operation never ran".to_owned()),
+        Some(row) => (VerdictKind::Violation, format!("{}: {}", row.name, row.why)),
+        None if executed.altered == 0 => (VerdictKind::Inconclusive, "its altered operation never ran".to_owned()),
         None => conclude(checks, None, executed),
     }
 }

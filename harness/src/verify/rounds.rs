@@ -19,7 +19,7 @@ use crate::explore::judge::Rules as _;
 use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
 use crate::explore::world::{Event, Lost, Taken, What, World};
-use crate::report::Word;
+use crate::outcome::VerdictKind;
 use crate::scenario::script::{Script, ScriptCase, fill_queries};
 
 /// The longest pause before a step.
@@ -83,28 +83,31 @@ pub struct Moved {
 
 impl Rounds {
     /// The verdict, and the sentence that shows it.
-    pub fn verdict(&self, case: &ScriptCase) -> (Word, String) {
+    pub fn verdict(&self, case: &ScriptCase) -> (VerdictKind, String) {
         let Self { rounds, overlapped, waited, refused, outcomes, .. } = self;
         if let Some(found) = self.found.first() {
-            return (Word::Violation, format!("{}: {}, in round {}", found.check, found.sentence, found.number));
+            return (VerdictKind::Violation, format!("{}: {}, in round {}", found.check, found.sentence, found.number));
         }
         let evidence = format!(
             "{rounds} rounds; in {overlapped} of them actors were under way at the same time, in {waited} a step \
              waited for another actor, in {refused} one was refused; outcomes: {outcomes}"
         );
         if *overlapped == 0 {
-            return (Word::Inconclusive, format!("no two actors were ever under way at the same time ({evidence})"));
+            return (
+                VerdictKind::Inconclusive,
+                format!("no two actors were ever under way at the same time ({evidence})"),
+            );
         }
         match &case.violates {
             Some(check) => {
                 let why = format!(
                     "{check} was not violated, which proves nothing: a free run visits the orders that come; `driftlock explore` visits all that matter"
                 );
-                (Word::Inconclusive, format!("{why} ({evidence})"))
+                (VerdictKind::Inconclusive, format!("{why} ({evidence})"))
             }
             None => match &self.says_nothing {
-                Some(why) => (Word::Inconclusive, format!("{why} ({evidence})")),
-                None => (Word::Pass, evidence),
+                Some(why) => (VerdictKind::Inconclusive, format!("{why} ({evidence})")),
+                None => (VerdictKind::Pass, evidence),
             },
         }
     }
@@ -113,7 +116,7 @@ impl Rounds {
     pub fn is_met(&self, case: &ScriptCase) -> bool {
         match &case.violates {
             Some(check) => self.found.iter().any(|found| found.check == *check),
-            None => self.verdict(case).0 == Word::Pass,
+            None => self.verdict(case).0 == VerdictKind::Pass,
         }
     }
 }

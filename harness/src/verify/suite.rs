@@ -6,11 +6,11 @@ use std::time::Duration;
 use drift_engine::lock::Backend;
 use tokio_util::sync::CancellationToken;
 
-use super::databases::{Databases, PrepareError, Template};
 use super::execute::execute;
 use super::judge::{Judged, judge};
 use super::plan::Case;
 use crate::clock::Clock;
+use crate::fixture::{Databases, PrepareError, Template};
 use crate::history::History;
 
 /// Why a suite ended before its last case.

@@ -11,11 +11,11 @@ use driftlock::explore::engine::rules::explore_engine;
 use driftlock::explore::engine::{EngineWorld, case};
 use driftlock::explore::judge::Limit;
 use driftlock::explore::search::{Coverage, Strategy};
+use driftlock::fixture::{Databases, Host};
 use driftlock::mutant;
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
 use driftlock::report::explored;
 use driftlock::setting::Setting;
-use driftlock::verify::databases::{Databases, Host};
 use tokio_util::sync::CancellationToken;
 
 async fn databases(backend: Backend) -> Databases {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use driftlock::check::{self, Answer, CheckName};
 use driftlock::history::History;
-use driftlock::report::{Shown, counterexample};
+use driftlock::outcome::{self, Shown};
 use driftlock::verdict::Verdict;
 
 use super::execution::{Performed, perform, spawn};
@@ -133,7 +133,7 @@ impl Explored {
                 Verdict::Pass { .. } => tally.passed += 1,
                 Verdict::Inconclusive { .. } => tally.inconclusive += 1,
                 Verdict::Violation { counterexample: found } => {
-                    let steps = counterexample::steps(history, &found.entries);
+                    let steps = outcome::steps(history, &found.entries);
                     violations.push(Shown { check, sentence: found.sentence, steps });
                 }
             }

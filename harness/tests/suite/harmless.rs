@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use drift_engine::lock::{Backend, LockStrategy};
 use driftlock::check::CheckName;
+use driftlock::fixture::{Databases, Host};
 use driftlock::mutant::{self, Mutant, SchemaChange, Stance};
+use driftlock::outcome::{ResultRow, VerdictKind};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
-use driftlock::report::{ResultRow, Word};
 use driftlock::scenario::Scenario;
 use driftlock::scenario::shipped::{SHIPPED, Shipped};
-use driftlock::verify::databases::{Databases, Host};
 use driftlock::verify::execute::execute;
 use driftlock::verify::judge::judge;
 use driftlock::verify::plan::Case;
@@ -41,7 +41,7 @@ fn assert_harmless(row: &ResultRow, unanswered: &[CheckName]) {
     assert!(done.executed >= u64::from(row.tasks), "{}: {done:?}", row.name);
     assert!(done.killed_by.is_empty(), "{}: {done:?} {}", row.name, row.evidence);
     for check in row.checks.iter().filter(|check| !unanswered.contains(&check.name)) {
-        assert_eq!(check.verdict, Word::Pass, "{} {}: {}", row.name, check.name, check.why);
+        assert_eq!(check.verdict, VerdictKind::Pass, "{} {}: {}", row.name, check.name, check.why);
     }
     assert!(row.checks.len() >= unanswered.len() + 3, "{:?}", row.checks);
 }

@@ -20,9 +20,9 @@ use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
+use crate::fixture::{Copy, Databases, Host, PrepareError, Template};
 use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, Way, sqlite_version};
 use crate::scenario::Scenario;
-use crate::verify::databases::{Copy, Databases, Host, PrepareError, Template};
 
 /// How long the engine's statements are measured without the engine, in turns with it.
 const FLOOR: Duration = Duration::from_millis(800);

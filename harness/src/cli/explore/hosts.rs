@@ -13,13 +13,13 @@ use crate::explore::postgres::PgWorld;
 use crate::explore::postgres::site::Site;
 use crate::explore::sqlite::SqliteWorld;
 use crate::explore::world::Lost;
+use crate::fixture::{Databases, Host, PrepareError};
 use crate::isolation::TargetError;
+use crate::outcome::BackendUsed;
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
-use crate::report::BackendUsed;
 use crate::scenario::script::{Script, ScriptCase};
 use crate::setting::Setting;
-use crate::verify::databases::{Databases, Host, PrepareError};
 
 /// Where cases are run.
 #[derive(Default)]

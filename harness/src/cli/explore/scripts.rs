@@ -23,9 +23,9 @@ use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::search::{Coverage, Strategy};
 use crate::explore::specification::{ExportError, export, script_of};
+use crate::outcome::{NotApplicable, VerdictKind};
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, TogetherRow, ViolatedRow};
-use crate::report::{NotApplicable, SCHEMA_VERSION, Word};
 use crate::scenario::collect::collect_scripts;
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
@@ -155,17 +155,8 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     }
     let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("explore")));
     let directory = RunDirectory::create(directory).map_err(unwritable)?;
-    let mut report = ExploreReport {
-        schema_version: SCHEMA_VERSION,
-        command: "explore".to_owned(),
-        verdict: Word::Inconclusive,
-        seed: args.seed,
-        profile: "none".to_owned(),
-        backends: Vec::new(),
-        results: Vec::new(),
-        not_applicable: Vec::new(),
-        not_verified: Vec::new(),
-    };
+    let mut report = ExploreReport::new("explore", Some(args.seed), "none");
+    report.planned = cases.len();
     let mut hosts = Hosts::default();
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
     hosts.stop(context).await?;
@@ -408,7 +399,7 @@ fn row(
         strategy: args.strategy.to_string(),
         verdict,
         expected: ExpectedRow {
-            verdict: if violates.is_some() { Word::Violation } else { Word::Pass },
+            verdict: if violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
             check: violates,
         },
         met,
@@ -416,7 +407,7 @@ fn row(
         checks: found
             .map(|found| ViolatedRow {
                 name: found.check.clone(),
-                verdict: Word::Violation,
+                verdict: VerdictKind::Violation,
                 why: found.sentence.clone(),
             })
             .collect(),

@@ -16,10 +16,10 @@ use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::postgres::PgWorld;
 use crate::explore::sqlite::SqliteWorld;
+use crate::outcome::VerdictKind;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
-use crate::report::{SCHEMA_VERSION, Word};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::verify::rounds::{Options, Rounds, run as run_rounds};
 
@@ -56,19 +56,8 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     let seed = args.suite.seed(context)?.unwrap_or(SEED);
     let path = args.suite.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("verify")));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let mut report = RoundsReport {
-        schema_version: SCHEMA_VERSION,
-        command: "verify".to_owned(),
-        verdict: Word::Inconclusive,
-        seed,
-        profile: "none".to_owned(),
-        backends: Vec::new(),
-        rounds: args.rounds,
-        planned: cases.len(),
-        results: Vec::new(),
-        not_applicable: Vec::new(),
-        not_verified: Vec::new(),
-    };
+    let mut report = RoundsReport::new("verify", Some(seed), "none");
+    (report.rounds, report.planned) = (Some(args.rounds), cases.len());
     let mut hosts = Hosts::default();
     let ended = run_cases(args, &cases, &mut hosts, &mut report, context).await;
     hosts.stop(context).await?;
@@ -94,7 +83,7 @@ async fn run_cases(
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
-    let options = Options { rounds: args.rounds, seed: report.seed };
+    let options = Options { rounds: args.rounds, seed: report.seed.unwrap_or_default() };
     let (cancel, limit) = (context.cancel.clone(), args.suite.time_limit.map(Duration::from_secs));
     let until = limit.map(|limit| tokio::time::Instant::now() + limit);
     for (source, case) in cases.iter().filter(|(_, case)| !started.lacks(case.backend)) {
@@ -168,7 +157,7 @@ fn row(args: &Args, source: &Source, case: &ScriptCase, ran: &Rounds, options: O
     );
     let violated = |found: &crate::verify::rounds::FoundRound| ViolatedRow {
         name: found.check.clone(),
-        verdict: Word::Violation,
+        verdict: VerdictKind::Violation,
         why: found.sentence.clone(),
     };
     RoundRow {
@@ -176,7 +165,7 @@ fn row(args: &Args, source: &Source, case: &ScriptCase, ran: &Rounds, options: O
         backend: case.backend,
         verdict,
         expected: ExpectedRow {
-            verdict: if case.violates.is_some() { Word::Violation } else { Word::Pass },
+            verdict: if case.violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
             check: case.violates.clone(),
         },
         met: ran.is_met(case),

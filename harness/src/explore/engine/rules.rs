@@ -13,7 +13,7 @@ use crate::explore::schedule::ENGINE;
 use crate::explore::search::Execution;
 use crate::explore::world::{Choice, Event, Lost, What};
 use crate::history::{ActorId, Entry, History, Role};
-use crate::report::counterexample;
+use crate::outcome;
 use crate::scenario::script::{STUCK, Script, ScriptActor, ScriptCase, ScriptStep};
 use crate::verdict::Verdict;
 
@@ -240,7 +240,7 @@ fn told(mut execution: Execution, history: &History) -> Execution {
         if let What::Done(done) = what
             && let Some(entry) = operations(history, ids[*actor]).nth(*step)
         {
-            done.rows = vec![vec![counterexample::outcome(&entry.outcome)]];
+            done.rows = vec![vec![outcome::outcome(&entry.outcome)]];
         }
     }
     execution

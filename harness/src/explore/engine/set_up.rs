@@ -17,11 +17,11 @@ use super::super::world::Lost;
 use super::MakeError;
 use super::looking::Closing;
 use crate::database::{Database, Driver};
+use crate::fixture::{Copy, Databases};
 use crate::scenario::Before;
 use crate::setting::Setting;
 use crate::setting::work::task;
 use crate::sqlite_busy::Busy;
-use crate::verify::databases::{Copy, Databases};
 
 /// A connection's busy handler, and its news.
 pub(super) type Parked = (Arc<Busy>, watch::Receiver<u64>);

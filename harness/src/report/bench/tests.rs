@@ -69,11 +69,11 @@ fn text(report: &BenchReport) -> String {
 #[test]
 fn an_overloaded_system_is_a_result_that_is_told_and_no_task_at_all_is_none() {
     let overloaded = ran(LockStrategy::Row, load(Duration::ZERO), 50, 7);
-    assert_eq!(overloaded.verdict, Word::Pass, "{:?}", overloaded.doubts);
+    assert_eq!(overloaded.verdict, VerdictKind::Pass, "{:?}", overloaded.doubts);
     let told = "the system was overloaded: 7 arrivals found nobody free before the end";
     assert!(text(&overloaded).contains(told), "{}", text(&overloaded));
     let nothing = ran(LockStrategy::Row, load(Duration::ZERO), 0, 7);
-    assert_eq!(nothing.verdict, Word::Inconclusive);
+    assert_eq!(nothing.verdict, VerdictKind::Inconclusive);
     assert!(text(&nothing).contains(told) && text(&nothing).contains("inconclusive: no task"), "{}", text(&nothing));
     assert!(!text(&ran(LockStrategy::Row, load(Duration::ZERO), 50, 0)).contains("overloaded"));
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::super::Word;
 use super::applications::ApplicationRow;
 use crate::check::CheckName;
+use crate::outcome::VerdictKind;
 use crate::rehearse::blame::between;
 use crate::rehearse::course::{FileRun, Pass, Plan, Record};
 use crate::rehearse::crowd::Crowd;
@@ -33,7 +33,7 @@ pub struct RehearseRow {
     /// Beside whom: `alone`, or a companion; on SQLite also with which journal.
     pub strategy: String,
     /// What came of it.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// What should have.
     pub expected: ExpectedRow,
     /// Whether it did.
@@ -83,7 +83,7 @@ pub struct RehearseRow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExpectedRow {
     /// Pass or violation.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// The finding.
     #[serde(rename = "check", default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<String>,
@@ -95,7 +95,7 @@ pub struct CheckRow {
     /// Which one.
     pub name: CheckName,
     /// What it said.
-    pub verdict: Word,
+    pub verdict: VerdictKind,
     /// The evidence, the violation, or what was missing.
     pub why: String,
 }
@@ -214,14 +214,16 @@ pub struct About<'a> {
 /// Puts a row together.
 pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judged) -> RehearseRow {
     let verdict = match (judged.findings.is_empty(), judged.inconclusive.is_empty()) {
-        (false, _) => Word::Violation,
-        (true, false) => Word::Inconclusive,
-        (true, true) => Word::Pass,
+        (false, _) => VerdictKind::Violation,
+        (true, false) => VerdictKind::Inconclusive,
+        (true, true) => VerdictKind::Pass,
     };
     let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
-    let met = is_as_expected(about.expected, &judged.findings) && verdict != Word::Inconclusive;
-    let expected =
-        ExpectedRow { verdict: if expected.is_some() { Word::Violation } else { Word::Pass }, finding: expected };
+    let met = is_as_expected(about.expected, &judged.findings) && verdict != VerdictKind::Inconclusive;
+    let expected = ExpectedRow {
+        verdict: if expected.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
+        finding: expected,
+    };
     let files: Vec<FileRow> =
         record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
     let evidence = evidence(record, &judged, &files);
@@ -272,9 +274,9 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         cuts.iter().map(|cut| (&cut.script.file, cut.statement)).collect::<BTreeSet<_>>().len()
     );
     let verdict = match (findings.is_empty(), reached) {
-        (false, _) => Word::Violation,
-        (true, 0) => Word::Inconclusive,
-        (true, _) => Word::Pass,
+        (false, _) => VerdictKind::Violation,
+        (true, 0) => VerdictKind::Inconclusive,
+        (true, _) => VerdictKind::Pass,
     };
     let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
     RehearseRow {
@@ -282,9 +284,9 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         backend: about.backend.to_string(),
         strategy: about.beside,
         verdict,
-        met: is_as_expected(about.expected, &findings) && verdict != Word::Inconclusive,
+        met: is_as_expected(about.expected, &findings) && verdict != VerdictKind::Inconclusive,
         expected: ExpectedRow {
-            verdict: if expected.is_some() { Word::Violation } else { Word::Pass },
+            verdict: if expected.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
             finding: expected,
         },
         evidence: findings.first().map_or(evidence.clone(), |finding| finding.sentence.clone()),
@@ -380,9 +382,9 @@ fn evidence(record: &Record<'_>, judged: &Judged, files: &[FileRow]) -> String {
 
 fn check(name: CheckName, verdict: &Verdict) -> CheckRow {
     let word = match verdict {
-        Verdict::Pass { .. } => Word::Pass,
-        Verdict::Violation { .. } => Word::Violation,
-        Verdict::Inconclusive { .. } => Word::Inconclusive,
+        Verdict::Pass { .. } => VerdictKind::Pass,
+        Verdict::Violation { .. } => VerdictKind::Violation,
+        Verdict::Inconclusive { .. } => VerdictKind::Inconclusive,
     };
     CheckRow { name, verdict: word, why: verdict.sentence().to_owned() }
 }

@@ -23,7 +23,7 @@ fn report() -> PlanReport {
     let seen = |high: f64| json!({ "prediction": said(2e6, high), "measured": 2.1e6, "error": 0.05 });
     let foreseen = |rate: f64, high: f64| json!({ "rate": rate, "mean": said(2e6, high), "p99": said(9e6, high) });
     let report = json!({
-        "schema_version": crate::report::SCHEMA_VERSION, "command": "plan", "verdict": "pass", "slo": "p99<250ms",
+        "schema_version": crate::outcome::SCHEMA_VERSION, "command": "plan", "verdict": "pass", "slo": "p99<250ms",
         "limits": [["p99<250ms", 250.0]], "calibration": null, "locks": [], "replay": "driftlock plan many-customers",
         "setting": {
             "scenario": "many-customers", "work": "engine", "backend": "postgres", "strategy": "row-no-key",
