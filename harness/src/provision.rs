@@ -16,6 +16,7 @@ mod given;
 mod group;
 mod name;
 mod process;
+mod prototype;
 mod server;
 mod settings;
 mod sqlite;

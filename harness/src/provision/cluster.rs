@@ -20,6 +20,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 use super::admin::bounded;
 use super::binaries::Binaries;
 use super::directory::{self, Contents, OwnedDirectory};
+use super::prototype::Prototype;
 use super::{Profile, ProvisionError, name, process};
 
 /// Where the cluster is inside its directory.
@@ -35,6 +36,16 @@ const PORT: u16 = 5432;
 pub(super) const SUPERUSER: &str = "postgres";
 /// sun_path is 104 bytes on macOS (108 on Linux), with its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
+const INITDB_ARGUMENTS: [&str; 8] = [
+    "--username",
+    SUPERUSER,
+    "--encoding",
+    "UTF8",
+    "--locale=C",
+    "--auth-local=trust",
+    "--auth-host=scram-sha-256",
+    "--no-sync",
+];
 const INITDB: Duration = Duration::from_secs(120);
 const READY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(3);
@@ -75,7 +86,13 @@ impl Cluster {
         }
         let mut cluster = Self { initdb: None, server: None, directory, port: PORT, password: None };
         let programs = Programs { binaries, directory: cluster.directory.path(), user: user.as_ref() };
-        programs.initdb(&mut cluster.initdb).await?;
+        let prototype = Prototype::of(binaries, &INITDB_ARGUMENTS);
+        let data = cluster.directory.path().join(DATA);
+        let owner = user.as_ref().map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+        if !prototype.as_ref().is_some_and(|prototype| prototype.copy_to(&data, owner)) {
+            programs.initdb(&mut cluster.initdb).await?;
+            prototype.inspect(|prototype| prototype.keep(&data));
+        }
         let mut attempt = 1;
         loop {
             cluster.port = if tcp { free_port()? } else { PORT };
@@ -215,8 +232,7 @@ impl Programs<'_> {
     /// Runs initdb to its end; as long as it runs, or where it is given up, it is in `running`.
     async fn initdb(&self, running: &mut Option<Child>) -> Result<(), ProvisionError> {
         let mut command = self.command("initdb")?;
-        command.arg("-D").arg(self.directory.join(DATA)).args(["--username", SUPERUSER, "--encoding", "UTF8"]);
-        command.args(["--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]);
+        command.arg("-D").arg(self.directory.join(DATA)).args(INITDB_ARGUMENTS);
         let path = self.binaries.program("initdb");
         let initdb = running.insert(command.spawn().map_err(ProvisionError::file("run", path))?);
         let wait = async {

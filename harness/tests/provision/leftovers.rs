@@ -174,13 +174,18 @@ async fn a_panic_leaves_nothing() {
 
 #[tokio::test]
 async fn a_start_that_is_cancelled_leaves_nothing_however_far_it_has_come() {
-    let temporary = temporary();
-    let mut child = Child::start("cancelled", temporary.path(), "local", &[]);
-    let status = child.end().await;
-    assert!(status.success(), "{}", child.log());
-    let given_up: u32 = child.answer().await.parse().unwrap();
-    assert!(given_up >= 2, "cancelled only {given_up} times before a start came through");
-    assert_eq!(contents(temporary.path()), Vec::<String>::new());
+    let cache = tempfile::tempdir().unwrap();
+    let kept = cache.path().to_str().unwrap();
+    // With initdb; with a cluster that is kept then; with one that was.
+    for cache in ["", kept, kept] {
+        let temporary = temporary();
+        let mut child = Child::start("cancelled", temporary.path(), "local", &[("DRIFTLOCK_CACHE_DIR", cache)]);
+        let status = child.end().await;
+        assert!(status.success(), "{}", child.log());
+        let given_up: u32 = child.answer().await.parse().unwrap();
+        assert!(given_up >= 2, "cancelled only {given_up} times before a start came through");
+        assert_eq!(contents(temporary.path()), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

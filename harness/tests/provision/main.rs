@@ -6,6 +6,7 @@ mod cluster;
 mod container;
 mod doctor;
 mod given;
+mod kept;
 mod leftovers;
 mod sqlite;
 
