@@ -146,6 +146,10 @@ impl Conversation {
     /// Looks at what the client has sent since, up to the end of a unit.
     pub(crate) fn scan_client(&mut self) -> Result<(), Broken> {
         loop {
+            if self.course.has_answered() {
+                // It is told before anything is said of the next one.
+                return Ok(());
+            }
             match self.course.phase {
                 Phase::Waiting | Phase::Over | Phase::UnderWay { whole: true } => return Ok(()),
                 Phase::Passing => {
@@ -345,3 +349,6 @@ impl Conversation {
         self.course.take_answered()
     }
 }
+
+#[cfg(test)]
+mod tests;

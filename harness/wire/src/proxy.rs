@@ -278,8 +278,7 @@ impl Shared {
             greeting.extend(message(b'K', &[&pid.to_be_bytes(), &**secret].concat()));
         }
         greeting.extend(signed_in.ready);
-        let connected =
-            Connected { endpoint: entrance.endpoint.id, server_pid, parameters: parameters.others.clone() };
+        let connected = Connected { endpoint: entrance.endpoint.id, server_pid, parameters: parameters.others.clone() };
         let shared = Arc::clone(self);
         shared.gate.connected(connection, &connected);
         let pid = key.map(|key| key.pid);

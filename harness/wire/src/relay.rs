@@ -160,10 +160,13 @@ where
         Ok(moved)
     }
 
-    fn tell_answered(&mut self) {
-        if let Some(Some((unit, answer))) = self.conversation.take_answered() {
-            self.gate.answered(self.connection, &unit, &answer);
+    /// Tells of the unit that was answered, if one was.
+    fn tell_answered(&mut self) -> bool {
+        let answered = self.conversation.take_answered();
+        if let Some(Some((unit, answer))) = &answered {
+            self.gate.answered(self.connection, unit, answer);
         }
+        answered.is_some()
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, Ending> {
@@ -219,8 +222,9 @@ where
                 },
                 None => {
                     self.conversation.scan_client().map_err(broken)?;
-                    self.tell_answered();
+                    let told = self.tell_answered();
                     match self.conversation.take_asked() {
+                        None if told => continue,
                         None => return Ok(()),
                         Some(Asked::Unseen) => Admission::Forward,
                         Some(Asked::Seen(unit)) => match self.gate.admit(self.connection, &unit) {

@@ -76,7 +76,7 @@ pub(crate) struct Exchange<'a> {
 }
 
 /// The value of `name=value`.
-fn attribute<'a>(text: Option<&'a str>, name: char) -> Result<&'a str, Failure> {
+fn attribute(text: Option<&str>, name: char) -> Result<&str, Failure> {
     let value = text.and_then(|text| text.strip_prefix(name)).and_then(|text| text.strip_prefix('='));
     value.ok_or(Failure::Malformed("malformed SCRAM message"))
 }

@@ -65,8 +65,7 @@ pub(crate) async fn cancel(address: &Address, key: &BackendKey) -> io::Result<()
     packet.extend_from_slice(&key.secret);
     server.write_all(&packet).await?;
     // The server says nothing, and closes. Whatever another one may say is not read to its end.
-    server.read(&mut [0; 16]).await?;
-    Ok(())
+    server.read(&mut [0; 16]).await.map(drop)
 }
 
 /// Reads one whole message; its tag and its length with the header.
@@ -142,7 +141,11 @@ where
 }
 
 /// What is replied to a request for authentication.
-fn authenticate(body: &[u8], upstream: &Upstream, scram: &mut Option<ScramSha256>) -> Result<Option<BytesMut>, Refusal> {
+fn authenticate(
+    body: &[u8],
+    upstream: &Upstream,
+    scram: &mut Option<ScramSha256>,
+) -> Result<Option<BytesMut>, Refusal> {
     let mut fields = Fields(body);
     let malformed = || Refusal::Other("the server asked for authentication in a way that is none".to_owned());
     let password = || {
@@ -175,7 +178,9 @@ fn authenticate(body: &[u8], upstream: &Upstream, scram: &mut Option<ScramSha256
             scram.as_mut().ok_or_else(malformed)?.finish(fields.0)?;
             return Ok(None);
         }
-        method => return Err(Refusal::Other(format!("the server asks for authentication {method}, which is not known"))),
+        method => {
+            return Err(Refusal::Other(format!("the server asks for authentication {method}, which is not known")));
+        }
     }
     Ok(Some(reply))
 }

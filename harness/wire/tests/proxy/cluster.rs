@@ -9,8 +9,12 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
 /// Where Debian and others put the programs; else they are looked for in `PATH`.
-const BIN_DIRS: [&str; 4] =
-    ["/usr/lib/postgresql/18/bin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
+const BIN_DIRS: [&str; 4] = [
+    "/usr/lib/postgresql/18/bin",
+    "/usr/lib/postgresql/17/bin",
+    "/usr/lib/postgresql/16/bin",
+    "/usr/lib/postgresql/15/bin",
+];
 
 const HBA: &str = "\
 local all scram_user scram-sha-256
@@ -35,7 +39,8 @@ const SETTINGS: [&str; 10] = [
 ];
 
 /// Ends the server when its standard input does.
-const GUARDIAN: &str = r#"directory="$1"; shift; "$@" & server=$!; cat > /dev/null; kill -INT $server; wait $server; rm -rf "$directory""#;
+const GUARDIAN: &str =
+    r#"directory="$1"; shift; "$@" & server=$!; cat > /dev/null; kill -INT $server; wait $server; rm -rf "$directory""#;
 
 pub struct Cluster {
     directory: PathBuf,
@@ -53,7 +58,8 @@ pub fn program(name: &str) -> PathBuf {
 fn command(name: &str) -> Vec<String> {
     let program = program(name).to_string_lossy().into_owned();
     if nix::unistd::Uid::effective().is_root() {
-        let user = if nix::unistd::User::from_name("postgres").expect("users").is_some() { "postgres" } else { "nobody" };
+        let user =
+            if nix::unistd::User::from_name("postgres").expect("users").is_some() { "postgres" } else { "nobody" };
         let args = ["setpriv", &format!("--reuid={user}"), "--clear-groups", "--", &program];
         args.map(str::to_owned).into()
     } else {
@@ -86,7 +92,7 @@ impl Cluster {
         let mut guardian = Command::new("sh");
         guardian.args(["-c", GUARDIAN, "guardian"]).arg(&directory).args(command("postgres"));
         guardian.arg("-D").arg(&data).arg("-p").arg(port.to_string()).arg("-k").arg(&directory);
-        SETTINGS.iter().for_each(|setting| drop(guardian.args(["-c", setting])));
+        guardian.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let log = std::fs::File::create(directory.join("log")).expect("a writable directory");
         let guardian = guardian
             .current_dir(&directory)
@@ -96,10 +102,6 @@ impl Cluster {
             .spawn()
             .expect("a shell");
         Cluster { directory, port, _guardian: guardian }
-    }
-
-    pub fn socket(&self) -> PathBuf {
-        self.directory.join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// Over the Unix socket.

@@ -3,7 +3,6 @@
 mod cluster;
 mod faults;
 mod gates;
-mod sessions;
 mod signing;
 mod tools;
 mod traffic;

@@ -75,7 +75,10 @@ async fn only_who_knows_the_endpoint_s_names_and_password_is_let_in() {
     assert_eq!(refusal(&endpoint.url().replace(&endpoint.password, "wrong")).await, "28P01");
     assert_eq!(refusal(&endpoint.url().replace(&endpoint.password, &other.password)).await, "28P01");
     assert_eq!(refusal(&endpoint.url().replace("//wire:", "//root:")).await, "28P01");
-    assert_eq!(refusal(&endpoint.url().replace("/postgres", "/template1").replace("template1ql", "postgresql")).await, "3D000");
+    assert_eq!(
+        refusal(&endpoint.url().replace("/postgres", "/template1").replace("template1ql", "postgresql")).await,
+        "3D000"
+    );
     connect(&endpoint.url()).await.batch_execute("SELECT 1").await.expect("let in");
 }
 
