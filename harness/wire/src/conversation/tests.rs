@@ -77,16 +77,16 @@ impl Played {
     fn say(&mut self, owed: Owed) {
         let choice = self.choose();
         let answer = match owed {
-            Owed::Parse if choice % 8 == 0 => message(b'E', b"SERROR\0C42601\0Msyntax\0\0"),
+            Owed::Parse if choice.is_multiple_of(8) => message(b'E', b"SERROR\0C42601\0Msyntax\0\0"),
             Owed::Parse => message(b'1', b""),
             Owed::Bind => message(b'2', b""),
             Owed::Close => message(b'3', b""),
             Owed::DescribeStatement => message(b't', b"\0\x01\0\0\0\x17"),
-            Owed::Describe if choice % 2 == 0 => message(b'n', b""),
+            Owed::Describe if choice.is_multiple_of(2) => message(b'n', b""),
             Owed::Describe => message(b'T', b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0"),
-            Owed::Execute if choice % 8 == 0 => message(b'G', b"\0\0\0"),
+            Owed::Execute if choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
             Owed::Execute if choice % 8 == 1 => message(b's', b""),
-            Owed::Query if choice % 8 == 0 => message(b'G', b"\0\0\0"),
+            Owed::Query if choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
             Owed::Execute => [message(b'D', b"\0\x01\0\0\0\x011"), message(b'C', b"SELECT 1\0")].concat(),
             Owed::Query if choice % 8 == 1 => {
                 [message(b'E', b"SERROR\0C42601\0Msyntax\0\0"), message(b'Z', b"E")].concat()
@@ -189,7 +189,7 @@ proptest! {
         for (from_client, bytes, choice) in turns {
             // Half of it looks like messages.
             let bytes = match tags.next() {
-                Some(tag) if choice % 2 == 0 => message(tag, &bytes),
+                Some(tag) if choice.is_multiple_of(2) => message(tag, &bytes),
                 _ => bytes,
             };
             if from_client && talk.hears_client() {
