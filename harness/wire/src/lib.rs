@@ -75,6 +75,7 @@ mod startup;
 mod statements;
 mod tls;
 mod unit;
+mod unix;
 mod upstream;
 
 pub use answer::{Answer, Column, Outcome, Report, Transaction};

@@ -24,6 +24,7 @@ use crate::socket::Socket;
 use crate::startup::{self, Parameters, Refused, Wish};
 use crate::tls::Tls;
 use crate::unit::{ConnectionId, EndpointId};
+use crate::unix::UnixSocket;
 use crate::upstream::{self, BackendKey, Refusal};
 
 /// How long an accept that failed is not tried again, for the system is out of something.
@@ -73,7 +74,7 @@ impl Listener {
     async fn accept(&self) -> io::Result<Socket> {
         match self {
             Listener::Tcp(listener) => Ok(Socket::tcp(listener.accept().await?.0)),
-            Listener::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Listener::Unix(listener, _) => Ok(Socket::Unix(UnixSocket::new(listener.accept().await?.0)?)),
         }
     }
 }

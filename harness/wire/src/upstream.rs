@@ -13,6 +13,7 @@ use crate::bounds::SIGN_IN_BYTES_MAX;
 use crate::config::{Address, Upstream};
 use crate::fields::Fields;
 use crate::socket::Socket;
+use crate::unix::UnixSocket;
 
 /// Why there is no session.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub(crate) struct SignedIn {
 pub(crate) async fn connect(address: &Address) -> io::Result<Socket> {
     match address {
         Address::Tcp { host, port } => Ok(Socket::tcp(TcpStream::connect((&**host, *port)).await?)),
-        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        Address::Unix(path) => Ok(Socket::Unix(UnixSocket::new(UnixStream::connect(path).await?)?)),
     }
 }
 

@@ -66,6 +66,10 @@ NOTIFY n;
 
 /// What differs from run to run.
 fn comparable(text: &str) -> String {
+    let words = text
+        .split_inclusive(char::is_whitespace)
+        .map(|word| if word.contains("pg_temp_") { "pg_temp\n" } else { word });
+    let text: String = words.collect();
     text.lines()
         .filter(|line| !line.contains("LOCATION") && !line.starts_with("Asynchronous"))
         .collect::<Vec<_>>()

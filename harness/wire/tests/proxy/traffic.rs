@@ -222,35 +222,6 @@ async fn a_running_statement_is_cancelled_through_any_endpoint() {
     proxy.stop().await;
 }
 
-/// The memory of this process that is in use.
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: usize = status.split(' ').nth(1).expect("a field").parse().expect("a number");
-    pages * 4096
-}
-
-#[tokio::test]
-async fn a_row_of_64_mb_goes_through_in_pieces() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    const BIG: usize = 64 << 20;
-    let (_proxy, endpoint, _record) = recorded().await;
-    // A client that keeps nothing, for it lives in the same process.
-    let (mut stream, _) = super::signing::sign_in(&endpoint, &[]).await;
-    let sql = format!("SELECT repeat('x', {BIG})\0");
-    let mut query = vec![b'Q'];
-    query.extend((sql.len() as u32 + 4).to_be_bytes());
-    query.extend(sql.as_bytes());
-    stream.write_all(&query).await.expect("sent");
-    let before = resident_bytes();
-    let (mut total, mut most, mut buffer) = (0, 0, vec![0; 256 << 10]);
-    while total < BIG {
-        total += in_time(stream.read(&mut buffer)).await.expect("bytes");
-        most = most.max(resident_bytes());
-    }
-    let grown = most.saturating_sub(before);
-    assert!(grown < 24 << 20, "{grown} bytes more while 64 MB went through");
-}
-
 #[tokio::test]
 async fn a_parameter_of_64_mb_goes_through_and_is_the_same() {
     let (_proxy, endpoint, record) = recorded().await;
