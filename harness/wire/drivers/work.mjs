@@ -81,17 +81,14 @@ async function postgresWork() {
       return sql`SELECT 2 AS two`
     }))
   }
-  // Before any COPY: postgres.js hangs in a cursor after one, without a proxy too.
   let total = 0
   await sql`SELECT id FROM work ORDER BY id`.cursor(70, (rows) => { for (const row of rows) total += row.id })
   say(total)
+  // No readable COPY: postgres.js 3.4.9 leaves its socket paused after one now and then, without a proxy too.
   const { Readable } = await import('node:stream')
   const { pipeline } = await import('node:stream/promises')
   const sink = await sql`COPY work FROM STDIN`.writable()
   await pipeline(Readable.from(Array.from({ length: 5000 }, (_, n) => `${n + 1000}\trow ${n}\n`)), sink)
-  let bytes = 0
-  for await (const chunk of await sql`COPY (SELECT * FROM work ORDER BY id) TO STDOUT`.readable()) bytes += chunk.length
-  say(bytes)
   const all = await Promise.allSettled(Array.from({ length: 100 }, (_, n) => sql`SELECT 10 / ${n % 10}::int AS n`))
   say(all.map((one) => one.value ?? one.reason.code))
   const sleeping = sql`SELECT pg_sleep(30)`
