@@ -1,0 +1,142 @@
+//! The seam through which a scheduler decides: what is let through, and what is told.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::answer::Answer;
+use crate::unit::{ConnectionId, EndpointId, Unit};
+
+/// How closely a gate looks. What nobody looks at is not described, which is what makes it cheap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// It is told of connections alone, and never asked.
+    Nothing,
+    /// It is asked for every unit, and told every answer.
+    Units,
+    /// Answers hold the first rows too, within this many bytes for each answer.
+    Rows {
+        /// The most bytes of rows; at most 256 KiB are kept whatever is asked for.
+        bytes_max: usize,
+    },
+}
+
+/// What becomes of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Its bytes go to the server.
+    Forward,
+    /// The server gets one that fails in its place, and the client this error: so an open transaction fails as it would
+    /// by an error of the server's own, and the rest of a batch is skipped.
+    Refuse {
+        /// Five characters.
+        sqlstate: String,
+        /// What the client is told.
+        message: String,
+    },
+    /// Both sides are closed, and nothing of it is sent.
+    Drop,
+    /// It is sent, its answer is awaited and swallowed, and then both sides are closed.
+    SendThenDrop,
+}
+
+/// An admission, now or later.
+pub enum Ticket {
+    /// It is decided.
+    Now(Admission),
+    /// The unit is held until this is ready. It is dropped if the client leaves first.
+    Later(Pin<Box<dyn Future<Output = Admission> + Send>>),
+}
+
+impl Ticket {
+    /// A unit that is held until a future is ready.
+    pub fn later(admission: impl Future<Output = Admission> + Send + 'static) -> Ticket {
+        Ticket::Later(Box::pin(admission))
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ticket::Now(admission) => f.debug_tuple("Now").field(admission).finish(),
+            Ticket::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// A client that has signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The endpoint that it came in by, which says who it is.
+    pub endpoint: EndpointId,
+    /// The server process of its session, as in `pg_stat_activity`. `None` where the server gave no key.
+    pub server_pid: Option<i32>,
+    /// What its start-up packet asked for.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The client said so.
+    Terminated,
+    /// The client closed without a word.
+    ClientGone,
+    /// The server closed first.
+    ServerGone,
+    /// The gate would have it so.
+    Dropped,
+    /// The proxy was stopped.
+    Stopped,
+    /// A side sent what is no message.
+    Broken(&'static str),
+}
+
+/// Decides on units, and is told what comes of them.
+///
+/// The methods are called in between two reads of the connection, so none may wait: whoever wants to hold a unit gives
+/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `admit` and `answered` in turn, then
+/// `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
+pub trait Gate: Send + Sync + 'static {
+    /// How closely this gate looks; asked once a connection.
+    fn watch(&self) -> Watch {
+        Watch::Units
+    }
+
+    /// A client has signed in, and so has its session at the server.
+    fn connected(&self, connection: ConnectionId, client: &Connected) {
+        let _ = (connection, client);
+    }
+
+    /// A unit has arrived. None of its bytes reach the server before this says so.
+    fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
+        let _ = (connection, unit);
+        Ticket::Now(Admission::Forward)
+    }
+
+    /// The server has answered a unit. The last bytes of the answer reach the client after this returns.
+    fn answered(&self, connection: ConnectionId, unit: &Arc<Unit>, answer: &Answer) {
+        let _ = (connection, unit, answer);
+    }
+
+    /// A cancel request has been passed on for this connection's session.
+    fn cancelled(&self, connection: ConnectionId) {
+        let _ = connection;
+    }
+
+    /// The connection is at an end, on both sides.
+    fn closed(&self, connection: ConnectionId, ending: &Ending) {
+        let _ = (connection, ending);
+    }
+}
+
+/// Lets everything through, and looks at nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Open;
+
+impl Gate for Open {
+    fn watch(&self) -> Watch {
+        Watch::Nothing
+    }
+}

@@ -1,0 +1,173 @@
+//! What the server still owes. A batch that ends with Flush has no last message of its own: its answer is complete when
+//! each of its messages has had its response, and this queue is how that is known.
+
+use std::collections::VecDeque;
+
+/// The response that one message of the client's is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Parse,
+    Bind,
+    /// The parameters, and then the columns.
+    DescribeStatement,
+    /// The columns, or word that there are none.
+    Describe,
+    Execute,
+    Close,
+    /// Anything, and then ReadyForQuery.
+    Query,
+    /// The function's result, and then ReadyForQuery.
+    Call,
+    /// ReadyForQuery.
+    Sync,
+}
+
+impl Owed {
+    /// Whether ReadyForQuery is what settles it.
+    fn is_settled_by_ready(self) -> bool {
+        matches!(self, Owed::Query | Owed::Call | Owed::Sync)
+    }
+}
+
+/// All that is owed, in the order in which it will come.
+#[derive(Debug, Default)]
+pub(crate) struct Debt {
+    queue: VecDeque<Owed>,
+    /// The server ignores everything up to a Sync: a message before has failed.
+    skipping: bool,
+}
+
+impl Debt {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn next(&self) -> Option<Owed> {
+        self.queue.front().copied()
+    }
+
+    /// Whether a simple query or a function call is under way.
+    pub(crate) fn next_is_simple(&self) -> bool {
+        matches!(self.next(), Some(Owed::Query | Owed::Call))
+    }
+
+    /// A message goes to the server.
+    pub(crate) fn owe(&mut self, owed: Owed) {
+        if self.skipping {
+            if owed != Owed::Sync {
+                return;
+            }
+            self.skipping = false;
+        }
+        self.queue.push_back(owed);
+    }
+
+    /// The response to this has come; `false` if it was not the next.
+    pub(crate) fn settle(&mut self, owed: Owed) -> bool {
+        let next = self.next() == Some(owed);
+        if next {
+            self.queue.pop_front();
+        }
+        next
+    }
+
+    /// A statement's parameters were described; its columns follow.
+    pub(crate) fn settle_parameters(&mut self) -> bool {
+        match self.queue.front_mut() {
+            Some(next @ Owed::DescribeStatement) => {
+                *next = Owed::Describe;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// An error came in place of the next response; what it takes with it is forgiven.
+    pub(crate) fn fail(&mut self) {
+        if self.queue.is_empty() || self.next_is_simple() {
+            return;
+        }
+        while self.queue.front().is_some_and(|owed| *owed != Owed::Sync) {
+            self.queue.pop_front();
+        }
+        self.skipping = self.queue.is_empty();
+    }
+
+    /// ReadyForQuery came; `false` if none was due.
+    pub(crate) fn ready(&mut self) -> bool {
+        while let Some(owed) = self.queue.pop_front() {
+            if owed.is_settled_by_ready() {
+                return true;
+            }
+        }
+        // Only a Sync brings this outside of a simple query, so the server listens again.
+        self.skipping = false;
+        false
+    }
+
+    /// COPY has begun in the next response: the server overlooks a Sync that it was sent before the data.
+    pub(crate) fn keep_next_alone(&mut self) {
+        self.queue.truncate(1);
+    }
+
+    /// Nothing of what is owed will be waited for.
+    pub(crate) fn forgive(&mut self) {
+        self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Debt, Owed};
+
+    fn debt(owed: &[Owed]) -> Debt {
+        let mut debt = Debt::default();
+        owed.iter().for_each(|owed| debt.owe(*owed));
+        debt
+    }
+
+    #[test]
+    fn an_error_takes_everything_up_to_the_sync() {
+        let mut debt = debt(&[Owed::Parse, Owed::Bind, Owed::Execute, Owed::Sync]);
+        assert!(debt.settle(Owed::Parse));
+        debt.fail();
+        assert_eq!(debt.next(), Some(Owed::Sync));
+        assert!(debt.ready());
+        assert!(debt.is_empty());
+    }
+
+    #[test]
+    fn after_an_error_without_a_sync_only_a_sync_is_answered() {
+        let mut debt = debt(&[Owed::Parse, Owed::Bind]);
+        debt.fail();
+        assert!(debt.is_empty());
+        for ignored in [Owed::Execute, Owed::Query, Owed::Call] {
+            debt.owe(ignored);
+            assert!(debt.is_empty());
+        }
+        debt.owe(Owed::Sync);
+        assert!(debt.ready());
+    }
+
+    #[test]
+    fn a_simple_query_that_fails_is_still_owed_its_end() {
+        let mut debt = debt(&[Owed::Query]);
+        debt.fail();
+        assert_eq!(debt.next(), Some(Owed::Query));
+        assert!(debt.ready());
+        assert!(!debt.ready());
+    }
+
+    #[test]
+    fn a_statement_is_described_in_two_parts() {
+        let mut debt = debt(&[Owed::DescribeStatement]);
+        assert!(!debt.settle(Owed::Describe));
+        assert!(debt.settle_parameters());
+        assert!(!debt.settle_parameters());
+        assert!(debt.settle(Owed::Describe));
+    }
+}

@@ -1,0 +1,250 @@
+//! What a gate sees, and what becomes of its decisions.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftlock_wire::{
+    Admission, Answer, ConnectionId, Ending, Event, Gate, Kind, Record, Shown, Step, Ticket, Transaction, Unit, Watch,
+};
+use futures_util::SinkExt;
+use tokio::sync::Semaphore;
+use tokio_postgres::{Client, IsolationLevel};
+
+use super::{cluster, connect, eventually, in_time, proxy, recorded};
+
+/// Decides by a unit's text, with one rule; everything else goes through.
+struct Rule {
+    text: &'static str,
+    admission: Admission,
+}
+
+impl Gate for Rule {
+    fn admit(&self, _: ConnectionId, unit: &Arc<Unit>) -> Ticket {
+        let meant = |text: &str| text.contains(self.text);
+        let in_data = self.text == "COPY data" && unit.kind == Kind::Copy;
+        let all = unit.statements().any(meant) || in_data;
+        Ticket::Now(if all { self.admission.clone() } else { Admission::Forward })
+    }
+}
+
+fn refusing(text: &'static str) -> Rule {
+    Rule { text, admission: Admission::Refuse { sqlstate: "40001".to_owned(), message: "not now".to_owned() } }
+}
+
+/// Holds each unit with a mark in it until there is a permit.
+#[derive(Clone)]
+struct Holding {
+    permits: Arc<Semaphore>,
+    held: Arc<Mutex<Vec<String>>>,
+    closed: Arc<Mutex<Vec<Ending>>>,
+}
+
+impl Holding {
+    fn new() -> Holding {
+        Holding { permits: Arc::new(Semaphore::new(0)), held: Arc::default(), closed: Arc::default() }
+    }
+
+    fn held(&self) -> usize {
+        self.held.lock().expect("no panic").len()
+    }
+
+    fn closed(&self) -> Vec<Ending> {
+        self.closed.lock().expect("no panic").clone()
+    }
+}
+
+impl Gate for Holding {
+    fn watch(&self) -> Watch {
+        Watch::Rows { bytes_max: 1000 }
+    }
+
+    fn admit(&self, _: ConnectionId, unit: &Arc<Unit>) -> Ticket {
+        let Some(text) = unit.statements().find(|text| text.contains("/* held */")) else {
+            return Ticket::Now(Admission::Forward);
+        };
+        self.held.lock().expect("no panic").push(text.to_owned());
+        let permits = Arc::clone(&self.permits);
+        Ticket::later(async move {
+            permits.acquire().await.expect("open").forget();
+            Admission::Forward
+        })
+    }
+
+    fn closed(&self, _: ConnectionId, ending: &Ending) {
+        self.closed.lock().expect("no panic").push(ending.clone());
+    }
+}
+
+fn units(events: &[Event]) -> Vec<(Arc<Unit>, Answer)> {
+    let answered = |event: &Event| match event {
+        Event::Answered(_, unit, answer) => Some((Arc::clone(unit), answer.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(answered).collect()
+}
+
+fn code(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().expect("an error of the server's").code().code().to_owned()
+}
+
+async fn one(client: &Client, sql: &str) -> String {
+    client.query_one(sql, &[]).await.expect("a row").get::<_, String>(0)
+}
+
+#[tokio::test]
+async fn a_unit_is_described_with_its_statement_parameters_and_answer() {
+    let (_proxy, endpoint, record) = recorded().await;
+    let client = connect(&endpoint.url()).await;
+    let statement = client.prepare("SELECT $1::int4 + 1, $2::text, $3::uuid::text, $4::point").await.err();
+    assert!(statement.is_none());
+    let statement = client.prepare("SELECT $1::int4 + 1, $2::text").await.expect("prepared");
+    client.query(&statement, &[&41, &"two"]).await.expect("rows");
+    client.batch_execute("BEGIN; SELECT 1/0").await.expect_err("an error");
+    client.batch_execute("COMMIT").await.expect("answered with ROLLBACK");
+    let units = units(&record.take());
+    let (unit, answer) =
+        units.iter().find(|(unit, _)| unit.steps.len() > 2 && unit.statements().count() == 1).expect("it");
+    assert_eq!(unit.statements().collect::<Vec<_>>(), ["SELECT $1::int4 + 1, $2::text"]);
+    let parameters = unit.steps.iter().find_map(|step| match step {
+        Step::Bind { parameters, cut: false, .. } => Some(parameters),
+        _ => None,
+    });
+    let shown: Vec<_> =
+        parameters.expect("a Bind").iter().map(|one| (one.value.clone().expect("a value"), one.shown)).collect();
+    assert_eq!(shown.iter().map(|(text, _)| &*text.text).collect::<Vec<_>>(), ["41", "two"]);
+    assert!(shown.iter().all(|(_, shown)| *shown == Shown::Decoded));
+    assert_eq!(answer.outcomes.len(), 1);
+    assert_eq!((&*answer.outcomes[0].tag, answer.outcomes[0].rows), ("SELECT 1", 1));
+    assert_eq!(answer.transaction, Some(Transaction::Idle));
+    let [.., (failed, error), (commit, rolled_back)] = &*units else { panic!("two units") };
+    assert_eq!(failed.kind, Kind::Query);
+    assert_eq!(error.sqlstate(), Some("22012"));
+    assert_eq!(error.transaction, Some(Transaction::Failed));
+    assert_eq!(commit.statements().collect::<Vec<_>>(), ["COMMIT"]);
+    assert_eq!(rolled_back.outcomes[0].tag, "ROLLBACK");
+    assert!(units.iter().all(|(unit, answer)| !unit.unknown && !answer.unknown && unit.whole));
+}
+
+#[tokio::test]
+async fn nothing_of_a_held_unit_reaches_the_server_until_it_is_let_through() {
+    let gate = Holding::new();
+    let (_proxy, endpoint) = proxy(gate.clone()).await;
+    let (client, direct) = (connect(&endpoint.url()).await, connect(&cluster().await.url()).await);
+    let pid = client.query_one("SELECT pg_backend_pid()", &[]).await.expect("a row").get::<_, i32>(0);
+    let holding = tokio::spawn(async move { (client.batch_execute("SELECT 1 /* held */").await, client) });
+    eventually("it is held", || gate.held() == 1).await;
+    let asked = format!("SELECT state || ' ' || query FROM pg_stat_activity WHERE pid = {pid}");
+    assert!(!one(&direct, &asked).await.contains("held"));
+    gate.permits.add_permits(1);
+    let (answered, _client) = in_time(holding).await.expect("no panic");
+    answered.expect("let through");
+    assert!(one(&direct, &asked).await.contains("held"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_unit_is_held_is_noticed() {
+    let gate = Holding::new();
+    let (proxy, endpoint) = proxy(gate.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    let holding = tokio::spawn(async move { client.batch_execute("SELECT 1 /* held */").await });
+    eventually("it is held", || gate.held() == 1).await;
+    holding.abort();
+    // The connection's own task ends once its client is gone, and has asked before.
+    let (mut stream, _) = super::signing::sign_in(&endpoint, &[]).await;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"Q\0\0\0\x18SELECT 2 /* held */\0").await.expect("sent");
+    eventually("it is held", || gate.held() == 2).await;
+    drop(stream);
+    eventually("its session is closed", || gate.closed().contains(&Ending::ClientGone)).await;
+    proxy.stop().await;
+    assert!(gate.closed().contains(&Ending::Stopped));
+}
+
+#[tokio::test]
+async fn a_refused_unit_fails_as_if_the_server_had_refused_it() {
+    let (_proxy, endpoint) = proxy(refusing("not this")).await;
+    let mut client = connect(&endpoint.url()).await;
+    // Simple, outside of a transaction and within.
+    assert_eq!(code(&client.batch_execute("SELECT 'not this'").await.expect_err("refused")), "40001");
+    client.batch_execute("SELECT 1").await.expect("usable");
+    client.batch_execute("BEGIN").await.expect("begun");
+    assert_eq!(code(&client.batch_execute("SELECT 'not this'").await.expect_err("refused")), "40001");
+    assert_eq!(code(&client.batch_execute("SELECT 1").await.expect_err("failed")), "25P02");
+    client.batch_execute("ROLLBACK").await.expect("usable");
+    // Extended, and prepared before.
+    let statement = client.prepare("SELECT 'not this', $1::int4").await.expect("only its execution is refused");
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::Serializable).start().await.expect("begun");
+    let error = transaction.query(&statement, &[&1]).await.expect_err("refused");
+    assert_eq!(code(&error), "40001");
+    assert_eq!(error.as_db_error().expect("an error").message(), "not now");
+    assert_eq!(code(&transaction.query("SELECT 1", &[]).await.expect_err("failed")), "25P02");
+    transaction.rollback().await.expect("usable");
+    client.query("SELECT $1::int4", &[&1]).await.expect("usable");
+}
+
+#[tokio::test]
+async fn a_refused_copy_leaves_nothing_and_a_usable_session() {
+    let (_proxy, endpoint) = proxy(refusing("COPY data")).await;
+    let client = connect(&endpoint.url()).await;
+    client.batch_execute("CREATE TEMP TABLE t (x text)").await.expect("a table");
+    for rows in [3, 60_000] {
+        let mut sink = pin!(client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.expect("the COPY itself is allowed"));
+        for _ in 0..rows {
+            sink.send(Bytes::from_static(b"some text that is a little longer\n")).await.expect("sent");
+        }
+        assert_eq!(code(&in_time(sink.finish()).await.expect_err("refused")), "40001");
+        assert_eq!(one(&client, "SELECT count(*)::text FROM t").await, "0");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_unit_is_not_sent_and_a_sent_one_that_is_dropped_is_done() {
+    let direct = connect(&cluster().await.url()).await;
+    direct.batch_execute("CREATE TABLE IF NOT EXISTS dropped (x int)").await.expect("a table");
+    for (admission, count) in [(Admission::Drop, "0"), (Admission::SendThenDrop, "1")] {
+        direct.batch_execute("TRUNCATE dropped").await.expect("empty");
+        let record = Record::around(Rule { text: "COMMIT", admission }, 1000);
+        let (_proxy, endpoint) = proxy(record.clone()).await;
+        let client = connect(&endpoint.url()).await;
+        client.batch_execute("BEGIN; INSERT INTO dropped VALUES (1)").await.expect("inserted");
+        assert!(in_time(client.batch_execute("COMMIT")).await.expect_err("closed").is_closed());
+        let closed = |event: &Event| matches!(event, Event::Closed(_, Ending::Dropped));
+        eventually("it is closed", || record.events().iter().any(closed)).await;
+        // TRUNCATE waits for the transaction's locks: what was not committed is gone by then.
+        assert_eq!(one(&direct, "SELECT count(*)::text FROM dropped").await, count);
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_session_of_a_held_unit() {
+    let gate = Holding::new();
+    let record = Record::around(gate.clone(), 1000);
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    let token = client.cancel_token();
+    let holding = tokio::spawn(async move { client.batch_execute("SELECT 1 /* held */").await });
+    eventually("it is held", || gate.held() == 1).await;
+    in_time(token.cancel_query(tokio_postgres::NoTls)).await.expect("sent");
+    let cancelled = |event: &Event| matches!(event, Event::Cancelled(_));
+    eventually("it is passed on", || record.events().iter().any(cancelled)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    gate.permits.add_permits(1);
+    in_time(holding).await.expect("no panic").expect("nothing ran when the request came");
+}
+
+#[tokio::test]
+async fn first_rows_are_given_where_they_are_watched() {
+    let record = Record::around(Holding::new(), 1000);
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    client.simple_query("SELECT n, NULL FROM generate_series(1, 1000) n; SELECT 'x' AS name").await.expect("rows");
+    let units = units(&record.take());
+    let [first, second] = &*units[0].1.outcomes else { panic!("two outcomes") };
+    assert_eq!(first.rows, 1000);
+    assert!((10..1000).contains(&first.first_rows.len()));
+    assert_eq!(first.first_rows[1], [Some(Bytes::from_static(b"2")), None]);
+    assert_eq!((first.columns[0].type_oid, first.columns[0].binary), (23, false));
+    assert_eq!((&*second.columns[0].name, second.rows), ("name", 1));
+}
