@@ -244,5 +244,5 @@ fn every_dependency_comes_from_the_registry_under_a_licence_that_allows_it() {
         }
     }
     assert_none(broken, "not to be built upon");
-    assert_eq!(ours, ["drift-engine", "driftlock", "driftlock-benches"].map(str::to_owned).into());
+    assert_eq!(ours, ["drift-engine", "driftlock", "driftlock-benches", "driftlock-wire"].map(str::to_owned).into());
 }
