@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use crate::scenario::script::{Script, ScriptCase, Value, unfilled};
+use crate::scenario::script::{Script, ScriptCase, Value, fill};
 
 /// Types that are named without their schema, by their object identifiers, which never change: see `pg_type.dat`.
 const BUILTIN: [(u32, &str); 16] = [
@@ -36,19 +36,28 @@ pub struct Types(BTreeMap<(usize, usize), Vec<String>>);
 impl Types {
     /// Asks the server. The connection is in no transaction.
     pub async fn ask(control: &Client, script: &Script, case: &ScriptCase) -> Self {
-        let mut types = BTreeMap::new();
+        let mut types: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
         for (actor, of) in script.actors.iter().enumerate() {
+            // Whatever was captured before has no value yet, but a type: a NULL of none would be taken for a text.
+            let mut known: BTreeMap<&str, String> = BTreeMap::new();
             for (number, step) in of.steps.iter().enumerate().filter(|(_, step)| step.captured().next().is_some()) {
-                // Whatever was captured before has no value yet.
-                if let Ok(prepared) = control.prepare(&unfilled(case, step)).await {
+                let sql = fill(&step.sql, |name| match name {
+                    "begin" => case.begin.clone(),
+                    _ => known.get(name).cloned().unwrap_or_else(|| "NULL".to_owned()),
+                });
+                if let Ok(prepared) = control.prepare(&sql).await {
                     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
                     let types_of = prepared.columns().iter().map(tokio_postgres::Column::type_);
                     let types_of = types_of.map(|of| {
                         let schema_and_name = || format!("{}.{}", quoted(of.schema()), quoted(of.name()));
                         builtin(of.oid()).map_or_else(schema_and_name, str::to_owned)
                     });
-                    types.insert((actor, number), types_of.collect());
+                    let types_of: Vec<String> = types_of.collect();
+                    let typed = step.capture.iter().zip(&types_of).chain(step.rows.iter().zip(&types_of));
+                    known.extend(typed.map(|(name, of)| (name.as_str(), cast(None, of))));
+                    types.insert((actor, number), types_of);
                 }
+                known.extend(step.affected.iter().map(|name| (name.as_str(), "0".to_owned())));
             }
         }
         Self(types)

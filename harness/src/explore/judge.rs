@@ -150,13 +150,14 @@ impl<R> Judge<R> {
 /// The database is lost.
 pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) -> Result<Execution, Lost> {
     world.reset().await?;
+    let takes_part = |actor: &usize| order.iter().any(|choice| choice.actor == *actor);
+    (0..world.actors()).filter(|actor| !takes_part(actor)).for_each(|actor| world.leave_out(actor));
     let mut taken: Vec<Taken> = Vec::new();
     for choice in order {
         if world.enabled().contains(&choice.actor) {
             taken.push(world.take(*choice, None).await?);
         }
     }
-    let takes_part = |actor: &usize| order.iter().any(|choice| choice.actor == *actor);
     while let Some(actor) = choices(world, &taken).into_iter().find(takes_part) {
         taken.push(world.take(actor.into(), None).await?);
     }
@@ -170,6 +171,7 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
 /// The database is lost.
 pub async fn run_serially<W: World>(world: &mut W, actors: &[usize], queries: &[String]) -> Result<Execution, Lost> {
     world.reset().await?;
+    (0..world.actors()).filter(|actor| !actors.contains(actor)).for_each(|actor| world.leave_out(actor));
     let mut taken: Vec<Taken> = Vec::new();
     while let Some(actor) = {
         let can = choices(world, &taken);

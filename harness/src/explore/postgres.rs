@@ -37,12 +37,16 @@ use self::session::Actor;
 use self::site::{Site, is_superuser};
 use self::state::{keep_rows, set_up};
 use super::captured::Types;
+use super::footprint::Footprint;
 use super::statement::message;
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{ActorState, Progress, Script, ScriptCase, fill_queries};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
+
+/// How long a session that is to end may take to do so.
+const KILL_MAX: Duration = Duration::from_millis(100);
 
 /// How many times longer than at its fastest it may take to put the rows back, before the tables are vacuumed: each
 /// execution leaves dead rows behind, as many as the set-up has made.
@@ -124,6 +128,8 @@ pub struct PgWorld {
     bounds: BTreeSet<&'static str>,
     /// A wait has been made to time out.
     chosen_timeouts: bool,
+    /// The script can end sessions, as far as its text says.
+    kills: bool,
 }
 
 impl PgWorld {
@@ -135,6 +141,8 @@ impl PgWorld {
         site.drop_roles().await?;
         let (control, superuser, beginning) = begin(&site, &script).await?;
         let types = Types::ask(&control.client, &script, &case).await;
+        let steps = script.actors.iter().flat_map(|actor| &actor.steps).map(|step| step.sql.as_str());
+        let kills = steps.chain([script.setup.as_str()]).any(names_kill);
         let mut world = Self {
             script,
             case,
@@ -151,6 +159,7 @@ impl PgWorld {
             changed: false,
             bounds: BTreeSet::new(),
             chosen_timeouts: false,
+            kills,
         };
         world.open_actors().await?;
         Ok(world)
@@ -235,6 +244,14 @@ impl World for PgWorld {
         Ok(())
     }
 
+    fn actors(&self) -> usize {
+        self.actors.len()
+    }
+
+    fn leave_out(&mut self, actor: usize) {
+        self.actors[actor].progress.state = ActorState::Ended;
+    }
+
     fn types(&self) -> Types {
         self.types.clone()
     }
@@ -268,7 +285,7 @@ impl World for PgWorld {
         let anew = (pace != Pace::Passes).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
-        let (client, sent) = (self.actors[actor].client.clone(), sql.clone());
+        let (client, sent, sent_sql) = (self.actors[actor].client.clone(), sql.clone(), sql.clone());
         let stdin = self.script.actors[actor].steps[step].stdin.clone();
         self.actors[actor].reply = Some(Box::pin(async move {
             // One message after the other, without a wait between them. In a failed transaction the first ones
@@ -277,6 +294,16 @@ impl World for PgWorld {
             futures_util::future::join(before, send(&client, &sql, stdin.as_deref())).await.1
         }));
         let (mut events, mut observed) = self.settle(actor, pace).await?;
+        if names_kill(&sent_sql) {
+            // The server says that it has sent a signal; what comes of it comes a little later.
+            let begin = Instant::now();
+            while begin.elapsed() < KILL_MAX && !self.actors.iter().any(|one| one.client.is_closed()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let (more, touched) = self.settle(actor, pace).await?;
+            events.extend(more);
+            observed.add(&touched);
+        }
         if choice.times_out {
             self.chosen_timeouts = true;
             if self.actors[actor].progress.state == ActorState::Waiting && !is_lock_timeout(&settings) {
@@ -303,6 +330,10 @@ impl World for PgWorld {
         self.forbid_idle_timeouts().await?;
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
+        if self.kills && observed.is_empty() {
+            // Of a session that may be ended not even BEGIN can be exchanged with what ends it.
+            observed = Footprint::everything();
+        }
         let footprint = match last {
             None => observed,
             Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
@@ -370,6 +401,11 @@ impl World for PgWorld {
         }
         Ok(Ended { stuck, answers })
     }
+}
+
+/// Whether a text names what ends a session.
+fn names_kill(sql: &str) -> bool {
+    sql.to_ascii_lowercase().contains("pg_terminate_backend")
 }
 
 /// Runs the set-up in an empty database, and keeps what it has made.

@@ -179,7 +179,8 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             let at = (step.place.0 > 0).then_some(step.place);
             let why = format!("step {} of {} cannot be run: {message} ({code})", step.name, actor.name);
             let lost = Lost { at, ..Lost::by_script(why) };
-            let is_meant = step.errors.contains(code) || actor.on_error(event.step, code).is_some();
+            // A statement that cannot be run at all is not meant by "every error".
+            let is_meant = step.errors.contains(code) || step.on_error.iter().any(|(named, _)| named == code);
             (is_mistake && !is_meant).then_some((event.actor, lost))
         })
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use drift_engine::lock::Backend;
 
+use super::postgres::KILLED;
 use super::search::Execution;
 use super::world::{Event, Taken, What};
 use crate::isolation::Spec;
@@ -56,6 +57,9 @@ pub enum ExportError {
     /// A permutation names each step once, and no time.
     #[error("a step is sent again, or a wait times out at a chosen moment")]
     Again,
+    /// A specification has statements alone, and its sessions other names.
+    #[error("data is copied, or a session is ended")]
+    Beside,
     /// Specifications are PostgreSQL's.
     #[error("specifications are for PostgreSQL")]
     Backend,
@@ -76,6 +80,11 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     let mut sent = std::collections::BTreeSet::new();
     if execution.taken.iter().any(|taken| taken.times_out || !sent.insert((taken.actor, taken.step))) {
         return Err(ExportError::Again);
+    }
+    let copies = |taken: &Taken| script.actors[taken.actor].steps[taken.step].stdin.is_some();
+    let is_ended = |event: &Event| matches!(&event.what, What::Failed { code, .. } if code == KILLED);
+    if execution.taken.iter().any(copies) || execution.events().any(is_ended) {
+        return Err(ExportError::Beside);
     }
     let mut text = format!("# {}: {}\n# case {}\n\n", script.name, script.summary, case.name);
     // Writing to a String cannot fail.

@@ -24,6 +24,9 @@ use crate::scenario::script::{
 };
 use crate::sqlite_busy::{self, Busy};
 
+/// What a statement begins with that changes rows; WITH may.
+const CHANGES: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
+
 /// What stands for the file: SQLite locks nothing smaller.
 const FILE: &str = "file";
 
@@ -165,6 +168,14 @@ impl World for SqliteWorld {
         Ok(())
     }
 
+    fn actors(&self) -> usize {
+        self.actors.len()
+    }
+
+    fn leave_out(&mut self, actor: usize) {
+        self.actors[actor].progress.state = ActorState::Ended;
+    }
+
     fn made(&self) -> u64 {
         self.made
     }
@@ -301,7 +312,9 @@ pub(crate) async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answe
             Either::Right(row) => rows.push(row),
         }
     }
-    Ok((rows, affected))
+    // SQLite counts what the last statement has changed that changed something, whichever that was.
+    let changes = statement::command(sql).is_none_or(|word| CHANGES.contains(&word.as_str()));
+    Ok((rows, if changes { affected } else { 0 }))
 }
 
 /// Sends a step. A SELECT that names no columns gets as many as the table has, and a connection learns of a schema that

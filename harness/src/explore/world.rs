@@ -254,6 +254,14 @@ pub trait World: Send {
         0
     }
 
+    /// How many actors there are, where one of them can be left out.
+    fn actors(&self) -> usize {
+        0
+    }
+
+    /// Lets an actor take no part until the next reset: the last ones do not wait for it.
+    fn leave_out(&mut self, _actor: usize) {}
+
     /// The actors whose next step can be let through, in order.
     fn enabled(&self) -> Vec<usize>;
 

@@ -49,11 +49,18 @@ impl Prototype {
     /// and the directory is as empty as before.
     pub(super) fn copy_to(&self, data: &Path, owner: Option<(u32, u32)>) -> bool {
         let from = self.cache.join(&self.name);
-        let Ok(list) = fs::read_to_string(from.join(LIST)) else { return false };
+        let Ok(list) = fs::read_to_string(from.join(LIST)) else {
+            // What is left of one whose removal was cut short would keep a new one from its place.
+            let _ = fs::remove_dir_all(&from);
+            return false;
+        };
         let copied = copy(&from.join(FILES), &list, data, owner);
         if let Err(error) = &copied {
             tracing::warn!(%error, prototype = %from.display(), "a kept cluster cannot be used");
-            let _ = fs::remove_dir_all(&from);
+            // A full disk, or an owner that cannot be given, says nothing about what is kept.
+            if matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::NotFound) {
+                let _ = fs::remove_dir_all(&from);
+            }
             empty(data);
         }
         copied.is_ok()
@@ -106,7 +113,8 @@ impl Prototype {
     }
 }
 
-/// The user's cache directory of this program: made if need be, and private.
+/// The user's cache directory of this program: made if need be, and private. Nothing in it is removed that is not named
+/// and made as a prototype is.
 fn cache() -> Option<PathBuf> {
     let named = std::env::var_os("DRIFTLOCK_CACHE_DIR").map(PathBuf::from);
     let usual = || {
@@ -115,11 +123,21 @@ fn cache() -> Option<PathBuf> {
         Some(cache.or_else(home)?.join("driftlock"))
     };
     let path = named.map_or_else(usual, Some).filter(|path| path.is_absolute())?;
+    // As root in somebody else's home, nothing is made there.
+    let me = nix::unistd::geteuid().as_raw();
+    let there = path.ancestors().find_map(|path| fs::metadata(path).ok())?;
+    if there.uid() != me {
+        return None;
+    }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;
-    // What others could write to would be run as a server.
-    let about = fs::symlink_metadata(&path).ok()?;
-    let is_ours = about.is_dir() && about.uid() == nix::unistd::geteuid().as_raw() && about.mode() & 0o022 == 0;
-    is_ours.then_some(path)
+    // What others could write to, or put in its place, would be run as a server.
+    let about = |path: &Path| fs::symlink_metadata(path).ok();
+    let own = about(&path).is_some_and(|it| it.is_dir() && it.uid() == me && it.mode() & 0o022 == 0);
+    let above = about(path.parent()?).is_some_and(|it| {
+        let is_closed = it.mode() & 0o022 == 0 || it.mode() & 0o1000 != 0;
+        (it.uid() == me || it.uid() == 0) && is_closed
+    });
+    (own && above).then_some(path)
 }
 
 /// Copies the files of a list, and compares each copy with it.
@@ -173,17 +191,17 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Removes the prototypes that were made first, if there are too many, and what was begun and never finished.
 fn forget_oldest(cache: &Path) {
+    let named =
+        |path: &Path, prefix: &str| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
     let made = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     let entries = fs::read_dir(cache).into_iter().flatten().flatten().map(|entry| entry.path());
     let (mut kept, begun): (Vec<PathBuf>, Vec<PathBuf>) = entries
         .filter(|path| path.is_dir())
-        .partition(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("initdb-")));
+        .filter(|path| path.join(FILES).is_dir())
+        .partition(|path| path.join(LIST).is_file() && named(path, "initdb-"));
     kept.sort_by_key(|path| std::cmp::Reverse(made(path)));
     let day = std::time::Duration::from_secs(24 * 60 * 60);
-    let old = |path: &PathBuf| {
-        let is_ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("making-"));
-        is_ours && made(path).elapsed().is_ok_and(|age| age > day)
-    };
+    let old = |path: &PathBuf| named(path, "making-") && made(path).elapsed().is_ok_and(|age| age > day);
     for path in kept.iter().skip(KEPT_MAX).chain(begun.iter().filter(|path| old(path))) {
         let _ = fs::remove_dir_all(path);
     }

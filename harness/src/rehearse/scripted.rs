@@ -208,7 +208,8 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<
         .collect();
     let mut operations = Vec::new();
     while shared.goes_on() {
-        let mut went_well = !who.goes_on;
+        // Whoever branches may have left its transaction open.
+        let mut went_well = !who.goes_on && who.is_straight();
         let mut progress = Progress::of(who);
         while progress.state == ActorState::Ready {
             let (step, class, what) = &steps[progress.next];

@@ -25,7 +25,7 @@ use toml::de::{DeTable, DeValue};
 pub use self::condition::Condition;
 use self::flow::Node;
 pub use self::flow::{Instruction, OnError};
-pub use self::holes::{answers, holes};
+pub use self::holes::{answers, fill, holes};
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
 pub use self::progress::{ActorState, AfterError, Progress, Returned, Value, fill_queries, unfilled};
 pub use self::schema::SCHEMA;

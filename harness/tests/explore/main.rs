@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 #![expect(clippy::print_stderr, reason = "the figures are wanted of a run with --nocapture")]
 
+mod answers;
 mod command;
 mod engine;
 mod export;

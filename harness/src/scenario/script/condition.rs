@@ -130,9 +130,12 @@ impl Term {
             }),
             Self::Compares(left, how, right) => {
                 let (left, right) = (left.get(value)?, right.get(value)?);
-                let order = match (number(left), number(right)) {
-                    (Some(left), Some(right)) => left.total_cmp(&right),
-                    _ => left.cmp(right),
+                let whole = |text: &str| text.parse::<i128>().ok();
+                let order = match (whole(left).zip(whole(right)), number(left).zip(number(right))) {
+                    // Whole numbers exactly: keys may have more digits than a float.
+                    (Some((left, right)), _) => left.cmp(&right),
+                    (None, Some((left, right))) => left.total_cmp(&right),
+                    (None, None) => left.cmp(right),
                 };
                 Some(match how {
                     Comparison::Equal => order.is_eq(),
@@ -357,6 +360,7 @@ mod tests {
             "({none} = 1 OR {n} < 11) AND not ({n} <= 9)",
             "{n} > -1",
             "{yes} = TRUE",
+            "9007199254740993 > 9007199254740992",
         ] {
             assert!(holds(text), "{text}");
         }

@@ -165,6 +165,10 @@ impl ScriptActor {
                 // Only ever forward.
                 Instruction::Go(to) => at = to.max(at + 1) - 1,
                 Instruction::End => return steps,
+                // What ends the actor early is not its main course.
+                Instruction::Unless(_, to) if (at + 1..to).any(|one| self.instruction(one) == Instruction::End) => {
+                    at = to - 1;
+                }
                 Instruction::Nothing | Instruction::Unless(..) | Instruction::Repeat { .. } => {}
             }
             at += 1;

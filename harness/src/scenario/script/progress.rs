@@ -61,6 +61,10 @@ pub struct Progress {
     /// How often each repetition was run, by its instruction.
     repeated: BTreeMap<usize, u64>,
     captured: BTreeMap<String, Captured>,
+    /// What was captured until its last COMMIT: what remains where it is refused later.
+    committed: BTreeMap<String, Captured>,
+    /// It has begun a transaction, by its text.
+    in_transaction: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +123,8 @@ impl Progress {
             let literals: Vec<String> = returned.column.iter().map(|value| literal(0, value)).collect();
             let texts = returned.column.iter().map(|value| value.text.as_deref().unwrap_or(NULL));
             let (text, list) = match literals.is_empty() {
-                true => (None, literal(0, &null)),
+                // A list of nothing, in which and in whose complement nothing unknown is.
+                true => (None, format!("SELECT {} WHERE 1 = 0", literal(0, &null))),
                 false => (Some(texts.collect::<Vec<_>>().join(", ")), literals.join(", ")),
             };
             self.keep(name, text, list);
@@ -127,6 +132,13 @@ impl Progress {
         if let Some(name) = &step.affected {
             let affected = returned.affected.map(|rows| rows.to_string());
             self.keep(name, affected.clone(), affected.unwrap_or_else(|| NULL.to_owned()));
+        }
+        // Where nothing is captured nothing has to be looked at, and a load's rounds are many.
+        if actor.steps.iter().any(|step| step.captured().next().is_some()) {
+            self.in_transaction = is_open_after(&step.sql, self.in_transaction);
+            if !self.in_transaction {
+                self.committed.clone_from(&self.captured);
+            }
         }
         self.go(actor, self.at + 1);
     }
@@ -156,12 +168,13 @@ impl Progress {
             None => is_retryable(code),
         };
         let attempts = self.attempts;
-        *self = Self::default();
+        let committed = std::mem::take(&mut self.committed);
+        // What it has read in the transaction that is rolled back it tells nobody.
+        *self = Self { captured: committed.clone(), committed, ..Self::default() };
         if again && attempts < actor.retries {
             self.attempts = attempts + 1;
             self.go(actor, 0);
         } else {
-            // What a refused actor has read it tells nobody.
             self.state = ActorState::Ended;
         }
         AfterError::RollsBack
@@ -207,6 +220,19 @@ impl Progress {
     fn text(&self, name: &str) -> Option<&str> {
         self.captured.get(name)?.text.as_deref()
     }
+}
+
+/// Whether a transaction is open after a message, by its words; `before`: whether one was. `{begin}` begins one.
+fn is_open_after(sql: &str, before: bool) -> bool {
+    let statements = crate::sql::split(&sql.replace("{begin}", "BEGIN")).unwrap_or_default();
+    statements.iter().fold(before, |open, statement| {
+        let chains = statement.has("CHAIN") && !statement.has("NO");
+        match statement.words.first().map(String::as_str) {
+            Some("BEGIN" | "START") => true,
+            Some("COMMIT" | "END" | "ROLLBACK" | "ABORT") if !statement.has("TO") => chains,
+            _ => open,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -305,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn transactions_are_told_by_their_words() {
+        for (sql, before, after) in [
+            ("{begin}", false, true),
+            ("START TRANSACTION; SELECT 1", false, true),
+            ("BEGIN; UPDATE t SET v = 1; COMMIT", false, false),
+            ("ROLLBACK TO SAVEPOINT s", true, true),
+            ("COMMIT AND CHAIN", true, true),
+            ("COMMIT AND NO CHAIN", true, false),
+            ("SELECT 'COMMIT'", true, true),
+            ("end", true, false),
+        ] {
+            assert_eq!(is_open_after(sql, before), after, "{sql}");
+        }
+    }
+
+    #[test]
     fn rows_and_numbers_of_rows_are_captured_and_what_was_refused_is_null() {
         let of = actor(
             "{ sql = \"x\", capture = [\"a\", \"b\"], rows = \"all\", affected = \"n\" }, \
@@ -327,7 +369,10 @@ mod tests {
         assert_eq!(progress.sql(&case, &of.steps[1]), "SELECT <0:1>, <1:2>, 2 WHERE v IN (<0:1>, <0:3>)");
         let mut none = Progress::of(&of);
         none.answered(&of, &Returned { affected: Some(0), ..Returned::default() }, literal);
-        assert_eq!(none.sql(&case, &of.steps[1]), "SELECT <0:NULL>, <1:NULL>, 0 WHERE v IN (<0:NULL>)");
+        assert_eq!(
+            none.sql(&case, &of.steps[1]),
+            "SELECT <0:NULL>, <1:NULL>, 0 WHERE v IN (SELECT <0:NULL> WHERE 1 = 0)"
+        );
         let mut refused = Progress::of(&of);
         assert_eq!(refused.refused(&of, "22012"), AfterError::GoesOn);
         assert_eq!(refused.sql(&case, &of.steps[1]), "SELECT NULL, NULL, NULL WHERE v IN (NULL)");
