@@ -48,11 +48,12 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 /// How long a session that is to end may take to do so.
 const KILL_MAX: Duration = Duration::from_millis(100);
 
-/// How many times longer than at its fastest it may take to put the rows back, before the tables are vacuumed: each
-/// execution leaves dead rows behind, as many as the set-up has made.
-const SLOWER_MAX: u32 = 2;
-/// The fewest executions between one vacuum and the next.
-const VACUUM_EVERY: u64 = 20;
+/// How much longer than at its fastest it may take to put the rows back, before the tables are vacuumed: each execution
+/// leaves dead rows behind, as many as the set-up has made. Not earlier, and not for a machine that is busy for a moment:
+/// the server plans by what a vacuum counts, and a statement that is planned anew may take another course.
+const SLOWER_MAX: Duration = Duration::from_millis(20);
+/// How many times in a row.
+const SLOW_MAX: u64 = 3;
 
 type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
 
@@ -116,9 +117,9 @@ pub struct PgWorld {
     actors: Vec<Actor>,
     beginning: Beginning,
     executions: u64,
-    /// How long putting the rows back took at its fastest, and how many executions ago the tables were vacuumed.
+    /// How long putting the rows back took at its fastest, and how many times in a row it took too long.
     fastest: Option<Duration>,
-    unvacuumed: u64,
+    slow: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
     types: Types,
@@ -153,7 +154,7 @@ impl PgWorld {
             beginning,
             executions: 0,
             fastest: None,
-            unvacuumed: 0,
+            slow: 0,
             waiters: BTreeSet::new(),
             types,
             changed: false,
@@ -203,9 +204,9 @@ impl PgWorld {
             let took = begin.elapsed();
             let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
             self.fastest = Some(fastest);
-            self.unvacuumed += 1;
-            if self.unvacuumed >= VACUUM_EVERY && took > fastest * SLOWER_MAX {
-                self.unvacuumed = 0;
+            self.slow = if took > fastest + SLOWER_MAX { self.slow + 1 } else { 0 };
+            if self.slow >= SLOW_MAX {
+                self.slow = 0;
                 client.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
             }
             return Ok(());
