@@ -59,6 +59,44 @@ pub trait Row {
     fn duration_ms(&self) -> u64;
 }
 
+/// Makes a kind of row a [`Row`]: what all kinds have under one name is theirs, a title and a class their own.
+macro_rules! row {
+    ($kind:ty, |$row:ident| $title:expr, $class:expr) => {
+        impl $crate::outcome::Row for $kind {
+            fn title(&self) -> String {
+                let $row = self;
+                $title
+            }
+
+            fn class(&self) -> String {
+                let $row = self;
+                $class
+            }
+
+            fn verdict(&self) -> $crate::outcome::VerdictKind {
+                self.verdict
+            }
+
+            fn met(&self) -> bool {
+                self.met
+            }
+
+            fn evidence(&self) -> &str {
+                &self.evidence
+            }
+
+            fn replay(&self) -> &str {
+                &self.replay
+            }
+
+            fn duration_ms(&self) -> u64 {
+                self.duration_ms
+            }
+        }
+    };
+}
+pub(crate) use row;
+
 impl<R: Row> Report<R> {
     /// A report to which nothing has come yet.
     pub fn new(command: &str, seed: Option<u64>, profile: &str) -> Self {
@@ -92,35 +130,11 @@ impl<R: Row> Report<R> {
 /// The outcome of `verify` on scenarios, and of `mutate`.
 pub type SuiteReport = Report<ResultRow>;
 
-impl Row for ResultRow {
-    fn title(&self) -> String {
-        format!("{} [{} {}]", self.name, self.backend, self.strategy)
-    }
-
-    fn class(&self) -> String {
-        format!("{}.{}", self.backend, self.strategy)
-    }
-
-    fn verdict(&self) -> VerdictKind {
-        self.verdict
-    }
-
-    fn met(&self) -> bool {
-        self.met
-    }
-
-    fn evidence(&self) -> &str {
-        &self.evidence
-    }
-
-    fn replay(&self) -> &str {
-        &self.replay
-    }
-
-    fn duration_ms(&self) -> u64 {
-        self.duration_ms
-    }
-}
+row!(
+    ResultRow,
+    |row| format!("{} [{} {}]", row.name, row.backend, row.strategy),
+    format!("{}.{}", row.backend, row.strategy)
+);
 
 /// The words for verdicts in reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Judges every execution of a search by rules, and keeps the first violation of each check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -149,20 +149,16 @@ impl<R> Judge<R> {
 /// # Errors
 /// The database is lost.
 pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) -> Result<Execution, Lost> {
-    world.reset().await?;
-    let takes_part = |actor: &usize| order.iter().any(|choice| choice.actor == *actor);
-    (0..world.actors()).filter(|actor| !takes_part(actor)).for_each(|actor| world.leave_out(actor));
+    let actors: BTreeSet<usize> = order.iter().map(|choice| choice.actor).collect();
+    let actors: Vec<usize> = actors.into_iter().collect();
+    begin(world, &actors).await?;
     let mut taken: Vec<Taken> = Vec::new();
     for choice in order {
         if world.enabled().contains(&choice.actor) {
             taken.push(world.take(*choice, None).await?);
         }
     }
-    while let Some(actor) = choices(world, &taken).into_iter().find(takes_part) {
-        taken.push(world.take(actor.into(), None).await?);
-    }
-    let ended = world.finish(queries).await?;
-    Ok(Execution { taken, ended })
+    end(world, taken, &actors, queries).await
 }
 
 /// Runs actors one after the other, each to its end. Whoever has to wait is passed over, and goes on when it can.
@@ -170,14 +166,28 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
 /// # Errors
 /// The database is lost.
 pub async fn run_serially<W: World>(world: &mut W, actors: &[usize], queries: &[String]) -> Result<Execution, Lost> {
+    begin(world, actors).await?;
+    end(world, Vec::new(), actors, queries).await
+}
+
+/// Begins an execution in which only these actors take part.
+async fn begin<W: World>(world: &mut W, actors: &[usize]) -> Result<(), Lost> {
     world.reset().await?;
     (0..world.actors()).filter(|actor| !actors.contains(actor)).for_each(|actor| world.leave_out(actor));
-    let mut taken: Vec<Taken> = Vec::new();
-    while let Some(actor) = {
+    Ok(())
+}
+
+/// Lets the first of these actors that can go on do so, until none can, and asks the queries.
+async fn end<W: World>(
+    world: &mut W,
+    mut taken: Vec<Taken>,
+    actors: &[usize],
+    queries: &[String],
+) -> Result<Execution, Lost> {
+    loop {
         let can = choices(world, &taken);
-        actors.iter().copied().find(|actor| can.contains(actor))
-    } {
-        taken.push(world.take(actor.into(), None).await?);
+        let Some(actor) = actors.iter().find(|actor| can.contains(actor)) else { break };
+        taken.push(world.take((*actor).into(), None).await?);
     }
     let ended = world.finish(queries).await?;
     Ok(Execution { taken, ended })

@@ -181,6 +181,11 @@ impl PgWorld {
         Ok(())
     }
 
+    /// How many sessions are known to have ended.
+    fn closed(&self) -> usize {
+        self.actors.iter().filter(|one| one.client.is_closed()).count()
+    }
+
     /// Makes the database anew, and connects to it.
     async fn renew(&mut self) -> Result<(), Lost> {
         self.actors.clear();
@@ -286,7 +291,7 @@ impl World for PgWorld {
         let anew = (pace != Pace::Passes).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
-        let (client, sent, sent_sql) = (self.actors[actor].client.clone(), sql.clone(), sql.clone());
+        let (client, sent) = (self.actors[actor].client.clone(), sql.clone());
         let stdin = self.script.actors[actor].steps[step].stdin.clone();
         self.actors[actor].reply = Some(Box::pin(async move {
             // One message after the other, without a wait between them. In a failed transaction the first ones
@@ -294,11 +299,12 @@ impl World for PgWorld {
             let before = join_all(preludes.iter().map(|prelude| client.simple_query(prelude)));
             futures_util::future::join(before, send(&client, &sql, stdin.as_deref())).await.1
         }));
+        let closed = self.closed();
         let (mut events, mut observed) = self.settle(actor, pace).await?;
-        if names_kill(&sent_sql) {
+        if self.kills && names_kill(&sent) {
             // The server says that it has sent a signal; what comes of it comes a little later.
             let begin = Instant::now();
-            while begin.elapsed() < KILL_MAX && !self.actors.iter().any(|one| one.client.is_closed()) {
+            while begin.elapsed() < KILL_MAX && self.closed() == closed {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             let (more, touched) = self.settle(actor, pace).await?;

@@ -255,7 +255,7 @@ impl World for SqliteWorld {
         let mut answers = Vec::new();
         for query in fill_queries(queries, &self.script, &progress) {
             answers.push(match fetch(&mut self.control, &query).await {
-                Ok((found, _)) => Ok(rows(&found).0),
+                Ok((found, _)) => Ok(rows(&found)),
                 Err(error) => Err(error.to_string()),
             });
         }
@@ -356,9 +356,8 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
 pub(crate) fn came(answer: Answer) -> Result<(What, Returned), sqlx::Error> {
     match answer {
         Ok((found, affected)) => {
-            let (rows, mut returned) = rows(&found);
-            returned.affected = Some(if rows.is_empty() { affected } else { rows.len() as u64 });
-            Ok((What::Done(Done { rows, affected: Some(affected), rolled_back: false }), returned))
+            let done = Done { rows: rows(&found), affected: Some(affected), rolled_back: false };
+            Ok((What::Done(done), returned(&found, affected)))
         }
         Err(sqlx::Error::Database(refused)) => {
             let code = refused.code().unwrap_or_default().into_owned();
@@ -368,17 +367,22 @@ pub(crate) fn came(answer: Answer) -> Result<(What, Returned), sqlx::Error> {
     }
 }
 
-/// The rows, and what of them can be captured.
-pub(crate) fn rows(found: &[SqliteRow]) -> (Rows, Returned) {
+/// What of an answer can be captured: of these rows, or where there are none of so many that were changed.
+pub(crate) fn returned(found: &[SqliteRow], affected: u64) -> Returned {
     let first = found.first().map(|row| (0..row.len()).map(|at| captured(row, at)).collect());
     let column = found.iter().filter(|row| !row.is_empty()).map(|row| captured(row, 0)).collect();
-    let returned = Returned { first: first.unwrap_or_default(), column, affected: None };
+    let affected = if found.is_empty() { affected } else { found.len() as u64 };
+    Returned { first: first.unwrap_or_default(), column, affected: Some(affected) }
+}
+
+/// The rows, by their text.
+fn rows(found: &[SqliteRow]) -> Rows {
     let values = |row: &SqliteRow| {
         (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned())).collect()
     };
     let mut rows: Rows = found.iter().map(values).collect();
     rows.sort_unstable();
-    (rows, returned)
+    rows
 }
 
 /// A captured value as it is put into SQL.
@@ -388,7 +392,8 @@ pub(crate) fn literal(value: &Value) -> String {
 
 /// A value with its literal, of its own type.
 fn captured(row: &SqliteRow, at: usize) -> Value {
-    let literal = value(row, at).zip(row.try_get_raw(at).ok()).map(|(text, raw)| match raw.type_info().name() {
+    let text = value(row, at);
+    let literal = text.clone().zip(row.try_get_raw(at).ok()).map(|(text, raw)| match raw.type_info().name() {
         "TEXT" => format!("'{}'", text.replace('\'', "''")),
         // What `value` writes before the digits of a blob.
         "BLOB" => format!("x'{}'", text.strip_prefix('x').unwrap_or_default()),
@@ -397,7 +402,7 @@ fn captured(row: &SqliteRow, at: usize) -> Value {
         "REAL" if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}.0"),
         _ => text,
     });
-    Value { text: value(row, at), literal }
+    Value { text, literal }
 }
 
 /// A value as text; `None` is NULL.

@@ -10,7 +10,7 @@ use super::terminal;
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
 use crate::explore::schedule::{Letting, Schedule, came};
-use crate::outcome::{Report, Row, VerdictKind};
+use crate::outcome::{Report, VerdictKind, row};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// How much of a step's SQL is shown, in characters: what it needs, within reason. Tables wrap it.
@@ -137,35 +137,11 @@ pub struct ViolatedRow {
     pub why: String,
 }
 
-impl Row for ExploreRow {
-    fn title(&self) -> String {
-        format!("{} [{} {}]", self.name, self.backend, self.strategy)
-    }
-
-    fn class(&self) -> String {
-        format!("{}.{}", self.backend, self.strategy)
-    }
-
-    fn verdict(&self) -> VerdictKind {
-        self.verdict
-    }
-
-    fn met(&self) -> bool {
-        self.met
-    }
-
-    fn evidence(&self) -> &str {
-        &self.evidence
-    }
-
-    fn replay(&self) -> &str {
-        &self.replay
-    }
-
-    fn duration_ms(&self) -> u64 {
-        self.duration_ms
-    }
-}
+row!(
+    ExploreRow,
+    |row| format!("{} [{} {}]", row.name, row.backend, row.strategy),
+    format!("{}.{}", row.backend, row.strategy)
+);
 
 /// Writes the table of the cases and the summary.
 ///

@@ -12,41 +12,13 @@ use comfy_table::CellAlignment;
 use owo_colors::OwoColorize;
 
 use super::terminal;
-use crate::outcome::{Report, Row, VerdictKind};
+use crate::outcome::{Report, VerdictKind, row};
 use row::RehearseRow;
 
 /// The outcome of `rehearse`.
 pub type RehearseReport = Report<RehearseRow>;
 
-impl Row for RehearseRow {
-    fn title(&self) -> String {
-        format!("{} [{}]", self.name, self.strategy)
-    }
-
-    fn class(&self) -> String {
-        format!("{}.{}", self.backend, self.strategy)
-    }
-
-    fn verdict(&self) -> VerdictKind {
-        self.verdict
-    }
-
-    fn met(&self) -> bool {
-        self.met
-    }
-
-    fn evidence(&self) -> &str {
-        &self.evidence
-    }
-
-    fn replay(&self) -> &str {
-        &self.replay
-    }
-
-    fn duration_ms(&self) -> u64 {
-        self.duration_ms
-    }
-}
+row!(RehearseRow, |row| format!("{} [{}]", row.name, row.strategy), format!("{}.{}", row.backend, row.strategy));
 
 /// Writes everything for people.
 ///

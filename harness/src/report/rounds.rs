@@ -10,7 +10,7 @@ use super::explored::{ExpectedRow, ViolatedRow, cut, named};
 use super::{counterexample, terminal};
 use crate::explore::schedule::done_as;
 use crate::explore::world::What;
-use crate::outcome::{Report, Row, Step, VerdictKind};
+use crate::outcome::{Report, Step, VerdictKind, row};
 use crate::scenario::script::Script;
 use crate::verify::rounds::FoundRound;
 
@@ -106,35 +106,7 @@ impl ShownRound {
     }
 }
 
-impl Row for RoundRow {
-    fn title(&self) -> String {
-        format!("{} [{}]", self.name, self.backend)
-    }
-
-    fn class(&self) -> String {
-        self.backend.to_string()
-    }
-
-    fn verdict(&self) -> VerdictKind {
-        self.verdict
-    }
-
-    fn met(&self) -> bool {
-        self.met
-    }
-
-    fn evidence(&self) -> &str {
-        &self.evidence
-    }
-
-    fn replay(&self) -> &str {
-        &self.replay
-    }
-
-    fn duration_ms(&self) -> u64 {
-        self.duration_ms
-    }
-}
+row!(RoundRow, |row| format!("{} [{}]", row.name, row.backend), row.backend.to_string());
 
 /// Writes the table of the cases, the violations that nobody expected, and the summary.
 ///

@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::called::program;
+use crate::comes::comes;
 use crate::{SMALL, call};
 
 /// Writes a run again with another series, and perhaps another setting.
@@ -175,16 +176,6 @@ async fn commands_take_turns_and_a_failing_one_is_an_error() {
     let other = call(at, &[&turns[..], &["sh again.sh other"]].concat()).await.ends_with(2);
     assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
     assert_eq!(std::fs::read_to_string(at.join("order")).unwrap().split_whitespace().count(), 2);
-}
-
-/// Waits for a condition; answers whether it came about in time.
-async fn comes(at_most: Duration, condition: impl Fn() -> bool) -> bool {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(at_most, poll).await.is_ok()
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 #[path = "../program/called.rs"]
 mod called;
+#[path = "../program/comes.rs"]
+mod comes;
 mod command;
 mod compare;
 mod fresh;

@@ -4,6 +4,8 @@
 mod apps;
 #[path = "../program/called.rs"]
 mod called;
+#[path = "../program/comes.rs"]
+mod comes;
 mod command;
 mod data;
 mod facts;

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::called::program;
+use crate::comes::comes;
 use crate::{found, holding, rehearse};
 
 #[test]
@@ -91,16 +92,6 @@ fn a_session_that_the_runner_leaves_in_a_transaction_is_told_and_one_that_ends_i
         assert_eq!(found(row), expected, "{row:#}");
         assert_eq!(called.out.contains("a session (forgotten) is idle in a transaction"), exit == 1);
     }
-}
-
-/// Waits for a condition; answers whether it came about in time.
-async fn comes(at_most: Duration, condition: impl Fn() -> bool) -> bool {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(at_most, poll).await.is_ok()
 }
 
 #[tokio::test]

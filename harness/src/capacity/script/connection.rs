@@ -9,7 +9,7 @@ use crate::capacity::wire::{Kept, Wire};
 use crate::database::sqlite::SqliteDatabase;
 use crate::explore::captured::Types;
 use crate::explore::postgres::connect;
-use crate::explore::sqlite::{fetch, rows};
+use crate::explore::sqlite::{fetch, returned};
 use crate::explore::statement::{Class, class};
 use crate::explore::world::Lost;
 use crate::scenario::script::{Returned, Script, ScriptCase, ScriptStep, Value};
@@ -86,15 +86,9 @@ impl Connection {
                 }))
             }
             Way::Sqlite(connection) => {
-                let found = fetch(connection, sql).await.map_err(|error| classify(error, kind))?;
+                let (found, affected) = fetch(connection, sql).await.map_err(|error| classify(error, kind))?;
                 self.is_open = class(sql) != Class::End;
-                let (found, affected) = found;
-                if captures.is_none() {
-                    return Ok(Returned::default());
-                }
-                let returned = rows(&found).1;
-                let affected = if found.is_empty() { affected } else { found.len() as u64 };
-                Ok(Returned { affected: Some(affected), ..returned })
+                Ok(captures.map_or_else(Returned::default, |_| returned(&found, affected)))
             }
         }
     }

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Column, Either, Executor, PgConnection, Row, SqliteCon
 use super::super::traffic;
 use crate::database::Database;
 use crate::explore::captured::{by_looks, of_builtin};
-use crate::explore::sqlite::{fetch, roll_back, rows};
+use crate::explore::sqlite::{fetch, returned as sqlite_returned, roll_back};
 use crate::scenario::script::{Returned, Value};
 use crate::sqlite_busy::Busy;
 
@@ -57,8 +57,7 @@ impl Line {
                 let answer = fetch(connection, sql).await;
                 busy.ended();
                 let (found, affected) = answer.map_err(|error| sqlite::classify(error, during))?;
-                let affected = if found.is_empty() { affected } else { found.len() as u64 };
-                Ok(Returned { affected: Some(affected), ..rows(&found).1 })
+                Ok(sqlite_returned(&found, affected))
             }
         }
     }

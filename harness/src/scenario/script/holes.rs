@@ -63,19 +63,19 @@ fn pieces(sql: &str, is_name: fn(&str) -> bool) -> impl Iterator<Item = Piece<'_
 }
 
 /// SQL with the holes of these names filled, and all others left as they are.
-pub fn fill_some<'v>(sql: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
-    let mut filled = String::new();
-    for piece in pieces(sql, is_name) {
-        match piece {
-            Piece::Brace(brace) => filled.push_str(&brace.repeat(2)),
-            Piece::Text(text) => filled.push_str(text),
-            Piece::Hole(name) => match value(name) {
-                Some(value) => filled.push_str(value),
-                None => filled.push_str(&format!("{{{name}}}")),
-            },
-        }
-    }
-    filled
+pub fn fill_some(sql: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    fill_known(sql, is_name, value)
+}
+
+/// Fills what is known, and leaves the rest to whoever looks at it later: doubled braces too.
+fn fill_known(sql: &str, is_name: fn(&str) -> bool, value: impl Fn(&str) -> Option<String>) -> String {
+    pieces(sql, is_name)
+        .map(|piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Brace(brace) => brace.repeat(2),
+            Piece::Hole(name) => value(name).unwrap_or_else(|| format!("{{{name}}}")),
+        })
+        .collect()
 }
 
 /// The actors and names in a query: `{actor.name}` stands for what an actor has captured.
@@ -84,21 +84,11 @@ pub fn answers(query: &str) -> Vec<(&str, &str)> {
     pieces(query, |name| of_actor(name).is_some()).filter_map(of).collect()
 }
 
-/// A query with what actors have captured put in; what nobody captures is left as it is.
+/// A query with what actors have captured put in. All else is left as it is: nothing is escaped in a query, and an array of
+/// arrays has doubled braces.
 pub fn fill_answers(query: &str, value: impl Fn(&str, &str) -> Option<String>) -> String {
-    let mut filled = String::new();
-    for piece in pieces(query, |name| of_actor(name).is_some()) {
-        match piece {
-            Piece::Text(text) => filled.push_str(text),
-            // Nothing is escaped in a query: an array of arrays has doubled braces.
-            Piece::Brace(brace) => filled.push_str(&brace.repeat(2)),
-            Piece::Hole(hole) => match of_actor(hole).and_then(|(actor, name)| value(actor, name)) {
-                Some(value) => filled.push_str(&value),
-                None => filled.push_str(&format!("{{{hole}}}")),
-            },
-        }
-    }
-    filled
+    let of = |hole: &str| of_actor(hole).and_then(|(actor, name)| value(actor, name));
+    fill_known(query, |hole| of_actor(hole).is_some(), of)
 }
 
 #[cfg(test)]
@@ -109,7 +99,7 @@ mod tests {
     fn holes_are_words_and_doubled_braces_are_braces() {
         assert_eq!(holes("{a} '{1,2}' {{b}} {c_1} {D} {"), ["a", "c_1"]);
         assert_eq!(fill("{a} '{1,2}' {{b}} {", |name| format!("<{name}>")), "<a> '{1,2}' {b} {");
-        let some = fill_some("{a} {{b}} {c} '{x y}'", |name| (name == "a").then_some("1"));
+        let some = fill_some("{a} {{b}} {c} '{x y}'", |name| (name == "a").then(|| "1".to_owned()));
         assert_eq!(some, "1 {{b}} {c} '{x y}'");
         // A single brace stays one, also at the end.
         assert_eq!(fill_some("{ } '{1,2}' {a.b}", |_| None), "{ } '{1,2}' {a.b}");

@@ -92,7 +92,7 @@ impl Script {
     /// The script as one of its cases has it: with its steps only, and its values put in.
     pub fn of_case(&self, case: &ScriptCase) -> Self {
         let mut script = self.clone();
-        let put = |sql: &mut String| *sql = fill_some(sql, |name| case.set.get(name).map(String::as_str));
+        let put = |sql: &mut String| *sql = fill_some(sql, |name| case.set.get(name).cloned());
         put(&mut script.setup);
         for actor in &mut script.actors {
             actor.retain(|step| step.is_in(case));
