@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The bytes of one message that are looked at. What lies behind them is passed on in pieces, and marked as cut.
 pub const UNDERSTOOD_BYTES_MAX: usize = 64 << 10;
+/// The bytes of one message of severity LOG that are looked at, where they are kept from the client.
+pub const LOG_BYTES_MAX: usize = 128 << 10;
 /// The bytes of one unit that are held. A longer unit is judged by its beginning, and its rest streams through.
 pub const UNIT_BYTES_MAX: usize = 1 << 20;
 /// The bytes that are read at once.

@@ -142,13 +142,20 @@ pub struct Config {
     pub names: Names,
     /// Bounds.
     pub limits: Limits,
+    /// Options that each session is opened with at the server, as in `-c deadlock_timeout=250`; before those that its
+    /// client asks for, which prevail.
+    pub session: String,
+    /// Messages of severity LOG go to [`crate::Gate::logged`], and not to the client. A server sends them where
+    /// `client_min_messages` is `log` or lower, which [`Config::session`] may ask for.
+    pub keeps_logs: bool,
 }
 
 impl Config {
     /// Without TLS, and with the default bounds.
     #[must_use]
     pub fn new(upstream: Upstream) -> Config {
-        Config { upstream, tls: false, names: Names::default(), limits: Limits::default() }
+        let (names, limits) = (Names::default(), Limits::default());
+        Config { upstream, tls: false, names, limits, session: String::new(), keeps_logs: false }
     }
 }
 

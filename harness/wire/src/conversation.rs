@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use crate::answer::Answer;
-use crate::bounds::{ANSWER_BYTES_MAX, READ_BYTES_MAX, UNDERSTOOD_BYTES_MAX, UNIT_BYTES_MAX};
+use crate::bounds::{ANSWER_BYTES_MAX, LOG_BYTES_MAX, READ_BYTES_MAX, UNDERSTOOD_BYTES_MAX, UNIT_BYTES_MAX};
 use crate::course::{Course, Heard, Phase, Spoken, refusal};
 use crate::gate::{Admission, Watch};
+use crate::response::Log;
 use crate::unit::Unit;
 
 /// A tag and a length.
@@ -67,9 +68,9 @@ fn header(bytes: &[u8]) -> Option<(u8, Option<u64>)> {
 }
 
 /// The bytes of a body that are looked at.
-fn looked_at(total: u64, wanted: impl FnOnce(usize) -> usize) -> usize {
+fn looked_at(total: u64, most: usize, wanted: impl FnOnce(usize) -> usize) -> usize {
     let body = usize::try_from(total).unwrap_or(usize::MAX).saturating_sub(HEADER_BYTES);
-    wanted(body).min(UNDERSTOOD_BYTES_MAX)
+    wanted(body).min(most)
 }
 
 /// Takes bytes out of the middle.
@@ -91,9 +92,9 @@ fn insert(buffer: &mut BytesMut, at: usize, bytes: &[u8]) {
 }
 
 impl Conversation {
-    pub(crate) fn new(watch: Watch) -> Conversation {
+    pub(crate) fn new(watch: Watch, keeps_logs: bool) -> Conversation {
         Conversation {
-            course: Course::new(watch),
+            course: Course::new(watch, keeps_logs),
             watched: watch != Watch::Nothing,
             from_client: BytesMut::new(),
             sendable: 0,
@@ -182,7 +183,7 @@ impl Conversation {
         let bytes = &self.from_client[self.scanned..];
         let Some((tag, total)) = header(bytes) else { return Ok(false) };
         let total = total.ok_or(Broken::Client)?;
-        let body = looked_at(total, |length| self.course.wanted_from_client(tag, length));
+        let body = looked_at(total, UNDERSTOOD_BYTES_MAX, |length| self.course.wanted_from_client(tag, length));
         let Some(body) = bytes[HEADER_BYTES..].get(..body) else { return Ok(false) };
         let cut = (body.len() + HEADER_BYTES) as u64 != total;
         match self.course.spoken(tag, body, cut, total) {
@@ -328,7 +329,8 @@ impl Conversation {
             let bytes = &self.from_server[self.deliverable..];
             let Some((tag, total)) = header(bytes) else { return Ok(()) };
             let total = total.ok_or(Broken::Server)?;
-            let body = looked_at(total, |length| self.course.wanted_from_server(tag, length));
+            let most = if tag == b'N' { LOG_BYTES_MAX } else { UNDERSTOOD_BYTES_MAX };
+            let body = looked_at(total, most, |length| self.course.wanted_from_server(tag, length));
             let Some(body) = bytes[HEADER_BYTES..].get(..body) else { return Ok(()) };
             let cut = (body.len() + HEADER_BYTES) as u64 != total;
             let heard = self.course.heard(tag, body, cut, total);
@@ -342,6 +344,11 @@ impl Conversation {
                 self.deliverable += ours.len();
             }
         }
+    }
+
+    /// The messages of severity LOG that came since this was last asked.
+    pub(crate) fn take_logs(&mut self) -> Vec<Log> {
+        self.course.take_logs()
     }
 
     /// Whether a unit was answered since this was last asked; and where it is watched, which one and how.

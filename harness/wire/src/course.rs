@@ -13,7 +13,7 @@ use crate::gate::Watch;
 use crate::owed::{Debt, Owed};
 use crate::reply::Failing;
 use crate::request::{self, Steps};
-use crate::response::Collector;
+use crate::response::{Collector, Log};
 use crate::statements::Statements;
 use crate::unit::{Kind, Source, Step, Unit};
 
@@ -103,10 +103,13 @@ pub(crate) struct Course {
     /// The client has left while a unit was under way.
     left: bool,
     answered: bool,
+    /// Messages of severity LOG are kept from the client.
+    keeps_logs: bool,
+    logs: Vec<Log>,
 }
 
 impl Course {
-    pub(crate) fn new(watch: Watch) -> Course {
+    pub(crate) fn new(watch: Watch, keeps_logs: bool) -> Course {
         Course {
             watch,
             phase: Phase::Assembling,
@@ -121,7 +124,14 @@ impl Course {
             mute: false,
             left: false,
             answered: false,
+            keeps_logs,
+            logs: Vec::new(),
         }
+    }
+
+    /// The messages of severity LOG that came since this was last asked.
+    pub(crate) fn take_logs(&mut self) -> Vec<Log> {
+        std::mem::take(&mut self.logs)
     }
 
     fn watched(&self) -> bool {

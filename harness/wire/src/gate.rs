@@ -120,6 +120,12 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (connection, unit, answer);
     }
 
+    /// The server has sent a message of severity LOG, which the client does not see: its detail, and whether some of it
+    /// is missing. Only with [`crate::Config::keeps_logs`].
+    fn logged(&self, connection: ConnectionId, detail: &str, cut: bool) {
+        let _ = (connection, detail, cut);
+    }
+
     /// A cancel request has been passed on for this connection's session.
     fn cancelled(&self, connection: ConnectionId) {
         let _ = connection;

@@ -262,7 +262,8 @@ impl Shared {
         let unreachable = |why: String| told("08001", &format!("the server behind driftlock's proxy: {why}"));
         let upstream = &self.config.upstream;
         let mut server = upstream::connect(&upstream.address).await.map_err(|error| unreachable(error.to_string()))?;
-        let signed_in = match upstream::sign_in(&mut server, upstream, &parameters.others).await {
+        let options = &self.config.session;
+        let signed_in = match upstream::sign_in(&mut server, upstream, &parameters.others, options).await {
             Ok(signed_in) => signed_in,
             Err(Refusal::Server(message)) => return Err(Refused::Told(message)),
             Err(Refusal::Other(why)) => return Err(unreachable(why)),
@@ -339,7 +340,10 @@ impl Session {
             client.flush().await
         };
         seat.ending = match greeted.await {
-            Ok(()) => Relay::new(client, server, gate, seat.connection).run(rest).await,
+            Ok(()) => {
+                let keeps_logs = seat.shared.config.keeps_logs;
+                Relay::new(client, server, gate, keeps_logs, seat.connection).run(rest).await
+            }
             Err(_) => Ending::ClientGone,
         };
     }

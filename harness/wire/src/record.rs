@@ -99,6 +99,10 @@ impl<G: Gate> Gate for Record<G> {
         self.gate.answered(connection, unit, answer);
     }
 
+    fn logged(&self, connection: ConnectionId, detail: &str, cut: bool) {
+        self.gate.logged(connection, detail, cut);
+    }
+
     fn cancelled(&self, connection: ConnectionId) {
         self.keep(Event::Cancelled(connection));
         self.gate.cancelled(connection);

@@ -67,8 +67,14 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(crate) fn new(client: C, server: S, gate: Arc<dyn Gate>, connection: ConnectionId) -> Relay<C, S> {
-        let conversation = Conversation::new(gate.watch());
+    pub(crate) fn new(
+        client: C,
+        server: S,
+        gate: Arc<dyn Gate>,
+        keeps_logs: bool,
+        connection: ConnectionId,
+    ) -> Relay<C, S> {
+        let conversation = Conversation::new(gate.watch(), keeps_logs);
         Relay {
             client,
             server,
@@ -162,6 +168,10 @@ where
 
     /// Tells of the unit that was answered, if one was.
     fn tell_answered(&mut self) -> bool {
+        // What the server logged comes before the answer's end.
+        for log in self.conversation.take_logs() {
+            self.gate.logged(self.connection, &log.detail, log.cut);
+        }
         let answered = self.conversation.take_answered();
         if let Some(Some((unit, answer))) = &answered {
             self.gate.answered(self.connection, unit, answer);

@@ -136,6 +136,28 @@ fn column(fields: &mut Fields<'_>) -> Option<Column> {
     Some(Column { name, type_oid, binary: fields.i16()? == 1 })
 }
 
+/// A message of severity LOG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) detail: String,
+    pub(crate) cut: bool,
+}
+
+/// Reads a NoticeResponse that is meant for the server's log.
+pub(crate) fn log(body: &[u8], cut: bool) -> Option<Log> {
+    let mut fields = Fields(body);
+    let (mut is_log, mut log) = (false, Log { detail: String::new(), cut });
+    while let Some(kind) = fields.u8().filter(|kind| *kind != 0) {
+        let (value, _) = fields.string_or_cut();
+        match kind {
+            b'V' => is_log = value == b"LOG",
+            b'D' => log.detail = String::from_utf8_lossy(value).into_owned(),
+            _ => {}
+        }
+    }
+    is_log.then_some(log)
+}
+
 /// Reads an ErrorResponse or a NoticeResponse.
 pub(crate) fn report(body: &[u8], cut: bool) -> Report {
     let mut fields = Fields(body);
@@ -156,7 +178,7 @@ pub(crate) fn report(body: &[u8], cut: bool) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Collector, report};
+    use super::{Collector, log, report};
     use crate::bounds::DESCRIBED_MAX;
     use crate::gate::Watch;
 
@@ -168,6 +190,14 @@ mod tests {
         let old = report(b"SERROR\0C0\0", true);
         assert_eq!(&*old.severity, "ERROR");
         assert!(old.message.cut);
+    }
+
+    #[test]
+    fn what_is_meant_for_the_log_is_told_from_what_is_meant_for_the_client() {
+        let tree = log(b"SLOG\0VLOG\0C00000\0Mplan:\0D{PLANNEDSTMT}\0\0", false).expect("a log message");
+        assert_eq!((&*tree.detail, tree.cut), ("{PLANNEDSTMT}", false));
+        assert_eq!(log(b"SNOTICE\0VNOTICE\0C00000\0Mplan:\0D{PLANNEDSTMT}\0\0", false), None);
+        assert!(log(b"VLOG\0D{PLANN", true).expect("a log message").cut);
     }
 
     #[test]

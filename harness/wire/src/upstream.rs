@@ -97,14 +97,19 @@ pub(crate) async fn sign_in<S>(
     server: &mut S,
     upstream: &Upstream,
     parameters: &[(String, String)],
+    session: &str,
 ) -> Result<SignedIn, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let ours = [("user", &*upstream.user), ("database", &*upstream.database)];
-    let theirs = parameters.iter().map(|(name, value)| (&**name, &**value));
+    let theirs = parameters.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| *name != "options");
+    let options = parameters.iter().filter(|(name, _)| name == "options").map(|(_, value)| &**value);
+    // The server reads them in order, and the last one prevails.
+    let options = std::iter::once(session).filter(|text| !text.is_empty()).chain(options).collect::<Vec<_>>().join(" ");
+    let options = Some(("options", &*options)).filter(|(_, options)| !options.is_empty());
     let mut packet = BytesMut::new();
-    frontend::startup_message(ours.into_iter().chain(theirs), &mut packet)?;
+    frontend::startup_message(ours.into_iter().chain(theirs).chain(options), &mut packet)?;
     server.write_all(&packet).await?;
     let mut buffer = BytesMut::with_capacity(4096);
     let mut scram = None;

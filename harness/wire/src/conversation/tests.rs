@@ -30,7 +30,7 @@ struct Played {
 
 impl Played {
     fn new(watch: Watch, choices: Vec<u8>) -> Played {
-        let talk = Conversation::new(watch);
+        let talk = Conversation::new(watch, false);
         let (sent, delivered, said) = (Vec::new(), Vec::new(), Vec::new());
         Played { talk, sent, delivered, said, choices, asked: 0, answered: 0 }
     }
@@ -184,7 +184,7 @@ proptest! {
         tags in prop::collection::vec(prop::sample::select(b"QPBDECSHFXdcfz12TtnDCEZGWIsA".to_vec()), 0..60),
         watch in watches(),
     ) {
-        let mut talk = Conversation::new(watch);
+        let mut talk = Conversation::new(watch, false);
         let mut tags = tags.into_iter().cycle();
         for (from_client, bytes, choice) in turns {
             // Half of it looks like messages.
@@ -244,7 +244,7 @@ fn most_held(talk: &mut Conversation, mut bytes: impl FnMut() -> Vec<u8>, total:
 #[test]
 fn a_message_of_a_gigabyte_is_judged_by_its_beginning_and_streams_through() {
     for tag in *b"QPBdz" {
-        let mut talk = Conversation::new(Watch::Units);
+        let mut talk = Conversation::new(Watch::Units, false);
         let mut first = vec![tag];
         first.extend((1_u32 << 30).to_be_bytes());
         let mut pieces = std::iter::once(first).chain(std::iter::repeat(vec![b'x'; READ_BYTES_MAX]));
@@ -255,7 +255,7 @@ fn a_message_of_a_gigabyte_is_judged_by_its_beginning_and_streams_through() {
 
 #[test]
 fn a_batch_without_an_end_is_judged_by_its_beginning() {
-    let mut talk = Conversation::new(Watch::Units);
+    let mut talk = Conversation::new(Watch::Units, false);
     let flight = message(b'P', b"\0SELECT 1\0\0\0").repeat(1000);
     let mut moved = 0;
     // The server has not answered yet, so no more is read at some point.
@@ -284,7 +284,7 @@ fn a_batch_without_an_end_is_judged_by_its_beginning() {
 
 #[test]
 fn a_row_of_a_gigabyte_streams_through() {
-    let mut talk = Conversation::new(Watch::Rows { bytes_max: usize::MAX });
+    let mut talk = Conversation::new(Watch::Rows { bytes_max: usize::MAX }, false);
     let mut first = vec![b'D'];
     first.extend((1_u32 << 30).to_be_bytes());
     talk.from_server.extend_from_slice(&first);

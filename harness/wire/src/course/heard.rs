@@ -4,7 +4,7 @@ use super::{Copy, Course, Heard, Phase};
 use crate::answer::Transaction;
 use crate::fields::Fields;
 use crate::owed::Owed;
-use crate::response::Collector;
+use crate::response::{Collector, log};
 use crate::statements::Confirmed;
 
 impl Course {
@@ -17,6 +17,7 @@ impl Course {
                 _ => 0,
             },
             b'Z' => length,
+            b'N' if self.keeps_logs => length,
             _ if self.watched() || self.refusal.is_some() => length,
             _ => 0,
         }
@@ -24,6 +25,13 @@ impl Course {
 
     /// The server has sent a message.
     pub(crate) fn heard(&mut self, tag: u8, body: &[u8], cut: bool, length: u64) -> Heard {
+        if tag == b'N'
+            && self.keeps_logs
+            && let Some(log) = log(body, cut)
+        {
+            self.logs.push(log);
+            return Heard::Swallow;
+        }
         let mut expected = true;
         match tag {
             b'D' => {}

@@ -3,6 +3,7 @@
 mod cluster;
 mod faults;
 mod gates;
+mod logs;
 mod signing;
 mod tools;
 mod traffic;
