@@ -10,6 +10,7 @@
 //! run at the same time are not among its orders. Chosen pairs can be made to, many times over
 //! ([`overlap`]): a bounded answer.
 
+pub mod application;
 pub mod captured;
 pub mod case;
 pub mod effects;

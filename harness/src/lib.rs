@@ -1,5 +1,6 @@
 //! Driftlock proves, by running it, that a database-backed job survives concurrency.
 pub mod actor;
+pub mod app;
 pub mod capacity;
 pub mod check;
 pub mod cli;

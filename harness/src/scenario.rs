@@ -4,6 +4,7 @@
 //! A [`Scenario`] comes from a TOML file and holds its invariants: who has one need not look again.
 //! Everything that is wrong with a file is reported at once, with its place.
 
+pub mod application;
 mod build;
 pub mod collect;
 pub mod data;

@@ -130,7 +130,7 @@ fn a_file_is_one_idea_and_a_module_is_named_after_it() {
 }
 
 /// The harness's modules, the lowest first: each may use what stands before it, and nothing after it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "exit",
     "sql",
     "sqlite_busy",
@@ -152,6 +152,7 @@ const LAYERS: [&str; 28] = [
     "mutant",
     "setting",
     "recheck",
+    "app",
     "explore",
     "actor",
     "verify",

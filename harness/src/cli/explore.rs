@@ -2,6 +2,7 @@
 
 pub mod hosts;
 pub mod isolationtester;
+mod row;
 pub mod scripts;
 
 use std::path::PathBuf;

@@ -168,6 +168,35 @@ fn refusals(refused: &[(String, String, u64)]) -> String {
     }
 }
 
+/// Runs the actors one after the other, twice: what differs is no outcome. Answers how the two took different courses, if
+/// they did.
+///
+/// # Errors
+/// The database is lost, or an actor makes no sense even by itself.
+pub async fn compare_serial_runs<W: World, R: Rules<W>>(
+    world: &mut W,
+    rules: &mut R,
+    violates: Option<&str>,
+) -> Result<Option<String>, Lost> {
+    if !rules.compares() {
+        return Ok(None);
+    }
+    let queries = rules.queries();
+    let all: Vec<usize> = (0..rules.steps().len()).collect();
+    let one = run_serially(world, &all, &queries).await?;
+    world.vary();
+    let other = run_serially(world, &all, &queries).await?;
+    rules.leave_out(Volatile::between(&one, &other));
+    if let Some((actor, lost)) = rules.mistake(&one) {
+        // By itself it fails too, so it is nobody else's doing.
+        let alone = run_serially(world, &[actor], &queries).await?;
+        if rules.mistake(&alone).is_some() && violates != Some(ERRORS) {
+            return Err(lost);
+        }
+    }
+    Ok(difference(&one, &other, &rules.left_out()))
+}
+
 /// Explores a case by rules, which are handed back; `violates` is the check that is expected to be violated.
 ///
 /// Cancellation: the world must then be dropped.
@@ -181,23 +210,9 @@ pub async fn explore<W: World, R: Rules<W>>(
     options: &Options,
 ) -> Result<(Explored, R), Lost> {
     let begin = Instant::now();
+    let mut rules = rules;
+    let diverged = compare_serial_runs(world, &mut rules, violates).await?;
     let queries = rules.queries();
-    let (mut rules, mut diverged) = (rules, None);
-    if rules.compares() {
-        let all: Vec<usize> = (0..rules.steps().len()).collect();
-        // Twice the same, one actor after the other: what differs is no outcome.
-        let one = run_serially(world, &all, &queries).await?;
-        let other = run_serially(world, &all, &queries).await?;
-        rules.leave_out(Volatile::between(&one, &other));
-        diverged = difference(&one, &other, &rules.left_out());
-        if let Some((actor, lost)) = rules.mistake(&one) {
-            // By itself it fails too, so it is nobody else's doing.
-            let alone = run_serially(world, &[actor], &queries).await?;
-            if rules.mistake(&alone).is_some() && violates != Some(ERRORS) {
-                return Err(lost);
-            }
-        }
-    }
     let mut judge = Judge::new(rules, options.limit, options.all, violates).counting(options.executions.clone());
     let searched = match diverged {
         Some(how) => Searched::diverged(how),

@@ -62,6 +62,11 @@ pub trait Rules<W: World>: Send {
         execution: &Execution,
     ) -> impl Future<Output = Result<Vec<(String, String)>, Lost>> + Send;
 
+    /// How many executions making a violation smaller may take.
+    fn shrinks_max(&self) -> u32 {
+        300
+    }
+
     /// How many steps each actor takes if nobody is in its way.
     fn steps(&self) -> Vec<usize>;
 

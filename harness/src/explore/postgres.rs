@@ -4,13 +4,14 @@
 //! transaction holds.
 
 pub(super) mod answer;
+pub(super) mod beginning;
 mod digest;
-mod hazards;
+pub(super) mod hazards;
 pub(crate) mod notices;
 mod observe;
 pub mod overlap;
 mod patience;
-mod printed;
+pub(super) mod printed;
 pub(super) mod question;
 mod session;
 mod settle;
@@ -27,15 +28,15 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
+use self::beginning::Kept;
 use self::answer::{cancel, end_prepared, rows};
-use self::digest::Digest;
 use self::hazards::Hazards;
 use self::notices::Notices;
 use self::patience::{can_be_chosen, ends, is_lock_timeout};
 use self::question::{NAMES, QUESTION, SEEN};
 use self::session::Actor;
 use self::site::{Site, is_superuser};
-use self::state::{keep_rows, set_up};
+use self::state::set_up;
 use super::captured::Types;
 use super::footprint::Footprint;
 use super::statement::message;
@@ -47,13 +48,6 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// How long a session that is to end may take to do so.
 const KILL_MAX: Duration = Duration::from_millis(100);
-
-/// How much longer than at its fastest it may take to put the rows back, before the tables are vacuumed: each execution
-/// leaves dead rows behind, as many as the set-up has made. Not earlier, and not for a machine that is busy for a moment:
-/// the server plans by what a vacuum counts, and a statement that is planned anew may take another course.
-const SLOWER_MAX: Duration = Duration::from_millis(20);
-/// How many times in a row.
-const SLOW_MAX: u64 = 3;
 
 type Answer = Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
 
@@ -81,22 +75,22 @@ impl Pace {
 /// How the state of the beginning is put back.
 enum Beginning {
     /// By deleting and filling rows; then it is looked whether all is as it was.
-    Rows { restore: String, digest: Digest },
+    Rows(Kept),
     /// Each execution has a copy of the database of its own.
     Copies,
 }
 
 /// The connection that asks the server about the actors' sessions.
-struct Control {
-    client: Client,
-    ask: Statement,
+pub(in crate::explore) struct Control {
+    pub(in crate::explore) client: Client,
+    pub(in crate::explore) ask: Statement,
     names: Statement,
     seen: Statement,
-    hazards: Hazards,
+    pub(in crate::explore) hazards: Hazards,
 }
 
 impl Control {
-    async fn open(config: &Config) -> Result<Self, Lost> {
+    pub(in crate::explore) async fn open(config: &Config) -> Result<Self, Lost> {
         let (client, _) = connect(config, "control").await?;
         let preparing = |error| said("prepare a question", &error);
         let ask = client.prepare(QUESTION).await.map_err(preparing)?;
@@ -117,9 +111,6 @@ pub struct PgWorld {
     actors: Vec<Actor>,
     beginning: Beginning,
     executions: u64,
-    /// How long putting the rows back took at its fastest, and how many times in a row it took too long.
-    fastest: Option<Duration>,
-    slow: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
     types: Types,
@@ -153,8 +144,6 @@ impl PgWorld {
             actors: Vec::new(),
             beginning,
             executions: 0,
-            fastest: None,
-            slow: 0,
             waiters: BTreeSet::new(),
             types,
             changed: false,
@@ -197,23 +186,8 @@ impl PgWorld {
     /// Puts the rows back, and looks whether all is as it was at the beginning. If not, each execution gets a
     /// copy of the database from now on.
     async fn put_back(&mut self) -> Result<(), Lost> {
-        let Beginning::Rows { restore, digest } = &self.beginning else { return self.renew().await };
-        let (client, begin) = (&self.control.client, Instant::now());
-        let restored = tokio::time::timeout(STEP_MAX, client.batch_execute(restore)).await;
-        let holds = match restored.map_err(|_| Lost::during("put the rows back", "no answer"))? {
-            Ok(()) => digest.holds(client).await?,
-            Err(error) if error.as_db_error().is_some() => false,
-            Err(error) => return Err(said("put the rows back", &error)),
-        };
-        if holds {
-            let took = begin.elapsed();
-            let fastest = self.fastest.map_or(took, |fastest| fastest.min(took));
-            self.fastest = Some(fastest);
-            self.slow = if took > fastest + SLOWER_MAX { self.slow + 1 } else { 0 };
-            if self.slow >= SLOW_MAX {
-                self.slow = 0;
-                client.batch_execute("VACUUM").await.map_err(|error| said("vacuum", &error))?;
-            }
+        let Beginning::Rows(kept) = &mut self.beginning else { return self.renew().await };
+        if kept.put_back(&self.control.client).await? {
             return Ok(());
         }
         self.actors.clear();
@@ -420,10 +394,9 @@ async fn begin(site: &Site, script: &Script) -> Result<(Control, bool, Beginning
     let mut control = Control::open(site.config()).await?;
     let superuser = is_superuser(&control.client).await?;
     set_up(&control.client, script).await?;
-    let restore = keep_rows(&control.client).await?;
-    let digest = Digest::take(&control.client).await?;
+    let kept = Kept::keep(&control.client).await?;
     control.hazards.look(&control.client).await?;
-    Ok((control, superuser, Beginning::Rows { restore, digest }))
+    Ok((control, superuser, Beginning::Rows(kept)))
 }
 
 pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {

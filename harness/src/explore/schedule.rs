@@ -184,6 +184,8 @@ pub fn done_as(sql: &str, done: &Done) -> String {
         _ if done.rolled_back => "rolled back".to_owned(),
         _ if !done.rows.is_empty() => shown(&done.rows),
         (Some(command), Some(rows)) => format!("{command} {rows}"),
+        // What an application reads is only counted.
+        (_, Some(rows)) if rows > 0 => format!("{rows} row{}", if rows == 1 { "" } else { "s" }),
         _ if statement::class(sql) == Class::Select => "no rows".to_owned(),
         _ => "ok".to_owned(),
     }

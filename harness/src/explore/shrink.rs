@@ -9,9 +9,6 @@ use super::rules::permutations;
 use super::world::{Choice, Lost, World};
 use crate::scenario::script::ERRORS;
 
-/// The most executions that making one smaller may take.
-const TRIES_MAX: u32 = 300;
-
 /// Makes what was found smaller, and runs the result once more.
 ///
 /// # Errors
@@ -28,7 +25,7 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
         let mut smaller = None;
         for candidate in candidates(&order) {
             tries += 1;
-            if tries > TRIES_MAX {
+            if tries > rules.shrinks_max() {
                 return Ok(best);
             }
             let fewer = actors(&candidate);

@@ -147,6 +147,12 @@ pub fn leaves_in_session(sql: &str) -> bool {
     words.iter().any(|word| left(&word) || word.contains("ADVISORY"))
 }
 
+/// Whether the SQL may set a timeout.
+pub fn sets_timeout(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    ["lock_timeout", "statement_timeout", "session_timeout"].iter().any(|name| sql.contains(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

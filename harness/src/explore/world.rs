@@ -93,6 +93,8 @@ pub struct Taken {
     pub step: usize,
     /// Its SQL as it was sent, captured values filled in; empty where steps are no SQL.
     pub sql: String,
+    /// What it was, less what may differ from one execution to the next by itself; empty where steps are known beforehand.
+    pub shape: String,
     /// What came of it, and of the steps that it set free.
     pub events: Vec<Event>,
     /// What was touched.
@@ -152,7 +154,8 @@ impl Taken {
                     (a, b) => a == b,
                 }
         };
-        (self.actor, self.step, self.events.len()) == (other.actor, other.step, other.events.len())
+        (self.actor, self.step, self.events.len(), &self.shape)
+            == (other.actor, other.step, other.events.len(), &other.shape)
             && self.events.iter().zip(&other.events).all(same)
     }
 
@@ -163,6 +166,7 @@ impl Taken {
             actor,
             step,
             sql: String::new(),
+            shape: String::new(),
             events,
             footprint,
             futile,
@@ -270,6 +274,9 @@ pub trait World: Send {
     ///
     /// Cancellation: the world must then be dropped.
     fn take(&mut self, choice: Choice, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
+
+    /// Has the next execution generate other values than those before: what then differs is no outcome.
+    fn vary(&mut self) {}
 
     /// Whether a wait of an actor's next step could end by a timeout that its session has set.
     fn may_time_out(&self, _actor: usize) -> bool {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use miette::Diagnostic;
 
+use super::application::{Application, is_application};
 use super::file::{LoadError, content};
 use super::script::Script;
 use super::{Scenario, script};
@@ -98,12 +99,21 @@ pub fn scripts_apart(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (scripts, others)
 }
 
-/// Reads script files, and the scripts among the `*.toml` files of directories; with each its file.
+/// What `explore` visits the orders of.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// SQL in a file.
+    Script(Script),
+    /// Programs of the user's own.
+    Application(Application),
+}
+
+/// Reads the files of scripts and applications, and those among the `*.toml` files of directories; with each its file.
 ///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
-pub fn collect_scripts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Script)>, CollectErrors> {
-    let (mut scripts, mut problems) = (Vec::new(), Vec::new());
+pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Program)>, CollectErrors> {
+    let (mut programs, mut problems) = (Vec::new(), Vec::new());
     for path in paths {
         match files(path) {
             Ok(mut files) => {
@@ -114,8 +124,8 @@ pub fn collect_scripts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Script)>, Coll
                     }
                 }
                 for file in files {
-                    match Script::load(&file) {
-                        Ok(script) => scripts.push((file, script)),
+                    match program(&file) {
+                        Ok(program) => programs.push((file, program)),
                         Err(problem) => problems.push(problem.into()),
                     }
                 }
@@ -123,7 +133,18 @@ pub fn collect_scripts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Script)>, Coll
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(scripts) } else { Err(CollectErrors { problems }) }
+    if problems.is_empty() { Ok(programs) } else { Err(CollectErrors { problems }) }
+}
+
+/// Reads a file as what its content is meant as.
+///
+/// # Errors
+/// It cannot be read, or makes no sense.
+pub fn program(file: &Path) -> Result<Program, LoadError> {
+    match is_application(&content(file)?) {
+        true => Application::load(file).map(Program::Application),
+        false => Script::load(file).map(Program::Script),
+    }
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, CollectError> {

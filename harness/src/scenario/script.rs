@@ -390,7 +390,7 @@ fn numbered(steps: Vec<ScriptStep>) -> Vec<ScriptStep> {
 }
 
 /// SQL of bounded length.
-fn sql(value: &DeValue<'_>) -> Result<String, Wrong> {
+pub(super) fn sql(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value.as_str().ok_or_else(|| mistyped("SQL", value))?;
     if text.trim().is_empty() || text.len() > SQL_BYTES_MAX || text.contains('\0') {
         return Err(Wrong::new(format!("must be SQL of 1 to {SQL_BYTES_MAX} bytes without NUL")));
@@ -399,7 +399,7 @@ fn sql(value: &DeValue<'_>) -> Result<String, Wrong> {
 }
 
 /// A short word, for a name.
-fn word(value: &DeValue<'_>) -> Result<String, Wrong> {
+pub(super) fn word(value: &DeValue<'_>) -> Result<String, Wrong> {
     let text = value.as_str().ok_or_else(|| mistyped("a word", value))?;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {

@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::{AppWorld, BeginError};
 use crate::explore::engine::{EngineWorld, MakeError};
 use crate::explore::postgres::PgWorld;
 use crate::explore::postgres::site::Site;
@@ -18,6 +19,7 @@ use crate::isolation::TargetError;
 use crate::outcome::BackendUsed;
 use crate::provision::sqlite_version;
 use crate::provision::{Journal, ProvisionError, Server, SqliteFiles};
+use crate::scenario::application::Application;
 use crate::scenario::script::{Script, ScriptCase};
 use crate::setting::Setting;
 
@@ -44,6 +46,15 @@ pub(crate) enum CaseFailure {
 impl From<PrepareError> for CaseFailure {
     fn from(error: PrepareError) -> Self {
         Self::Prepare(error)
+    }
+}
+
+impl From<BeginError> for CaseFailure {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Setup(_) => Self::Lost(Lost::by_script(error.to_string())),
+            BeginError::Lost(lost) => Self::Lost(lost),
+        }
     }
 }
 
@@ -189,6 +200,12 @@ impl Hosts {
         }
         let databases = databases.as_mut().expect("a case runs on a backend that was started");
         Ok(EngineWorld::new(databases, setting).await?)
+    }
+
+    /// The actors of an application, in a database of their own.
+    pub(crate) async fn application(&mut self, app: Arc<Application>) -> Result<AppWorld, CaseFailure> {
+        let site = self.postgres_site().await?;
+        Ok(AppWorld::new(site, app).await?)
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {

@@ -11,22 +11,24 @@ use tokio::time::Instant;
 
 use super::Args;
 use super::hosts::{CaseFailure, Hosts};
-use crate::cli::common::{Format, print, quoted, run_name, unwritable, verdict_exit};
+use super::row::row;
+use crate::cli::common::{print, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::rules::{AppRules, Shown, confirm};
 use crate::explore::case::{Explored, Options, explore};
 use crate::explore::engine::case::{self, EngineCase};
 use crate::explore::engine::rules::{Confirmed, explore_engine};
 use crate::explore::judge::Found;
 use crate::explore::overlap::{FoundTogether, overlap};
 use crate::explore::rules::ScriptRules;
-use crate::explore::schedule::{ENGINE, Schedule};
-use crate::explore::search::{Coverage, Strategy};
+use crate::explore::schedule::ENGINE;
 use crate::explore::specification::{ExportError, export, script_of};
-use crate::outcome::{NotApplicable, VerdictKind};
+use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreReport, ExploreRow, OverlapRow, TogetherRow, ViolatedRow};
-use crate::scenario::collect::collect_scripts;
+use crate::report::explored::{self, ExploreReport, TogetherRow};
+use crate::scenario::application::Application;
+use crate::scenario::collect::{Program, collect_programs};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
 use crate::scenario::shipped::SCRIPTS;
 
@@ -44,82 +46,98 @@ impl Source {
 }
 
 /// What is explored.
-enum Subject<'a> {
+pub(super) enum Subject<'a> {
     Script(&'a Source, &'a ScriptCase),
+    Application(&'a AppSource),
     Engine(EngineCase),
 }
 
+/// An application, and the name of its file.
+pub(crate) struct AppSource {
+    pub file: String,
+    pub app: Arc<Application>,
+}
+
 impl Subject<'_> {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Script(source, case) => format!("{}/{}", source.script.name, case.name),
+            Self::Application(source) => source.app.name.clone(),
             Self::Engine(case) => case.name.clone(),
         }
     }
 
-    fn file(&self) -> &str {
+    pub(super) fn file(&self) -> &str {
         match self {
             Self::Script(source, _) => &source.file,
+            Self::Application(source) => &source.file,
             Self::Engine(_) => ENGINE,
         }
     }
 
-    fn backend(&self) -> Backend {
+    pub(super) fn backend(&self) -> Backend {
         match self {
             Self::Script(_, case) => case.backend,
+            Self::Application(_) => Backend::Postgres,
             Self::Engine(case) => case.backend,
         }
     }
 
     /// The check that is expected to be violated.
-    fn violates(&self) -> Option<String> {
+    pub(super) fn violates(&self) -> Option<String> {
         match self {
             Self::Script(_, case) => case.violates.clone(),
+            Self::Application(source) => source.app.violates.clone(),
             Self::Engine(case) => case.violates.map(|check| check.to_string()),
         }
     }
 
     /// The rows of what was violated when two steps ran at the same time.
-    fn together(&self, found: &[FoundTogether]) -> Vec<TogetherRow> {
+    pub(super) fn together(&self, found: &[FoundTogether]) -> Vec<TogetherRow> {
         match self {
             Self::Script(source, case) => found.iter().map(|of| TogetherRow::new(&source.script, case, of)).collect(),
-            Self::Engine(_) => Vec::new(),
+            Self::Application(_) | Self::Engine(_) => Vec::new(),
         }
     }
 
-    fn actors(&self) -> usize {
+    pub(super) fn actors(&self) -> usize {
         match self {
             Self::Script(source, _) => source.script.actors.len(),
+            Self::Application(source) => source.app.actors.len(),
             Self::Engine(case) => case.settings[0].roles().len(),
         }
     }
 }
 
 /// A violation, with the script whose order it is.
-struct Violation {
-    script: Arc<Script>,
-    case: ScriptCase,
-    found: Found,
+pub(super) struct Violation {
+    pub script: Arc<Script>,
+    pub case: ScriptCase,
+    pub found: Found,
+    /// The same as it is shown, where that is more.
+    pub shown: Option<Found>,
     /// How many of its steps show it.
-    until: usize,
+    pub until: usize,
     /// A script's order as a specification, or why it cannot be one.
-    spec: Option<Result<String, ExportError>>,
+    pub spec: Option<Result<String, ExportError>>,
+    /// What the actors' programs have printed.
+    pub outputs: Vec<(String, String)>,
 }
 
 /// After how long it is said how far a search has come, again and again.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What came of a subject.
-struct Outcome {
-    explored: Explored,
+pub(super) struct Outcome {
+    pub explored: Explored,
     /// What is to be said beside what the search says.
-    more: String,
-    violations: Vec<Violation>,
+    pub more: String,
+    pub violations: Vec<Violation>,
 }
 
 /// Runs the command.
 pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let sources = sources(args)?;
+    let (sources, applications) = sources(args)?;
     let of_cases: Vec<(Source, &ScriptCase)> = sources
         .iter()
         .flat_map(|source| source.script.cases.iter().map(move |case| (source.of_case(case), case)))
@@ -127,6 +145,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let scripts = of_cases.iter().map(|(source, case)| Subject::Script(source, case));
     let engine = if args.built_in { case::all() } else { Vec::new() };
     let cases: Vec<Subject<'_>> = scripts
+        .chain(applications.iter().map(Subject::Application))
         .chain(engine.into_iter().map(Subject::Engine))
         .filter(|case| args.backend.is_none_or(|backend| backend == case.backend()))
         .filter(|case| args.filter.as_ref().is_none_or(|text| case.name().contains(text)))
@@ -176,11 +195,11 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
 }
 
 /// Reads the files, or takes the built-in scripts. What is wrong with several files is reported at once.
-fn sources(args: &Args) -> Result<Vec<Source>, Failure> {
+fn sources(args: &Args) -> Result<(Vec<Source>, Vec<AppSource>), Failure> {
     if args.built_in {
         let sources =
             SCRIPTS.map(|shipped| Source { file: shipped.path.to_owned(), script: Arc::new(shipped.script()) });
-        return Ok(sources.into());
+        return Ok((sources.into(), Vec::new()));
     }
     if args.files.is_empty() {
         return Err(Failure::usage(miette::miette!(
@@ -193,19 +212,23 @@ fn sources(args: &Args) -> Result<Vec<Source>, Failure> {
     let shipped = |file: &PathBuf| SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
     let (known, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
         scripts.into_iter().partition(|file| shipped(file).is_some());
-    let mut sources = Vec::new();
+    let (mut sources, mut applications) = (Vec::new(), Vec::new());
     for file in known {
         sources.push(load(file)?);
     }
     let scripts: Vec<PathBuf> = scripts.into_iter().cloned().collect();
-    for (file, script) in collect_scripts(&scripts).map_err(Failure::usage)? {
-        sources.push(Source { file: file.display().to_string(), script: Arc::new(script) });
+    for (file, program) in collect_programs(&scripts).map_err(Failure::usage)? {
+        let file = file.display().to_string();
+        match program {
+            Program::Script(script) => sources.push(Source { file, script: Arc::new(script) }),
+            Program::Application(app) => applications.push(AppSource { file, app: Arc::new(app) }),
+        }
     }
     let specs: Vec<PathBuf> = specs.into_iter().cloned().collect();
     for (file, read) in specs.iter().zip(super::isolationtester::read_all(&specs)?) {
         sources.push(Source { file: file.display().to_string(), script: Arc::new(script_of(&read.name, &read.spec)) });
     }
-    Ok(sources)
+    Ok((sources, applications))
 }
 
 /// Reads one file; a built-in script may be named by its path in the checkout, wherever that is.
@@ -241,7 +264,7 @@ async fn run_cases(
     for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
         let pairs = match case {
             Subject::Script(source, _) => args.overlaps(&source.script)?,
-            Subject::Engine(_) => Vec::new(),
+            Subject::Application(_) | Subject::Engine(_) => Vec::new(),
         };
         options.executions.store(0, Ordering::Relaxed);
         let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
@@ -281,6 +304,7 @@ async fn explored(
 ) -> Result<Outcome, CaseFailure> {
     let (source, case) = match subject {
         Subject::Script(source, case) => (source, case),
+        Subject::Application(source) => return explored_application(hosts, &source.app, options).await,
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
     let (script, violates) = (source.script.clone(), case.violates.as_deref());
@@ -308,8 +332,10 @@ async fn explored(
         script: script.clone(),
         case: (*case).clone(),
         found: found.clone(),
+        shown: None,
         until: found.execution.taken.len(),
         spec: Some(export(&script, case, &found.execution)),
+        outputs: Vec::new(),
     };
     let violations = explored.found.iter().map(violation).collect();
     Ok(Outcome { explored, more: String::new(), violations })
@@ -332,135 +358,32 @@ async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options
     if case.violates.is_some() {
         more = format!("the mutant altered {altered} operations; {more}");
     }
-    let violation =
-        |Confirmed { script, case, found, until }| Violation { script: script.into(), case, found, until, spec: None };
+    let violation = |Confirmed { script, case, found, until }| {
+        let (shown, spec, outputs) = (None, None, Vec::new());
+        Violation { script: script.into(), case, found, shown, until, spec, outputs }
+    };
     Ok(Outcome { explored, more, violations: confirmed.into_iter().map(violation).collect() })
 }
 
-/// The row of a case; its violations are shown, and written as schedules.
-fn row(
-    args: &Args,
-    subject: &Subject<'_>,
-    outcome: Outcome,
-    directory: &RunDirectory,
-    context: &mut Context<'_>,
-) -> Result<ExploreRow, Failure> {
-    let Outcome { explored, more, violations } = outcome;
-    let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
-    let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors(), args.strategy);
-    if !more.is_empty() {
-        evidence.push_str(&format!("; {more}"));
+async fn explored_application(
+    hosts: &mut Hosts,
+    app: &Arc<Application>,
+    options: &Options,
+) -> Result<Outcome, CaseFailure> {
+    let violates = app.violates.as_deref();
+    let mut world = hosts.application(app.clone()).await?;
+    let rules = AppRules::new(app, &world);
+    let (mut explored, mut rules) = explore(&mut world, rules, violates, options).await?;
+    (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
+    let mut violations = Vec::new();
+    for found in &explored.found {
+        let order = found.execution.order();
+        let Shown { script, case, found, with_rows, outputs } =
+            confirm(&mut world, &mut rules, &order, &found.check).await?;
+        let until = found.execution.taken.len();
+        let shown = Some(Found { execution: with_rows, ..found.clone() });
+        violations.push(Violation { script: script.into(), case, found, shown, until, spec: None, outputs });
     }
-    let met = explored.is_met(violates.as_deref(), subject.actors(), args.strategy);
-    let files = if args.built_in { " --built-in".to_owned() } else { format!(" {}", quoted(subject.file())) };
-    let mut first = None;
-    let replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
-    for Violation { script, case, found, until, spec } in &violations {
-        let slug = format!("{}-{}", name.replace('/', "-"), found.check);
-        let schedule = Schedule::new(subject.file(), script, case, found).text();
-        let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
-        match spec {
-            Some(Ok(text)) if args.export_spec => {
-                directory.schedule(&slug, "spec", text).map_err(unwritable)?;
-            }
-            Some(Err(why)) if args.export_spec => {
-                writeln!(context.err, "{name}: {} cannot be exported: {why}", found.check)?;
-            }
-            _ => {}
-        }
-        let own = format!("driftlock replay {}", quoted(&path.display().to_string()));
-        if violates.as_ref().is_none_or(|check| *check == found.check) {
-            // The first one is whose sentence the evidence is.
-            first.get_or_insert_with(|| own.clone());
-        }
-        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
-            writeln!(context.out, "{name} on {backend}: violation of {}", found.check)?;
-            explored::counterexample(script, found, *until, context.out)?;
-            writeln!(context.out, "  replay: {own}\n")?;
-        }
-    }
-    let replay = first.unwrap_or(replay);
-    for together in explored.overlaps.iter().flat_map(|of| &of.found) {
-        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
-            writeln!(context.out, "{name} on {backend}: violation of {}", together.found.check)?;
-            if let Subject::Script(source, case) = subject {
-                explored::together(&source.script, case, together, context.out)?;
-            }
-            writeln!(context.out, "  once more, by chance: {replay}\n")?;
-        }
-    }
-    let own = violations.iter().map(|violation| &violation.found);
-    let found = own.chain(explored.overlaps.iter().flat_map(|of| &of.found).map(|of| &of.found));
-    let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
-    let searched = &explored.searched;
-    Ok(ExploreRow {
-        name,
-        backend,
-        strategy: args.strategy.to_string(),
-        verdict,
-        expected: ExpectedRow {
-            verdict: if violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
-            check: violates,
-        },
-        met,
-        evidence,
-        checks: found
-            .map(|found| ViolatedRow {
-                name: found.check.clone(),
-                verdict: VerdictKind::Violation,
-                why: found.sentence.clone(),
-            })
-            .collect(),
-        coverage: coverage(&explored),
-        refused: explored.refused.clone(),
-        not_compared: explored.not_compared.clone(),
-        executions: searched.executions,
-        abandoned: searched.abandoned,
-        orders: explored.orders,
-        executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
-        outcomes: explored.outcomes.clone(),
-        duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
-        overlaps: explored
-            .overlaps
-            .iter()
-            .map(|of| OverlapRow {
-                steps: of.names.clone(),
-                tries: of.tries,
-                together: of.together,
-                in_flight: of.in_flight,
-                violations: subject.together(&of.found),
-            })
-            .collect(),
-        replay,
-    })
-}
-
-/// How far the search came, in one word.
-fn coverage(explored: &Explored) -> String {
-    let word = match explored.searched.coverage {
-        // What only chance brings about is never exhausted.
-        Coverage::Exhausted if explored.overlaps.is_empty() => "exhausted",
-        Coverage::Exhausted | Coverage::Bounded(_) => "bounded",
-        Coverage::Stopped(_) => "stopped",
-        Coverage::Diverged(_) => "diverged",
-    };
-    word.to_owned()
-}
-
-/// The arguments that matter to a case.
-fn repeated(args: &Args) -> String {
-    let mut text = String::new();
-    if args.strategy != Strategy::Exhaustive {
-        text.push_str(&format!(" --strategy {} --seed {}", args.strategy, args.seed));
-    }
-    for pair in &args.overlap {
-        text.push_str(&format!(" --overlap {}", quoted(pair)));
-    }
-    if let Some(tries) = args.overlap_tries {
-        text.push_str(&format!(" --overlap-tries {tries}"));
-    }
-    if let Some(limit) = args.budget {
-        text.push_str(&format!(" --budget {limit}"));
-    }
-    text
+    world.close().await?;
+    Ok(Outcome { explored, more: String::new(), violations })
 }

@@ -85,7 +85,7 @@ pub(super) async fn cancel(control: &Client, pid: i32) -> Result<(), Lost> {
 }
 
 /// Takes back what was prepared to be committed later: no session owns it.
-pub(super) async fn end_prepared(control: &Client) -> Result<(), Lost> {
+pub(in crate::explore) async fn end_prepared(control: &Client) -> Result<(), Lost> {
     let ending = |error| said("end a prepared transaction", &error);
     let asked = "SELECT pg_catalog.quote_literal(gid) FROM pg_catalog.pg_prepared_xacts \
                  WHERE database = pg_catalog.current_database()";

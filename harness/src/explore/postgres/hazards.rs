@@ -16,6 +16,7 @@ use crate::explore::world::Lost;
 /// anyway, so who reads it is safe.
 const OF_THE_SERVER: &str = r"
     SELECT oid, CASE WHEN proname ~ '^pg_(try_)?advisory_' THEN 'advisory'
+                     WHEN proname = 'set_config' THEN 'setting'
                      WHEN proname IN ('nextval', 'setval', 'currval', 'lastval', 'pg_sequence_last_value') THEN 'sequence'
                      ELSE 'other' END
     FROM pg_catalog.pg_proc
@@ -59,6 +60,8 @@ pub(in crate::explore) struct Hazards {
     advisory: BTreeSet<u32>,
     /// Functions that read or advance sequences.
     sequence: BTreeSet<u32>,
+    /// Functions that change a setting of the session.
+    setting: BTreeSet<u32>,
     /// Functions that look past committed rows, or change what is no row.
     other: BTreeSet<u32>,
     /// Any step may do what nobody sees.
@@ -75,6 +78,7 @@ impl Hazards {
             let set = match kind {
                 "advisory" => &mut hazards.advisory,
                 "sequence" => &mut hazards.sequence,
+                "setting" => &mut hazards.setting,
                 _ => &mut hazards.other,
             };
             set.insert(oid);
@@ -93,7 +97,7 @@ impl Hazards {
         for row in control.query(EXPRESSIONS, &[]).await.map_err(asking)? {
             printed.add(row.get(0));
         }
-        let mut unseen = [&self.advisory, &self.sequence, &self.other, &in_sql].into_iter();
+        let mut unseen = [&self.advisory, &self.sequence, &self.setting, &self.other, &in_sql].into_iter();
         self.unseen |= unseen.any(|set| !set.is_disjoint(&printed.functions));
         Ok(())
     }
@@ -110,6 +114,11 @@ impl Hazards {
 
     /// Whether something is read or changed that is neither a row nor the catalog.
     pub fn other(&self, functions: &BTreeSet<u32>) -> bool {
+        !self.setting.is_disjoint(functions) || self.other_than_settings(functions)
+    }
+
+    /// The same, where it is observed elsewhere what the session's settings are.
+    pub fn other_than_settings(&self, functions: &BTreeSet<u32>) -> bool {
         !self.other.is_disjoint(functions)
     }
 }

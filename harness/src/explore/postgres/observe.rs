@@ -81,9 +81,22 @@ impl Control {
         if unseen || other || hazards.other(&printed.functions) {
             return Ok(None);
         }
+        let functions: Vec<u32> = printed.functions.iter().copied().filter(|oid| *oid >= 16_384).collect();
+        if !functions.is_empty() && !self.all_seen(&functions).await? {
+            return Ok(None);
+        }
+        self.named(printed, in_transaction).await
+    }
+
+    /// What printed statements touched by themselves, by name; nothing if that is not certain.
+    pub(in crate::explore) async fn named(
+        &self,
+        printed: &Printed,
+        in_transaction: bool,
+    ) -> Result<Option<Footprint>, Lost> {
+        let hazards = &self.hazards;
         let mut own = Footprint { advisory: hazards.advisory(&printed.functions), ..Footprint::of_statement() };
         let relations: Vec<u32> = printed.relations.keys().copied().collect();
-        let functions: Vec<u32> = printed.functions.iter().copied().filter(|oid| *oid >= 16_384).collect();
         let mut sequences = false;
         if !relations.is_empty() {
             let asking = |error| said("ask for the names of relations", &error);
@@ -102,7 +115,7 @@ impl Control {
         }
         // The lock of a sequence is in `pg_locks` as long as the transaction lasts; alone, only the plan names it.
         let hidden_sequence = hazards.sequence(&printed.functions) && !sequences && !in_transaction;
-        if hidden_sequence || !functions.is_empty() && !self.all_seen(&functions).await? {
+        if hidden_sequence {
             return Ok(None);
         }
         Ok(Some(own).filter(|own| !own.everything))

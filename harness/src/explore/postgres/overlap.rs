@@ -103,6 +103,7 @@ impl PgWorld {
             actor: pair[at],
             step: steps[at],
             sql: sent[at].clone(),
+            shape: String::new(),
             events,
             footprint: Footprint::everything(),
             futile: false,

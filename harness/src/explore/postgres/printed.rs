@@ -22,7 +22,9 @@ pub(in crate::explore) const NOT_LOGGED: &str = "-c log_min_messages=fatal";
 pub(in crate::explore) struct Printed {
     /// How many statements were analysed, utility statements among them.
     pub analysed: usize,
-    /// How many of these were utility statements: whatever is neither a query nor changes rows.
+    /// How many statements were planned.
+    pub planned: usize,
+    /// How many of the analysed ones were utility statements: whatever is neither a query nor changes rows.
     pub utilities: usize,
     /// The relations in them, and how strongly they are locked; sequences among them.
     pub relations: BTreeMap<u32, Touch>,
@@ -49,6 +51,7 @@ impl Printed {
     /// Adds a tree, or a part of one: an expression as the catalog keeps it.
     pub fn add(&mut self, tree: &str) {
         let is_plan = tree.contains("{PLANNEDSTMT");
+        self.planned += usize::from(is_plan);
         if !is_plan && tree.contains("{QUERY") {
             self.analysed += 1;
         }

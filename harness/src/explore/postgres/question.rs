@@ -7,12 +7,10 @@ use super::{STEP_MAX, said};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::world::{Lost, Note, Settings};
 
-/// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
-/// it has an advisory lock, and whom it waits for.
-///
-/// What nobody else can see yet, a table that was made a moment ago, has neither kind nor name.
-pub(in crate::explore) const QUESTION: &str = "\
-    SELECT p.pid, a.state, \
+macro_rules! question {
+    ($more:literal) => {
+        concat!(
+            "SELECT p.pid, a.state, \
            ARRAY(SELECT pg_catalog.concat(c.relkind, ' ', l.mode, ' ', n.nspname, '.', c.relname) \
                  FROM pg_catalog.pg_locks l \
                  LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = l.relation \
@@ -22,8 +20,25 @@ pub(in crate::explore) const QUESTION: &str = "\
                  WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384 \
                    AND c.relpersistence IS DISTINCT FROM 't'), \
            EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), \
-           CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END \
-    FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a";
+           CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END",
+            $more,
+            " FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a"
+        )
+    };
+}
+
+/// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
+/// it has an advisory lock, and whom it waits for.
+///
+/// What nobody else can see yet, a table that was made a moment ago, has neither kind nor name.
+pub(in crate::explore) const QUESTION: &str = question!("");
+
+/// The same, and what isolation its transaction is seen to have: an idle session holds a snapshot only where its
+/// transaction, or a cursor, sees one state throughout; predicate locks are those of SERIALIZABLE.
+pub(in crate::explore) const QUESTION_WITH_ISOLATION: &str = question!(
+    ", a.backend_xmin IS NOT NULL AND a.state <> 'active', \
+     EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.mode = 'SIReadLock')"
+);
 
 /// Of each relation: its number, kind and name, as in [`QUESTION`].
 pub(super) const NAMES: &str = "\
@@ -51,6 +66,10 @@ pub(in crate::explore) struct Said {
     pub aborted: bool,
     pub locks: Footprint,
     pub waits_for: Vec<i32>,
+    /// It holds a snapshot while it does nothing, as far as that was asked.
+    pub snapshot: bool,
+    /// It holds predicate locks, as far as that was asked.
+    pub serializable: bool,
 }
 
 /// Adds a touch of a relation of this kind. A relation that cannot be seen may be any. A sequence is no table:
@@ -82,7 +101,8 @@ pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
         let aborted = state == Some("idle in transaction (aborted)");
         let active = state == Some("active");
-        all[at] = Said { active, in_transaction, aborted, locks, waits_for: row.get(4) };
+        let (snapshot, serializable) = if row.len() > 5 { (row.get(5), row.get(6)) } else { (false, false) };
+        all[at] = Said { active, in_transaction, aborted, locks, waits_for: row.get(4), snapshot, serializable };
     }
     Ok(all)
 }

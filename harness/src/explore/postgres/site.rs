@@ -46,12 +46,12 @@ impl Site {
     }
 
     /// How often it was made anew.
-    pub(super) fn made(&self) -> u64 {
+    pub(in crate::explore) fn made(&self) -> u64 {
         self.made
     }
 
     /// Makes it anew: as a copy of what was kept, or empty where nothing was. Sessions in it are ended.
-    pub(super) async fn renew(&mut self) -> Result<(), Lost> {
+    pub(in crate::explore) async fn renew(&mut self) -> Result<(), Lost> {
         let making = |error| Lost::during("make the database anew", error);
         if let Some(database) = self.database.take() {
             self.maker.remove(database).await.map_err(making)?;
@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// Keeps what is in it now as what it is made of from now on. Nobody may be in it.
-    pub(super) async fn keep(&mut self) -> Result<(), Lost> {
+    pub(in crate::explore) async fn keep(&mut self) -> Result<(), Lost> {
         let made = self.maker.create(&format!("{}_0", self.suffix), self.database.as_ref()).await;
         self.start = Some(made.map_err(|error| Lost::during("copy the database", error))?);
         Ok(())
@@ -98,7 +98,7 @@ impl Site {
 }
 
 /// Whether the session's role is a superuser.
-pub(super) async fn is_superuser(control: &Client) -> Result<bool, Lost> {
+pub(in crate::explore) async fn is_superuser(control: &Client) -> Result<bool, Lost> {
     let asked = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
     let row = control.query_one(asked, &[]).await.map_err(|error| said("ask what the role may do", &error))?;
     Ok(row.get(0))

@@ -5,7 +5,7 @@ use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 use super::said;
 use crate::explore::world::Lost;
-use crate::scenario::script::Script;
+use crate::scenario::script::{NamedQuery, Script};
 
 /// Runs the script's set-up: as one message, for it may be one transaction by that. Where something in it cannot be done
 /// in a transaction, as CREATE INDEX CONCURRENTLY, its statements are sent one by one.
@@ -50,6 +50,9 @@ const TABLES: &str = "\
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind = 'm', \
            (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
             FROM pg_catalog.pg_attribute a \
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), \
+           (SELECT pg_catalog.string_agg(pg_catalog.format('%I::pg_catalog.text', a.attname), ', ' ORDER BY a.attnum) \
+            FROM pg_catalog.pg_attribute a \
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' \
@@ -88,10 +91,48 @@ pub(in crate::explore) async fn keep_rows(control: &Client) -> Result<String, Lo
         let (value, called): (i64, bool) = (row.get(0), row.get(1));
         fills.push_str(&format!("SELECT pg_catalog.setval('{}', {value}, {called}); ", name.replace('\'', "''")));
     }
-    // Not every role may, and then its triggers fire.
-    let _ = control.batch_execute("SET session_replication_role = replica").await;
+    without_triggers(control).await;
     deletes.reverse();
     Ok(deletes.concat() + &fills)
+}
+
+/// Has a session do without triggers and foreign keys. Not every role may, and then they fire.
+pub(super) async fn without_triggers(control: &Client) {
+    let _ = control.batch_execute("SET session_replication_role = replica").await;
+}
+
+/// What each table holds beyond the rows that were kept, and lacks of them: a query each. It is asked after
+/// [`keep_rows`], and before a table is made or dropped.
+///
+/// # Errors
+/// The server does not say.
+pub(in crate::explore) async fn differences(control: &Client) -> Result<Vec<NamedQuery>, Lost> {
+    let asking = |error| said("ask which tables there are", &error);
+    let mut queries = Vec::new();
+    for (number, table) in control.query(TABLES, &[]).await.map_err(asking)?.iter().enumerate() {
+        let (name, is_view, columns): (&str, bool, Option<&str>) = (table.get(0), table.get(1), table.get(3));
+        let Some(columns) = columns.filter(|_| !is_view) else { continue };
+        let (now, then) = (
+            format!("SELECT {columns} FROM ONLY {name}"),
+            format!("SELECT {columns} FROM driftlock_start.t{number}"),
+        );
+        let sql = format!(
+            "SELECT '+', * FROM ({now} EXCEPT ALL {then}) AS added \
+             UNION ALL SELECT '-', * FROM ({then} EXCEPT ALL {now}) AS removed"
+        );
+        queries.push(NamedQuery { name: name.to_owned(), sql });
+    }
+    Ok(queries)
+}
+
+/// Has the sequences go on elsewhere, so that what is generated from them differs from what was generated before.
+///
+/// # Errors
+/// A sequence cannot be set.
+pub(in crate::explore) async fn shift_sequences(control: &Client) -> Result<(), Lost> {
+    let shift = "SELECT pg_catalog.setval(pg_catalog.format('%I.%I', schemaname, sequencename)::pg_catalog.regclass, \
+                 LEAST(COALESCE(last_value, start_value) + 1000, max_value)) FROM pg_catalog.pg_sequences";
+    control.batch_execute(shift).await.map_err(|error| said("shift the sequences", &error))
 }
 
 /// What the tables, materialized views and sequences hold, as an expression.

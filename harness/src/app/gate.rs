@@ -1,0 +1,207 @@
+//! What the proxy asks and tells: holds units until somebody admits them, and keeps what happened, in order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use driftlock_wire::{
+    Admission, Answer, Connected, ConnectionId, EndpointId, Ending, Gate, Ticket, Unit, Watch,
+};
+use tokio::sync::{Notify, oneshot};
+
+/// How many bytes of an answer's rows are kept, for people to look at.
+const ROW_BYTES_MAX: usize = 4_000;
+/// How many bytes of what the server logs are kept between two looks.
+const LOG_BYTES_MAX: usize = 16 << 20;
+
+/// Something that happened on an actor's connection.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// It has signed in; the number of its session's process at the server.
+    Connected(ConnectionId, Option<i32>),
+    /// A unit has arrived, and is held.
+    Arrived(ConnectionId, Arc<Unit>),
+    /// The server has answered a unit.
+    Answered(ConnectionId, Arc<Unit>, Box<Answer>),
+    /// The connection has ended.
+    Closed(ConnectionId),
+    /// What the actor was to do is done, or has failed.
+    Ended,
+}
+
+/// What an actor's connection is at.
+#[derive(Debug)]
+pub struct Seat {
+    /// Whose it is.
+    pub actor: usize,
+    /// Its session's process at the server.
+    pub pid: Option<i32>,
+    /// The unit that waits to be admitted.
+    pub held: Option<Arc<Unit>>,
+    /// The unit that was admitted, and is not answered.
+    pub sent: Option<Arc<Unit>>,
+    /// What the server logged since its last unit was admitted; `None` once it was too much.
+    logs: Option<Vec<String>>,
+    log_bytes: usize,
+    admit: Option<oneshot::Sender<Admission>>,
+    /// When its held unit arrived, among all.
+    arrived: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    actors: BTreeMap<EndpointId, usize>,
+    seats: BTreeMap<ConnectionId, Seat>,
+    happened: Vec<(usize, Happened)>,
+    arrivals: u64,
+    /// Nothing is held any more.
+    open: bool,
+}
+
+/// A gate that its clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Holding {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+impl Holding {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever comes in by this endpoint is this actor. Units of others are not held.
+    pub fn bind(&self, endpoint: EndpointId, actor: usize) {
+        self.state().actors.insert(endpoint, actor);
+    }
+
+    /// Takes what has happened since, oldest first, with whose connection it was.
+    pub fn take(&self) -> Vec<(usize, Happened)> {
+        std::mem::take(&mut self.state().happened)
+    }
+
+    /// Waits until something happens, unless it has already.
+    pub async fn changes(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.state().happened.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Looks at the actors' connections, in the order in which they signed in.
+    pub fn look<T>(&self, mut at: impl FnMut(ConnectionId, &Seat) -> T) -> Vec<T> {
+        self.state().seats.iter().map(|(id, seat)| at(*id, seat)).collect()
+    }
+
+    /// The held unit of an actor that arrived first.
+    pub fn next(&self, actor: usize) -> Option<(ConnectionId, Arc<Unit>)> {
+        let state = self.state();
+        let held = state.seats.iter().filter(|(_, seat)| seat.actor == actor && seat.held.is_some());
+        let (id, seat) = held.min_by_key(|(_, seat)| seat.arrived)?;
+        seat.held.clone().map(|unit| (*id, unit))
+    }
+
+    /// Decides on the unit that a connection is held with.
+    pub fn admit(&self, connection: ConnectionId, admission: Admission) {
+        let mut state = self.state();
+        let Some(seat) = state.seats.get_mut(&connection) else { return };
+        let (unit, sender) = (seat.held.take(), seat.admit.take());
+        (seat.logs, seat.log_bytes) = (Some(Vec::new()), 0);
+        if admission != Admission::Drop {
+            seat.sent = unit;
+        }
+        // Whose client has left in the meantime needs no decision.
+        let _ = sender.map(|sender| sender.send(admission));
+    }
+
+    /// What the server has logged for a connection since its last unit was admitted; `None` if it was too much to keep.
+    pub fn logs(&self, connection: ConnectionId) -> Option<Vec<String>> {
+        self.state().seats.get(&connection).and_then(|seat| seat.logs.clone())
+    }
+
+    /// From now on nothing is held; what is held goes through.
+    pub fn open(&self) {
+        let held: Vec<ConnectionId> = {
+            let mut state = self.state();
+            state.open = true;
+            state.seats.iter().filter(|(_, seat)| seat.held.is_some()).map(|(id, _)| *id).collect()
+        };
+        held.into_iter().for_each(|connection| self.admit(connection, Admission::Forward));
+    }
+
+    /// From now on everything is held.
+    pub fn close(&self) {
+        self.state().open = false;
+    }
+
+    /// Adds what has happened to an actor elsewhere.
+    pub fn tell(&self, actor: usize, happened: Happened) {
+        self.note(self.state(), actor, happened);
+    }
+
+    fn note(&self, mut state: MutexGuard<'_, State>, actor: usize, happened: Happened) {
+        state.happened.push((actor, happened));
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Gate for Holding {
+    fn watch(&self) -> Watch {
+        Watch::Rows { bytes_max: ROW_BYTES_MAX }
+    }
+
+    fn connected(&self, connection: ConnectionId, client: &Connected) {
+        let mut state = self.state();
+        let Some(actor) = state.actors.get(&client.endpoint).copied() else { return };
+        let pid = client.server_pid;
+        let (held, sent, admit, arrived) = (None, None, None, 0);
+        let seat = Seat { actor, pid, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
+        state.seats.insert(connection, seat);
+        self.note(state, actor, Happened::Connected(connection, pid));
+    }
+
+    fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
+        let mut state = self.state();
+        let (open, number) = (state.open, state.arrivals);
+        let Some(seat) = state.seats.get_mut(&connection) else { return Ticket::Now(Admission::Forward) };
+        let actor = seat.actor;
+        if open {
+            seat.sent = Some(unit.clone());
+            return Ticket::Now(Admission::Forward);
+        }
+        let (sender, admitted) = oneshot::channel();
+        (seat.held, seat.admit, seat.arrived) = (Some(unit.clone()), Some(sender), number);
+        state.arrivals += 1;
+        self.note(state, actor, Happened::Arrived(connection, unit.clone()));
+        // A gate that is gone lets nothing through.
+        Ticket::later(async move { admitted.await.unwrap_or(Admission::Drop) })
+    }
+
+    fn answered(&self, connection: ConnectionId, unit: &Arc<Unit>, answer: &Answer) {
+        let mut state = self.state();
+        let Some(seat) = state.seats.get_mut(&connection) else { return };
+        seat.sent = None;
+        let actor = seat.actor;
+        self.note(state, actor, Happened::Answered(connection, unit.clone(), Box::new(answer.clone())));
+    }
+
+    fn logged(&self, connection: ConnectionId, detail: &str, cut: bool) {
+        let mut state = self.state();
+        let Some(seat) = state.seats.get_mut(&connection) else { return };
+        seat.log_bytes += detail.len();
+        if cut || seat.log_bytes > LOG_BYTES_MAX {
+            seat.logs = None;
+        } else if let Some(logs) = &mut seat.logs {
+            logs.push(detail.to_owned());
+        }
+    }
+
+    fn closed(&self, connection: ConnectionId, _: &Ending) {
+        let mut state = self.state();
+        let Some(seat) = state.seats.remove(&connection) else { return };
+        self.note(state, seat.actor, Happened::Closed(connection));
+    }
+}

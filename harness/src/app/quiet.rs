@@ -1,0 +1,135 @@
+//! Whether programs that say nothing still compute: the kernel is asked, never a clock alone.
+//!
+//! Whoever neither speaks to the database nor ends may compute, or may wait for something that is not in the database: a
+//! mutex, a queue, another program. What the kernel shows of every thread of a process group (proc(5), `stat`) tells one
+//! from the other: a thread that runs, or waits for a disk, computes; where all sleep, and none has used the processor
+//! since the last look, they wait.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What was seen of a process group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// Threads that run, or wait for what cannot be interrupted.
+    busy: usize,
+    /// Processor time of all of them, in ticks.
+    ticks: u64,
+    threads: usize,
+}
+
+/// Watches one process group.
+#[derive(Debug)]
+pub struct Quiet {
+    last: Option<Seen>,
+    asleep_since: Option<Instant>,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Quiet {
+    /// Nothing was seen yet.
+    pub fn new() -> Self {
+        Self { last: None, asleep_since: None }
+    }
+
+    /// Looks at a group's threads: for how long all have slept, as far as was looked.
+    pub fn look(&mut self, group: i32) -> Duration {
+        let seen = look(group);
+        let sleeps = seen.busy == 0 && self.last.is_some_and(|last| last.ticks == seen.ticks);
+        self.last = Some(seen);
+        if !sleeps {
+            self.asleep_since = None;
+            return Duration::ZERO;
+        }
+        self.asleep_since.get_or_insert_with(Instant::now).elapsed()
+    }
+}
+
+/// Adds up the threads of a group, its leader left aside: that one is ours.
+fn look(group: i32) -> Seen {
+    let mut seen = Seen::default();
+    let Ok(processes) = fs::read_dir("/proc") else { return Seen { busy: 1, ..seen } };
+    for process in processes.flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // Whoever ends meanwhile cannot be read.
+        let Some(stat) = fs::read_to_string(process.path().join("stat")).ok().and_then(|text| Stat::read(&text)) else {
+            continue;
+        };
+        if stat.group != group || pid == group {
+            continue;
+        }
+        for thread in fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok().and_then(|text| Stat::read(&text));
+            if let Some(stat) = stat {
+                seen.threads += 1;
+                seen.busy += usize::from(matches!(stat.state, b'R' | b'D'));
+                seen.ticks += stat.ticks;
+            }
+        }
+    }
+    seen
+}
+
+/// What is read of a `stat` file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    group: i32,
+    ticks: u64,
+}
+
+impl Stat {
+    fn read(text: &str) -> Option<Self> {
+        // The name may hold anything, brackets and spaces too.
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let group = fields.nth(1)?.parse().ok()?;
+        let (user, system): (u64, u64) = (fields.nth(8)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Self { state, group, ticks: user + system })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provision::ProcessGroup;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    #[test]
+    fn a_name_with_brackets_is_no_hindrance() {
+        let text = "7 (a) R (b) S 1 42 42 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 5 6 7";
+        assert_eq!(Stat::read(text), Some(Stat { state: b'S', group: 42, ticks: 42 }));
+        assert_eq!(Stat::read("7 (a"), None);
+    }
+
+    async fn asleep_within(script: &str, time: Duration) -> bool {
+        let group = ProcessGroup::start().expect("a group");
+        let mut shell = Command::new("/bin/sh");
+        let mut child = shell.args(["-c", script]).process_group(group.id()).spawn().expect("sh runs");
+        let (mut quiet, begin) = (Quiet::new(), Instant::now());
+        let mut longest = Duration::ZERO;
+        while begin.elapsed() < time {
+            longest = longest.max(quiet.look(group.id()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(group);
+        let _ = child.wait();
+        longest > Duration::from_millis(300)
+    }
+
+    #[tokio::test]
+    async fn who_sleeps_is_told_from_who_computes() {
+        assert!(asleep_within("sleep 60", Duration::from_secs(2)).await);
+        assert!(!asleep_within("while :; do :; done", Duration::from_secs(1)).await);
+    }
+}

@@ -1,0 +1,353 @@
+//! Has an actor do its job once: runs its command, tells its worker, or sends its request.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::task::JoinHandle;
+
+use super::gate::{Happened, Holding};
+use super::http;
+use super::output::Output;
+use super::process::{Launch, Program, exit_code};
+use crate::scenario::application::{AppActor, Application, Job, Request, filled};
+
+/// The longest line of a worker's.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// How much of an answer is kept, in characters.
+const ANSWER_CHARS_MAX: usize = 4_000;
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The exit code, or the status of the answer.
+    pub code: u32,
+    /// What was answered, if anything is that is compared.
+    pub answer: String,
+    /// Whether the code is one that is expected.
+    pub met: bool,
+    /// Why there is no real code, in words; empty where there is one.
+    pub why: String,
+}
+
+/// Why an actor cannot do anything.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// A program cannot be started.
+    #[error("`{command}` cannot be started: {source}")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command that prepares failed.
+    #[error("`{command}` ended with exit code {code}{said}")]
+    Failed {
+        /// The command.
+        command: String,
+        /// How it ended.
+        code: u32,
+        /// What it printed last.
+        said: String,
+    },
+    /// A command did not end.
+    #[error("`{command}` did not end within {seconds} s, and was killed{said}")]
+    TooLong {
+        /// The command.
+        command: String,
+        /// The bound.
+        seconds: u64,
+        /// What it printed last.
+        said: String,
+    },
+    /// A server does not answer.
+    #[error("the server of {actor} did not answer GET {path} within {seconds} s{said}")]
+    NotReady {
+        /// Whose.
+        actor: String,
+        /// What was asked.
+        path: String,
+        /// The bound.
+        seconds: u64,
+        /// What it printed last.
+        said: String,
+    },
+    /// A server ended.
+    #[error("the server of {actor} ended with exit code {code} before it answered{said}")]
+    ServerEnded {
+        /// Whose.
+        actor: String,
+        /// How.
+        code: u32,
+        /// What it printed last.
+        said: String,
+    },
+}
+
+/// What a program printed last, for the end of a message.
+pub fn said(output: &Output) -> String {
+    match output.last_lines(5) {
+        last if last.is_empty() => "; it printed nothing".to_owned(),
+        last => format!("; it printed: {last}"),
+    }
+}
+
+/// Runs a command that prepares something, to its end.
+///
+/// Cancellation: it is killed.
+///
+/// # Errors
+/// It cannot be started, fails, or takes too long.
+pub async fn prepare(
+    command: &str,
+    app: &Application,
+    database: &[(&'static str, String)],
+    output: &Output,
+) -> Result<(), WorkError> {
+    let env = Default::default();
+    let launch = Launch { command, directory: &app.directory, database, env: &env };
+    let owned = || command.to_owned();
+    let mut program = launch.run(output).map_err(|source| WorkError::Start { command: owned(), source })?;
+    match tokio::time::timeout(app.setup_max, program.ended()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(WorkError::Failed { command: owned(), code: exit_code(status), said: said(output) }),
+        Ok(Err(source)) => Err(WorkError::Start { command: owned(), source }),
+        Err(_) => Err(WorkError::TooLong { command: owned(), seconds: app.setup_max.as_secs(), said: said(output) }),
+    }
+}
+
+/// A worker's process, and how to speak with it.
+#[derive(Debug)]
+struct Conversation {
+    program: Program,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+type Worked = (Outcome, Option<Conversation>);
+
+/// An actor's programs.
+#[derive(Debug)]
+pub struct Worker {
+    number: usize,
+    actor: AppActor,
+    app: Arc<Application>,
+    database: Vec<(&'static str, String)>,
+    gate: Holding,
+    /// What its programs have printed since the execution began.
+    pub output: Output,
+    conversation: Option<Conversation>,
+    server: Option<(Program, u16)>,
+    job: Option<JoinHandle<Worked>>,
+    group: i32,
+}
+
+impl Worker {
+    /// An actor that has done nothing yet; `database` says where its database is.
+    pub fn new(app: &Arc<Application>, number: usize, database: Vec<(&'static str, String)>, gate: Holding) -> Self {
+        Self {
+            number,
+            actor: app.actors[number].clone(),
+            app: app.clone(),
+            database,
+            gate,
+            output: Output::default(),
+            conversation: None,
+            server: None,
+            job: None,
+            group: 0,
+        }
+    }
+
+    /// The process group of its programs.
+    pub fn group(&self) -> i32 {
+        self.group
+    }
+
+    /// Whether it has a process that stays from one execution to the next.
+    pub fn stays(&self) -> bool {
+        !matches!(self.actor.job, Job::Run { .. })
+    }
+
+    fn launch<'l>(&'l self, command: &'l str) -> Launch<'l> {
+        let directory: &PathBuf = &self.app.directory;
+        Launch { command, directory, database: &self.database, env: &self.actor.env }
+    }
+
+    fn unable(command: &str) -> impl FnOnce(io::Error) -> WorkError {
+        let command = command.to_owned();
+        move |source| WorkError::Start { command, source }
+    }
+
+    /// Begins the job; its end is told to the gate.
+    ///
+    /// # Errors
+    /// A program cannot be started, or a server does not answer.
+    pub async fn begin(&mut self, execution: u64) -> Result<(), WorkError> {
+        self.output.clear();
+        let (gate, number) = (self.gate.clone(), self.number);
+        let told = move |worked: Worked| {
+            gate.tell(number, Happened::Ended);
+            worked
+        };
+        let name = self.actor.name.clone();
+        match self.actor.job.clone() {
+            Job::Run { command, exits } => {
+                let command = filled(&command, &name, None);
+                let mut program = self.launch(&command).run(&self.output).map_err(Self::unable(&command))?;
+                self.group = program.group();
+                self.job = Some(tokio::spawn(async move {
+                    let outcome = of_exit(program.ended().await.map(exit_code), &exits);
+                    drop(program);
+                    told((outcome, None))
+                }));
+            }
+            Job::Worker { command, exits } => {
+                let conversation = match self.conversation.take() {
+                    Some(conversation) => conversation,
+                    None => {
+                        let command = filled(&command, &name, None);
+                        let started = self.launch(&command).converse(&self.output).map_err(Self::unable(&command))?;
+                        let (program, streams) = started;
+                        let stdout = BufReader::new(streams.stdout);
+                        Conversation { program, stdin: streams.stdin, stdout }
+                    }
+                };
+                self.group = conversation.program.group();
+                let order = Order { actor: name, execution };
+                self.job = Some(tokio::spawn(async move { told(tell(conversation, &order, &exits).await) }));
+            }
+            Job::Http(request) => {
+                let (group, port) = match &self.server {
+                    Some((program, port)) => (program.group(), *port),
+                    None => self.serve().await?,
+                };
+                self.group = group;
+                self.job = Some(tokio::spawn(async move { told((of_answer(port, &request).await, None)) }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the server, and waits until it answers.
+    async fn serve(&mut self) -> Result<(i32, u16), WorkError> {
+        let server = self.app.server.clone().expect("the file has one where it has requests");
+        let port = http::free_port().map_err(Self::unable(&server.command))?;
+        let command = filled(&server.command, &self.actor.name, Some(port));
+        let mut program = self.launch(&command).run(&self.output).map_err(Self::unable(&command))?;
+        let (actor, group) = (self.actor.name.clone(), program.group());
+        tokio::select! {
+            ready = http::is_ready(port, &server.ready, server.ready_max) => {
+                if !ready {
+                    let (path, seconds) = (server.ready.clone(), server.ready_max.as_secs());
+                    return Err(WorkError::NotReady { actor, path, seconds, said: said(&self.output) });
+                }
+            }
+            ended = program.ended() => {
+                let code = ended.map(exit_code).unwrap_or(255);
+                return Err(WorkError::ServerEnded { actor, code, said: said(&self.output) });
+            }
+        }
+        self.server = Some((program, port));
+        Ok((group, port))
+    }
+
+    /// What came of the job, once the gate was told of its end.
+    pub async fn ended(&mut self) -> Outcome {
+        let lost = || Outcome { code: 255, answer: String::new(), met: false, why: "it was killed".to_owned() };
+        let Some(job) = self.job.take() else { return lost() };
+        match job.await {
+            Ok((outcome, conversation)) => {
+                self.conversation = conversation;
+                outcome
+            }
+            Err(_) => lost(),
+        }
+    }
+
+    /// Ends everything that it has started.
+    pub async fn kill(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.abort();
+            // Its end is the end of what it holds.
+            let _ = job.await;
+        }
+        (self.conversation, self.server) = (None, None);
+    }
+}
+
+fn of_exit(code: io::Result<u32>, exits: &[u32]) -> Outcome {
+    match code {
+        Ok(code) => Outcome { code, answer: String::new(), met: exits.contains(&code), why: String::new() },
+        Err(error) => Outcome { code: 255, answer: String::new(), met: false, why: error.to_string() },
+    }
+}
+
+async fn of_answer(port: u16, request: &Request) -> Outcome {
+    match http::send(port, request).await {
+        Ok(http::Answer { status, body }) => {
+            let code = u32::from(status);
+            let answer = body.chars().take(ANSWER_CHARS_MAX).collect();
+            Outcome { code, answer, met: request.expect.contains(&code), why: String::new() }
+        }
+        Err(why) => Outcome { code: 0, answer: String::new(), met: false, why },
+    }
+}
+
+/// What a worker is told: one line of JSON.
+#[derive(Serialize)]
+struct Order {
+    actor: String,
+    execution: u64,
+}
+
+/// What a worker answers: one line of JSON.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reply {
+    ok: bool,
+    error: Option<String>,
+    exit: Option<u32>,
+    answer: Option<serde_json::Value>,
+}
+
+/// Tells a worker to do its job, and waits for its answer. Of one that has failed to answer nothing is kept.
+async fn tell(mut conversation: Conversation, order: &Order, exits: &[u32]) -> Worked {
+    let lost = |why: String| (Outcome { code: 255, answer: String::new(), met: false, why }, None);
+    let mut line = match serde_json::to_vec(order) {
+        Ok(line) => line,
+        Err(error) => return lost(error.to_string()),
+    };
+    line.push(b'\n');
+    let sent = async {
+        conversation.stdin.write_all(&line).await?;
+        conversation.stdin.flush().await
+    };
+    if let Err(error) = sent.await {
+        return lost(format!("the worker does not listen: {error}"));
+    }
+    let mut reply = String::new();
+    let read = (&mut conversation.stdout).take(LINE_BYTES_MAX).read_line(&mut reply).await;
+    match read {
+        Ok(0) => {
+            let code = conversation.program.ended().await.map(exit_code).unwrap_or(255);
+            return lost(format!("the worker ended with exit code {code} and gave no answer"));
+        }
+        Ok(_) => {}
+        Err(error) => return lost(format!("the worker's answer cannot be read: {error}")),
+    }
+    let shown = || reply.trim().chars().take(80).collect::<String>();
+    let Ok(reply) = serde_json::from_str::<Reply>(reply.trim()) else {
+        let meant = r#"{"ok":true}, or {"ok":false,"error":"why"}"#;
+        return lost(format!("the worker answered {:?} on its standard output, and not {meant}", shown()));
+    };
+    let code = reply.exit.unwrap_or(u32::from(!reply.ok));
+    let answer = reply.answer.map(|answer| answer.to_string()).unwrap_or_default();
+    let answer = answer.chars().take(ANSWER_CHARS_MAX).collect();
+    let why = reply.error.unwrap_or_default();
+    (Outcome { code, answer, met: exits.contains(&code), why }, Some(conversation))
+}

@@ -1,0 +1,158 @@
+//! The row of a case in the report, and its violations as people see them.
+
+use std::time::Duration;
+
+use super::Args;
+use super::scripts::{Outcome, Subject, Violation};
+use crate::cli::common::{Format, quoted, unwritable};
+use crate::cli::{Context, Failure};
+use crate::explore::case::Explored;
+use crate::explore::schedule::Schedule;
+use crate::explore::search::{Coverage, Strategy};
+use crate::outcome::VerdictKind;
+use crate::report::directory::RunDirectory;
+use crate::report::explored::{self, ExpectedRow, ExploreRow, OverlapRow, ViolatedRow};
+
+/// The row of a case; its violations are shown, and written as schedules.
+pub(super) fn row(
+    args: &Args,
+    subject: &Subject<'_>,
+    outcome: Outcome,
+    directory: &RunDirectory,
+    context: &mut Context<'_>,
+) -> Result<ExploreRow, Failure> {
+    let Outcome { explored, more, violations } = outcome;
+    let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
+    let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors(), args.strategy);
+    if !more.is_empty() {
+        evidence.push_str(&format!("; {more}"));
+    }
+    let met = explored.is_met(violates.as_deref(), subject.actors(), args.strategy);
+    let files = if args.built_in { " --built-in".to_owned() } else { format!(" {}", quoted(subject.file())) };
+    let mut first = None;
+    let replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
+    for Violation { script, case, found, shown, until, spec, outputs } in &violations {
+        let slug = format!("{}-{}", name.replace('/', "-"), found.check);
+        let schedule = Schedule::new(subject.file(), script, case, found).text();
+        let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
+        for (actor, text) in outputs {
+            directory.schedule(&format!("{slug}-{actor}"), "log", text).map_err(unwritable)?;
+        }
+        match spec {
+            Some(Ok(text)) if args.export_spec => {
+                directory.schedule(&slug, "spec", text).map_err(unwritable)?;
+            }
+            Some(Err(why)) if args.export_spec => {
+                writeln!(context.err, "{name}: {} cannot be exported: {why}", found.check)?;
+            }
+            _ => {}
+        }
+        let own = format!("driftlock replay {}", quoted(&path.display().to_string()));
+        if violates.as_ref().is_none_or(|check| *check == found.check) {
+            // The first one is whose sentence the evidence is.
+            first.get_or_insert_with(|| own.clone());
+        }
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
+            writeln!(context.out, "{name} on {backend}: violation of {}", found.check)?;
+            explored::counterexample(script, shown.as_ref().unwrap_or(found), *until, context.out)?;
+            for (actor, text) in outputs {
+                printed(actor, text, context.out)?;
+            }
+            writeln!(context.out, "  replay: {own}\n")?;
+        }
+    }
+    let replay = first.unwrap_or(replay);
+    for together in explored.overlaps.iter().flat_map(|of| &of.found) {
+        if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
+            writeln!(context.out, "{name} on {backend}: violation of {}", together.found.check)?;
+            if let Subject::Script(source, case) = subject {
+                explored::together(&source.script, case, together, context.out)?;
+            }
+            writeln!(context.out, "  once more, by chance: {replay}\n")?;
+        }
+    }
+    let own = violations.iter().map(|violation| &violation.found);
+    let found = own.chain(explored.overlaps.iter().flat_map(|of| &of.found).map(|of| &of.found));
+    let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
+    let searched = &explored.searched;
+    Ok(ExploreRow {
+        name,
+        backend,
+        strategy: args.strategy.to_string(),
+        verdict,
+        expected: ExpectedRow {
+            verdict: if violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
+            check: violates,
+        },
+        met,
+        evidence,
+        checks: found
+            .map(|found| ViolatedRow {
+                name: found.check.clone(),
+                verdict: VerdictKind::Violation,
+                why: found.sentence.clone(),
+            })
+            .collect(),
+        coverage: coverage(&explored),
+        refused: explored.refused.clone(),
+        not_compared: explored.not_compared.clone(),
+        executions: searched.executions,
+        abandoned: searched.abandoned,
+        orders: explored.orders,
+        executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
+        outcomes: explored.outcomes.clone(),
+        duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
+        overlaps: explored
+            .overlaps
+            .iter()
+            .map(|of| OverlapRow {
+                steps: of.names.clone(),
+                tries: of.tries,
+                together: of.together,
+                in_flight: of.in_flight,
+                violations: subject.together(&of.found),
+            })
+            .collect(),
+        replay,
+    })
+}
+
+/// How far the search came, in one word.
+fn coverage(explored: &Explored) -> String {
+    let word = match explored.searched.coverage {
+        // What only chance brings about is never exhausted.
+        Coverage::Exhausted if explored.overlaps.is_empty() => "exhausted",
+        Coverage::Exhausted | Coverage::Bounded(_) => "bounded",
+        Coverage::Stopped(_) => "stopped",
+        Coverage::Diverged(_) => "diverged",
+    };
+    word.to_owned()
+}
+
+/// The arguments that matter to a case.
+fn repeated(args: &Args) -> String {
+    let mut text = String::new();
+    if args.strategy != Strategy::Exhaustive {
+        text.push_str(&format!(" --strategy {} --seed {}", args.strategy, args.seed));
+    }
+    for pair in &args.overlap {
+        text.push_str(&format!(" --overlap {}", quoted(pair)));
+    }
+    if let Some(tries) = args.overlap_tries {
+        text.push_str(&format!(" --overlap-tries {tries}"));
+    }
+    if let Some(limit) = args.budget {
+        text.push_str(&format!(" --budget {limit}"));
+    }
+    text
+}
+
+/// Shows the last lines of what a program printed.
+fn printed(actor: &str, text: &str, to: &mut dyn std::io::Write) -> std::io::Result<()> {
+    const LINES: usize = 5;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    for line in &lines[lines.len().saturating_sub(LINES)..] {
+        writeln!(to, "  {actor} printed: {}", line.chars().take(200).collect::<String>())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! An application's actors on PostgreSQL: programs behind the proxy, each of whose units is a step.
+//!
+//! What a step is, is not known beforehand: it is what arrives. A choice is made only when nobody runs or computes: every
+//! actor is held at the gate, is reported to wait, or has ended. Whoever waits for something outside of the database is
+//! not waited for as long as others can go on; if it then speaks, the search is bounded.
+
+mod begin;
+mod observe;
+pub mod rules;
+mod settle;
+mod transcript;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy};
+use tokio::time::Instant;
+use tokio_postgres::Statement;
+
+pub use self::begin::BeginError;
+use self::begin::Beginning;
+use super::postgres::Control;
+use super::postgres::answer::rows as rows_of;
+use super::postgres::printed::{NOT_LOGGED, PRINTS};
+use super::postgres::site::Site;
+use super::statement;
+use super::world::{Choice, Ended, Lost, Note, Taken, World};
+use crate::app::gate::Holding;
+use crate::app::quiet::Quiet;
+use crate::app::work::{Outcome, Worker};
+use crate::scenario::application::Application;
+use crate::scenario::script::NamedQuery;
+
+/// How long an answer of the server's may take, to a unit that does not wait or to a question of ours.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How soon sessions look for a deadlock. Nobody is let through before whoever waits has looked in vain: so the victim is
+/// who closes the circle.
+const DEADLOCK: Duration = Duration::from_millis(5);
+
+/// An actor, as the search sees it.
+struct Actor {
+    name: String,
+    worker: Worker,
+    /// How many of its units were let through in this execution.
+    step: usize,
+    /// What its job came to; nothing as long as it goes on.
+    outcome: Option<Outcome>,
+    /// It takes no part in this execution.
+    left_out: bool,
+    /// Since when it computes.
+    computes_since: Option<Instant>,
+    quiet: Quiet,
+    /// It waits for something outside of the database, and others go on meanwhile.
+    is_outside: bool,
+}
+
+/// A session of an actor's.
+struct Session {
+    actor: usize,
+    pid: Option<i32>,
+    note: Note,
+    /// Its transactions may be SERIALIZABLE, as far as its texts say.
+    serializable: bool,
+    /// Which of its actor's steps is under way in it.
+    step: Option<usize>,
+    /// The server has reported that this step waits.
+    waits: bool,
+    /// For which actors.
+    waits_for: Vec<usize>,
+}
+
+/// A unit, as people are shown it.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    sql: String,
+    rows: Vec<Vec<String>>,
+}
+
+/// An application's actors on a database of PostgreSQL.
+pub struct AppWorld {
+    app: Arc<Application>,
+    site: Site,
+    control: Control,
+    beginning: Beginning,
+    /// What the tables hold beyond the beginning: a query each.
+    differences: Vec<NamedQuery>,
+    superuser: bool,
+    /// Ends with the world, and with it every session behind it.
+    _proxy: Proxy,
+    gate: Holding,
+    actors: Vec<Actor>,
+    sessions: BTreeMap<ConnectionId, Session>,
+    /// Sessions at the server whose clients have left.
+    leaving: Vec<i32>,
+    /// Where the database is for whoever is held by nobody.
+    database: Vec<(&'static str, String)>,
+    executions: u64,
+    /// The next execution generates other values.
+    varies: bool,
+    /// When a wait was reported last.
+    waited_at: Option<Instant>,
+    /// Steps that have waited, in whatever execution.
+    waiters: BTreeSet<(usize, usize)>,
+    /// What keeps a search from having seen everything.
+    bounds: BTreeSet<String>,
+    transcript: BTreeMap<(usize, usize), Shown>,
+    /// New sessions are SERIALIZABLE.
+    serializable: bool,
+    /// The question that is asked of sessions.
+    isolation: Statement,
+    /// Tables with triggers of the user's own.
+    triggered: BTreeSet<String>,
+    /// The schema may have another shape than when it was looked at.
+    schema_changed: bool,
+}
+
+impl AppWorld {
+    /// Makes the state in which everything begins, in the site's database.
+    ///
+    /// Cancellation: everything that was started is ended.
+    ///
+    /// # Errors
+    /// The set-up fails, or the server cannot be used.
+    pub async fn new(site: Site, app: Arc<Application>) -> Result<Self, BeginError> {
+        let lost = |error: driftlock_wire::Error| Lost::during("start the proxy", error);
+        let superuser = begin::is_superuser(&site).await?;
+        let mut config = Config::new(begin::upstream(&site)?);
+        config.names = Names::Any;
+        config.keeps_logs = true;
+        config.session = format!("{PRINTS} -c plan_cache_mode=force_custom_plan");
+        if superuser {
+            config.session.push_str(&format!(" {NOT_LOGGED} -c deadlock_timeout={}", DEADLOCK.as_millis()));
+        }
+        let gate = Holding::default();
+        let proxy = Proxy::new(config, gate.clone()).map_err(lost)?;
+        let database = proxy.open(Listen::Tcp).await.map_err(lost)?.environment();
+        let mut actors = Vec::new();
+        for (number, actor) in app.actors.iter().enumerate() {
+            let endpoint = proxy.open(Listen::Tcp).await.map_err(lost)?;
+            gate.bind(endpoint.id, number);
+            let worker = Worker::new(&app, number, endpoint.environment(), gate.clone());
+            actors.push(Actor::new(actor.name.clone(), worker));
+        }
+        let mut site = site;
+        let begun = begin::begin(&mut site, &app, &database).await?;
+        Ok(Self {
+            app,
+            site,
+            control: begun.control,
+            beginning: begun.beginning,
+            differences: begun.differences,
+            superuser,
+            _proxy: proxy,
+            gate,
+            actors,
+            sessions: BTreeMap::new(),
+            leaving: Vec::new(),
+            database,
+            executions: 0,
+            varies: false,
+            waited_at: None,
+            waiters: BTreeSet::new(),
+            bounds: BTreeSet::new(),
+            transcript: BTreeMap::new(),
+            serializable: begun.serializable,
+            isolation: begun.isolation,
+            triggered: BTreeSet::new(),
+            schema_changed: true,
+        })
+    }
+
+    /// Ends every program, and drops the database.
+    ///
+    /// # Errors
+    /// The server refuses; its end tries again.
+    pub async fn close(mut self) -> Result<(), Lost> {
+        for actor in &mut self.actors {
+            actor.worker.kill().await;
+        }
+        drop((self._proxy, self.control));
+        self.site.close().await
+    }
+
+    /// The queries by which final states are compared with those of serial orders.
+    pub fn differences(&self) -> &[NamedQuery] {
+        &self.differences
+    }
+
+    /// What an actor's job came to in this execution; nothing if it was not done.
+    pub(super) fn outcome(&self, actor: usize) -> Option<&Outcome> {
+        self.actors[actor].outcome.as_ref()
+    }
+
+    /// What each actor has printed in this execution.
+    pub fn outputs(&self) -> Vec<(String, String)> {
+        let printed = self.actors.iter().map(|actor| (actor.name.clone(), actor.worker.output.text()));
+        printed.filter(|(_, text)| !text.trim().is_empty()).collect()
+    }
+
+    /// The last line that an actor has printed.
+    pub(super) fn last_line(&self, actor: usize) -> String {
+        self.actors[actor].worker.output.last_lines(1)
+    }
+
+    /// The actors whose unit is at the gate.
+    fn held(&self) -> BTreeSet<usize> {
+        self.gate.look(|_, seat| seat.held.is_some().then_some(seat.actor)).into_iter().flatten().collect()
+    }
+}
+
+impl Actor {
+    fn new(name: String, worker: Worker) -> Self {
+        Self {
+            name,
+            worker,
+            step: 0,
+            outcome: None,
+            left_out: false,
+            computes_since: None,
+            quiet: Quiet::new(),
+            is_outside: false,
+        }
+    }
+}
+
+impl World for AppWorld {
+    async fn reset(&mut self) -> Result<(), Lost> {
+        self.end_all().await?;
+        if self.executions > 0 {
+            self.put_back().await?;
+        }
+        self.executions += 1;
+        if std::mem::take(&mut self.schema_changed) {
+            self.look_at_schema().await?;
+        }
+        self.transcript.clear();
+        for number in 0..self.actors.len() {
+            let actor = &mut self.actors[number];
+            (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
+            (actor.computes_since, actor.quiet) = (None, Quiet::new());
+            actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;
+        }
+        self.settle(None).await.map(drop)
+    }
+
+    fn actors(&self) -> usize {
+        self.actors.len()
+    }
+
+    fn leave_out(&mut self, actor: usize) {
+        self.actors[actor].left_out = true;
+    }
+
+    fn made(&self) -> u64 {
+        self.site.made()
+    }
+
+    fn vary(&mut self) {
+        self.varies = true;
+    }
+
+    fn enabled(&self) -> Vec<usize> {
+        self.held().into_iter().filter(|actor| !self.actors[*actor].left_out).collect()
+    }
+
+    async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
+        let actor = choice.actor;
+        let (connection, unit) = self.gate.next(actor).expect("only who is held can be let through");
+        // Whoever waits has looked for a deadlock by then.
+        if let Some(waited_at) = self.waited_at.filter(|_| self.superuser) {
+            tokio::time::sleep_until(waited_at + DEADLOCK + Duration::from_millis(1)).await;
+        }
+        let session = self.sessions.get_mut(&connection).expect("who is held has signed in");
+        let step = self.actors[actor].step;
+        self.actors[actor].step += 1;
+        session.step = Some(step);
+        session.serializable |= unit.statements().any(|text| text.to_ascii_lowercase().contains("serializable"));
+        let (sql, shape) = (transcript::shown(&unit), transcript::shape(&unit));
+        self.transcript.insert((actor, step), Shown { sql: sql.clone(), rows: Vec::new() });
+        if unit.unknown {
+            self.bounds.insert(format!("{} sent a message that is not known", self.actors[actor].name));
+        }
+        if unit.statements().any(statement::sets_timeout) {
+            self.bounds.insert("a timeout that an application sets comes when it comes".to_owned());
+        }
+        self.gate.admit(connection, Admission::Forward);
+        let waits = last.is_some_and(Taken::waits) || self.waiters.contains(&(actor, step));
+        let (mut events, observed) = self.settle(Some((connection, waits))).await?;
+        // Which of two answers came first is nobody's doing.
+        events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
+        let footprint = last.map_or(observed, |last| last.footprint.clone());
+        Ok(Taken { sql, shape, ..Taken::new(choice, step, events, footprint, false) })
+    }
+
+    fn bounds(&self) -> Vec<String> {
+        self.bounds.iter().cloned().collect()
+    }
+
+    async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
+        let is_stuck = |actor: &Actor| actor.outcome.is_none() && !actor.left_out;
+        let stuck: Vec<usize> =
+            (0..self.actors.len()).filter(|number| is_stuck(&self.actors[*number])).collect();
+        self.end_sessions().await?;
+        let mut answers = Vec::new();
+        for query in queries {
+            let answer = tokio::time::timeout(ANSWER_MAX, self.control.client.simple_query(query)).await;
+            let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
+            answers.push(match answer {
+                Ok(messages) => Ok(rows_of(&messages).0),
+                Err(error) => {
+                    Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
+                }
+            });
+        }
+        // What the actors answered is part of the final state.
+        let told = self.actors.iter().filter_map(|actor| {
+            let outcome = actor.outcome.as_ref()?;
+            Some(vec![actor.name.clone(), outcome.code.to_string(), outcome.answer.clone()])
+        });
+        answers.push(Ok(told.collect()));
+        Ok(Ended { stuck, answers })
+    }
+}

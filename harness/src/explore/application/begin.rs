@@ -1,0 +1,160 @@
+//! The state in which executions begin: how it is made, and how it is put back.
+
+use driftlock_wire::{Address, Upstream};
+use tokio::time::Instant;
+use tokio_postgres::{Config, Statement};
+use tokio_postgres::config::Host;
+
+use super::AppWorld;
+use super::settle::{DEPARTURE_MAX, Moved};
+use crate::app::output::Output;
+use crate::app::work::{WorkError, prepare};
+use crate::explore::postgres::answer::end_prepared;
+use crate::explore::postgres::beginning::Kept;
+use crate::explore::postgres::question::QUESTION_WITH_ISOLATION;
+use crate::explore::postgres::site::{self, Site};
+use crate::explore::postgres::state::{differences, shift_sequences};
+use crate::explore::postgres::{Control, connect, said};
+use crate::explore::world::Lost;
+use crate::scenario::application::Application;
+use crate::scenario::script::NamedQuery;
+
+/// How the beginning is put back.
+pub(super) enum Beginning {
+    /// By deleting and filling rows; then it is looked whether all is as it was.
+    Rows(Kept),
+    /// Each execution has a copy of the database of its own.
+    Copies,
+}
+
+/// Why nothing can begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// A command of the file's failed.
+    #[error("the set-up failed: {0}")]
+    Setup(#[from] WorkError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+/// What was begun.
+pub(super) struct Begun {
+    pub control: Control,
+    pub beginning: Beginning,
+    pub differences: Vec<NamedQuery>,
+    pub serializable: bool,
+    pub isolation: Statement,
+}
+
+/// Whether the site's role is a superuser.
+pub(super) async fn is_superuser(site: &Site) -> Result<bool, Lost> {
+    let (client, _) = connect(site.config(), "control").await?;
+    site::is_superuser(&client).await
+}
+
+/// Where the site's database is, for the proxy.
+pub(super) fn upstream(site: &Site) -> Result<Upstream, Lost> {
+    let config: &Config = site.config();
+    let none = |what: &str| Lost::new(format!("the server's address has no {what}"));
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let address = match config.get_hosts().first().ok_or_else(|| none("host"))? {
+        Host::Tcp(host) => Address::Tcp { host: host.clone(), port },
+        Host::Unix(directory) => Address::Unix(directory.join(format!(".s.PGSQL.{port}"))),
+    };
+    let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+    let user = config.get_user().ok_or_else(|| none("user"))?.to_owned();
+    let database = config.get_dbname().ok_or_else(|| none("database"))?.to_owned();
+    Ok(Upstream { address, user, password, database })
+}
+
+/// Runs the set-up, and keeps what it has made.
+pub(super) async fn begin(
+    site: &mut Site,
+    app: &Application,
+    database: &[(&'static str, String)],
+) -> Result<Begun, BeginError> {
+    if let Some(setup) = &app.setup {
+        prepare(setup, app, database, &Output::default()).await?;
+    }
+    let asking = |error| said("ask how sessions begin", &error);
+    let control = Control::open(site.config()).await?;
+    let isolation = control.client.query_one("SHOW default_transaction_isolation", &[]).await.map_err(asking)?;
+    let serializable = isolation.get::<_, &str>(0) == "serializable";
+    let kept = Kept::keep(&control.client).await?;
+    let differences = differences(&control.client).await?;
+    // Nobody may be in a database that is copied.
+    drop(control);
+    site.keep().await?;
+    let control = Control::open(site.config()).await?;
+    let kept = kept.again(&control.client).await?;
+    let isolation = question(&control).await?;
+    Ok(Begun { control, beginning: Beginning::Rows(kept), differences, serializable, isolation })
+}
+
+/// What is asked of sessions.
+async fn question(control: &Control) -> Result<Statement, Lost> {
+    let prepared = control.client.prepare(QUESTION_WITH_ISOLATION).await;
+    prepared.map_err(|error| said("prepare a question", &error))
+}
+
+impl AppWorld {
+    /// Ends what the last execution has left: programs that go on, and sessions that are not idle.
+    pub(super) async fn end_all(&mut self) -> Result<(), Lost> {
+        self.end_sessions().await?;
+        end_prepared(&self.control.client).await
+    }
+
+    /// Ends every program that does not stay, or cannot: its job is not done, or its session is in a transaction.
+    pub(super) async fn end_sessions(&mut self) -> Result<(), Lost> {
+        let busy = self.busy().await?;
+        let goes = |number: &usize| {
+            let actor = &self.actors[*number];
+            !actor.worker.stays() || actor.outcome.is_none() || busy.contains(number)
+        };
+        let going: Vec<usize> = (0..self.actors.len()).filter(goes).collect();
+        self.kill(&going).await
+    }
+
+    /// Ends the programs of these actors, and their sessions.
+    async fn kill(&mut self, actors: &[usize]) -> Result<(), Lost> {
+        for number in actors {
+            self.actors[*number].is_outside = false;
+            self.actors[*number].worker.kill().await;
+        }
+        let begin = Instant::now();
+        // Killed programs are heard of by their connections.
+        while self.sessions.values().any(|session| actors.contains(&session.actor)) {
+            if begin.elapsed() > DEPARTURE_MAX {
+                return Err(Lost::new("a connection is still open, though its program was killed"));
+            }
+            let _ = tokio::time::timeout(DEPARTURE_MAX, self.gate.changes()).await;
+            self.hear(&mut Moved::default()).await?;
+        }
+        self.await_departures().await
+    }
+
+    /// Puts the rows back; or makes the database anew, where rows are not all that changes.
+    pub(super) async fn put_back(&mut self) -> Result<(), Lost> {
+        let holds = match &mut self.beginning {
+            Beginning::Rows(kept) => kept.put_back(&self.control.client).await?,
+            Beginning::Copies => false,
+        };
+        if !holds {
+            self.beginning = Beginning::Copies;
+            let all: Vec<usize> = (0..self.actors.len()).collect();
+            self.kill(&all).await?;
+            self.site.renew().await?;
+            self.control = Control::open(self.site.config()).await?;
+            (self.isolation, self.schema_changed) = (question(&self.control).await?, true);
+        }
+        if std::mem::take(&mut self.varies) {
+            shift_sequences(&self.control.client).await?;
+        }
+        if let Some(reset) = &self.app.reset {
+            let reset = prepare(reset, &self.app, &self.database, &Output::default()).await;
+            reset.map_err(|error| Lost::by_script(format!("the reset failed: {error}")))?;
+        }
+        Ok(())
+    }
+}

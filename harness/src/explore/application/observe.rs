@@ -1,0 +1,154 @@
+//! What a unit was seen to touch: the locks that its transaction holds, and what the server printed of its statements.
+//!
+//! A script's statements are planned anew before they are looked at. An application's session is its own, so that is not
+//! done: what it has planned before is not printed again, and what was not printed counts as everything. `plan_cache_mode`
+//! has the server plan each statement with parameters anew (postgresql.org/docs/15/runtime-config-query.html).
+
+use driftlock_wire::{Answer, ConnectionId, Kind, Source, Step, Unit};
+
+use super::{AppWorld, transcript};
+use crate::explore::footprint::{Footprint, Touch};
+use crate::explore::postgres::printed::Printed;
+use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_settings};
+use crate::explore::postgres::said;
+use crate::explore::statement::{Does, Message, message};
+use crate::explore::world::{Lost, Settings};
+
+/// The relations with a trigger of the user's own: what it does is printed once a session only.
+const TRIGGERED: &str = "\
+    SELECT DISTINCT pg_catalog.concat(n.nspname, '.', c.relname) FROM pg_catalog.pg_trigger t \
+    JOIN pg_catalog.pg_class c ON c.oid = COALESCE(pg_catalog.pg_partition_root(t.tgrelid), t.tgrelid) \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal";
+
+impl AppWorld {
+    /// Looks again at what the schema may do unseen.
+    pub(super) async fn look_at_schema(&mut self) -> Result<(), Lost> {
+        self.control.hazards.look(&self.control.client).await?;
+        let asked = self.control.client.query(TRIGGERED, &[]).await;
+        let rows = asked.map_err(|error| said("ask which tables have triggers", &error))?;
+        self.triggered = rows.iter().map(|row| row.get(0)).collect();
+        Ok(())
+    }
+
+    /// What a unit touched that was just answered.
+    pub(super) async fn observed(
+        &mut self,
+        connection: ConnectionId,
+        unit: &Unit,
+        answer: &Answer,
+        failed: bool,
+    ) -> Result<Footprint, Lost> {
+        let printed = self.printed(connection);
+        let Some(session) = self.sessions.get_mut(&connection) else { return Ok(Footprint::everything()) };
+        let (Some(pid), Some(_)) = (session.pid, answer.transaction) else {
+            // The server has not said how its transaction stands: more of the batch is to come.
+            session.note.touched.everything = true;
+            return Ok(Footprint::everything());
+        };
+        let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
+        let (before, was_aborted) = (session.note.in_transaction, session.note.aborted);
+        let settings = Settings {
+            snapshot: said.snapshot,
+            serializable: session.serializable || said.serializable,
+            ..Settings::default()
+        };
+        session.note.settings = settings;
+        let of = message(&texts(unit));
+        let runs = transcript::runs(unit);
+        if !runs && !before && !said.in_transaction {
+            return Ok(Footprint::of_statement());
+        }
+        let own = match (failed || was_aborted, runs) {
+            (true, _) => None,
+            (false, false) => Some(Footprint::of_statement()),
+            (false, true) => self.own(printed.as_ref(), unit, of, before).await?,
+        };
+        let sort = match of.does {
+            _ if failed => Sort::Failed,
+            _ if !runs => Sort::Other,
+            Does::Begin => Sort::Begin,
+            Does::Commit | Does::RollBack => Sort::End,
+            Does::TakesBack => Sort::TakesBack,
+            Does::Session => Sort::Session,
+            Does::Code | Does::Works | Does::Mixed => Sort::Other,
+        };
+        let unclear = own.as_ref().is_none_or(|own| own.everything);
+        self.schema_changed |= unclear && !failed;
+        let own = own.or_else(|| Some(Footprint::everything()).filter(|_| sort != Sort::Begin));
+        let (goes_on, session) = (said.in_transaction, self.sessions.get_mut(&connection).expect("it was there"));
+        let footprint = observe(&mut session.note, said, Did { sort, own, settings });
+        if unclear && goes_on && sort == Sort::Other {
+            // What was done without being seen is part of the transaction up to its end.
+            session.note.touched.everything = true;
+        }
+        Ok(footprint)
+    }
+
+    /// What a waiting unit has touched so far, beside the locks that it has or wants. Which state it sees is not known
+    /// before it ends.
+    pub(super) async fn touched_waiting(
+        &mut self,
+        connection: ConnectionId,
+        mut locks: Footprint,
+    ) -> Result<Footprint, Lost> {
+        let printed = self.printed(connection);
+        let unit = self.gate.look(|id, seat| (id == connection).then(|| seat.sent.clone())).into_iter().flatten().next();
+        let (Some(session), Some(Some(unit))) = (self.sessions.get(&connection), unit) else {
+            return Ok(Footprint::everything());
+        };
+        let settings = Settings { snapshot: true, serializable: session.serializable, ..Settings::default() };
+        let own = self.own(printed.as_ref(), &unit, message(&texts(&unit)), session.note.in_transaction).await?;
+        locks.add(&own.unwrap_or_else(Footprint::everything));
+        Ok(with_settings(locks, settings))
+    }
+
+    fn printed(&self, connection: ConnectionId) -> Option<Printed> {
+        self.gate.logs(connection).map(|trees| Printed::of(&trees))
+    }
+
+    /// What the statements of a unit touched by themselves; nothing if that is not certain.
+    async fn own(
+        &self,
+        printed: Option<&Printed>,
+        unit: &Unit,
+        of: Message,
+        in_transaction: bool,
+    ) -> Result<Option<Footprint>, Lost> {
+        let Some(printed) = printed.filter(|printed| is_accounted(printed, unit, of, in_transaction)) else {
+            return Ok(None);
+        };
+        let hazards = &self.control.hazards;
+        if hazards.unseen || hazards.other_than_settings(&printed.functions) {
+            return Ok(None);
+        }
+        let own = self.control.named(printed, in_transaction).await?;
+        let runs_unseen = |(name, touch): (&String, &Touch)| *touch >= Touch::Write && self.triggered.contains(name);
+        Ok(own.filter(|own| !own.relations.iter().any(runs_unseen)))
+    }
+}
+
+/// Whether all that a unit has the server do was printed.
+fn is_accounted(printed: &Printed, unit: &Unit, of: Message, in_transaction: bool) -> bool {
+    let plain = matches!(unit.kind, Kind::Query | Kind::Extended) && unit.whole && unit.steps_left_out == 0;
+    let is_known = |step: &Step| match step {
+        Step::Execute { statement, .. } => matches!(statement, Source::Known(text) if !text.cut),
+        Step::Query { text } => !text.cut,
+        _ => true,
+    };
+    let unseen = of.does == Does::Mixed || of.does == Does::Code && !in_transaction || printed.unclear;
+    // What a function of the user's does is printed once a session only.
+    let calls = printed.functions.iter().any(|oid| *oid >= 16_384);
+    let statements = crate::sql::split(&texts(unit)).map_or(0, |statements| statements.len());
+    let planned = statements.saturating_sub(of.utilities);
+    plain
+        && unit.steps.iter().all(is_known)
+        && !unseen
+        && !calls
+        && printed.planned >= planned
+        && printed.utilities <= of.utilities
+}
+
+/// The texts that a unit runs, as one message.
+fn texts(unit: &Unit) -> String {
+    unit.statements().collect::<Vec<_>>().join(";\n")
+}

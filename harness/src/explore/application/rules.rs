@@ -1,0 +1,327 @@
+//! What every execution of an application is held to: its invariants, the exit codes or answers that are expected, that
+//! what was committed remains, that nobody waits for ever, and, where it is asked for, that it comes to what some serial
+//! order comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::AppWorld;
+use crate::explore::judge::{Found, Rules, run, run_serially};
+use crate::explore::rules::permutations;
+use crate::explore::search::Execution;
+use crate::explore::volatile::Volatile;
+use crate::explore::world::{Choice, Ended, Event, Lost, Rows, What, shown};
+use crate::scenario::application::{AppActor, Application, Job};
+use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptActor, ScriptCase, ScriptStep};
+
+/// The name under which it is reported that an actor ended otherwise than is expected.
+pub const EXITS: &str = "exits";
+/// The most serial orders that final states are compared with.
+const SERIAL_MAX: usize = 24;
+/// How many executions making a violation smaller may take: programs have to be started for each.
+const SHRINKS_MAX: u32 = 30;
+/// The most rows of a state that are shown.
+const ROWS_SHOWN: usize = 6;
+
+/// The rules of an application.
+pub struct AppRules {
+    app: Arc<Application>,
+    /// What the answers after those of the invariants are about.
+    tables: Vec<String>,
+    queries: Vec<String>,
+    volatile: Volatile,
+    serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
+    /// The most steps that each actor took.
+    steps: Vec<usize>,
+    /// The steps that were refused, by SQLSTATE, each with how many executions had it.
+    refused: BTreeMap<(usize, usize, String), u64>,
+}
+
+impl AppRules {
+    /// Of this application in its world.
+    pub fn new(app: &Arc<Application>, world: &AppWorld) -> Self {
+        let differences = if app.serial { world.differences() } else { &[] };
+        let invariants = app.invariants.iter().map(|query| query.sql.clone());
+        let queries = invariants.chain(differences.iter().map(|query| query.sql.clone())).collect();
+        Self {
+            app: app.clone(),
+            tables: differences.iter().map(|query| query.name.clone()).collect(),
+            queries,
+            volatile: Volatile::default(),
+            serial: BTreeMap::new(),
+            steps: vec![0; app.actors.len()],
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// The refusals, by step and code, each with how many executions had it.
+    pub fn refusals(&self) -> Vec<(String, String, u64)> {
+        let name = |actor: usize, step: usize| format!("{}.{}", self.app.actors[actor].name, step + 1);
+        self.refused.iter().map(|((actor, step, code), times)| (name(*actor, *step), code.clone(), *times)).collect()
+    }
+
+    /// What is not compared, for it differs between two runs of the same serial order.
+    pub fn not_compared(&self) -> Vec<String> {
+        let (_, queries) = self.volatile.parts();
+        let first = self.app.invariants.len();
+        queries
+            .map(|(query, column)| match query.checked_sub(first) {
+                None => format!("column {} of {}", column + 1, self.app.invariants[*query].name),
+                // The first column says whether a row was added or removed.
+                Some(table) if table < self.tables.len() => format!("column {column} of {}", self.tables[table]),
+                Some(_) => ["the names", "the exit codes", "the answers"].get(*column).copied().unwrap_or("").to_owned(),
+            })
+            .collect()
+    }
+
+    /// The final state and the answers, as they are compared with those of serial orders.
+    fn state(&self, ended: &Ended) -> Result<String, Lost> {
+        let first = self.app.invariants.len();
+        let mut state = Vec::new();
+        for (number, answer) in ended.answers.iter().enumerate().skip(first) {
+            let name = self.tables.get(number - first).map_or("answers", String::as_str);
+            let is_table = number - first < self.tables.len();
+            match answer.as_ref().map(|rows| self.volatile.of_query(number, rows)) {
+                Ok(rows) if rows.is_empty() => {}
+                // Whoever has just ended, as is usual, needs no mention.
+                Ok(rows) if !is_table && rows.iter().all(|row| row[1] == "0" && row[2].is_empty()) => {}
+                Ok(rows) => state.push(format!("{name}: {}", some(&rows))),
+                Err(error) => return Err(Lost::new(format!("failed to compare {name} with its beginning: {error}"))),
+            }
+        }
+        Ok(if state.is_empty() { "nothing has changed".to_owned() } else { state.join("; ") })
+    }
+
+    /// How the outcome differs from that of every serial order of all who took part.
+    async fn differs(&mut self, world: &mut AppWorld, execution: &Execution) -> Result<Option<String>, Lost> {
+        if !self.app.serial || !execution.ended.stuck.is_empty() {
+            return Ok(None);
+        }
+        let state = self.state(&execution.ended)?;
+        let actors: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
+        if !self.serial.contains_key(&actors) {
+            let mut states = BTreeSet::new();
+            let all: Vec<usize> = actors.iter().copied().collect();
+            for order in permutations(&all).into_iter().take(SERIAL_MAX) {
+                let execution = run_serially(world, &order, &self.queries).await?;
+                states.insert(self.state(&execution.ended)?);
+            }
+            self.serial.insert(actors.clone(), states);
+        }
+        let serial = &self.serial[&actors];
+        if serial.contains(&state) {
+            return Ok(None);
+        }
+        let serial: Vec<&str> = serial.iter().map(String::as_str).collect();
+        Ok(Some(format!("the outcome is {state}; one after the other they come to {}", serial.join(", or to "))))
+    }
+}
+
+/// The first rows.
+fn some(rows: &Rows) -> String {
+    let more = rows.len().saturating_sub(ROWS_SHOWN);
+    let rows = shown(&rows[..rows.len().min(ROWS_SHOWN)].to_vec());
+    if more > 0 { format!("{rows} and {more} more") } else { rows }
+}
+
+/// What is expected of an actor's end, and what has come instead.
+fn unexpected(actor: &AppActor, world: &AppWorld, number: usize) -> Option<String> {
+    let outcome = world.outcome(number).filter(|outcome| !outcome.met)?;
+    let (name, code) = (&actor.name, outcome.code);
+    let list = |codes: &[u32]| codes.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
+    let mut sentence = match &actor.job {
+        Job::Http(_) if code == 0 => format!("the request of {name} was not answered"),
+        Job::Http(request) => {
+            format!("the request of {name} was answered with {code}, where {} is expected", list(&request.expect))
+        }
+        Job::Run { exits, .. } | Job::Worker { exits, .. } => {
+            format!("{name} ended with exit code {code}, where {} is expected", list(exits))
+        }
+    };
+    let last = if outcome.why.is_empty() { world.last_line(number) } else { outcome.why.clone() };
+    if !last.is_empty() {
+        sentence.push_str(&format!(": {last}"));
+    }
+    Some(sentence)
+}
+
+impl Rules<AppWorld> for AppRules {
+    fn queries(&self) -> Vec<String> {
+        self.queries.clone()
+    }
+
+    async fn wrong(&mut self, world: &mut AppWorld, execution: &Execution) -> Result<Vec<(String, String)>, Lost> {
+        let mut wrong = Vec::new();
+        let app = self.app.clone();
+        for (query, answer) in app.invariants.iter().zip(&execution.ended.answers) {
+            match answer {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, some(rows)))),
+                Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
+            }
+        }
+        let stuck = &execution.ended.stuck;
+        if !stuck.is_empty() {
+            let names: Vec<&str> = stuck.iter().map(|actor| app.actors[*actor].name.as_str()).collect();
+            wrong.push((STUCK.to_owned(), format!("{} would wait for ever", names.join(" and "))));
+        }
+        for (number, actor) in app.actors.iter().enumerate() {
+            if let Some(sentence) = unexpected(actor, world, number).filter(|_| !stuck.contains(&number)) {
+                wrong.push((EXITS.to_owned(), sentence));
+                break;
+            }
+        }
+        let undone = execution.events().find(|event| matches!(&event.what, What::Done(done) if done.rolled_back));
+        if let Some(undone) = undone {
+            let name = &app.actors[undone.actor].name;
+            let sentence = format!("the COMMIT of {name} was answered with ROLLBACK: its transaction had failed, and nothing of it remains");
+            wrong.push((COMMITTED.to_owned(), sentence));
+        }
+        if let Some(sentence) = self.differs(world, execution).await? {
+            wrong.push((SERIAL.to_owned(), sentence));
+        }
+        Ok(wrong)
+    }
+
+    fn steps(&self) -> Vec<usize> {
+        self.steps.clone()
+    }
+
+    fn shrinks_max(&self) -> u32 {
+        SHRINKS_MAX
+    }
+
+    fn needs_all(&self, check: &str) -> bool {
+        ![COMMITTED, STUCK, EXITS].contains(&check)
+    }
+
+    fn compares(&self) -> bool {
+        true
+    }
+
+    fn leave_out(&mut self, volatile: Volatile) {
+        self.volatile.add(volatile);
+    }
+
+    fn left_out(&self) -> Volatile {
+        self.volatile.clone()
+    }
+
+    fn see(&mut self, execution: &Execution) {
+        for event in execution.events() {
+            self.steps[event.actor] = self.steps[event.actor].max(event.step + 1);
+            match &event.what {
+                What::Failed { code, .. } => {
+                    *self.refused.entry((event.actor, event.step, code.clone())).or_default() += 1;
+                }
+                What::Done(_) | What::Waits { .. } => {}
+            }
+        }
+    }
+
+    fn says_nothing(&self) -> Option<String> {
+        match &self.app.actors[..] {
+            [only] => Some(format!("{} is the only actor, so nothing runs concurrently with it", only.name)),
+            _ => None,
+        }
+    }
+
+    fn mistake(&self, execution: &Execution) -> Option<(usize, Lost)> {
+        let took_part = |number: usize| execution.taken.iter().any(|taken| taken.actor == number);
+        let answers = execution.ended.answers.last().and_then(|answers| answers.as_ref().ok());
+        for (number, actor) in self.app.actors.iter().enumerate() {
+            let told = answers.into_iter().flatten().find(|row| row[0] == actor.name);
+            let Some(code) = told.map(|row| row[1].clone()) else { continue };
+            let expected = match &actor.job {
+                Job::Run { exits, .. } | Job::Worker { exits, .. } => exits,
+                Job::Http(request) => &request.expect,
+            };
+            let is_met = code.parse().is_ok_and(|code| expected.contains(&code));
+            if is_met && took_part(number) {
+                continue;
+            }
+            let why = match is_met {
+                true => format!(
+                    "{} ended with {code} and never connected to driftlock's URL: it was given DATABASE_URL and PG*",
+                    actor.name
+                ),
+                false => format!("{} ends with {code} although nothing runs concurrently with it", actor.name),
+            };
+            return Some((number, Lost::by_script(why)));
+        }
+        None
+    }
+}
+
+/// A violation that was run once more, with what is needed to show it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The units that were sent, as a script's steps.
+    pub script: Script,
+    /// A case for it.
+    pub case: ScriptCase,
+    /// The violation; its steps are told by counts, so that two runs can be compared.
+    pub found: Found,
+    /// The same with the rows that were read.
+    pub with_rows: Execution,
+    /// What the programs have printed.
+    pub outputs: Vec<(String, String)>,
+}
+
+/// Runs an order again: a violation of `check`, or else of another check, or else [`Found::nothing`].
+///
+/// # Errors
+/// The database is lost.
+pub async fn confirm(
+    world: &mut AppWorld,
+    rules: &mut AppRules,
+    order: &[Choice],
+    check: &str,
+) -> Result<Shown, Lost> {
+    let execution = run(world, order, &rules.queries.clone()).await?;
+    let outputs = world.outputs();
+    let transcript = std::mem::take(&mut world.transcript);
+    let mut wrong = rules.wrong(world, &execution).await?;
+    wrong.sort_by_key(|(violated, _)| violated != check);
+    let step = |number: usize, sql: &str| ScriptStep {
+        name: (number + 1).to_string(),
+        sql: sql.to_owned(),
+        ..ScriptStep::default()
+    };
+    let actor = |(number, actor): (usize, &AppActor)| ScriptActor {
+        name: actor.name.clone(),
+        steps: transcript
+            .iter()
+            .filter(|((of, _), _)| *of == number)
+            .map(|((_, at), shown)| step(*at, &shown.sql))
+            .collect(),
+        goes_on: true,
+        ..ScriptActor::default()
+    };
+    let app = rules.app.clone();
+    let case = ScriptCase {
+        name: app.name.clone(),
+        backend: drift_engine::lock::Backend::Postgres,
+        begin: String::new(),
+        violates: app.violates.clone(),
+        set: BTreeMap::new(),
+    };
+    let script = Script {
+        name: app.name.clone(),
+        summary: app.summary.clone(),
+        actors: app.actors.iter().enumerate().map(actor).collect(),
+        cases: vec![case.clone()],
+        ..Script::default()
+    };
+    let mut with_rows = execution.clone();
+    for Event { actor, step, what } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
+        if let (What::Done(done), Some(shown)) = (what, transcript.get(&(*actor, *step))) {
+            done.rows.clone_from(&shown.rows);
+        }
+    }
+    let found = match wrong.into_iter().next() {
+        Some((check, sentence)) => Found { check, sentence, execution },
+        None => Found::nothing(execution),
+    };
+    Ok(Shown { script, case, found, with_rows, outputs })
+}

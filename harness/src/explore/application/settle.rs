@@ -1,0 +1,282 @@
+//! Waits until nobody moves: every actor is held at the gate, is reported to wait, or has ended.
+
+use std::time::Duration;
+
+use driftlock_wire::ConnectionId;
+use tokio::time::Instant;
+
+use super::{ANSWER_MAX, AppWorld, Session, transcript};
+use crate::app::gate::Happened;
+use crate::app::quiet::Quiet;
+use crate::app::work::said as printed;
+use crate::explore::footprint::Footprint;
+use crate::explore::postgres::question::{Said, all_wait, ask};
+use crate::explore::postgres::said;
+use crate::explore::world::{Event, Lost, Note, What};
+
+/// After how long it is looked whether a program that says nothing still computes, and how often then.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long all threads of a program must sleep before it is said to wait for something outside of the database.
+const ASLEEP_MIN: Duration = Duration::from_secs(2);
+/// How long a session may take to end at the server, once its client has left.
+pub(super) const DEPARTURE_MAX: Duration = Duration::from_secs(10);
+
+/// What came of a transition.
+pub(super) type Moved = (Vec<Event>, Footprint);
+
+impl AppWorld {
+    /// Waits until nobody moves. `started` is whose unit was let through just now, and whether it is known to wait.
+    pub(super) async fn settle(&mut self, started: Option<(ConnectionId, bool)>) -> Result<Moved, Lost> {
+        let mut moved = Moved::default();
+        let mut patience = if started.is_some_and(|(_, waits)| waits) { Duration::ZERO } else { Duration::from_millis(1) };
+        let mut sent_since = None;
+        loop {
+            self.hear(&mut moved).await?;
+            let computing = self.computing();
+            if !computing.is_empty() {
+                for actor in computing {
+                    self.look_at(actor)?;
+                }
+                let _ = tokio::time::timeout(LOOK_EVERY, self.gate.changes()).await;
+                continue;
+            }
+            let sent = self.sent();
+            let may_rest = !self.awaits_outsiders()?;
+            if sent.is_empty() {
+                if may_rest {
+                    return Ok(moved);
+                }
+                let _ = tokio::time::timeout(LOOK_EVERY, self.gate.changes()).await;
+                continue;
+            }
+            if !patience.is_zero() && tokio::time::timeout(patience, self.gate.changes()).await.is_ok() {
+                continue;
+            }
+            let said = self.ask(&sent).await?;
+            if self.all_wait(&sent, &said) {
+                self.note_waits(&sent, &said, started.map(|(connection, _)| connection), &mut moved).await?;
+                if may_rest {
+                    return Ok(moved);
+                }
+            }
+            if sent_since.get_or_insert_with(Instant::now).elapsed() > self.app.silent_max.max(ANSWER_MAX) {
+                let names: Vec<&str> = sent.iter().map(|id| self.name_of(*id)).collect();
+                let why = format!("the server neither answered {} nor reported a wait", names.join(", "));
+                return Err(Lost::new(why));
+            }
+            patience = (patience * 2).clamp(Duration::from_millis(1), Duration::from_millis(8));
+        }
+    }
+
+    fn name_of(&self, connection: ConnectionId) -> &str {
+        self.sessions.get(&connection).map_or("a session", |session| &self.actors[session.actor].name)
+    }
+
+    /// The connections whose unit is under way.
+    fn sent(&self) -> Vec<ConnectionId> {
+        self.gate.look(|id, seat| seat.sent.is_some().then_some(id)).into_iter().flatten().collect()
+    }
+
+    /// The actors of which something is to come soon: they compute, or have ended and still hold a connection.
+    fn computing(&self) -> Vec<usize> {
+        let speaks = self.gate.look(|_, seat| (seat.held.is_some() || seat.sent.is_some()).then_some(seat.actor));
+        let connected = |number: usize| self.sessions.values().any(|session| session.actor == number);
+        let computes = |number: &usize| {
+            let actor = &self.actors[*number];
+            match actor.outcome {
+                Some(_) => !actor.worker.stays() && connected(*number),
+                None => !actor.is_outside && !speaks.contains(&Some(*number)),
+            }
+        };
+        (0..self.actors.len()).filter(computes).collect()
+    }
+
+    /// Looks whether an actor that says nothing still computes.
+    fn look_at(&mut self, number: usize) -> Result<(), Lost> {
+        let held = self.held();
+        let (silent_max, actor) = (self.app.silent_max, &mut self.actors[number]);
+        let since = actor.computes_since.get_or_insert_with(Instant::now).elapsed();
+        if since < LOOK_AFTER {
+            return Ok(());
+        }
+        let asleep = actor.quiet.look(actor.worker.group());
+        let others_can = held.iter().any(|other| *other != number);
+        if asleep >= ASLEEP_MIN && (others_can || since > silent_max) {
+            actor.is_outside = true;
+        } else if since > silent_max {
+            let (name, most) = (&actor.name, silent_max.as_secs());
+            let why = format!("{name} neither spoke to the database nor ended for {most} s, and computes (`silent-seconds`)");
+            return Err(Lost::by_script(why + &printed(&actor.worker.output)));
+        }
+        Ok(())
+    }
+
+    /// Whether those that wait outside of the database are to be waited for: nobody else can go on. After their bound
+    /// they are taken for stuck, if somebody waits in the database, or for whoever waits outside.
+    fn awaits_outsiders(&mut self) -> Result<bool, Lost> {
+        let outside: Vec<usize> = (0..self.actors.len()).filter(|number| self.actors[*number].is_outside).collect();
+        let Some(first) = outside.first() else { return Ok(false) };
+        if self.held().iter().any(|actor| !self.actors[*actor].left_out) {
+            return Ok(false);
+        }
+        let is_over = |number: &usize| {
+            self.actors[*number].computes_since.is_some_and(|since| since.elapsed() > self.app.silent_max)
+        };
+        if !outside.iter().all(is_over) {
+            return Ok(true);
+        }
+        if outside.len() == 1 && self.sent().is_empty() {
+            let (actor, most) = (&self.actors[*first], self.app.silent_max.as_secs());
+            let why = format!("{} neither spoke to the database nor ended for {most} s, and sleeps (`silent-seconds`)", actor.name);
+            return Err(Lost::by_script(why + &printed(&actor.worker.output)));
+        }
+        Ok(false)
+    }
+
+    /// Notes that an actor has spoken, or has ended.
+    fn spoke(&mut self, number: usize) {
+        let actor = &mut self.actors[number];
+        (actor.computes_since, actor.quiet) = (None, Quiet::new());
+        if std::mem::take(&mut actor.is_outside) {
+            let after = actor.step;
+            self.bounds.insert(format!(
+                "{} waited for something outside of the database after its step {after}, while others went on",
+                self.actors[number].name
+            ));
+        }
+    }
+
+    /// Notes what has happened since.
+    pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
+        for (actor, happened) in self.gate.take() {
+            match happened {
+                Happened::Connected(connection, pid) => {
+                    let (note, serializable) = (Note::default(), self.serializable);
+                    let (waits, waits_for) = (false, Vec::new());
+                    let session = Session { actor, pid, note, serializable, step: None, waits, waits_for };
+                    self.sessions.insert(connection, session);
+                    if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
+                        self.bounds.insert(format!(
+                            "{} has several connections: in which order it uses them was not varied",
+                            self.actors[actor].name
+                        ));
+                    }
+                }
+                Happened::Arrived(..) => self.spoke(actor),
+                Happened::Answered(connection, unit, answer) => {
+                    let Some(step) = self.sessions.get_mut(&connection).and_then(|session| {
+                        session.waits_for.clear();
+                        session.waits = false;
+                        session.step.take()
+                    }) else {
+                        continue;
+                    };
+                    let what = transcript::came(&unit, &answer);
+                    if let Some(shown) = self.transcript.get_mut(&(actor, step)) {
+                        shown.rows = transcript::rows(&answer);
+                    }
+                    if answer.unknown {
+                        self.bounds.insert("the server sent a message that is not known".to_owned());
+                    }
+                    let failed = matches!(what, What::Failed { .. });
+                    moved.1.add(&self.observed(connection, &unit, &answer, failed).await?);
+                    moved.0.push(Event { actor, step, what });
+                }
+                Happened::Closed(connection) => self.closed(connection, moved),
+                Happened::Ended => {
+                    let outcome = self.actors[actor].worker.ended().await;
+                    self.actors[actor].outcome = Some(outcome);
+                    self.spoke(actor);
+                }
+            }
+        }
+        if self.leaving.is_empty() { Ok(()) } else { self.await_departures().await }
+    }
+
+    /// A connection has ended: what its session held is let go, and what it had not committed is gone.
+    fn closed(&mut self, connection: ConnectionId, moved: &mut Moved) {
+        let Some(session) = self.sessions.remove(&connection) else { return };
+        self.leaving.extend(session.pid);
+        if let Some(step) = session.step {
+            let (code, message) = ("08006".to_owned(), "the connection ended before the answer".to_owned());
+            moved.0.push(Event { actor: session.actor, step, what: What::Failed { code, message } });
+            moved.1.add(&Footprint::everything());
+        }
+        if session.note.in_transaction || session.note.touched.advisory {
+            moved.1.add(&Footprint { ends: true, ..session.note.touched });
+        }
+    }
+
+    /// Waits until the sessions of clients that have left have ended at the server: only then are their locks free.
+    pub(super) async fn await_departures(&mut self) -> Result<(), Lost> {
+        let begin = Instant::now();
+        while !self.leaving.is_empty() {
+            let asked = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid = ANY($1)";
+            let rows = tokio::time::timeout(ANSWER_MAX, self.control.client.query(asked, &[&self.leaving])).await;
+            let rows = rows.map_err(|_| Lost::during("ask which sessions have ended", "no answer"))?;
+            let rows = rows.map_err(|error| said("ask which sessions have ended", &error))?;
+            self.leaving = rows.iter().map(|row| row.get(0)).collect();
+            if begin.elapsed() > DEPARTURE_MAX {
+                return Err(Lost::new("a session is still at the server, though its client has left"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, sent: &[ConnectionId]) -> Result<Vec<Said>, Lost> {
+        ask(&self.control.client, &self.isolation, self.pids(sent)).await
+    }
+
+    fn pids(&self, sent: &[ConnectionId]) -> Vec<i32> {
+        sent.iter().filter_map(|id| self.sessions.get(id).and_then(|session| session.pid)).collect()
+    }
+
+    fn all_wait(&self, sent: &[ConnectionId], said: &[Said]) -> bool {
+        let known: Vec<i32> = self.sessions.values().filter_map(|session| session.pid).collect();
+        let pids = self.pids(sent);
+        pids.len() == sent.len() && all_wait(&pids, said, &known)
+    }
+
+    /// Notes who waits for whom, by the server's word.
+    async fn note_waits(
+        &mut self,
+        sent: &[ConnectionId],
+        said: &[Said],
+        started: Option<ConnectionId>,
+        moved: &mut Moved,
+    ) -> Result<(), Lost> {
+        for (connection, said) in sent.iter().zip(said) {
+            let by = |session: &&Session| session.pid.is_some_and(|pid| said.waits_for.contains(&pid));
+            let mut by: Vec<usize> = self.sessions.values().filter(by).map(|session| session.actor).collect();
+            by.sort_unstable();
+            by.dedup();
+            let Some(session) = self.sessions.get_mut(connection) else { continue };
+            session.waits_for.clone_from(&by);
+            let is_news = !std::mem::replace(&mut session.waits, true);
+            if is_news {
+                self.waited_at = Some(Instant::now());
+            }
+            let (actor, step) = (session.actor, session.step);
+            if let Some(step) = step
+                && started == Some(*connection)
+                && is_news
+            {
+                self.waiters.insert((actor, step));
+                moved.0.push(Event { actor, step, what: What::Waits { by } });
+                moved.1.add(&self.touched_waiting(*connection, said.locks.clone()).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The actors of which a session is in a transaction, holds a lock of its own, or works.
+    pub(super) async fn busy(&self) -> Result<Vec<usize>, Lost> {
+        let ids: Vec<ConnectionId> = self.sessions.keys().copied().collect();
+        let said = self.ask(&ids).await?;
+        let is_busy = |said: &Said| said.active || said.in_transaction || said.locks.advisory;
+        let known = ids.iter().filter(|id| self.sessions[id].pid.is_some());
+        let busy = known.zip(&said).filter(|(_, said)| is_busy(said));
+        Ok(busy.map(|(id, _)| self.sessions[id].actor).collect())
+    }
+}

@@ -1,0 +1,239 @@
+//! Units of an application as people read them, and as two executions are compared by them.
+
+use bytes::Bytes;
+use driftlock_wire::{Answer, Column, Parameter, Shown, Source, Step, Unit};
+
+use crate::explore::statement::{Does, message};
+use crate::explore::world::{Done, What};
+
+/// The most rows of an answer that are shown.
+const ROWS_SHOWN: usize = 4;
+/// The longest value that is shown, in characters.
+const VALUE_CHARS_MAX: usize = 60;
+
+/// The SQL of a unit with its parameters filled in; what has none in words.
+pub(super) fn shown(unit: &Unit) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut bound: &[Parameter] = &[];
+    let executes = runs(unit);
+    for step in &unit.steps {
+        match step {
+            Step::Query { text } => parts.push(text.to_string()),
+            Step::Parse { text, .. } if !executes => parts.push(format!("(prepare) {text}")),
+            Step::Bind { parameters, .. } => bound = parameters,
+            Step::Execute { statement, .. } => parts.push(match statement {
+                Source::Known(text) => filled(&text.to_string(), bound),
+                Source::NotSeen => "(a cursor or a prepared statement of its own)".to_owned(),
+                Source::Forgotten => "(a prepared statement whose text was forgotten)".to_owned(),
+            }),
+            Step::FunctionCall { oid } => parts.push(format!("(call of function {oid})")),
+            Step::CopyData { bytes, .. } => parts.push(format!("(COPY data, {bytes} bytes)")),
+            Step::CopyFail { message } => parts.push(format!("(COPY given up: {message})")),
+            Step::Unknown { tag, .. } => parts.push(format!("(message {:?})", char::from(*tag))),
+            _ => {}
+        }
+    }
+    if parts.is_empty() { "(protocol only)".to_owned() } else { parts.join("; ") }
+}
+
+/// Whether a unit runs something: one that only prepares does not.
+pub(super) fn runs(unit: &Unit) -> bool {
+    let runs = |step: &Step| {
+        matches!(
+            step,
+            Step::Query { .. }
+                | Step::Execute { .. }
+                | Step::FunctionCall { .. }
+                | Step::CopyData { .. }
+                | Step::CopyDone
+                | Step::CopyFail { .. }
+                | Step::Unknown { .. }
+        )
+    };
+    unit.steps_left_out > 0 || !unit.whole || unit.steps.iter().any(runs)
+}
+
+/// Puts parameters in the place of `$1`, `$2` and so on, outside of quotes.
+fn filled(text: &str, parameters: &[Parameter]) -> String {
+    let mut filled = String::new();
+    let (mut quote, mut rest) = (None, text);
+    while let Some(c) = rest.chars().next() {
+        let (one, after) = rest.split_at(c.len_utf8());
+        match (quote, c) {
+            (Some(open), _) if open == c => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '$') => {
+                let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+                let number = after[..digits].parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+                if let Some(parameter) = number.and_then(|number| parameters.get(number)) {
+                    filled.push_str(&literal(parameter));
+                    rest = &after[digits..];
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        filled.push_str(one);
+        rest = after;
+    }
+    filled
+}
+
+fn literal(parameter: &Parameter) -> String {
+    match &parameter.value {
+        None => "NULL".to_owned(),
+        Some(value) if parameter.shown == Shown::Hex => format!("'\\x{value}'"),
+        Some(value) => {
+            let text = short(&value.to_string());
+            let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '-' || c == '.');
+            if is_number { text } else { format!("'{}'", text.replace('\'', "''")) }
+        }
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// A unit less what may differ by itself: literals, and digits wherever they stand, for names are generated too. Nothing of
+/// its parameters but their number.
+pub(super) fn shape(unit: &Unit) -> String {
+    let step = |step: &Step| match step {
+        Step::Query { text } => plain(&text.text),
+        Step::Parse { text, .. } => format!("parse {}", plain(&text.text)),
+        Step::Bind { parameters, .. } => format!("bind {}", parameters.len()),
+        Step::Execute { statement, .. } => format!("execute {}", statement.text().map(plain).unwrap_or_default()),
+        Step::FunctionCall { oid } => format!("call {oid}"),
+        Step::CopyData { .. } => "data".to_owned(),
+        Step::CopyFail { .. } => "give up".to_owned(),
+        Step::Unknown { tag, .. } => format!("unknown {tag}"),
+        Step::Describe { .. } | Step::Close { .. } | Step::Sync | Step::Flush | Step::CopyDone => String::new(),
+    };
+    let steps = unit.steps.iter().map(step).filter(|step| !step.is_empty());
+    steps.collect::<Vec<_>>().join("; ")
+}
+
+/// A text with each literal and each run of hexadecimal digits that has a decimal one replaced.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\'' {
+            while let Some(inside) = chars.next() {
+                if inside == '\'' && chars.next_if_eq(&'\'').is_none() {
+                    break;
+                }
+            }
+            plain.push('?');
+        } else if c.is_ascii_hexdigit() {
+            let mut run = String::from(c);
+            while let Some(more) = chars.next_if(char::is_ascii_hexdigit) {
+                run.push(more);
+            }
+            plain.push_str(if run.contains(|c: char| c.is_ascii_digit()) { "?" } else { &run });
+        } else if c.is_whitespace() {
+            if !plain.ends_with(' ') {
+                plain.push(' ');
+            }
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// What came of a unit. Its rows are counted only: what they hold may differ by itself.
+pub(super) fn came(unit: &Unit, answer: &Answer) -> What {
+    if let Some(error) = &answer.error {
+        return What::Failed { code: error.sqlstate.clone(), message: error.message.to_string() };
+    }
+    let count = |tag: &str| tag.rsplit(' ').next().and_then(|number| number.parse().ok());
+    let affected = answer.outcomes.iter().rev().find_map(|outcome| count(&outcome.tag));
+    let rolled_back = answer.outcomes.iter().any(|outcome| outcome.tag == "ROLLBACK") && keeps(unit);
+    What::Done(Done { rows: Vec::new(), affected, rolled_back })
+}
+
+/// Whether a unit is to keep what its transaction did.
+fn keeps(unit: &Unit) -> bool {
+    let mut statements = unit.statements().flat_map(|text| crate::sql::split(text).unwrap_or_default());
+    let mut commits = false;
+    let takes_back = statements.any(|statement| {
+        let does = message(&statement.text).does;
+        commits |= does == Does::Commit;
+        does == Does::RollBack
+    });
+    commits && !takes_back
+}
+
+/// The first rows of an answer, for people.
+pub(super) fn rows(answer: &Answer) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for outcome in &answer.outcomes {
+        for row in outcome.first_rows.iter().take(ROWS_SHOWN) {
+            let value = |(at, value): (usize, &Option<Bytes>)| match value {
+                None => "NULL".to_owned(),
+                Some(value) => short(&text(value, outcome.columns.get(at))),
+            };
+            rows.push(row.iter().enumerate().map(value).collect());
+        }
+        if outcome.rows > ROWS_SHOWN as u64 && !rows.is_empty() {
+            rows.push(vec![format!("… {} rows", outcome.rows)]);
+        }
+    }
+    rows
+}
+
+/// A value as text: as it came, or decoded where its type is one of the simple ones (`pg_type.dat` has their numbers).
+fn text(value: &[u8], column: Option<&Column>) -> String {
+    let number = |bytes: &[u8]| match *bytes {
+        [a, b] => Some(i64::from(i16::from_be_bytes([a, b]))),
+        [a, b, c, d] => Some(i64::from(i32::from_be_bytes([a, b, c, d]))),
+        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    };
+    let as_text = || match std::str::from_utf8(value) {
+        Ok(text) if !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') => text.to_owned(),
+        _ => format!("\\x{}", value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    };
+    match column {
+        Some(Column { binary: true, type_oid: 16, .. }) => if value == [1] { "t" } else { "f" }.to_owned(),
+        Some(Column { binary: true, type_oid: 20 | 21 | 23, .. }) => number(value).map_or_else(as_text, |n| n.to_string()),
+        _ => as_text(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_generated_makes_no_other_shape() {
+        assert_eq!(plain("SAVEPOINT \"s140735_x1\""), plain("SAVEPOINT \"s99_x2\""));
+        assert_eq!(plain("INSERT INTO t VALUES ('it''s', 12)"), "INSERT INTO t VALUES (?, ?)");
+        assert_eq!(plain("DELETE  FROM\n t"), "DELETE FROM t");
+        assert_ne!(plain("SELECT a FROM t"), plain("SELECT b FROM t"));
+    }
+
+    fn parameter(text: &str) -> Parameter {
+        let value = driftlock_wire::Text { text: text.into(), cut: false };
+        Parameter { value: Some(value), shown: Shown::Text }
+    }
+
+    #[test]
+    fn parameters_are_filled_in_outside_of_quotes() {
+        let parameters = [parameter("7"), parameter("it's")];
+        assert_eq!(filled("SELECT '$1', $1, $2, $3", &parameters), "SELECT '$1', 7, 'it''s', $3");
+        assert_eq!(filled("SELECT $", &parameters), "SELECT $");
+    }
+
+    #[test]
+    fn binary_values_are_decoded_where_their_type_is_known() {
+        let column = |type_oid| Column { name: String::new(), type_oid, binary: true };
+        assert_eq!(text(&[0, 0, 1, 0], Some(&column(23))), "256");
+        assert_eq!(text(b"ab", None), "ab");
+        assert_eq!(text(&[0, 255], None), "\\x00ff");
+    }
+}
