@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use driftlock_wire::{
-    Admission, Answer, Connected, ConnectionId, EndpointId, Ending, Gate, Ticket, Unit, Watch,
-};
+use driftlock_wire::{Admission, Answer, Connected, ConnectionId, Ending, EndpointId, Gate, Ticket, Unit, Watch};
 use tokio::sync::{Notify, oneshot};
 
 /// How many bytes of an answer's rows are kept, for people to look at.
@@ -20,8 +18,8 @@ pub enum Happened {
     Connected(ConnectionId, Option<i32>),
     /// A unit has arrived, and is held.
     Arrived(ConnectionId, Arc<Unit>),
-    /// The server has answered a unit.
-    Answered(ConnectionId, Arc<Unit>, Box<Answer>),
+    /// The server has answered a unit; and what it has logged for it, if that was not too much to keep.
+    Answered(ConnectionId, Arc<Unit>, Box<Answer>, Option<Vec<String>>),
     /// The connection has ended.
     Closed(ConnectionId),
     /// What the actor was to do is done, or has failed.
@@ -77,6 +75,11 @@ impl Holding {
     /// Takes what has happened since, oldest first, with whose connection it was.
     pub fn take(&self) -> Vec<(usize, Happened)> {
         std::mem::take(&mut self.state().happened)
+    }
+
+    /// Whether something has happened that nobody has taken.
+    pub fn has_news(&self) -> bool {
+        !self.state().happened.is_empty()
     }
 
     /// Waits until something happens, unless it has already.
@@ -184,8 +187,8 @@ impl Gate for Holding {
         let mut state = self.state();
         let Some(seat) = state.seats.get_mut(&connection) else { return };
         seat.sent = None;
-        let actor = seat.actor;
-        self.note(state, actor, Happened::Answered(connection, unit.clone(), Box::new(answer.clone())));
+        let (actor, logs) = (seat.actor, seat.logs.replace(Vec::new()));
+        self.note(state, actor, Happened::Answered(connection, unit.clone(), Box::new(answer.clone()), logs));
     }
 
     fn logged(&self, connection: ConnectionId, detail: &str, cut: bool) {

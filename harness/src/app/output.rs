@@ -78,7 +78,11 @@ mod tests {
         (0..20).for_each(|_| output.add(&[b'x'; 10_000]));
         output.add(b"\nthe end\n\n");
         let text = output.text();
-        assert!(text.len() < OUTPUT_BYTES_MAX + 100 && text.starts_with('(') && !text.contains("first"), "{}", text.len());
+        assert!(
+            text.len() < OUTPUT_BYTES_MAX + 100 && text.starts_with('(') && !text.contains("first"),
+            "{}",
+            text.len()
+        );
         assert_eq!(output.last_lines(1), "the end");
         assert!(output.last_lines(2).starts_with('…'));
         output.clear();

@@ -1,6 +1,7 @@
 //! `driftlock replay`: runs an order again that `explore` found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
@@ -9,6 +10,8 @@ use super::explore::scripts::load;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_units};
+use crate::explore::case::compare_serial_runs;
 use crate::explore::engine::case::EngineCase;
 use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
 use crate::explore::judge::{Found, Rules, run as run_order};
@@ -16,6 +19,7 @@ use crate::explore::rules::{ScriptRules, queries};
 use crate::explore::schedule::{ENGINE, Schedule, ScheduleError};
 use crate::explore::world::{Choice, Lost, World};
 use crate::report::explored;
+use crate::scenario::application::{Application, is_application_at};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::setting::Setting;
 
@@ -60,6 +64,17 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
                 replayed.map_err(|failure| failure.about(ENGINE, &schedule.case, case.backend))
             }
         }
+    } else if let Some(app) = application(Path::new(&schedule.script))? {
+        let order = schedule.order_of(|name| app.actors.iter().position(|actor| actor.name == name))?;
+        hosts.start(Backend::Postgres, &args.postgres, context).await?;
+        let app = Arc::new(app);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Failure::interrupted()),
+            replayed = replay_application(&mut hosts, &schedule, &app, &order) => {
+                replayed.map_err(|failure| failure.about(&schedule.script, &schedule.case, Backend::Postgres))
+            }
+        }
     } else {
         let source = load(&PathBuf::from(&schedule.script))?;
         let script = source.script.clone();
@@ -73,17 +88,17 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
             biased;
             () = cancel.cancelled() => Err(Failure::interrupted()),
             found = replay(&mut hosts, &script, case, &order) => match found {
-                Ok(found) => Ok(Replayed { script: Script::clone(&script), found, until: None }),
+                Ok(found) => Ok(Replayed { script: Script::clone(&script), found, until: None, shown: None }),
                 Err(failure) => Err(failure.about(&source.file, &case.name, case.backend)),
             },
         }
     };
     hosts.stop(context).await?;
-    let Replayed { script, mut found, until } = replayed?;
+    let Replayed { script, mut found, until, shown } = replayed?;
     found.sort_by_key(|found| found.check != schedule.check);
     let first = &found[0];
     let until = until.unwrap_or(first.execution.taken.len());
-    explored::counterexample(&script, first, until, context.out)?;
+    explored::counterexample(&script, shown.as_ref().unwrap_or(first), until, context.out)?;
     if let Some(difference) = schedule.difference(&script, &first.execution.taken) {
         writeln!(context.out, "another course was taken: {difference}")?;
         return Ok(Exit::Inconclusive);
@@ -103,6 +118,34 @@ struct Replayed {
     found: Vec<Found>,
     /// How many of its steps show it, if not all.
     until: Option<usize>,
+    /// The first as it is shown, where that is more.
+    shown: Option<Found>,
+}
+
+/// The application in a file, if it holds one.
+fn application(file: &Path) -> Result<Option<Application>, Failure> {
+    // What cannot be read is for the reader of scripts to say.
+    if !is_application_at(file) {
+        return Ok(None);
+    }
+    Application::load(file).map(Some).map_err(Failure::usage)
+}
+
+/// Runs an order of an application's units.
+async fn replay_application(
+    hosts: &mut Hosts,
+    schedule: &Schedule,
+    app: &Arc<Application>,
+    order: &[Choice],
+) -> Result<Replayed, CaseFailure> {
+    let mut world = hosts.application(app.clone()).await?;
+    let mut rules = AppRules::new(app, &world);
+    // What differs by itself is no difference.
+    compare_serial_runs(&mut world, &mut rules, app.violates.as_deref()).await?;
+    let Shown { script, found, with_rows, .. } = confirm_units(&mut world, &mut rules, order, &schedule.check).await?;
+    world.close().await?;
+    let shown = Some(Found { execution: with_rows, ..found.clone() });
+    Ok(Replayed { script, found: vec![found], until: None, shown })
 }
 
 /// Runs an order of the engine's operations: its actors are numbered in the schedule.
@@ -112,7 +155,7 @@ async fn replay_engine(hosts: &mut Hosts, schedule: &Schedule, setting: Setting)
     let mut rules = EngineRules::default();
     let Confirmed { script, found, until, .. } =
         confirm(&mut world, &mut rules, &schedule.case, &numbers, &schedule.check).await?;
-    Ok(Replayed { script, found: vec![found], until: Some(until) })
+    Ok(Replayed { script, found: vec![found], until: Some(until), shown: None })
 }
 
 async fn replay(

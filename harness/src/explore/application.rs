@@ -28,7 +28,7 @@ use super::statement;
 use super::world::{Choice, Ended, Lost, Note, Taken, World};
 use crate::app::gate::Holding;
 use crate::app::quiet::Quiet;
-use crate::app::work::{Outcome, Worker};
+use crate::app::work::{Outcome, Worker, said};
 use crate::scenario::application::Application;
 use crate::scenario::script::NamedQuery;
 
@@ -188,7 +188,7 @@ impl AppWorld {
     }
 
     /// What an actor's job came to in this execution; nothing if it was not done.
-    pub(super) fn outcome(&self, actor: usize) -> Option<&Outcome> {
+    fn outcome(&self, actor: usize) -> Option<&Outcome> {
         self.actors[actor].outcome.as_ref()
     }
 
@@ -198,9 +198,19 @@ impl AppWorld {
         printed.filter(|(_, text)| !text.trim().is_empty()).collect()
     }
 
-    /// The last line that an actor has printed.
-    pub(super) fn last_line(&self, actor: usize) -> String {
-        self.actors[actor].worker.output.last_lines(1)
+    /// The last lines that an actor has printed.
+    fn last_lines(&self, actor: usize) -> String {
+        self.actors[actor].worker.output.last_lines(3)
+    }
+
+    /// The same, for the end of a message.
+    fn said(&self, actor: usize) -> String {
+        said(&self.actors[actor].worker.output)
+    }
+
+    /// Whether an actor takes part in this execution.
+    fn takes_part(&self, actor: usize) -> bool {
+        !self.actors[actor].left_out
     }
 
     /// The actors whose unit is at the gate.
@@ -299,8 +309,7 @@ impl World for AppWorld {
 
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
         let is_stuck = |actor: &Actor| actor.outcome.is_none() && !actor.left_out;
-        let stuck: Vec<usize> =
-            (0..self.actors.len()).filter(|number| is_stuck(&self.actors[*number])).collect();
+        let stuck: Vec<usize> = (0..self.actors.len()).filter(|number| is_stuck(&self.actors[*number])).collect();
         self.end_sessions().await?;
         let mut answers = Vec::new();
         for query in queries {

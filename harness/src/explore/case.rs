@@ -187,10 +187,12 @@ pub async fn compare_serial_runs<W: World, R: Rules<W>>(
     world.vary();
     let other = run_serially(world, &all, &queries).await?;
     rules.leave_out(Volatile::between(&one, &other));
-    if let Some((actor, lost)) = rules.mistake(&one) {
+    if let Some((actor, _)) = rules.mistake(world, &one) {
         // By itself it fails too, so it is nobody else's doing.
         let alone = run_serially(world, &[actor], &queries).await?;
-        if rules.mistake(&alone).is_some() && violates != Some(ERRORS) {
+        if let Some((_, lost)) = rules.mistake(world, &alone)
+            && violates != Some(ERRORS)
+        {
             return Err(lost);
         }
     }

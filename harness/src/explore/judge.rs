@@ -97,8 +97,8 @@ pub trait Rules<W: World>: Send {
         None
     }
 
-    /// What in an execution nobody can have meant: whose it is, and what to say.
-    fn mistake(&self, _execution: &Execution) -> Option<(usize, Lost)> {
+    /// What in an execution, the world's last, nobody can have meant: whose it is, and what to say.
+    fn mistake(&self, _world: &W, _execution: &Execution) -> Option<(usize, Lost)> {
         None
     }
 }

@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
-use self::beginning::Kept;
 use self::answer::{cancel, end_prepared, rows};
+use self::beginning::Kept;
 use self::hazards::Hazards;
 use self::notices::Notices;
 use self::patience::{can_be_chosen, ends, is_lock_timeout};

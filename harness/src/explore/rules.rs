@@ -166,7 +166,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
         self.effects.say_nothing(self.script, self.case)
     }
 
-    fn mistake(&self, execution: &Execution) -> Option<(usize, Lost)> {
+    fn mistake(&self, _: &W, execution: &Execution) -> Option<(usize, Lost)> {
         if !self.script.is_program {
             return None;
         }

@@ -131,8 +131,16 @@ impl Schedule {
     /// # Errors
     /// The script has no such actor.
     pub fn order(&self, script: &Script) -> Result<Vec<Choice>, ScheduleError> {
+        self.order_of(|name| script.actors.iter().position(|actor| actor.name == name))
+    }
+
+    /// The actors in the schedule's order, where they are known by name.
+    ///
+    /// # Errors
+    /// There is no such actor.
+    pub fn order_of(&self, number: impl Fn(&str) -> Option<usize>) -> Result<Vec<Choice>, ScheduleError> {
         let number = |letting: &Letting| {
-            let at = script.actors.iter().position(|actor| actor.name == letting.actor);
+            let at = number(&letting.actor);
             let at = at.ok_or_else(|| ScheduleError::Changed { what: format!("actor {}", letting.actor) });
             at.map(|actor| Choice { actor, times_out: letting.times_out })
         };

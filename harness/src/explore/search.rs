@@ -240,7 +240,10 @@ pub async fn search_by<W: World, V: Visitor<W>>(
     }
     let otherwise = search.searched.otherwise;
     if otherwise > 0 {
-        search.bounded(format!("{otherwise} times the database took another course after the same steps"));
+        let difference = &search.difference;
+        search.bounded(format!(
+            "{otherwise} times the database took another course after the same steps (the last time, {difference})"
+        ));
     }
     if search.searched.deadlocks > 0 {
         search.bounded("of a deadlock, the victim is always who closes the circle".to_owned());

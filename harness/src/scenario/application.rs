@@ -141,6 +141,11 @@ pub fn is_application(bytes: &[u8]) -> bool {
     table.contains_key("server") || actors.is_some_and(|actors| actors.iter().any(is_program))
 }
 
+/// Whether there is an application at a path, as far as can be seen.
+pub fn is_application_at(path: &Path) -> bool {
+    content(path).is_ok_and(|bytes| is_application(&bytes))
+}
+
 const JOBS: [&str; 3] = ["run", "worker", "http"];
 
 fn read(text: &str, directory: &Path) -> Result<Application, Vec<Problem>> {
@@ -255,7 +260,8 @@ fn exits(value: &DeValue<'_>) -> Result<Vec<u32>, Wrong> {
 
 fn numbers(value: &DeValue<'_>, least: u32, most: u32, what: &str) -> Result<Vec<u32>, Wrong> {
     let items = value.as_array().ok_or_else(|| mistyped(&format!("a list of {what}"), value))?;
-    let read: Vec<u32> = items.iter().map(|item| value::number(least..=most)(item.get_ref())).collect::<Result<_, _>>()?;
+    let read: Vec<u32> =
+        items.iter().map(|item| value::number(least..=most)(item.get_ref())).collect::<Result<_, _>>()?;
     if read.is_empty() { Err(Wrong::new("must name one at least")) } else { Ok(read) }
 }
 

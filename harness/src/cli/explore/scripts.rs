@@ -24,6 +24,7 @@ use crate::explore::overlap::{FoundTogether, overlap};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::ENGINE;
 use crate::explore::specification::{ExportError, export, script_of};
+use crate::explore::world::Lost;
 use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExploreReport, TogetherRow};
@@ -380,6 +381,10 @@ async fn explored_application(
         let order = found.execution.order();
         let Shown { script, case, found, with_rows, outputs } =
             confirm(&mut world, &mut rules, &order, &found.check).await?;
+        if !explored.found.iter().any(|one| one.check == found.check) {
+            let why = "what was found is not violated any more when the same order is run again";
+            return Err(Lost::new(why).into());
+        }
         let until = found.execution.taken.len();
         let shown = Some(Found { execution: with_rows, ..found.clone() });
         violations.push(Violation { script: script.into(), case, found, shown, until, spec: None, outputs });

@@ -2,8 +2,8 @@
 
 use driftlock_wire::{Address, Upstream};
 use tokio::time::Instant;
-use tokio_postgres::{Config, Statement};
 use tokio_postgres::config::Host;
+use tokio_postgres::{Config, Statement};
 
 use super::AppWorld;
 use super::settle::{DEPARTURE_MAX, Moved};

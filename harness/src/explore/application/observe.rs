@@ -4,7 +4,11 @@
 //! done: what it has planned before is not printed again, and what was not printed counts as everything. `plan_cache_mode`
 //! has the server plan each statement with parameters anew (postgresql.org/docs/15/runtime-config-query.html).
 
+use std::time::Duration;
+
 use driftlock_wire::{Answer, ConnectionId, Kind, Source, Step, Unit};
+
+use tokio::time::Instant;
 
 use super::{AppWorld, transcript};
 use crate::explore::footprint::{Footprint, Touch};
@@ -13,6 +17,9 @@ use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_set
 use crate::explore::postgres::said;
 use crate::explore::statement::{Does, Message, message};
 use crate::explore::world::{Lost, Settings};
+
+/// How long it may take until what a waiting unit has printed has come through the proxy.
+const PRINTED_WITHIN: Duration = Duration::from_millis(20);
 
 /// The relations with a trigger of the user's own: what it does is printed once a session only.
 const TRIGGERED: &str = "\
@@ -36,9 +43,9 @@ impl AppWorld {
         connection: ConnectionId,
         unit: &Unit,
         answer: &Answer,
+        printed: Option<Printed>,
         failed: bool,
     ) -> Result<Footprint, Lost> {
-        let printed = self.printed(connection);
         let Some(session) = self.sessions.get_mut(&connection) else { return Ok(Footprint::everything()) };
         let (Some(pid), Some(_)) = (session.pid, answer.transaction) else {
             // The server has not said how its transaction stands: more of the batch is to come.
@@ -91,19 +98,24 @@ impl AppWorld {
         connection: ConnectionId,
         mut locks: Footprint,
     ) -> Result<Footprint, Lost> {
-        let printed = self.printed(connection);
-        let unit = self.gate.look(|id, seat| (id == connection).then(|| seat.sent.clone())).into_iter().flatten().next();
+        let unit =
+            self.gate.look(|id, seat| (id == connection).then(|| seat.sent.clone())).into_iter().flatten().next();
         let (Some(session), Some(Some(unit))) = (self.sessions.get(&connection), unit) else {
             return Ok(Footprint::everything());
         };
         let settings = Settings { snapshot: true, serializable: session.serializable, ..Settings::default() };
-        let own = self.own(printed.as_ref(), &unit, message(&texts(&unit)), session.note.in_transaction).await?;
+        let (of, begin) = (message(&texts(&unit)), Instant::now());
+        let own = loop {
+            let printed = self.gate.logs(connection).map(|trees| Printed::of(&trees));
+            let own = self.own(printed.as_ref(), &unit, of, session.note.in_transaction).await?;
+            // It printed before it waited; that may still be on its way, since the server is asked in another session.
+            if own.is_some() || begin.elapsed() > PRINTED_WITHIN {
+                break own;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
         locks.add(&own.unwrap_or_else(Footprint::everything));
         Ok(with_settings(locks, settings))
-    }
-
-    fn printed(&self, connection: ConnectionId) -> Option<Printed> {
-        self.gate.logs(connection).map(|trees| Printed::of(&trees))
     }
 
     /// What the statements of a unit touched by themselves; nothing if that is not certain.

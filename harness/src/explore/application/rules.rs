@@ -69,7 +69,9 @@ impl AppRules {
                 None => format!("column {} of {}", column + 1, self.app.invariants[*query].name),
                 // The first column says whether a row was added or removed.
                 Some(table) if table < self.tables.len() => format!("column {column} of {}", self.tables[table]),
-                Some(_) => ["the names", "the exit codes", "the answers"].get(*column).copied().unwrap_or("").to_owned(),
+                Some(_) => {
+                    ["the names", "the exit codes", "the answers"].get(*column).copied().unwrap_or("").to_owned()
+                }
             })
             .collect()
     }
@@ -138,7 +140,7 @@ fn unexpected(actor: &AppActor, world: &AppWorld, number: usize) -> Option<Strin
             format!("{name} ended with exit code {code}, where {} is expected", list(exits))
         }
     };
-    let last = if outcome.why.is_empty() { world.last_line(number) } else { outcome.why.clone() };
+    let last = if outcome.why.is_empty() { world.last_lines(number) } else { outcome.why.clone() };
     if !last.is_empty() {
         sentence.push_str(&format!(": {last}"));
     }
@@ -156,7 +158,9 @@ impl Rules<AppWorld> for AppRules {
         for (query, answer) in app.invariants.iter().zip(&execution.ended.answers) {
             match answer {
                 Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, some(rows)))),
+                Ok(rows) => {
+                    wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, some(rows))))
+                }
                 Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
             }
         }
@@ -174,7 +178,9 @@ impl Rules<AppWorld> for AppRules {
         let undone = execution.events().find(|event| matches!(&event.what, What::Done(done) if done.rolled_back));
         if let Some(undone) = undone {
             let name = &app.actors[undone.actor].name;
-            let sentence = format!("the COMMIT of {name} was answered with ROLLBACK: its transaction had failed, and nothing of it remains");
+            let sentence = format!(
+                "the COMMIT of {name} was answered with ROLLBACK: its transaction had failed, and nothing of it remains"
+            );
             wrong.push((COMMITTED.to_owned(), sentence));
         }
         if let Some(sentence) = self.differs(world, execution).await? {
@@ -226,30 +232,26 @@ impl Rules<AppWorld> for AppRules {
         }
     }
 
-    fn mistake(&self, execution: &Execution) -> Option<(usize, Lost)> {
-        let took_part = |number: usize| execution.taken.iter().any(|taken| taken.actor == number);
-        let answers = execution.ended.answers.last().and_then(|answers| answers.as_ref().ok());
-        for (number, actor) in self.app.actors.iter().enumerate() {
-            let told = answers.into_iter().flatten().find(|row| row[0] == actor.name);
-            let Some(code) = told.map(|row| row[1].clone()) else { continue };
-            let expected = match &actor.job {
-                Job::Run { exits, .. } | Job::Worker { exits, .. } => exits,
-                Job::Http(request) => &request.expect,
+    fn mistake(&self, world: &AppWorld, execution: &Execution) -> Option<(usize, Lost)> {
+        let spoke = |number: usize| execution.taken.iter().any(|taken| taken.actor == number);
+        let taking_part = (0..self.app.actors.len()).filter(|number| world.takes_part(*number));
+        taking_part.into_iter().find_map(|number| {
+            let name = &self.app.actors[number].name;
+            let why = match (world.outcome(number), unexpected(&self.app.actors[number], world, number)) {
+                (None, _) => format!("{name} does not end, although nothing runs concurrently with it"),
+                (_, Some(sentence)) => {
+                    return Some((
+                        number,
+                        Lost::by_script(format!("{sentence} (in a run in which nothing runs concurrently with it)")),
+                    ));
+                }
+                (Some(_), None) if !spoke(number) => {
+                    format!("{name} ended and never connected to driftlock's URL: it was given DATABASE_URL and PG*")
+                }
+                _ => return None,
             };
-            let is_met = code.parse().is_ok_and(|code| expected.contains(&code));
-            if is_met && took_part(number) {
-                continue;
-            }
-            let why = match is_met {
-                true => format!(
-                    "{} ended with {code} and never connected to driftlock's URL: it was given DATABASE_URL and PG*",
-                    actor.name
-                ),
-                false => format!("{} ends with {code} although nothing runs concurrently with it", actor.name),
-            };
-            return Some((number, Lost::by_script(why)));
-        }
-        None
+            Some((number, Lost::by_script(why + &world.said(number))))
+        })
     }
 }
 
@@ -272,12 +274,7 @@ pub struct Shown {
 ///
 /// # Errors
 /// The database is lost.
-pub async fn confirm(
-    world: &mut AppWorld,
-    rules: &mut AppRules,
-    order: &[Choice],
-    check: &str,
-) -> Result<Shown, Lost> {
+pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice], check: &str) -> Result<Shown, Lost> {
     let execution = run(world, order, &rules.queries.clone()).await?;
     let outputs = world.outputs();
     let transcript = std::mem::take(&mut world.transcript);

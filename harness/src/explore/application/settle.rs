@@ -10,6 +10,7 @@ use crate::app::gate::Happened;
 use crate::app::quiet::Quiet;
 use crate::app::work::said as printed;
 use crate::explore::footprint::Footprint;
+use crate::explore::postgres::printed::Printed;
 use crate::explore::postgres::question::{Said, all_wait, ask};
 use crate::explore::postgres::said;
 use crate::explore::world::{Event, Lost, Note, What};
@@ -29,11 +30,16 @@ impl AppWorld {
     /// Waits until nobody moves. `started` is whose unit was let through just now, and whether it is known to wait.
     pub(super) async fn settle(&mut self, started: Option<(ConnectionId, bool)>) -> Result<Moved, Lost> {
         let mut moved = Moved::default();
-        let mut patience = if started.is_some_and(|(_, waits)| waits) { Duration::ZERO } else { Duration::from_millis(1) };
+        let mut patience =
+            if started.is_some_and(|(_, waits)| waits) { Duration::ZERO } else { Duration::from_millis(1) };
         let mut sent_since = None;
         loop {
             self.hear(&mut moved).await?;
-            let computing = self.computing();
+            let (computing, sent) = (self.computing(), self.sent());
+            if self.gate.has_news() {
+                // What was just seen is newer than what was heard.
+                continue;
+            }
             if !computing.is_empty() {
                 for actor in computing {
                     self.look_at(actor)?;
@@ -41,7 +47,6 @@ impl AppWorld {
                 let _ = tokio::time::timeout(LOOK_EVERY, self.gate.changes()).await;
                 continue;
             }
-            let sent = self.sent();
             let may_rest = !self.awaits_outsiders()?;
             if sent.is_empty() {
                 if may_rest {
@@ -54,6 +59,9 @@ impl AppWorld {
                 continue;
             }
             let said = self.ask(&sent).await?;
+            if self.gate.has_news() {
+                continue;
+            }
             if self.all_wait(&sent, &said) {
                 self.note_waits(&sent, &said, started.map(|(connection, _)| connection), &mut moved).await?;
                 if may_rest {
@@ -106,7 +114,8 @@ impl AppWorld {
             actor.is_outside = true;
         } else if since > silent_max {
             let (name, most) = (&actor.name, silent_max.as_secs());
-            let why = format!("{name} neither spoke to the database nor ended for {most} s, and computes (`silent-seconds`)");
+            let why =
+                format!("{name} neither spoke to the database nor ended for {most} s, and computes (`silent-seconds`)");
             return Err(Lost::by_script(why + &printed(&actor.worker.output)));
         }
         Ok(())
@@ -128,7 +137,10 @@ impl AppWorld {
         }
         if outside.len() == 1 && self.sent().is_empty() {
             let (actor, most) = (&self.actors[*first], self.app.silent_max.as_secs());
-            let why = format!("{} neither spoke to the database nor ended for {most} s, and sleeps (`silent-seconds`)", actor.name);
+            let why = format!(
+                "{} neither spoke to the database nor ended for {most} s, and sleeps (`silent-seconds`)",
+                actor.name
+            );
             return Err(Lost::by_script(why + &printed(&actor.worker.output)));
         }
         Ok(false)
@@ -164,7 +176,7 @@ impl AppWorld {
                     }
                 }
                 Happened::Arrived(..) => self.spoke(actor),
-                Happened::Answered(connection, unit, answer) => {
+                Happened::Answered(connection, unit, answer, logs) => {
                     let Some(step) = self.sessions.get_mut(&connection).and_then(|session| {
                         session.waits_for.clear();
                         session.waits = false;
@@ -180,7 +192,8 @@ impl AppWorld {
                         self.bounds.insert("the server sent a message that is not known".to_owned());
                     }
                     let failed = matches!(what, What::Failed { .. });
-                    moved.1.add(&self.observed(connection, &unit, &answer, failed).await?);
+                    let printed = logs.map(|trees| Printed::of(&trees));
+                    moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
                     moved.0.push(Event { actor, step, what });
                 }
                 Happened::Closed(connection) => self.closed(connection, moved),

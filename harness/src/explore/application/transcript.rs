@@ -200,7 +200,9 @@ fn text(value: &[u8], column: Option<&Column>) -> String {
     };
     match column {
         Some(Column { binary: true, type_oid: 16, .. }) => if value == [1] { "t" } else { "f" }.to_owned(),
-        Some(Column { binary: true, type_oid: 20 | 21 | 23, .. }) => number(value).map_or_else(as_text, |n| n.to_string()),
+        Some(Column { binary: true, type_oid: 20 | 21 | 23, .. }) => {
+            number(value).map_or_else(as_text, |n| n.to_string())
+        }
         _ => as_text(),
     }
 }

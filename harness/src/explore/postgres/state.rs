@@ -112,10 +112,8 @@ pub(in crate::explore) async fn differences(control: &Client) -> Result<Vec<Name
     for (number, table) in control.query(TABLES, &[]).await.map_err(asking)?.iter().enumerate() {
         let (name, is_view, columns): (&str, bool, Option<&str>) = (table.get(0), table.get(1), table.get(3));
         let Some(columns) = columns.filter(|_| !is_view) else { continue };
-        let (now, then) = (
-            format!("SELECT {columns} FROM ONLY {name}"),
-            format!("SELECT {columns} FROM driftlock_start.t{number}"),
-        );
+        let (now, then) =
+            (format!("SELECT {columns} FROM ONLY {name}"), format!("SELECT {columns} FROM driftlock_start.t{number}"));
         let sql = format!(
             "SELECT '+', * FROM ({now} EXCEPT ALL {then}) AS added \
              UNION ALL SELECT '-', * FROM ({then} EXCEPT ALL {now}) AS removed"
