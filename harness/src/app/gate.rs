@@ -14,8 +14,9 @@ const LOG_BYTES_MAX: usize = 16 << 20;
 /// Something that happened on an actor's connection.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// It has signed in; the number of its session's process at the server.
-    Connected(ConnectionId, Option<i32>),
+    /// It has signed in; the number of its session's process at the server, and whether it asked for an isolation of its
+    /// transactions at once.
+    Connected(ConnectionId, Option<i32>, bool),
     /// A unit has arrived, and is held.
     Arrived(ConnectionId, Arc<Unit>),
     /// The server has answered a unit; and what it has logged for it, if that was not too much to keep.
@@ -163,7 +164,9 @@ impl Gate for Holding {
         let (held, sent, admit, arrived) = (None, None, None, 0);
         let seat = Seat { actor, pid, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
         state.seats.insert(connection, seat);
-        self.note(state, actor, Happened::Connected(connection, pid));
+        let isolates =
+            client.parameters.iter().any(|(name, value)| name.contains("isolation") || value.contains("isolation"));
+        self.note(state, actor, Happened::Connected(connection, pid, isolates));
     }
 
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {

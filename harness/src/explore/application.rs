@@ -62,6 +62,8 @@ struct Session {
     note: Note,
     /// Its transactions may be SERIALIZABLE, as far as its texts say.
     serializable: bool,
+    /// Its transactions may be others than READ COMMITTED.
+    may_isolate: bool,
     /// Which of its actor's steps is under way in it.
     step: Option<usize>,
     /// The server has reported that this step waits.
@@ -105,8 +107,8 @@ pub struct AppWorld {
     /// What keeps a search from having seen everything.
     bounds: BTreeSet<String>,
     transcript: BTreeMap<(usize, usize), Shown>,
-    /// New sessions are SERIALIZABLE.
-    serializable: bool,
+    /// What new sessions' transactions are.
+    default_isolation: String,
     /// The question that is asked of sessions.
     isolation: Statement,
     /// Tables with triggers of the user's own.
@@ -163,7 +165,7 @@ impl AppWorld {
             waiters: BTreeSet::new(),
             bounds: BTreeSet::new(),
             transcript: BTreeMap::new(),
-            serializable: begun.serializable,
+            default_isolation: begun.default_isolation,
             isolation: begun.isolation,
             triggered: BTreeSet::new(),
             schema_changed: true,
@@ -285,7 +287,6 @@ impl World for AppWorld {
         let step = self.actors[actor].step;
         self.actors[actor].step += 1;
         session.step = Some(step);
-        session.serializable |= unit.statements().any(|text| text.to_ascii_lowercase().contains("serializable"));
         let (sql, shape) = (transcript::shown(&unit), transcript::shape(&unit));
         self.transcript.insert((actor, step), Shown { sql: sql.clone(), rows: Vec::new() });
         if unit.unknown {

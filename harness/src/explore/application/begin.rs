@@ -43,7 +43,7 @@ pub(super) struct Begun {
     pub control: Control,
     pub beginning: Beginning,
     pub differences: Vec<NamedQuery>,
-    pub serializable: bool,
+    pub default_isolation: String,
     pub isolation: Statement,
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn begin(
     let asking = |error| said("ask how sessions begin", &error);
     let control = Control::open(site.config()).await?;
     let isolation = control.client.query_one("SHOW default_transaction_isolation", &[]).await.map_err(asking)?;
-    let serializable = isolation.get::<_, &str>(0) == "serializable";
+    let default_isolation = isolation.get(0);
     let kept = Kept::keep(&control.client).await?;
     let differences = differences(&control.client).await?;
     // Nobody may be in a database that is copied.
@@ -89,7 +89,7 @@ pub(super) async fn begin(
     let control = Control::open(site.config()).await?;
     let kept = kept.again(&control.client).await?;
     let isolation = question(&control).await?;
-    Ok(Begun { control, beginning: Beginning::Rows(kept), differences, serializable, isolation })
+    Ok(Begun { control, beginning: Beginning::Rows(kept), differences, default_isolation, isolation })
 }
 
 /// What is asked of sessions.

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use driftlock_wire::{Answer, ConnectionId, Kind, Source, Step, Unit};
+use driftlock_wire::{Answer, ConnectionId, Kind, Source, Step, Text, Unit};
 
 use tokio::time::Instant;
 
-use super::{AppWorld, transcript};
+use super::{AppWorld, Session, transcript};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::postgres::printed::Printed;
 use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_settings};
@@ -54,8 +54,9 @@ impl AppWorld {
         };
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let (before, was_aborted) = (session.note.in_transaction, session.note.aborted);
+        session.note_isolation(unit);
         let settings = Settings {
-            snapshot: said.snapshot,
+            snapshot: said.snapshot && session.may_isolate,
             serializable: session.serializable || said.serializable,
             ..Settings::default()
         };
@@ -79,6 +80,10 @@ impl AppWorld {
             Does::Session => Sort::Session,
             Does::Code | Does::Works | Does::Mixed => Sort::Other,
         };
+        if runs && own.is_none() && !failed {
+            // What nobody saw may have set the isolation of what follows.
+            self.sessions.get_mut(&connection).expect("it was there").may_isolate = true;
+        }
         let unclear = own.as_ref().is_none_or(|own| own.everything);
         self.schema_changed |= unclear && !failed;
         let own = own.or_else(|| Some(Footprint::everything()).filter(|_| sort != Sort::Begin));
@@ -103,7 +108,12 @@ impl AppWorld {
         let (Some(session), Some(Some(unit))) = (self.sessions.get(&connection), unit) else {
             return Ok(Footprint::everything());
         };
-        let settings = Settings { snapshot: true, serializable: session.serializable, ..Settings::default() };
+        let names = names(&unit, "isolation");
+        let settings = Settings {
+            snapshot: session.may_isolate || names,
+            serializable: session.serializable || names,
+            ..Settings::default()
+        };
         let (of, begin) = (message(&texts(&unit)), Instant::now());
         let own = loop {
             let printed = self.gate.logs(connection).map(|trees| Printed::of(&trees));
@@ -137,6 +147,32 @@ impl AppWorld {
         let runs_unseen = |(name, touch): (&String, &Touch)| *touch >= Touch::Write && self.triggered.contains(name);
         Ok(own.filter(|own| !own.relations.iter().any(runs_unseen)))
     }
+}
+
+impl Session {
+    /// Notes what a unit says of isolation. An idle session that holds a snapshot may only have a portal open, so that it
+    /// is asked only of one whose transactions may be others than READ COMMITTED: there is no way to them that does not
+    /// name them, in a text, a parameter, or a function of the user's.
+    fn note_isolation(&mut self, unit: &Unit) {
+        self.may_isolate |= names(unit, "isolation");
+        self.serializable |= names(unit, "serializable");
+    }
+}
+
+/// Whether a unit has a word in its texts and parameters, or may have it in what was not kept of them.
+fn names(unit: &Unit, word: &str) -> bool {
+    let has = |text: &Text| text.cut || text.text.to_ascii_lowercase().contains(word);
+    unit.steps_left_out > 0
+        || !unit.whole
+        || unit.steps.iter().any(|step| match step {
+            Step::Query { text } | Step::Parse { text, .. } => has(text),
+            Step::Bind { parameters, cut, .. } => {
+                *cut || parameters.iter().filter_map(|one| one.value.as_ref()).any(has)
+            }
+            Step::Execute { statement: Source::Known(text), .. } => has(text),
+            Step::Execute { .. } | Step::Unknown { .. } | Step::FunctionCall { .. } => true,
+            _ => false,
+        })
 }
 
 /// Whether all that a unit has the server do was printed.

@@ -163,10 +163,13 @@ impl AppWorld {
     pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
         for (actor, happened) in self.gate.take() {
             match happened {
-                Happened::Connected(connection, pid) => {
-                    let (note, serializable) = (Note::default(), self.serializable);
-                    let (waits, waits_for) = (false, Vec::new());
-                    let session = Session { actor, pid, note, serializable, step: None, waits, waits_for };
+                Happened::Connected(connection, pid, asks_for_options) => {
+                    let (note, step, waits, waits_for) = (Note::default(), None, false, Vec::new());
+                    // What a client asks for at its start-up is not looked at more closely.
+                    let serializable = self.default_isolation == "serializable";
+                    let may_isolate = self.default_isolation != "read committed" || asks_for_options;
+                    let serializable = serializable || asks_for_options;
+                    let session = Session { actor, pid, note, serializable, may_isolate, step, waits, waits_for };
                     self.sessions.insert(connection, session);
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
                         self.bounds.insert(format!(
