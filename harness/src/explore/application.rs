@@ -5,6 +5,7 @@
 //! not waited for as long as others can go on; if it then speaks, the search is bounded.
 
 mod begin;
+mod leftover;
 mod observe;
 pub mod rules;
 mod settle;
@@ -20,6 +21,7 @@ use tokio_postgres::Statement;
 
 pub use self::begin::BeginError;
 use self::begin::Beginning;
+use self::leftover::Leftover;
 use super::postgres::Control;
 use super::postgres::answer::rows as rows_of;
 use super::postgres::printed::{NOT_LOGGED, PRINTS};
@@ -53,6 +55,9 @@ struct Actor {
     quiet: Quiet,
     /// It waits for something outside of the database, and others go on meanwhile.
     is_outside: bool,
+    leftover: Leftover,
+    /// Whether its sessions can be used for the next execution, once that was judged.
+    is_clean: Option<bool>,
 }
 
 /// A session of an actor's.
@@ -115,6 +120,8 @@ pub struct AppWorld {
     triggered: BTreeSet<String>,
     /// The schema may have another shape than when it was looked at.
     schema_changed: bool,
+    /// A function of the user's own may leave something in its session.
+    leaky: bool,
 }
 
 impl AppWorld {
@@ -169,6 +176,7 @@ impl AppWorld {
             isolation: begun.isolation,
             triggered: BTreeSet::new(),
             schema_changed: true,
+            leaky: false,
         })
     }
 
@@ -232,6 +240,8 @@ impl Actor {
             computes_since: None,
             quiet: Quiet::new(),
             is_outside: false,
+            leftover: Leftover::default(),
+            is_clean: None,
         }
     }
 }
@@ -250,7 +260,7 @@ impl World for AppWorld {
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
             (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
-            (actor.computes_since, actor.quiet) = (None, Quiet::new());
+            (actor.computes_since, actor.quiet, actor.is_clean) = (None, Quiet::new(), None);
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;
         }
         self.settle(None).await.map(drop)
@@ -288,6 +298,8 @@ impl World for AppWorld {
         self.actors[actor].step += 1;
         session.step = Some(step);
         let (sql, shape) = (transcript::shown(&unit), transcript::shape(&unit));
+        // Parameters are looked at too: a setting's name may be one.
+        self.actors[actor].leftover.sent(&sql, &shape);
         self.transcript.insert((actor, step), Shown { sql: sql.clone(), rows: Vec::new() });
         if unit.unknown {
             self.bounds.insert(format!("{} sent a message that is not known", self.actors[actor].name));

@@ -62,6 +62,11 @@ pub trait Rules<W: World>: Send {
         execution: &Execution,
     ) -> impl Future<Output = Result<Vec<(String, String)>, Lost>> + Send;
 
+    /// How often the actors may take another course than the time before, until they are warm.
+    fn warm_ups(&self) -> u32 {
+        0
+    }
+
     /// How many executions making a violation smaller may take.
     fn shrinks_max(&self) -> u32 {
         300

@@ -189,9 +189,10 @@ impl Taken {
         self.footprint.clone()
     }
 
-    /// What came of it, in words.
+    /// What came of it, in words; and what it was, where that is not known beforehand.
     pub fn told(&self) -> String {
-        self.events.iter().map(|event| event.what.to_string()).collect::<Vec<_>>().join("; ")
+        let what = if self.shape.is_empty() { String::new() } else { format!("`{}` → ", self.shape) };
+        what + &self.events.iter().map(|event| event.what.to_string()).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether a step ended as a deadlock's victim.

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Config, Statement};
 
-use super::AppWorld;
 use super::settle::{DEPARTURE_MAX, Moved};
+use super::{Actor, AppWorld};
 use crate::app::output::Output;
 use crate::app::work::{WorkError, prepare};
 use crate::explore::postgres::answer::end_prepared;
@@ -108,11 +108,14 @@ impl AppWorld {
     /// Ends every program that does not stay, or cannot: its job is not done, or its session is in a transaction.
     pub(super) async fn end_sessions(&mut self) -> Result<(), Lost> {
         let busy = self.busy().await?;
-        let goes = |number: &usize| {
-            let actor = &self.actors[*number];
-            !actor.worker.stays() || actor.outcome.is_none() || busy.contains(number)
+        let leaky = self.leaky;
+        let goes = |(number, actor): (usize, &mut Actor)| {
+            let leftover = &mut actor.leftover;
+            let is_clean = *actor.is_clean.get_or_insert_with(|| leftover.is_clean()) && !leaky;
+            let may_stay = actor.worker.stays() && actor.outcome.is_some() && is_clean && !busy.contains(&number);
+            (!may_stay).then_some(number)
         };
-        let going: Vec<usize> = (0..self.actors.len()).filter(goes).collect();
+        let going: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(goes).collect();
         self.kill(&going).await
     }
 

@@ -27,6 +27,16 @@ const TRIGGERED: &str = "\
     JOIN pg_catalog.pg_class c ON c.oid = COALESCE(pg_catalog.pg_partition_root(t.tgrelid), t.tgrelid) \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal";
 
+/// Whether a function of the user's own may leave something in its session, as far as its text says; or a sequence, of
+/// which sessions keep several values at once.
+const LEAKY: &str = "\
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_sequences WHERE cache_size > 1) OR EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
+        AND d.deptype = 'e' \
+    WHERE p.oid >= 16384 AND d.objid IS NULL AND (l.lanname NOT IN ('sql', 'plpgsql') OR p.prosrc ~* \
+    '(set_config|advisory_lock|advisory_unlock|currval|lastval|\\m(temp|temporary|listen|prepare|execute|load|reset)\\M)' \
+    OR p.prosrc ~* '(^|;|\\mbegin|\\mthen|\\melse)\\s*set\\s'))";
+
 impl AppWorld {
     /// Looks again at what the schema may do unseen.
     pub(super) async fn look_at_schema(&mut self) -> Result<(), Lost> {
@@ -34,6 +44,8 @@ impl AppWorld {
         let asked = self.control.client.query(TRIGGERED, &[]).await;
         let rows = asked.map_err(|error| said("ask which tables have triggers", &error))?;
         self.triggered = rows.iter().map(|row| row.get(0)).collect();
+        let asked = self.control.client.query_one(LEAKY, &[]).await;
+        self.leaky = asked.map_err(|error| said("ask what functions do", &error))?.get(0);
         Ok(())
     }
 

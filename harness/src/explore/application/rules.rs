@@ -18,6 +18,8 @@ use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptActor, Scr
 pub const EXITS: &str = "exits";
 /// The most serial orders that final states are compared with.
 const SERIAL_MAX: usize = 24;
+/// How often programs that stay may take another course, until they have done what they do once only.
+const WARM_UPS_MAX: u32 = 6;
 /// How many executions making a violation smaller may take: programs have to be started for each.
 const SHRINKS_MAX: u32 = 30;
 /// The most rows of a state that are shown.
@@ -191,6 +193,10 @@ impl Rules<AppWorld> for AppRules {
 
     fn steps(&self) -> Vec<usize> {
         self.steps.clone()
+    }
+
+    fn warm_ups(&self) -> u32 {
+        WARM_UPS_MAX
     }
 
     fn shrinks_max(&self) -> u32 {

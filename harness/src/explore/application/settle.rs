@@ -171,6 +171,7 @@ impl AppWorld {
                     let serializable = serializable || asks_for_options;
                     let session = Session { actor, pid, note, serializable, may_isolate, step, waits, waits_for };
                     self.sessions.insert(connection, session);
+                    self.actors[actor].leftover.connected();
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
                         self.bounds.insert(format!(
                             "{} has several connections: in which order it uses them was not varied",

@@ -1,0 +1,141 @@
+//! A worker, as `worker = "…"` of an application's file starts one: it stays, does its job once for each line of JSON on
+//! its standard input, and answers each with a line on its standard output.
+//!
+//! Its job is a small program, in the file that its only argument names: statements one after the other. A statement may
+//! keep the first value that it returns, be sent only if a value that was kept is even, and be followed by others whatever
+//! comes of it. An error that is not ignored ends the job, after a rollback. With `--setup FILE` it sends the file to the
+//! database and ends.
+//!
+//! ```text
+//! DATABASE_URL=postgresql://… cargo run -p driftlock --example worker -- program.json
+//! {"actor":"a","execution":1}
+//! {"ok":true,"answer":["10"]}
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, Write};
+
+use serde::Deserialize;
+use serde_json::json;
+use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
+
+/// One statement of a program.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Statement {
+    /// The SQL; `{name}` stands for what was kept under that name.
+    sql: String,
+    /// Keeps the first value of the first row; nothing is NULL.
+    keep: Option<String>,
+    /// It is sent only if what was kept under this name is an even number.
+    if_even: Option<String>,
+    /// The program goes on after an error.
+    #[serde(default)]
+    ignores_errors: bool,
+    /// It is sent by the extended protocol, as one batch.
+    #[serde(default)]
+    extended: bool,
+}
+
+/// What a job has seen.
+#[derive(Default)]
+struct Seen {
+    kept: BTreeMap<String, Option<String>>,
+    values: Vec<String>,
+}
+
+impl Seen {
+    fn filled(&self, sql: &str) -> String {
+        let literal = |value: &Option<String>| value.as_ref().map_or("NULL".to_owned(), |text| format!("'{text}'"));
+        self.kept.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&format!("{{{name}}}"), &literal(value)))
+    }
+
+    fn is_even(&self, name: &str) -> bool {
+        let value = self.kept.get(name).and_then(|value| value.as_deref());
+        value.and_then(|text| text.parse::<i64>().ok()).is_some_and(|number| number % 2 == 0)
+    }
+}
+
+/// Sends a statement; every value that it returns, by row.
+async fn send(client: &Client, statement: &Statement, sql: &str) -> Result<Vec<Option<String>>, tokio_postgres::Error> {
+    if statement.extended {
+        let rows = client.query_typed(sql, &[]).await?;
+        return Ok(rows.iter().flat_map(|row| (0..row.len()).map(|at| text(row, at))).collect());
+    }
+    let mut values = Vec::new();
+    for message in client.simple_query(sql).await? {
+        if let SimpleQueryMessage::Row(row) = message {
+            values.extend((0..row.len()).map(|at| row.get(at).map(str::to_owned)));
+        }
+    }
+    Ok(values)
+}
+
+/// A value of one of the simple types as text; of another one, that it is there.
+fn text(row: &Row, at: usize) -> Option<String> {
+    if let Ok(value) = row.try_get::<_, Option<String>>(at) {
+        return value;
+    }
+    if let Ok(value) = row.try_get::<_, Option<i64>>(at) {
+        return value.map(|number| number.to_string());
+    }
+    if let Ok(value) = row.try_get::<_, Option<i32>>(at) {
+        return value.map(|number| number.to_string());
+    }
+    match row.try_get::<_, Option<bool>>(at) {
+        Ok(value) => value.map(|truth| truth.to_string()),
+        Err(_) => Some("?".to_owned()),
+    }
+}
+
+/// Does the job once: its answer.
+async fn job(client: &Client, program: &[Statement]) -> serde_json::Value {
+    let mut seen = Seen::default();
+    for statement in program {
+        if statement.if_even.as_ref().is_some_and(|name| !seen.is_even(name)) {
+            continue;
+        }
+        let sql = seen.filled(&statement.sql);
+        match send(client, statement, &sql).await {
+            Ok(mut values) => {
+                if let Some(name) = &statement.keep {
+                    seen.kept.insert(name.clone(), values.first().cloned().flatten());
+                }
+                // The database owes no order.
+                values.sort_unstable();
+                seen.values.extend(values.into_iter().map(|value| value.unwrap_or_else(|| "NULL".to_owned())));
+            }
+            Err(error) => {
+                let code = error.code().map_or("lost", |code| code.code()).to_owned();
+                seen.values.push(format!("!{code}"));
+                if !statement.ignores_errors {
+                    let _ = client.batch_execute("ROLLBACK").await;
+                    return json!({ "ok": false, "error": code, "answer": seen.values });
+                }
+            }
+        }
+    }
+    json!({ "ok": true, "answer": seen.values })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let file = arguments.next().ok_or("a file with a program is missing")?;
+    let (client, connection) = tokio_postgres::connect(&std::env::var("DATABASE_URL")?, NoTls).await?;
+    tokio::spawn(connection);
+    if file == "--setup" {
+        let file = arguments.next().ok_or("a file with SQL is missing")?;
+        return Ok(client.batch_execute(&std::fs::read_to_string(file)?).await?);
+    }
+    let program: Vec<Statement> = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    for line in std::io::stdin().lock().lines() {
+        serde_json::from_str::<serde_json::Value>(&line?)?;
+        let answer = job(&client, &program).await;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
