@@ -3,8 +3,11 @@
 //!
 //! Its job is a small program, in the file that its only argument names: statements one after the other. A statement may
 //! keep the first value that it returns, be sent only if a value that was kept is even, and be followed by others whatever
-//! comes of it. An error that is not ignored ends the job, after a rollback. With `--setup FILE` it sends the file to the
-//! database and ends.
+//! comes of it. An error that is not ignored ends the job, after a rollback.
+//!
+//! With `--setup FILE` it sends the file to the database and ends; with `--once FILE` it does the job once, and tells by its
+//! exit code whether it failed; with `--serve PORT FILE` it does the job for each POST, and answers 200, or 409 if it
+//! failed.
 //!
 //! ```text
 //! DATABASE_URL=postgresql://… cargo run -p driftlock --example worker -- program.json
@@ -18,6 +21,8 @@ use std::io::{BufRead, Write};
 
 use serde::Deserialize;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpListener;
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 
 /// One statement of a program.
@@ -119,23 +124,60 @@ async fn job(client: &Client, program: &[Statement]) -> serde_json::Value {
     json!({ "ok": true, "answer": seen.values })
 }
 
+/// Answers one request after the other.
+async fn serve(port: u16, client: &Client, program: &[Statement]) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let mut stream = BufStream::new(stream);
+        let (mut first, mut header) = (String::new(), String::new());
+        stream.read_line(&mut first).await?;
+        // What follows the head is not of interest here.
+        while stream.read_line(&mut header).await? > 2 {
+            header.clear();
+        }
+        let (status, body) = if first.starts_with("POST") {
+            let answer = job(client, program).await;
+            (if answer["ok"] == true { "200 OK" } else { "409 Conflict" }, answer.to_string())
+        } else {
+            ("200 OK", String::new())
+        };
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await?;
+        stream.flush().await?;
+    }
+}
+
+fn read(file: &str) -> Result<Vec<Statement>, Box<dyn Error>> {
+    Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let file = arguments.next().ok_or("a file with a program is missing")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (client, connection) = tokio_postgres::connect(&std::env::var("DATABASE_URL")?, NoTls).await?;
     tokio::spawn(connection);
-    if file == "--setup" {
-        let file = arguments.next().ok_or("a file with SQL is missing")?;
-        return Ok(client.batch_execute(&std::fs::read_to_string(file)?).await?);
-    }
-    let program: Vec<Statement> = serde_json::from_str(&std::fs::read_to_string(file)?)?;
-    for line in std::io::stdin().lock().lines() {
-        serde_json::from_str::<serde_json::Value>(&line?)?;
-        let answer = job(&client, &program).await;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{answer}")?;
-        out.flush()?;
+    match arguments[..] {
+        ["--setup", file] => client.batch_execute(&std::fs::read_to_string(file)?).await?,
+        ["--once", file] => {
+            let answer = job(&client, &read(file)?).await;
+            if answer["ok"] != true {
+                return Err(answer["error"].as_str().unwrap_or("it failed").into());
+            }
+        }
+        ["--serve", port, file] => serve(port.parse()?, &client, &read(file)?).await?,
+        [file] => {
+            let program = read(file)?;
+            for line in std::io::stdin().lock().lines() {
+                serde_json::from_str::<serde_json::Value>(&line?)?;
+                let answer = job(&client, &program).await;
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{answer}")?;
+                out.flush()?;
+            }
+        }
+        _ => return Err("worker FILE, --setup FILE, --once FILE or --serve PORT FILE".into()),
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod generated;
 mod kinds;
 mod overlap;
 mod patterns;
+mod programs;
 mod reduction;
 mod sessions;
 mod world;
