@@ -115,7 +115,8 @@ fn script_format() -> String {
 
 /// The keys of one table of the format.
 fn keys(title: &str, table: &Value, schema: &Value) -> String {
-    let required: BTreeSet<&str> = table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: BTreeSet<&str> =
+        table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = table["properties"].as_object().expect("a table has keys");
     let sorted: BTreeMap<&String, &Value> = properties.iter().collect();
     let mut text = format!("## {title}\n\n| key | needed | meaning |\n| --- | --- | --- |\n");
@@ -150,6 +151,21 @@ fn meaning(value: &Value, schema: &Value) -> String {
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://") && !target.starts_with('#'))
+}
+
+/// The blocks of a page that are fenced as one of these languages.
+fn blocks<'a>(text: &'a str, languages: &[&str]) -> Vec<Vec<&'a str>> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let inside: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if languages.contains(&language) {
+                found.push(inside);
+            }
+        }
+    }
+    found
 }
 
 /// The anchor that a heading is given.
@@ -235,4 +251,42 @@ fn the_summary_lists_every_page() {
     let mut pages = pages();
     assert!(pages.remove("docs/SUMMARY.md"), "docs/SUMMARY.md is there");
     assert_eq!(once, pages, "docs/SUMMARY.md lists what is not there, or not what is");
+}
+
+/// Every command and option that the documents show is one that the program has.
+#[test]
+fn the_documents_show_commands_that_there_are() {
+    let mut helps: BTreeMap<String, String> = BTreeMap::new();
+    let mut shown = 0;
+    for page in pages().into_iter().chain(["README.md".to_owned()]) {
+        let text = text_of(&page);
+        for line in blocks(&text, &["sh", "console"]).into_iter().flatten() {
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            let Some(line) = line.strip_prefix("driftlock ") else { continue };
+            let mut words = line.split_whitespace().take_while(|word| *word != "#");
+            let command = words.next().expect("driftlock is shown with a command");
+            let help = helps.entry(command.to_owned()).or_insert_with(|| printed(&[command, "--help"]));
+            for option in words.filter(|word| word.starts_with("--")) {
+                assert!(help.split_whitespace().any(|word| word == option), "{page}: {command} has no {option}");
+            }
+            shown += 1;
+        }
+    }
+    assert!(shown > 20, "only {shown} commands are shown");
+}
+
+/// The scripts that the tutorial has a reader write are scripts.
+#[test]
+fn the_tutorials_scripts_are_scripts() {
+    let mut shown = 0;
+    for page in pages().into_iter().filter(|page| page.starts_with("docs/tutorial/")) {
+        let text = text_of(&page);
+        for script in blocks(&text, &["toml"]).into_iter().filter(|lines| lines.contains(&"[[actor]]")) {
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("readme-script-{shown}.toml"));
+            std::fs::write(&file, script.join("\n")).expect("the script can be written");
+            printed(&["explore", "--list", file.to_str().expect("the target directory's name is UTF-8")]);
+            shown += 1;
+        }
+    }
+    assert!(shown >= 2, "only {shown} scripts");
 }
