@@ -20,10 +20,12 @@ use crate::isolation::TargetError;
 use crate::provision::{Profile, ProvisionError, RunName, Server};
 use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 
-/// Visits every interleaving that matters of SQL sessions, on real databases, one step at a time
+/// Visits every interleaving that matters of SQL sessions or of your own programs, on real databases, one step at a time
 ///
 /// Scripts (*.toml, or a directory of them) say what the sessions do and what must be true at the end;
-/// `driftlock init` writes a commented one. With --built-in, the scripts that are built in: the classic
+/// `driftlock init` writes a commented one. Applications (*.toml too) name programs of your own, in any language, which
+/// are run behind a proxy: each thing that they ask of PostgreSQL is a step; `driftlock init --app` writes a commented
+/// one. With --built-in, the scripts that are built in: the classic
 /// anomalies, each expected where the isolation level allows it, the engine's protocol and its mutants. Of PostgreSQL's isolation-test specifications (*.spec) all
 /// orders are visited, whatever permutations they list, and the different outcomes are listed; with
 /// --as-isolationtester the listed permutations are run, and what isolationtester prints is printed.
@@ -40,7 +42,7 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 /// have brought an expected violation; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scripts (*.toml), directories of scripts, or specifications (*.spec)
+    /// Scripts and applications (*.toml), directories of them, or specifications (*.spec)
     #[arg(value_name = "FILE or DIR")]
     pub files: Vec<PathBuf>,
 

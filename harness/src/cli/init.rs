@@ -6,17 +6,23 @@ use std::path::PathBuf;
 
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::scenario::application::TEMPLATE as APPLICATION;
 use crate::scenario::script::SCHEMA;
 use crate::scenario::shipped::TEMPLATE;
 
-/// Writes a commented script to begin with, or the format's JSON schema: `driftlock explore FILE` runs it
+/// Writes a commented file to begin with, or the format's JSON schema: `driftlock explore FILE` runs it
+///
+/// A script by default: SQL sessions and what must be true at the end. With --app an application: your own programs.
 ///
 /// A file that is there is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to write it [default: driftlock.toml, or driftlock.schema.json]
+    /// Where to write it [default: driftlock.toml, driftlock-app.toml, or driftlock.schema.json]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Write a file for an application: programs of your own, in any language
+    #[arg(long, conflicts_with = "schema")]
+    pub app: bool,
     /// Write the JSON schema of scripts, with which editors complete and check them
     #[arg(long)]
     pub schema: bool,
@@ -27,9 +33,10 @@ pub struct Args {
 /// # Errors
 /// The file is there already, or cannot be written.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (text, name) = match args.schema {
-        true => (SCHEMA, "driftlock.schema.json"),
-        false => (TEMPLATE.text, "driftlock.toml"),
+    let (text, name) = match (args.schema, args.app) {
+        (true, _) => (SCHEMA, "driftlock.schema.json"),
+        (false, true) => (APPLICATION, "driftlock-app.toml"),
+        (false, false) => (TEMPLATE.text, "driftlock.toml"),
     };
     let path = args.file.clone().unwrap_or_else(|| PathBuf::from(name));
     let made = OpenOptions::new().write(true).create_new(true).open(&path);

@@ -15,6 +15,9 @@ use super::read::Section;
 use super::script::{ACTORS_MAX, NamedQuery, sql, word};
 use super::value::{self, Wrong, mistyped};
 
+/// A commented file to begin with.
+pub const TEMPLATE: &str = include_str!("application.toml");
+
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// How long a set-up may take if the file does not say, in seconds.
@@ -394,6 +397,22 @@ mod tests {
         assert!(!is_application(b"[[actor]]\nname = 'x'\nsteps = ['SELECT 1']"));
         let serial = SOUND.split("[[invariant]]").next().expect("a beginning");
         assert!(Application::parse(Path::new("app.toml"), serial.as_bytes()).expect("sound").serial);
+    }
+
+    #[test]
+    fn the_template_is_sound_and_so_is_what_it_has_in_comments() {
+        assert!(is_application(TEMPLATE.as_bytes()));
+        let parse = |text: &str| Application::parse(Path::new("a.toml"), text.as_bytes());
+        let plain = parse(TEMPLATE).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!((plain.actors.len(), plain.invariants.len(), plain.serial), (2, 1, false));
+        let server =
+            TEMPLATE.replace("# [server]", "[server]").replace("# command", "command").replace("# ready", "ready");
+        let run = "run = \"python book.py --seat 1 --for {actor}\"";
+        let http = server.lines().find_map(|line| line.strip_prefix("#   http = ")).expect("a request");
+        let http = server.replace(run, &format!("http = {http}")).replace("exits = [0, 3]\n", "");
+        assert!(matches!(parse(&http).expect("sound").actors[0].job, Job::Http(_)));
+        let worker = TEMPLATE.replace(run, "worker = \"python worker.py\"").replace("# serial", "serial");
+        assert!(parse(&worker).expect("sound").serial);
     }
 
     #[test]
