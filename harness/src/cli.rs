@@ -14,6 +14,7 @@ mod pipe;
 pub mod plan;
 pub mod provisioning;
 pub mod recompute;
+pub mod record;
 pub mod rehearse;
 pub mod replay;
 pub mod report;
@@ -52,6 +53,8 @@ pub enum Command {
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Replay(replay::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Record(record::Args),
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Rehearse(rehearse::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
@@ -88,6 +91,7 @@ impl Cli {
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
+            Command::Record(args) => record::run(args, context).await,
             Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,

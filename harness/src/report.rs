@@ -8,6 +8,7 @@ pub mod explored;
 pub mod html;
 pub mod junit;
 pub mod plan;
+pub mod record;
 pub mod rehearsed;
 pub mod rounds;
 pub mod terminal;

@@ -76,15 +76,33 @@ impl Launch<'_> {
         Ok((program, Streams { stdin, stdout }))
     }
 
-    fn start(&self, output: &Output, stdin: Stdio) -> io::Result<(Program, Option<ChildStdin>)> {
+    /// Starts a program whose output goes to our standard error, as it comes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn pass_through(&self) -> io::Result<Program> {
+        let mut shell = self.shell();
+        shell.stdin(Stdio::null()).stdout(Stdio::from(io::stderr())).stderr(Stdio::inherit());
+        let group = ProcessGroup::start()?;
+        shell.process_group(group.id()).kill_on_drop(true);
+        Ok(Program { child: shell.spawn()?, group, readers: Vec::new() })
+    }
+
+    /// The shell that runs the command, with its environment.
+    fn shell(&self) -> Command {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command).current_dir(self.directory);
-        shell.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in leads_elsewhere() {
             shell.env_remove(name);
         }
         shell.envs(self.database.iter().map(|(name, value)| (name, value)));
         shell.envs(self.env);
+        shell
+    }
+
+    fn start(&self, output: &Output, stdin: Stdio) -> io::Result<(Program, Option<ChildStdin>)> {
+        let mut shell = self.shell();
+        shell.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let group = ProcessGroup::start()?;
         shell.process_group(group.id()).kill_on_drop(true);
         let mut child = shell.spawn()?;

@@ -1,8 +1,9 @@
 //! Has an actor do its job once: runs its command, tells its worker, or sends its request.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -96,27 +97,33 @@ pub fn said(output: &Output) -> String {
     }
 }
 
+/// Where a command prepares something, and within which time.
+#[derive(Clone, Copy, Debug)]
+pub struct Preparation<'p> {
+    /// Where it runs.
+    pub directory: &'p Path,
+    /// Where the database is.
+    pub database: &'p [(&'static str, String)],
+    /// How long it may take.
+    pub most: Duration,
+}
+
 /// Runs a command that prepares something, to its end.
 ///
 /// Cancellation: it is killed.
 ///
 /// # Errors
 /// It cannot be started, fails, or takes too long.
-pub async fn prepare(
-    command: &str,
-    app: &Application,
-    database: &[(&'static str, String)],
-    output: &Output,
-) -> Result<(), WorkError> {
-    let env = Default::default();
-    let launch = Launch { command, directory: &app.directory, database, env: &env };
+pub async fn prepare(command: &str, preparation: &Preparation<'_>, output: &Output) -> Result<(), WorkError> {
+    let (env, Preparation { directory, database, most }) = (Default::default(), *preparation);
+    let launch = Launch { command, directory, database, env: &env };
     let owned = || command.to_owned();
     let mut program = launch.run(output).map_err(|source| WorkError::Start { command: owned(), source })?;
-    match tokio::time::timeout(app.setup_max, program.ended()).await {
+    match tokio::time::timeout(most, program.ended()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(WorkError::Failed { command: owned(), code: exit_code(status), said: said(output) }),
         Ok(Err(source)) => Err(WorkError::Start { command: owned(), source }),
-        Err(_) => Err(WorkError::TooLong { command: owned(), seconds: app.setup_max.as_secs(), said: said(output) }),
+        Err(_) => Err(WorkError::TooLong { command: owned(), seconds: most.as_secs(), said: said(output) }),
     }
 }
 

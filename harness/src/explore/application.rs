@@ -19,8 +19,8 @@ use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy};
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
-pub use self::begin::BeginError;
 use self::begin::Beginning;
+pub use self::begin::{BeginError, upstream};
 use self::leftover::Leftover;
 use super::postgres::Control;
 use super::postgres::answer::rows as rows_of;

@@ -399,6 +399,14 @@ async fn begin(site: &Site, script: &Script) -> Result<(Control, bool, Beginning
     Ok((control, superuser, Beginning::Rows(kept)))
 }
 
+/// A session of our own.
+///
+/// # Errors
+/// The server cannot be reached.
+pub(crate) async fn control(config: &Config) -> Result<Client, Lost> {
+    connect(config, "control").await.map(|(client, _)| client)
+}
+
 pub(crate) async fn connect(config: &Config, name: &str) -> Result<(Client, Notices), Lost> {
     connect_with(config, name, "").await
 }

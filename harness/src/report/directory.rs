@@ -156,6 +156,14 @@ impl RunDirectory {
         self.write("junit.xml", |to| junit::write(report, to))
     }
 
+    /// Writes what `record` saw of a program.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn recorded(&self, report: &crate::app::record::account::Recorded) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))
+    }
+
     /// Writes the report of rounds of scripts in every form, and each counterexample.
     ///
     /// # Errors

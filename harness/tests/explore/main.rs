@@ -14,6 +14,7 @@ mod kinds;
 mod overlap;
 mod patterns;
 mod programs;
+mod record;
 mod reduction;
 mod sessions;
 mod world;

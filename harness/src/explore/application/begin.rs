@@ -8,7 +8,7 @@ use tokio_postgres::{Config, Statement};
 use super::settle::{DEPARTURE_MAX, Moved};
 use super::{Actor, AppWorld};
 use crate::app::output::Output;
-use crate::app::work::{WorkError, prepare};
+use crate::app::work::{Preparation, WorkError, prepare};
 use crate::explore::postgres::answer::end_prepared;
 use crate::explore::postgres::beginning::Kept;
 use crate::explore::postgres::question::QUESTION_WITH_ISOLATION;
@@ -54,7 +54,10 @@ pub(super) async fn is_superuser(site: &Site) -> Result<bool, Lost> {
 }
 
 /// Where the site's database is, for the proxy.
-pub(super) fn upstream(site: &Site) -> Result<Upstream, Lost> {
+///
+/// # Errors
+/// Its address cannot be used.
+pub fn upstream(site: &Site) -> Result<Upstream, Lost> {
     let config: &Config = site.config();
     let none = |what: &str| Lost::new(format!("the server's address has no {what}"));
     let port = config.get_ports().first().copied().unwrap_or(5432);
@@ -75,7 +78,7 @@ pub(super) async fn begin(
     database: &[(&'static str, String)],
 ) -> Result<Begun, BeginError> {
     if let Some(setup) = &app.setup {
-        prepare(setup, app, database, &Output::default()).await?;
+        prepare(setup, &preparation(app, database), &Output::default()).await?;
     }
     let asking = |error| said("ask how sessions begin", &error);
     let control = Control::open(site.config()).await?;
@@ -90,6 +93,11 @@ pub(super) async fn begin(
     let kept = kept.again(&control.client).await?;
     let isolation = question(&control).await?;
     Ok(Begun { control, beginning: Beginning::Rows(kept), differences, default_isolation, isolation })
+}
+
+/// How a command of the application's file prepares something.
+fn preparation<'p>(app: &'p Application, database: &'p [(&'static str, String)]) -> Preparation<'p> {
+    Preparation { directory: &app.directory, database, most: app.setup_max }
 }
 
 /// What is asked of sessions.
@@ -155,7 +163,7 @@ impl AppWorld {
             shift_sequences(&self.control.client).await?;
         }
         if let Some(reset) = &self.app.reset {
-            let reset = prepare(reset, &self.app, &self.database, &Output::default()).await;
+            let reset = prepare(reset, &preparation(&self.app, &self.database), &Output::default()).await;
             reset.map_err(|error| Lost::by_script(format!("the reset failed: {error}")))?;
         }
         Ok(())
