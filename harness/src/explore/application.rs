@@ -71,6 +71,8 @@ struct Session {
     may_isolate: bool,
     /// Which of its actor's steps is under way in it.
     step: Option<usize>,
+    /// Its transaction has changed a row.
+    wrote: bool,
     /// The server has reported that this step waits.
     waits: bool,
     /// For which actors.
@@ -112,6 +114,8 @@ pub struct AppWorld {
     /// What keeps a search from having seen everything.
     bounds: BTreeSet<String>,
     transcript: BTreeMap<(usize, usize), Shown>,
+    /// The COMMITs of this execution that were answered with ROLLBACK, and with which something is lost.
+    lost: Vec<(usize, usize)>,
     /// What new sessions' transactions are.
     default_isolation: String,
     /// The question that is asked of sessions.
@@ -172,6 +176,7 @@ impl AppWorld {
             waiters: BTreeSet::new(),
             bounds: BTreeSet::new(),
             transcript: BTreeMap::new(),
+            lost: Vec::new(),
             default_isolation: begun.default_isolation,
             isolation: begun.isolation,
             triggered: BTreeSet::new(),
@@ -257,6 +262,7 @@ impl World for AppWorld {
             self.look_at_schema().await?;
         }
         self.transcript.clear();
+        self.lost.clear();
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
             (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);

@@ -49,6 +49,9 @@ pub struct Message {
     pub does: Does,
     /// How many utility statements the server finds in it if no function runs one.
     pub utilities: usize,
+    /// It locks tables by name: perhaps more strongly some that its transaction had touched before. Nothing is printed of
+    /// that.
+    pub locks: bool,
 }
 
 /// What a message does to its session.
@@ -76,13 +79,14 @@ pub enum Does {
 pub fn message(sql: &str) -> Message {
     let statements = split(sql).unwrap_or_default();
     let all: Vec<(Does, usize)> = statements.iter().map(does).collect();
+    let locks = statements.iter().any(|statement| statement.begins(&["LOCK"]));
     match all[..] {
-        [] => Message { does: Does::Mixed, utilities: 0 },
-        [(does, utilities)] => Message { does, utilities },
+        [] => Message { does: Does::Mixed, utilities: 0, locks },
+        [(does, utilities)] => Message { does, utilities, locks },
         _ => {
             let works = all.iter().all(|(does, _)| *does == Does::Works);
             let does = if works { Does::Works } else { Does::Mixed };
-            Message { does, utilities: all.iter().map(|(_, utilities)| utilities).sum() }
+            Message { does, utilities: all.iter().map(|(_, utilities)| utilities).sum(), locks }
         }
     }
 }
@@ -184,7 +188,8 @@ mod tests {
             ("CREATE TABLE commit ()", Does::Works, 0),
             ("", Does::Mixed, 0),
         ] {
-            assert_eq!(message(sql), Message { does, utilities }, "{sql}");
+            let locks = sql.starts_with("LOCK");
+            assert_eq!(message(sql), Message { does, utilities, locks }, "{sql}");
         }
         assert_eq!(command("update t set v = 1").as_deref(), Some("UPDATE"));
         assert_eq!(command("SELECT 1; SELECT 2"), None);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{AppWorld, Session, transcript};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::postgres::printed::Printed;
-use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_settings};
+use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_locks_by_name, with_settings};
 use crate::explore::postgres::said;
 use crate::explore::statement::{Does, Message, message};
 use crate::explore::world::{Lost, Settings};
@@ -83,6 +83,7 @@ impl AppWorld {
             (false, false) => Some(Footprint::of_statement()),
             (false, true) => self.own(printed.as_ref(), unit, of, before).await?,
         };
+        let own = if of.locks { with_locks_by_name(own, &said) } else { own };
         let sort = match of.does {
             _ if failed => Sort::Failed,
             _ if !runs => Sort::Other,

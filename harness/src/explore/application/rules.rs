@@ -177,9 +177,8 @@ impl Rules<AppWorld> for AppRules {
                 break;
             }
         }
-        let undone = execution.events().find(|event| matches!(&event.what, What::Done(done) if done.rolled_back));
-        if let Some(undone) = undone {
-            let name = &app.actors[undone.actor].name;
+        if let Some((actor, _)) = world.lost.first() {
+            let name = &app.actors[*actor].name;
             let sentence = format!(
                 "the COMMIT of {name} was answered with ROLLBACK: its transaction had failed, and nothing of it remains"
             );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftlock_wire::ConnectionId;
+use driftlock_wire::{Answer, ConnectionId, Transaction};
 use tokio::time::Instant;
 
 use super::{ANSWER_MAX, AppWorld, Session, transcript};
@@ -164,12 +164,13 @@ impl AppWorld {
         for (actor, happened) in self.gate.take() {
             match happened {
                 Happened::Connected(connection, pid, asks_for_options) => {
-                    let (note, step, waits, waits_for) = (Note::default(), None, false, Vec::new());
+                    let (note, step, wrote, waits, waits_for) = (Note::default(), None, false, false, Vec::new());
                     // What a client asks for at its start-up is not looked at more closely.
                     let serializable = self.default_isolation == "serializable";
                     let may_isolate = self.default_isolation != "read committed" || asks_for_options;
                     let serializable = serializable || asks_for_options;
-                    let session = Session { actor, pid, note, serializable, may_isolate, step, waits, waits_for };
+                    let session =
+                        Session { actor, pid, note, serializable, may_isolate, step, wrote, waits, waits_for };
                     self.sessions.insert(connection, session);
                     self.actors[actor].leftover.connected();
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
@@ -189,6 +190,9 @@ impl AppWorld {
                         continue;
                     };
                     let what = transcript::came(&unit, &answer);
+                    if self.writes(connection, &answer, &what) {
+                        self.lost.push((actor, step));
+                    }
                     if let Some(shown) = self.transcript.get_mut(&(actor, step)) {
                         shown.rows = transcript::rows(&answer);
                     }
@@ -209,6 +213,17 @@ impl AppWorld {
             }
         }
         if self.leaving.is_empty() { Ok(()) } else { self.await_departures().await }
+    }
+
+    /// Notes whether a transaction has changed rows; answers whether that is lost now with a COMMIT.
+    fn writes(&mut self, connection: ConnectionId, answer: &Answer, what: &What) -> bool {
+        let Some(session) = self.sessions.get_mut(&connection) else { return false };
+        let is_lost = session.wrote && matches!(what, What::Done(done) if done.rolled_back);
+        session.wrote |= answer.outcomes.iter().any(|outcome| transcript::changes(&outcome.tag));
+        if answer.transaction == Some(Transaction::Idle) {
+            session.wrote = false;
+        }
+        is_lost
     }
 
     /// A connection has ended: what its session held is let go, and what it had not committed is gone.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use driftlock_wire::{Answer, Column, Parameter, Shown, Source, Step, Unit};
 
 use crate::app::units::{keeps, plain};
+use crate::explore::statement::CHANGES_ROWS;
 use crate::explore::world::{Done, What};
 
 /// The most rows of an answer that are shown.
@@ -117,6 +118,12 @@ pub(super) fn shape(unit: &Unit) -> String {
     };
     let steps = unit.steps.iter().map(step).filter(|step| !step.is_empty());
     steps.collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a command's tag tells of rows that were changed.
+pub(super) fn changes(tag: &str) -> bool {
+    let command = tag.split(' ').next().unwrap_or_default();
+    CHANGES_ROWS.contains(&command) && !tag.ends_with(" 0")
 }
 
 /// What came of a unit. Its rows are counted only: what they hold may differ by itself.

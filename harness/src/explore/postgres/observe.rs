@@ -4,7 +4,7 @@
 use futures_util::future::try_join;
 
 use super::printed::Printed;
-use super::question::{Did, Sort, ask_ended, observe, touch, with_settings};
+use super::question::{Did, Sort, ask_ended, observe, touch, with_locks_by_name, with_settings};
 use super::{Control, PgWorld, said};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::statement::{Does, Message, message};
@@ -27,6 +27,7 @@ impl PgWorld {
             }
         };
         let (said, own) = try_join(asked, own).await?;
+        let own = if of.locks { with_locks_by_name(own, &said) } else { own };
         // The schema may have another shape now.
         self.changed |=
             !failed && (printed.utilities != of.utilities || of.does == Does::Mixed || printed.analysed == 0);

@@ -172,6 +172,15 @@ pub(in crate::explore) struct Did {
     pub settings: Settings,
 }
 
+/// What statements touched by themselves, where some of them lock tables by name: any lock that the transaction has may
+/// have become stronger by that; and by itself such a statement has let it go already.
+pub(in crate::explore) fn with_locks_by_name(own: Option<Footprint>, said: &Said) -> Option<Footprint> {
+    own.filter(|_| said.in_transaction).map(|mut own| {
+        own.add(&said.locks);
+        own
+    })
+}
+
 /// What a step touched that has just ended; `note` is what was known of its transaction.
 pub(in crate::explore) fn observe(note: &mut Note, said: Said, did: Did) -> Footprint {
     let (before, was_aborted) = (note.in_transaction, note.aborted);
