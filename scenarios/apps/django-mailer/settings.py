@@ -1,0 +1,28 @@
+import atexit
+import os
+import tempfile
+
+SECRET_KEY = "for this example, which signs nothing"
+INSTALLED_APPS = ["mailer"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": os.environ["PGHOST"],
+        "PORT": os.environ["PGPORT"],
+        "USER": os.environ["PGUSER"],
+        "PASSWORD": os.environ["PGPASSWORD"],
+        "NAME": os.environ["PGDATABASE"],
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {"options": "-c TimeZone=UTC"},
+    }
+}
+USE_I18N = False
+USE_TZ = False
+TIME_ZONE = "UTC"
+EMAIL_BACKEND = "mailer.backend.DbBackend"
+MAILER_EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+
+# The lock file of a host: each process here stands for a host of its own.
+host = tempfile.TemporaryDirectory()
+atexit.register(host.cleanup)
+MAILER_LOCK_PATH = os.path.join(host.name, "send_mail")

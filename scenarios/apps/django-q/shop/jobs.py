@@ -1,0 +1,2 @@
+def charge(invoice):
+    print("charged", invoice)

@@ -1,0 +1,1 @@
+INSERT INTO knex_migrations_lock (is_locked) VALUES (0);
