@@ -27,6 +27,10 @@ use super::reduction::environment;
 /// How many programs are generated: more with `DRIFTLOCK_EXPLORE_APPS`.
 const PROGRAMS: u64 = 12;
 
+/// Seeds of programs of which a search once missed an outcome, or saw another course: what a job left in its session, what
+/// a session keeps of a sequence, LOCK TABLE that makes a lock stronger.
+const ONCE_MISSED: [u64; 3] = [24, 55, 1065];
+
 pub async fn server() -> Server {
     let options = StartOptions { choice: PostgresChoice::Local, pg_bin: None, profile: Profile::Fast, tcp: false };
     Server::start(&options, &RunName::new("explore").unwrap(), &CancellationToken::new()).await.unwrap()
@@ -134,15 +138,15 @@ async fn of_generated_programs_the_reduction_loses_no_outcome() {
         (environment("DRIFTLOCK_EXPLORE_APPS").unwrap_or(PROGRAMS), environment("DRIFTLOCK_EXPLORE_SEED").unwrap_or(1));
     let (mut brute, mut reduced, mut several, mut left_out) = (0, 0, 0, 0);
     let mut wrong = Vec::new();
-    for number in 0..programs {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed + number);
+    for (number, seed) in (0..).zip((seed..seed + programs).chain(ONCE_MISSED)) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let script = rich(Backend::Postgres, &mut rng);
         let directory = tempfile::tempdir().unwrap();
         let app = Arc::new(application(&script, directory.path(), &mut rng));
         let (all, every) = found(&server, 2 * number, &app, Strategy::BruteForce).await;
         let (few, reached) = found(&server, 2 * number + 1, &app, Strategy::Exhaustive).await;
         if all.otherwise > 0 || few.otherwise > 0 {
-            eprintln!("seed {}: the database chose otherwise: {:?} {:?}", seed + number, all.coverage, few.coverage);
+            eprintln!("seed {}: the database chose otherwise: {:?} {:?}", seed, all.coverage, few.coverage);
             left_out += 1;
             continue;
         }
@@ -151,7 +155,7 @@ async fn of_generated_programs_the_reduction_loses_no_outcome() {
             let programs: Vec<_> = (0..script.actors.len())
                 .map(|actor| std::fs::read_to_string(directory.path().join(format!("{actor}.json"))).unwrap())
                 .collect();
-            wrong.push(format!("seed {}: {difference:#?}\n{}", seed + number, programs.join("\n")));
+            wrong.push(format!("seed {}: {difference:#?}\n{}", seed, programs.join("\n")));
         }
         brute += all.executions;
         reduced += few.executions;
