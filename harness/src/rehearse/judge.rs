@@ -175,7 +175,9 @@ fn placed(script: &Script, statement: usize, kind: Kind, pass: &str, sentence: S
         pass: pass.to_owned(),
         code: None,
         sentence,
-        advice: found.and_then(|statement| advice::of(kind, statement)).unwrap_or(kind.advice()).to_owned(),
+        advice: found
+            .and_then(|statement| advice::of(kind, statement, script.layout))
+            .unwrap_or_else(|| kind.advice().to_owned()),
     }
 }
 
