@@ -517,7 +517,10 @@ mod tests {
         assert_eq!(of(r"SELECT E'\'; SELECT 2").len(), 2);
         assert_eq!(of("SELECT 1; /* goes on"), ["SELECT 1"]);
         let flaws = split("SELECT 1;\n.mode csv\nSELECT .5;", Dialect::Sqlite).unwrap_err();
-        assert_eq!((flaws[0].line, flaws[0].message.as_str()), (2, ".mode is a command of sqlite3, which no server understands"));
+        assert_eq!(
+            (flaws[0].line, flaws[0].message.as_str()),
+            (2, ".mode is a command of sqlite3, which no server understands")
+        );
         assert_eq!(flaws.len(), 1);
     }
 

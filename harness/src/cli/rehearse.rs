@@ -344,7 +344,11 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
     } else if args.directories.is_empty() {
         SHIPPED.iter().map(ShippedDirectory::subject).collect()
     } else {
-        args.directories.iter().map(|path| Subject::read(path, args.layout, args.backend)).collect::<Result<_, _>>().map_err(refused)?
+        args.directories
+            .iter()
+            .map(|path| Subject::read(path, args.layout, args.backend))
+            .collect::<Result<_, _>>()
+            .map_err(refused)?
     };
     let names: Vec<String> = subjects.iter().map(|subject| subject.name.clone()).collect();
     subjects.retain(|subject| args.wants(&subject.name, &names));

@@ -3,11 +3,13 @@
 //! [`layout::LAYOUTS`] are the tools. A directory is recognised by its files, or its layout is named; a file that is not
 //! taken is listed with the reason. Everything that is wrong is reported at once, with its place.
 
+mod foreign;
 pub mod layout;
 mod layouts;
 mod part;
 mod reading;
 mod script;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -48,6 +50,8 @@ pub struct Origin {
     pub why: String,
     /// The files that are not taken.
     pub left_out: Vec<LeftOut>,
+    /// Why its SQL is taken for SQLite's, where nobody has said whose it is.
+    pub sqlite: Option<String>,
 }
 
 /// A file that is not taken.
@@ -105,17 +109,23 @@ impl fmt::Display for Mistakes {
 }
 
 impl Migrations {
-    /// Reads a directory, as one of `layout` if that is named.
+    /// Reads a directory, as one of `layout` and of `dialect` if these are named.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(directory: &Path, layout: Option<&'static Layout>, dialect: Dialect) -> Result<Self, Mistakes> {
+    pub fn read(directory: &Path, layout: Option<&'static Layout>, dialect: Option<Dialect>) -> Result<Self, Mistakes> {
         let tree = Tree::read(directory)?;
+        let sqlite = if dialect.is_none() { sqlite::recognise(&tree) } else { None };
+        let dialect = dialect.unwrap_or(if sqlite.is_some() { Dialect::Sqlite } else { Dialect::Postgres });
         let (layout, why) = match layout {
             Some(layout) => (layout, "as --layout says".to_owned()),
             None => Layout::of(&tree).ok_or_else(|| unknown(&tree))?,
         };
-        Self::assemble(&tree, layout, why, dialect)
+        let mut read = Self::assemble(&tree, layout, why, dialect)?;
+        if let Some(origin) = &mut read.origin {
+            origin.sqlite = sqlite;
+        }
+        Ok(read)
     }
 
     /// sqlx's migrations of files that are already in memory: path and text of each.
@@ -151,7 +161,7 @@ impl Migrations {
         }
         mistakes.sort();
         mistakes.dedup();
-        let origin = Some(Origin { layout, why, left_out });
+        let origin = Some(Origin { layout, why, left_out, sqlite: None });
         if mistakes.is_empty() { Ok(Self { list, origin }) } else { Err(Mistakes(mistakes)) }
     }
 

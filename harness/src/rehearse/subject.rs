@@ -87,9 +87,11 @@ impl Subject {
             Err(error) => return Err(SubjectError::Settings { path, why: error.to_string() }),
         };
         let wrong = |why| SubjectError::Settings { path: path.clone(), why };
-        let settings = Settings::parse(&text).map_err(wrong)?;
-        let dialect = dialect(backend.unwrap_or(settings.backend()));
-        let migrations = Migrations::read(directory, layout, dialect)?;
+        let mut settings = Settings::parse(&text).map_err(wrong)?;
+        let migrations = Migrations::read(directory, layout, backend.or(settings.backend).map(dialect))?;
+        if migrations.origin.as_ref().is_some_and(|origin| origin.sqlite.is_some()) {
+            settings.backend = Some(Backend::Sqlite);
+        }
         Self::with(path, migrations, settings)
     }
 
@@ -179,7 +181,8 @@ pub fn own_migrations_of(backend: Backend) -> Migrations {
         let down = step.down.map(|file| (file.name, file.sql));
         std::iter::once((step.up.name, step.up.sql)).chain(down)
     });
-    Migrations::of_files(&format!("migrations/{backend}"), files, dialect(backend)).expect("the engine's migrations are sound")
+    Migrations::of_files(&format!("migrations/{backend}"), files, dialect(backend))
+        .expect("the engine's migrations are sound")
 }
 
 /// Whose SQL the files for a database hold.

@@ -104,7 +104,10 @@ fn what_the_layout_is_and_what_is_not_taken_is_printed() {
     let at = tempfile::tempdir().unwrap();
     fs::create_dir(at.path().join("m")).unwrap();
     for (name, text) in [
-        ("1_a.sql", "-- +goose Up\nCREATE TABLE t (a int);\nCOPY t FROM STDIN;\n7\n\\.\n-- +goose Down\nDROP TABLE t;\n"),
+        (
+            "1_a.sql",
+            "-- +goose Up\nCREATE TABLE t (a int);\nCOPY t FROM STDIN;\n7\n\\.\n-- +goose Down\nDROP TABLE t;\n",
+        ),
         ("2_b.go", "package m\n"),
         ("rehearse.toml", SETTINGS),
     ] {
@@ -114,7 +117,7 @@ fn what_the_layout_is_and_what_is_not_taken_is_printed() {
     for said in [
         "layout goose: 1_a.sql has -- +goose Up\n",
         "not taken: m/2_b.go: a migration in Go, which only --runner can rehearse\n",
-        "m/1_a.sql",
+        "1_a.sql:3   COPY t FROM STDIN",
     ] {
         assert!(called.out.contains(said), "{}", called.out);
     }
@@ -124,4 +127,27 @@ fn what_the_layout_is_and_what_is_not_taken_is_printed() {
     assert!(called.err.contains("the layouts are prisma, "), "{}", called.err);
     let called = rehearse(at.path(), &["m", "--fidelity", "runner"]).ends_with(2);
     assert!(called.err.contains("holds goose's migrations"), "{}", called.err);
+}
+
+#[test]
+fn a_directory_of_sqlites_is_recognised_and_a_companion_that_does_not_fit_is_no_pass() {
+    let at = tempfile::tempdir().unwrap();
+    fs::create_dir(at.path().join("m")).unwrap();
+    let text = "-- +goose Up\nCREATE TABLE [it's] (a INTEGER PRIMARY KEY AUTOINCREMENT); /* /* */\n-- +goose Down\nDROP TABLE [it's];\n";
+    fs::write(at.path().join("m/1_a.sql"), text).unwrap();
+    let arguments = ["m", "--journal", "wal", "--traffic", "none", "--output", "run"];
+    let called = rehearse(at.path(), &arguments).ends_with(3);
+    assert!(called.out.contains("for SQLite: 1_a.sql says AUTOINCREMENT"), "{}", called.out);
+    assert!(
+        called.out.contains("down and up again the schema was the same") || called.out.contains("there was no traffic")
+    );
+    let other = tempfile::tempdir().unwrap();
+    fs::create_dir(other.path().join("m")).unwrap();
+    fs::write(other.path().join("m/1_a.sql"), "CREATE TABLE t (a int)").unwrap();
+    let arguments = ["m", "--companion", "duplicates", "--postgres", "local", "--format", "json", "--output", "run"];
+    let report = rehearse(other.path(), &arguments).ends_with(3).json();
+    let rows = report["results"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["strategy"] == "duplicates").unwrap();
+    let why = row["inconclusive"].to_string();
+    assert!(why.contains("not applicable: the companion duplicates works on driftlock's tables"), "{why}");
 }

@@ -65,7 +65,13 @@ impl Brought {
 
     /// The script whose actors are the traffic: the one that was named, or, where there are no tables of the engine's,
     /// the application's that is deployed at the version to begin at.
-    fn crowd(&self, choice: &TrafficChoice, has_tables: bool, subject: &Subject, from: &Version) -> Option<Arc<Script>> {
+    fn crowd(
+        &self,
+        choice: &TrafficChoice,
+        has_tables: bool,
+        subject: &Subject,
+        from: &Version,
+    ) -> Option<Arc<Script>> {
         let deployed = || {
             let deployed = self.releases_of(subject).into_iter().filter(|release| release.version <= *from);
             match deployed.max_by_key(|release| release.version.clone())?.code {
@@ -213,6 +219,12 @@ async fn one(
     let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
     site.leave(place).await.map_err(SiteError::from)?;
     let mut judged = judge(&plan, &record, &settings.budget);
+    if let Some(companion) = case.companion.filter(|one| one.needs_engine() && !has_tables) {
+        judged.inconclusive.push(format!(
+            "not applicable: the companion {} works on driftlock's tables, which are not there",
+            companion.as_str()
+        ));
+    }
     let (applications, notes) = applications(case, brought, has_tables, site, &mut judged).await?;
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, case.beside());

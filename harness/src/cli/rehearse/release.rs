@@ -73,7 +73,9 @@ pub(super) fn check(args: &Args, subject: &Subject) -> Result<(), Failure> {
         let (path, version) = (subject.path.clone(), unknown.version.clone());
         return Err(refused(SubjectError::NoSuchVersion { path, version, versions }));
     }
-    if !args.app.is_empty() && args.app.iter().filter_map(|app| subject.migrations.find(&app.version)).all(|version| version >= to) {
+    if !args.app.is_empty()
+        && args.app.iter().filter_map(|app| subject.migrations.find(&app.version)).all(|version| version >= to)
+    {
         return Err(Failure::usage(miette::miette!(
             help = "Name the application that is deployed now: --app VERSION=SCENARIO with a VERSION before {to}",
             "--app: no application is older than version {to} of {}, so none meets a newer schema",
@@ -89,7 +91,10 @@ mod tests {
 
     #[test]
     fn an_application_is_a_version_and_a_file_or_an_age_of_the_engines() {
-        assert_eq!(parse("3=a=b.toml").unwrap(), ReleaseChoice { version: Version::named("3"), what: What::Script("a=b.toml".into()) });
+        assert_eq!(
+            parse("3=a=b.toml").unwrap(),
+            ReleaseChoice { version: Version::named("3"), what: What::Script("a=b.toml".into()) }
+        );
         assert_eq!(parse("1=plain").unwrap().what, What::Engine(Application::Plain));
         assert_eq!(parse("1=on-conflict").unwrap().to_string(), "1=on-conflict");
         for wrong in ["", "3", "=x.toml", "3="] {

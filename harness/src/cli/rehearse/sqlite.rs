@@ -129,7 +129,7 @@ pub(super) async fn one(
     let record = seen.record;
     site.leave(place)?;
     let mut judged = judge(&plan, &record, &settings.budget);
-    advice::give(&mut judged.findings);
+    advice::give(&mut judged.findings, &subject.migrations);
     let beside = case.beside();
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, beside.replace(", ", "-"));
@@ -185,6 +185,6 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, 
         replay: replay(args, case),
     };
     let mut row = row_of_cuts(about, &cuts);
-    advice::give(&mut row.findings);
+    advice::give(&mut row.findings, &subject.migrations);
     Ok(row)
 }

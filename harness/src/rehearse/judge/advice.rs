@@ -60,14 +60,14 @@ pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, scrip
             "DROP CONSTRAINT takes the constraint's index with it, and DROP COLUMN what was built on the column: undo in \
              the reverse order, and say IF EXISTS where a later file's undoing has removed it already."
         }
-        "42704" => "It is not there at this point: create it in an earlier file, or say IF EXISTS where it may be gone.",
+        "42704" => {
+            "It is not there at this point: create it in an earlier file, or say IF EXISTS where it may be gone."
+        }
         "2BP01" if message.contains("constraint") && statement.has("INDEX") => {
             "The index belongs to a constraint: ALTER TABLE … DROP CONSTRAINT removes both."
         }
         "2BP01" => "Drop what depends on it first, by name; CASCADE would drop all of it unseen.",
-        "55P04" => {
-            "A new value of an enum cannot be used in the transaction that adds it: use it in a later file."
-        }
+        "55P04" => "A new value of an enum cannot be used in the transaction that adds it: use it in a later file.",
         "23505" => {
             "Duplicates arrive until the index is there: remove them and build again, a bounded number of times, or first \
              make the application stop writing them."

@@ -125,7 +125,8 @@ mod tests {
             (1..).zip(outcomes).map(cell).collect()
         };
         let lines = lines.into_iter().map(|(number, outcomes)| (release(number), cells(outcomes))).collect();
-        let table = Table { from: version(1), migrations: migrations.between(&version(1), &version(3)).collect(), lines };
+        let table =
+            Table { from: version(1), migrations: migrations.between(&version(1), &version(3)).collect(), lines };
         let mut judged = Judged {
             findings: Vec::new(),
             inconclusive: Vec::new(),

@@ -1,11 +1,11 @@
 //! The layouts: who names, cuts and applies files in which way. Each is a file in `layouts` and a row of the table.
 
-use super::reading::Reading;
-use super::tree::Tree;
 use super::layouts::{
     dbmate, diesel, drizzle, flyway, golang_migrate, goose, hasura, named, node_pg_migrate, plain, pop, prisma,
     refinery, sqlx, tern, yoyo,
 };
+use super::reading::Reading;
+use super::tree::Tree;
 
 /// A layout of a directory, with its tool's semantics.
 pub struct Layout {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::foreign;
 use super::layout::Layout;
 use super::part::Part;
 use super::script::Script;
@@ -114,6 +115,11 @@ impl<'t> Reading<'t> {
     /// Adds the next migration. A way down without a statement undoes nothing, and is none.
     pub(super) fn add(&mut self, name: &str, description: String, up: Part, down: Option<Part>) {
         let place = self.list.len() + 1;
+        if let Some((line, whose)) = foreign::mark(&up.text) {
+            let message = format!("a mark of {whose}'s, behind which the way down would be run on the way up");
+            let help = "Remove the mark, or say whose files they are with --layout.";
+            self.mistakes.push(Mistake { file: up.file.clone(), at: Some((line, 1)), message, help });
+        }
         let up = self.script(up);
         let down = down.filter(|down| !down.is_empty()).map(|down| self.script(down));
         self.list.push(Migration { version: Version::at(place, name), description, up, down });

@@ -62,9 +62,7 @@ impl Script {
             Vec::new()
         });
         // Outside of a transaction a file may have its own, as SQLite's way to rebuild a table needs.
-        for statement in
-            statements.iter().filter(|one| transaction == Transaction::One && controls_transaction(one))
-        {
+        for statement in statements.iter().filter(|one| transaction == Transaction::One && controls_transaction(one)) {
             wrong(
                 Some((statement.line, statement.column)),
                 format!("{} in a migration's file", statement.words.first().map_or("", String::as_str)),
@@ -74,7 +72,10 @@ impl Script {
         for statement in statements.iter().filter(|one| transaction == Transaction::Message && one.data.is_some()) {
             wrong(
                 Some((statement.line, statement.column)),
-                format!("COPY FROM STDIN in a file that {} sends as one message, with which no data can go", layout.tool),
+                format!(
+                    "COPY FROM STDIN in a file that {} sends as one message, with which no data can go",
+                    layout.tool
+                ),
                 "Write INSERT, or load the data in another way than in a migration.",
             );
         }

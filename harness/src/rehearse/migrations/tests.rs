@@ -12,7 +12,7 @@ fn fixture(layout: &str, which: &str) -> PathBuf {
 }
 
 fn right(layout: &str) -> Migrations {
-    let read = Migrations::read(&fixture(layout, "right"), None, Dialect::Postgres).unwrap();
+    let read = Migrations::read(&fixture(layout, "right"), None, Some(Dialect::Postgres)).unwrap();
     let found = read.origin.as_ref().map(|origin| origin.layout.name);
     assert_eq!(found, Some(layout), "{:?}", read.origin);
     read
@@ -30,13 +30,14 @@ fn mistakes(read: Result<Migrations, Mistakes>) -> Vec<String> {
 }
 
 fn fault(layout: &str) -> Vec<String> {
-    mistakes(Migrations::read(&fixture(layout, "fault"), None, Dialect::Postgres))
+    mistakes(Migrations::read(&fixture(layout, "fault"), None, Some(Dialect::Postgres)))
 }
 
 /// Version, transaction up, first words up, and the same down.
 fn shape(read: &Migrations) -> Vec<String> {
     let side = |script: &Script| {
-        let texts: Vec<String> = script.statements.iter().map(|one| format!("{}:{}", one.line, one.in_short(80))).collect();
+        let texts: Vec<String> =
+            script.statements.iter().map(|one| format!("{}:{}", one.line, one.in_short(80))).collect();
         format!("{} [{}]", script.transaction.as_str(), texts.join("; "))
     };
     let one = |migration: &Migration| {
@@ -65,7 +66,7 @@ fn recognised(project: Option<&str>, files: &[(&str, &str)]) -> Result<Migration
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    Migrations::read(&at.path().join("m"), None, Dialect::Postgres)
+    Migrations::read(&at.path().join("m"), None, None)
 }
 
 fn layout_of(project: Option<&str>, files: &[(&str, &str)]) -> &'static str {
@@ -84,7 +85,10 @@ fn prisma_has_one_message_a_folder_in_the_order_of_their_names() {
     );
     assert_eq!(read.list[0].description, "init");
     assert_eq!(left(&read), ["migration_lock.toml: Prisma's note of the database's kind"]);
-    assert_eq!(fault("prisma"), ["20240101120000_init/migration.sql:2:1 \\i is a command of psql, which no server understands"]);
+    assert_eq!(
+        fault("prisma"),
+        ["20240101120000_init/migration.sql:2:1 \\i is a command of psql, which no server understands"]
+    );
 }
 
 #[test]
@@ -160,6 +164,21 @@ fn goose_has_both_ways_in_one_file_and_blocks_that_are_one_message() {
 }
 
 #[test]
+fn goose_wants_a_semicolon_at_the_end_and_fills_in_nothing_here() {
+    let read = |text: &str| mistakes(recognised(None, &[("1_a.sql", text)]));
+    let said = read("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2 -- ;\n");
+    assert!(said[0].starts_with("1_a.sql:4:1 the last statement has no semicolon"), "{said:?}");
+    assert!(
+        read("-- +goose ENVSUB ON\n-- +goose Up\nSELECT ${A};\n")[0].starts_with("1_a.sql:1:1 -- +goose ENVSUB ON")
+    );
+    assert!(
+        read("-- +goose Up\n-- +goose StatementBegin\nSELECT 1;\n")[0]
+            .starts_with("1_a.sql:2:1 -- +goose StatementBegin")
+    );
+    assert!(read("-- +goose Up\n-- +goose Sideways\n")[0].contains("goose does not take -- +goose Sideways here"));
+}
+
+#[test]
 fn dbmate_has_both_ways_in_one_file_each_with_its_transaction() {
     let read = right("dbmate");
     assert_eq!(
@@ -196,10 +215,7 @@ fn node_pg_migrate_has_both_ways_in_one_file() {
             "1700000000002 one transaction [2:ALTER TABLE shop ADD b int] / -",
         ]
     );
-    assert_eq!(
-        left(&read),
-        ["1700000000003_data.js: a migration in JavaScript, which only --runner can rehearse"]
-    );
+    assert_eq!(left(&read), ["1700000000003_data.js: a migration in JavaScript, which only --runner can rehearse"]);
     let said = fault("node-pg-migrate");
     assert!(said[0].starts_with("1700000000001_create.sql:2:1 -- Down Migration without -- Up Migration"), "{said:?}");
 }
@@ -226,7 +242,9 @@ fn flyway_has_dotted_versions_subfolders_undoing_and_repeatables_at_the_end() {
     );
     assert_eq!(
         fault("flyway"),
-        ["V1__mixed.sql:2:1 a statement that cannot run in a transaction, among others: Flyway refuses the file (mixed)"]
+        [
+            "V1__mixed.sql:2:1 a statement that cannot run in a transaction, among others: Flyway refuses the file (mixed)"
+        ]
     );
 }
 
@@ -260,7 +278,10 @@ fn pop_takes_its_databases_files_twenty_digits_and_no_fizz() {
             "20200101000000000001_create.up.sql: another file of this version is for this database",
         ]
     );
-    assert_eq!(fault("pop"), ["20200101000000_create.up.fizz version 20200101000000 is in fizz, which only pop translates"]);
+    assert_eq!(
+        fault("pop"),
+        ["20200101000000_create.up.fizz version 20200101000000 is in fizz, which only pop translates"]
+    );
 }
 
 #[test]
@@ -312,7 +333,10 @@ fn sqlx_and_names_alone_are_read_as_ever() {
         ]
     );
     let named = right("named");
-    assert_eq!(shape(&named), ["a one transaction [1:SELECT 1] / -", "b one transaction [1:SELECT 2] / one transaction [1:SELECT 3]"]);
+    assert_eq!(
+        shape(&named),
+        ["a one transaction [1:SELECT 1] / -", "b one transaction [1:SELECT 2] / one transaction [1:SELECT 3]"]
+    );
     assert_eq!(fault("named"), ["c.down.sql undoes version c, which no file applies"]);
 }
 
@@ -348,6 +372,10 @@ fn what_lies_above_tells_layouts_apart_that_name_alike() {
     assert_eq!(layout_of(None, &[("1_a.up.sql", "BEGIN;\nSELECT 1;\nCOMMIT;")]), "golang-migrate");
     assert_eq!(layout_of(Some("Cargo.toml"), &[("V1__a.sql", X)]), "refinery");
     assert_eq!(layout_of(Some("pom.xml"), &[("V1__a.sql", X)]), "flyway");
+    // On SQLite golang-migrate opens a transaction, on PostgreSQL none.
+    let at = fixture("golang-migrate", "right");
+    let read = Migrations::read(&at, Some(Layout::named("golang-migrate").unwrap()), Some(Dialect::Sqlite));
+    assert!(mistakes(read).iter().any(|said| said.ends_with("BEGIN in a migration's file")));
     // The words of sqlx's own template are no mark of node-pg-migrate's.
     assert_eq!(layout_of(None, &[("1_a.up.sql", "-- Add up migration script here\nSELECT 1")]), "sqlx");
 }
@@ -355,13 +383,22 @@ fn what_lies_above_tells_layouts_apart_that_name_alike() {
 #[test]
 fn a_named_layout_overrules_and_an_unknown_one_says_what_there_is() {
     let at = fixture("golang-migrate", "right");
-    let read = |layout| Migrations::read(&at, Some(Layout::named(layout).unwrap()), Dialect::Postgres);
+    let read = |layout| Migrations::read(&at, Some(Layout::named(layout).unwrap()), Some(Dialect::Postgres));
     assert_eq!(read("golang-migrate").unwrap().origin.unwrap().why, "as --layout says");
     assert!(mistakes(read("sqlx")).iter().any(|said| said.contains("BEGIN in a migration's file")));
     assert!(mistakes(read("goose")).iter().all(|said| said.contains("it has no -- +goose Up")));
     assert!(Layout::named("liquibase").unwrap_err().starts_with("the layouts are prisma, "));
+    let forced = Migrations::read(&fixture("goose", "right"), Some(Layout::named("sqlx").unwrap()), None);
+    assert!(
+        mistakes(forced)
+            .iter()
+            .any(|said| said.ends_with("a mark of goose's, behind which the way down would be run on the way up"))
+    );
     let unknown = mistakes(recognised(None, &[("a.py", ""), ("b.py", ""), ("c.xml", "")]));
-    assert!(unknown[0].ends_with("it has no migration that is known; found: 2 .py such as a.py, 1 .xml such as c.xml"), "{unknown:?}");
+    assert!(
+        unknown[0].ends_with("it has no migration that is known; found: 2 .py such as a.py, 1 .xml such as c.xml"),
+        "{unknown:?}"
+    );
     assert!(mistakes(recognised(None, &[]))[0].ends_with("it has no migration: it is empty"));
 }
 
@@ -390,14 +427,41 @@ fn a_version_is_found_by_its_number_its_name_or_the_beginning_of_it() {
     assert!(find("0").is_some_and(|found| found == "0"));
     let twenty = right("pop");
     let (from, to) = (twenty.list[0].version.clone(), twenty.latest());
-    assert_eq!(twenty.between(&from, &to).map(|one| one.version.as_str()).collect::<Vec<_>>(), ["20200101000000000002"]);
+    assert_eq!(
+        twenty.between(&from, &to).map(|one| one.version.as_str()).collect::<Vec<_>>(),
+        ["20200101000000000002"]
+    );
     assert_eq!((twenty.before(&to), twenty.before(&from).is_none()), (from, true));
+}
+
+#[test]
+fn sqlites_words_show_whose_sql_it_is() {
+    let of = |text: &str| {
+        let at = tempfile::tempdir().unwrap();
+        std::fs::write(at.path().join("1_a.sql"), text).unwrap();
+        Migrations::read(at.path(), None, None).unwrap().origin.unwrap().sqlite
+    };
+    assert_eq!(
+        of("CREATE TABLE t (a INTEGER PRIMARY KEY AUTOINCREMENT)").as_deref(),
+        Some("1_a.sql says AUTOINCREMENT")
+    );
+    assert_eq!(of("PRAGMA foreign_keys = ON").as_deref(), Some("1_a.sql says PRAGMA"));
+    assert_eq!(of("CREATE TABLE t (a int) WITHOUT ROWID").as_deref(), Some("1_a.sql says WITHOUT ROWID"));
+    let both =
+        [("1_a.sqlite3.up.sql", "CREATE TABLE t (a INTEGER PRIMARY KEY AUTOINCREMENT)"), ("1_a.postgres.up.sql", X)];
+    assert_eq!(recognised(None, &both).unwrap().origin.unwrap().left_out.len(), 1);
+    assert_eq!(shape(&recognised(None, &both).unwrap()), ["1 one transaction [1:SELECT 1] / -"]);
+    for theirs in
+        ["CREATE TABLE t (a serial)", "SELECT 'PRAGMA' -- AUTOINCREMENT", "CREATE TABLE autoincrement_without (a int)"]
+    {
+        assert_eq!(of(theirs), None, "{theirs}");
+    }
 }
 
 #[test]
 fn texts_that_cannot_be_read_are_mistakes_only_where_they_are_taken() {
     let at = tempfile::tempdir().unwrap();
-    let read = || Migrations::read(at.path(), None, Dialect::Postgres);
+    let read = || Migrations::read(at.path(), None, Some(Dialect::Postgres));
     std::fs::write(at.path().join("1_a.sql"), b"SELECT\n 1 \xff").unwrap();
     let Mistakes(found) = read().unwrap_err();
     assert_eq!((found[0].at, found[0].message.as_str()), (Some((2, 4)), "this is not UTF-8"));
@@ -407,7 +471,7 @@ fn texts_that_cannot_be_read_are_mistakes_only_where_they_are_taken() {
     std::fs::create_dir(at.path().join("old")).unwrap();
     std::fs::write(at.path().join("old/b.sql"), b"\xff").unwrap();
     assert_eq!(read().unwrap().origin.unwrap().left_out.len(), 1);
-    let Mistakes(missing) = Migrations::read(Path::new("no/such/place"), None, Dialect::Postgres).unwrap_err();
+    let Mistakes(missing) = Migrations::read(Path::new("no/such/place"), None, Some(Dialect::Postgres)).unwrap_err();
     assert!(missing[0].message.starts_with("failed to read the directory"));
 }
 
@@ -447,7 +511,7 @@ fn everything_that_is_wrong_is_said_at_once_with_its_place() {
 #[test]
 fn our_own_are_read_as_the_engine_reads_them() {
     let directory: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../migrations/postgres"].iter().collect();
-    let here = Migrations::read(&directory, None, Dialect::Postgres).unwrap();
+    let here = Migrations::read(&directory, None, Some(Dialect::Postgres)).unwrap();
     let there = drift_engine::migrate::steps(drift_engine::lock::Backend::Postgres);
     assert_eq!(here.list.len(), there.len());
     for (mine, step) in here.list.iter().zip(there) {

@@ -13,6 +13,9 @@ pub struct LayoutRow {
     pub name: String,
     /// Why the directory is taken for that.
     pub why: String,
+    /// Why its SQL is taken for SQLite's, where nobody has said whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<String>,
     /// The files that were not taken.
     pub not_taken: Vec<LeftOut>,
 }
@@ -21,7 +24,7 @@ pub struct LayoutRow {
 pub fn row(migrations: &Migrations) -> Option<LayoutRow> {
     let origin = migrations.origin.as_ref()?;
     let (name, why) = (origin.layout.name.to_owned(), origin.why.clone());
-    Some(LayoutRow { name, why, not_taken: origin.left_out.clone() })
+    Some(LayoutRow { name, why, sqlite: origin.sqlite.clone(), not_taken: origin.left_out.clone() })
 }
 
 /// Writes it for people.
@@ -30,6 +33,9 @@ pub fn row(migrations: &Migrations) -> Option<LayoutRow> {
 /// The writer's.
 pub fn write(row: &LayoutRow, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "layout {}: {}", row.name, row.why)?;
+    if let Some(why) = &row.sqlite {
+        writeln!(to, "for SQLite: {why}; --backend postgres if it is not")?;
+    }
     for LeftOut { file, reason } in &row.not_taken {
         writeln!(to, "not taken: {file}: {reason}")?;
     }

@@ -17,7 +17,9 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "drizzle",
     outside: "a step by hand before the deploy, with IF NOT EXISTS in the file: drizzle runs all files in one transaction",
     own_transaction: "drizzle runs all pending files in one transaction.",
-    differs: Some("drizzle applies all pending files in one transaction: there each lock is held until the last has ended"),
+    differs: Some(
+        "drizzle applies all pending files in one transaction: there each lock is held until the last has ended",
+    ),
     recognise,
     read,
 };
@@ -92,7 +94,9 @@ fn read(reading: &mut Reading<'_>) {
     }
     for entry in &tree.files {
         match entry.folder() {
-            "" if entry.is_sql() => reading.leave(&entry.path, format!("{JOURNAL} does not name it, so drizzle passes it over")),
+            "" if entry.is_sql() => {
+                reading.leave(&entry.path, format!("{JOURNAL} does not name it, so drizzle passes it over"))
+            }
             "meta" => reading.leave(&entry.path, "drizzle-kit's picture of the schema"),
             _ => {}
         }

@@ -166,16 +166,11 @@ fn cannot_have_a_transaction(statement: &Statement) -> bool {
     let begins = |words: &[&str]| statement.begins(words);
     let indexes = [&["CREATE"][..], &["DROP"], &["CREATE", "UNIQUE"]];
     let concurrent = indexes.iter().any(|head| begins(&[head, &["INDEX", "CONCURRENTLY"][..]].concat()));
-    let whole = ["CREATE", "DROP"].iter().any(|verb| {
-        ["DATABASE", "TABLESPACE", "SUBSCRIPTION"].iter().any(|what| begins(&[verb, what]))
-    });
-    let reindex = begins(&["REINDEX"])
-        && ["SCHEMA", "DATABASE", "SYSTEM", "CONCURRENTLY"].iter().any(|what| statement.has(what));
-    concurrent
-        || whole
-        || reindex
-        || begins(&["ALTER", "SYSTEM"])
-        || begins(&["VACUUM"])
-        || begins(&["DISCARD", "ALL"])
-        // The server itself allows it since version 12, and Flyway knows that.
+    let whole = ["CREATE", "DROP"]
+        .iter()
+        .any(|verb| ["DATABASE", "TABLESPACE", "SUBSCRIPTION"].iter().any(|what| begins(&[verb, what])));
+    let reindex =
+        begins(&["REINDEX"]) && ["SCHEMA", "DATABASE", "SYSTEM", "CONCURRENTLY"].iter().any(|what| statement.has(what));
+    concurrent || whole || reindex || begins(&["ALTER", "SYSTEM"]) || begins(&["VACUUM"]) || begins(&["DISCARD", "ALL"])
+    // The server itself allows it since version 12, and Flyway knows that.
 }

@@ -1,7 +1,7 @@
 //! golang-migrate: `VERSION_name.up.sql` and `VERSION_name.down.sql`.
 //!
 //! It sends each file as one message, and opens no transaction around it: of several statements the server makes one,
-//! unless the file says BEGIN and COMMIT itself.
+//! unless the file says BEGIN and COMMIT itself. For SQLite it opens one.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "golang-migrate",
     outside: "a file of its own, as its only statement: golang-migrate opens no transaction, and several statements in \
               one file are one",
-    own_transaction: "",
+    own_transaction: "For SQLite golang-migrate opens a transaction around each file, unless its URL says x-no-tx-wrap.",
     differs: None,
     recognise,
     read,
@@ -46,10 +46,14 @@ fn recognise(tree: &Tree) -> Option<String> {
 fn read(reading: &mut Reading<'_>) {
     let tree = reading.tree;
     let mut halves: BTreeMap<Digits, Halves> = BTreeMap::new();
+    let transaction = match reading.dialect {
+        Dialect::Sqlite => Transaction::One,
+        Dialect::Postgres | Dialect::Either => Transaction::Message,
+    };
     for entry in tree.sql().filter(|entry| entry.folder().is_empty()) {
         let Some(found) = pair(entry.name()) else { continue };
         let Some(text) = reading.take(entry) else { continue };
-        let part = Part::whole(tree.show(&entry.path), text, Transaction::Message);
+        let part = Part::whole(tree.show(&entry.path), text, transaction);
         reading.put(&mut halves, digits(found.number), (&bare(found.number), found.name), found.is_up, part);
     }
     reading.finish(halves);

@@ -33,9 +33,7 @@ fn annotation(line: &str) -> Option<&str> {
 }
 
 fn recognise(tree: &Tree) -> Option<String> {
-    let is_up = |entry: &Entry| {
-        marked(entry.said(), annotation).any(|(_, said)| after_word(said, "Up").is_some())
-    };
+    let is_up = |entry: &Entry| marked(entry.said(), annotation).any(|(_, said)| after_word(said, "Up").is_some());
     tree.any(is_up).map(|entry| format!("{} has -- +goose Up", entry.path))
 }
 
@@ -67,12 +65,8 @@ fn read(reading: &mut Reading<'_>) {
             continue;
         }
         let transaction = if said.outside { Transaction::Each } else { Transaction::One };
-        let part = |text: String| Part {
-            file: tree.show(&entry.path),
-            text,
-            transaction,
-            messages: said.blocks.clone(),
-        };
+        let part =
+            |text: String| Part { file: tree.show(&entry.path), text, transaction, messages: said.blocks.clone() };
         let (applies, undoes) = (only(text, |n| n > up && n < down), only(text, |n| n > down));
         for side in [&applies, &undoes] {
             cuts(reading, entry, side, &said.blocks);
@@ -107,11 +101,15 @@ fn heed(reading: &mut Reading<'_>, entry: &Entry, text: &str) -> Option<Said> {
             ["envsub", "off"] => {}
             ["envsub", "on"] => {
                 let help = "Rehearse it with --runner, where goose itself fills them in.";
-                wrong("-- +goose ENVSUB ON fills in variables of the environment, which is not done here".to_owned(), help);
+                wrong(
+                    "-- +goose ENVSUB ON fills in variables of the environment, which is not done here".to_owned(),
+                    help,
+                );
                 return None;
             }
             _ => {
-                let message = format!("goose does not take -- +goose {} here", word.chars().take(40).collect::<String>());
+                let message =
+                    format!("goose does not take -- +goose {} here", word.chars().take(40).collect::<String>());
                 wrong(message, "goose knows Up, Down, StatementBegin, StatementEnd, NO TRANSACTION, ENVSUB.");
                 return None;
             }
@@ -125,16 +123,26 @@ fn heed(reading: &mut Reading<'_>, entry: &Entry, text: &str) -> Option<Said> {
     Some(said)
 }
 
-/// Finds statements that goose would cut in two: where a line within them ends in a semicolon, outside of a block.
+/// Finds statements that goose would cut in two, where a line within them ends in a semicolon outside of a block, and one
+/// that it would not end at all.
 fn cuts(reading: &mut Reading<'_>, entry: &Entry, text: &str, blocks: &[(u32, u32)]) {
+    let code = |line: &str| line.split("--").next().unwrap_or_default().trim_end().to_owned();
+    let last = text.lines().enumerate().filter(|(_, line)| !code(line).trim().is_empty()).last();
+    if let Some((number, said)) = last
+        && !code(said).ends_with(';')
+        && !blocks.iter().any(|(from, to)| (*from..=*to).contains(&line(number)))
+    {
+        let message =
+            "the last statement has no semicolon at the end of its line, without which goose refuses the file";
+        reading.wrong(&entry.path, Some((line(number), 1)), message, "End it with a semicolon.");
+    }
     for statement in sql::split(text, reading.dialect).unwrap_or_default() {
         if blocks.iter().any(|(from, to)| (*from..=*to).contains(&statement.line)) {
             continue;
         }
         let mut lines = statement.text.lines().enumerate().peekable();
         while let Some((number, within)) = lines.next() {
-            let code = within.split("--").next().unwrap_or_default();
-            if lines.peek().is_some() && code.trim_end().ends_with(';') {
+            if lines.peek().is_some() && code(within).ends_with(';') {
                 let at = statement.line + u32::try_from(number).unwrap_or_default();
                 let message = "goose ends the statement here, and the database will refuse both halves";
                 reading.wrong(&entry.path, Some((at, 1)), message, CUT);

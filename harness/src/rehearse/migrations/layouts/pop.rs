@@ -38,9 +38,9 @@ const DIGITS_MANY: usize = 20;
 /// A name between version and way, taken apart: what it says, for which database, and whether it commits by itself.
 fn marks(name: &str) -> (&str, Option<(&'static str, Option<Dialect>)>, bool) {
     let (name, commits) = name.strip_suffix(".autocommit").map_or((name, false), |name| (name, true));
-    let kind = KINDS.into_iter().find_map(|(kind, dialect)| {
-        Some((name.strip_suffix(kind)?.strip_suffix('.')?, (kind, dialect)))
-    });
+    let kind = KINDS
+        .into_iter()
+        .find_map(|(kind, dialect)| Some((name.strip_suffix(kind)?.strip_suffix('.')?, (kind, dialect))));
     match kind {
         Some((name, kind)) => (name, Some(kind), commits),
         None => (name, None, commits),

@@ -16,7 +16,8 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     name: "sqlx",
     tool: "sqlx",
     outside: "a file of its own that begins with -- no-transaction",
-    own_transaction: "Each file runs in one transaction, or outside of one if its first bytes are -- no-transaction.",
+    own_transaction: "sqlx runs each file in one transaction, or outside of one if its first bytes are -- no-transaction; \
+                      --layout plain takes a file's own.",
     differs: None,
     recognise,
     read,

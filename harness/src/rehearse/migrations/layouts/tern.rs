@@ -26,9 +26,7 @@ const OUTSIDE: &str = "---- tern: disable-tx ----";
 
 fn recognise(tree: &Tree) -> Option<String> {
     let says = |entry: &Entry, mark: &str| entry.said().lines().any(|line| line.trim_end() == mark);
-    let found = |mark: &str| {
-        tree.any(|entry| says(entry, mark)).map(|entry| format!("{} has {mark}", entry.path))
-    };
+    let found = |mark: &str| tree.any(|entry| says(entry, mark)).map(|entry| format!("{} has {mark}", entry.path));
     found(DIVIDER).or_else(|| found(OUTSIDE)).or_else(|| tree.file("tern.conf").map(|_| "it has tern.conf".to_owned()))
 }
 

@@ -58,7 +58,12 @@ fn read(reading: &mut Reading<'_>) {
         for (number, said) in marked(entry.said(), depends) {
             for missing in said.split_whitespace().filter(|name| names.contains(name) && !known.contains(name)) {
                 let message = format!("it depends on {missing}, which is not here");
-                reading.wrong(&entry.path, Some((line(number), 1)), message, "Name a file of the directory, without .sql.");
+                reading.wrong(
+                    &entry.path,
+                    Some((line(number), 1)),
+                    message,
+                    "Name a file of the directory, without .sql.",
+                );
             }
         }
     }
