@@ -100,40 +100,43 @@ fn diesel_builds_where_its_metadata_says_so() {
 }
 
 #[test]
-fn what_the_layout_is_and_what_is_not_taken_is_printed() {
+fn what_the_layout_is_and_what_is_not_taken_is_printed_and_the_data_of_copy_is_loaded() {
     let at = tempfile::tempdir().unwrap();
     fs::create_dir(at.path().join("m")).unwrap();
     for (name, text) in [
         (
-            "1_a.sql",
-            "-- +goose Up\nCREATE TABLE t (a int);\nCOPY t FROM STDIN;\n7\n\\.\n-- +goose Down\nDROP TABLE t;\n",
+            "V1__a.sql",
+            "CREATE TABLE t (a int PRIMARY KEY);\nCOPY t FROM STDIN;\n7\n\\.\nINSERT INTO t SELECT a + 1 FROM t;\n",
         ),
-        ("2_b.go", "package m\n"),
+        ("U1__a.sql", "DO $$ BEGIN ASSERT (SELECT array_agg(a) FROM t) = ARRAY[7, 8]; END $$;\nDROP TABLE t;\n"),
+        ("beforeMigrate.sql", "SELECT 1;\n"),
         ("rehearse.toml", SETTINGS),
     ] {
         fs::write(at.path().join("m").join(name), text).unwrap();
     }
     let called = rehearse(at.path(), &["m", "--postgres", "local", "--output", "run"]).ends_with(0);
     for said in [
-        "layout goose: 1_a.sql has -- +goose Up\n",
-        "not taken: m/2_b.go: a migration in Go, which only --runner can rehearse\n",
-        "1_a.sql:3   COPY t FROM STDIN",
+        "layout flyway: U1__a.sql is named as Flyway wants it\n",
+        "not taken: m/beforeMigrate.sql: a callback of Flyway's, which is no migration\n",
+        "V1__a.sql:2   COPY t FROM STDIN",
     ] {
         assert!(called.out.contains(said), "{}", called.out);
     }
+    let markdown = fs::read_to_string(at.path().join("run/report.md")).unwrap();
+    assert!(markdown.contains("- not taken: `m/beforeMigrate.sql`"), "{markdown}");
     let listed = rehearse(at.path(), &["m", "--list"]).ends_with(0);
-    assert!(listed.out.contains("layout goose") && listed.out.contains("not taken: m/2_b.go"), "{}", listed.out);
+    assert!(listed.out.contains("layout flyway") && listed.out.contains("not taken: m/before"), "{}", listed.out);
     let called = rehearse(at.path(), &["m", "--layout", "liquibase"]).ends_with(2);
     assert!(called.err.contains("the layouts are prisma, "), "{}", called.err);
     let called = rehearse(at.path(), &["m", "--fidelity", "runner"]).ends_with(2);
-    assert!(called.err.contains("holds goose's migrations"), "{}", called.err);
+    assert!(called.err.contains("holds Flyway's"), "{}", called.err);
 }
 
 #[test]
 fn a_directory_of_sqlites_is_recognised_and_a_companion_that_does_not_fit_is_no_pass() {
     let at = tempfile::tempdir().unwrap();
     fs::create_dir(at.path().join("m")).unwrap();
-    let text = "-- +goose Up\nCREATE TABLE [it's] (a INTEGER PRIMARY KEY AUTOINCREMENT); /* /* */\n-- +goose Down\nDROP TABLE [it's];\n";
+    let text = "-- +goose Up\n/* /* */ CREATE TABLE [it's] (a INTEGER PRIMARY KEY AUTOINCREMENT);\n-- +goose Down\nDROP TABLE [it's];\n";
     fs::write(at.path().join("m/1_a.sql"), text).unwrap();
     let arguments = ["m", "--journal", "wal", "--traffic", "none", "--output", "run"];
     let called = rehearse(at.path(), &arguments).ends_with(3);
