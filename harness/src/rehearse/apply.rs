@@ -1,8 +1,8 @@
 //! Applies one file as its tool does, but statement by statement, so that each one's part is known.
 //!
 //! A file in a transaction: BEGIN, its statements one at a time, and before COMMIT the session's own locks are read
-//! within it, so that one that is held for 3 ms is not missed. A file without one is sent as its tool sends it: whole, so
-//! that the server makes one transaction of several statements, or one statement after the other.
+//! within it, so that one that is held for 3 ms is not missed. A file without one is sent as its tool sends it: one
+//! statement after the other, or as one message; of one of several statements the server makes a transaction, and so do we.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,8 +123,8 @@ impl Migrator {
             failed: None,
         };
         let went = match script.transaction {
-            Transaction::One => self.in_transaction(script, skipped, &mut applied).await,
-            Transaction::Message => self.whole(script, &mut applied).await,
+            _ if script.is_one_transaction() => self.in_transaction(script, skipped, &mut applied).await,
+            Transaction::One | Transaction::Message => self.whole(script, &mut applied).await,
             Transaction::Each => self.one_by_one(script, &mut applied).await,
         };
         if let Err(lost) = went {

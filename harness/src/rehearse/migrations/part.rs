@@ -40,7 +40,7 @@ pub(super) fn only(text: &str, mut is_of: impl FnMut(usize) -> bool) -> String {
 }
 
 /// The lines of a text that begin with a mark, with what follows it: number from 0, and the rest of the line.
-pub(super) fn marked<'a>(text: &'a str, mark: fn(&str) -> Option<&str>) -> impl Iterator<Item = (usize, &'a str)> {
+pub(super) fn marked(text: &str, mark: fn(&str) -> Option<&str>) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter_map(move |(number, line)| Some((number, mark(line)?)))
 }
 

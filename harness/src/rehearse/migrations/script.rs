@@ -92,6 +92,13 @@ impl Script {
         self.transaction == Transaction::Message
     }
 
+    /// Whether the server makes one transaction of it: the tool's own, or that of a message of several statements. Sent
+    /// one by one within BEGIN and COMMIT they take the same locks, and what cannot run in a transaction fails alike.
+    pub fn is_one_transaction(&self) -> bool {
+        let has_own = || self.statements.iter().any(controls_transaction);
+        self.in_transaction() || (self.is_message() && self.statements.len() > 1 && !has_own())
+    }
+
     /// The statement at which an error in the whole file's message is shown.
     pub fn first(&self) -> Option<&Statement> {
         self.statements.iter().find(|statement| statement.has("CONCURRENTLY")).or(self.statements.first())

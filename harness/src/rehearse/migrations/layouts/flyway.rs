@@ -121,7 +121,8 @@ fn is_callback(name: &str) -> bool {
 fn setting(tree: &Tree, entry: &Entry, name: &str) -> Option<bool> {
     let conf = tree.file(&format!("{}.conf", entry.path))?;
     let pairs = conf.said().lines().filter_map(|line| line.split_once('='));
-    let value = pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).last()?;
+    let said: Vec<&str> = pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).collect();
+    let value = said.last()?;
     Some(value.eq_ignore_ascii_case("true"))
 }
 
