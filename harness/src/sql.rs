@@ -73,11 +73,19 @@ const COMMAND_CHARACTERS: usize = 20;
 /// How many words of a statement are kept.
 const WORDS_MAX: usize = 400;
 
-/// Takes a text apart.
+/// Takes a text apart that may be for either database.
 ///
 /// # Errors
 /// Everything in it that is not SQL for a server, each with its place.
-pub fn split(text: &str, dialect: Dialect) -> Result<Vec<Statement>, Vec<Flaw>> {
+pub fn split(text: &str) -> Result<Vec<Statement>, Vec<Flaw>> {
+    split_as(text, Dialect::Either)
+}
+
+/// Takes a text apart. In PostgreSQL's, the lines after a `COPY … FROM STDIN` are its data.
+///
+/// # Errors
+/// Everything in it that is not SQL for a server, each with its place.
+pub fn split_as(text: &str, dialect: Dialect) -> Result<Vec<Statement>, Vec<Flaw>> {
     let mut splitter = Splitter::new(text, dialect);
     splitter.takes_data = dialect == Dialect::Postgres;
     splitter.run();
@@ -222,6 +230,8 @@ impl Splitter<'_> {
 
     fn run(&mut self) {
         while self.step() {}
+        // What the text ends with has no data.
+        self.takes_data = false;
         self.end();
     }
 
@@ -442,7 +452,7 @@ mod tests {
     use super::*;
 
     fn texts(sql: &str) -> Vec<String> {
-        split(sql, Dialect::Either).unwrap().into_iter().map(|statement| statement.text).collect()
+        split_as(sql, Dialect::Either).unwrap().into_iter().map(|statement| statement.text).collect()
     }
 
     #[test]
@@ -483,7 +493,7 @@ mod tests {
 
     #[test]
     fn places_are_those_of_the_first_word_and_count_characters() {
-        let found = split("-- ä\n/* x */ SELECT 1;\n\n  é(';'); SELECT 2", Dialect::Postgres).unwrap();
+        let found = split_as("-- ä\n/* x */ SELECT 1;\n\n  é(';'); SELECT 2", Dialect::Postgres).unwrap();
         let places: Vec<_> = found.iter().map(|statement| (statement.line, statement.column)).collect();
         assert_eq!(places, [(2, 9), (4, 3), (4, 11)]);
         assert_eq!(found[0].words, ["SELECT"]);
@@ -493,7 +503,7 @@ mod tests {
     #[test]
     fn a_word_that_is_a_name_opens_no_body() {
         let of = |sql: &str, dialect| -> Vec<String> {
-            split(sql, dialect).unwrap().into_iter().map(|statement| statement.text).collect()
+            split_as(sql, dialect).unwrap().into_iter().map(|statement| statement.text).collect()
         };
         let theirs = "CREATE TRIGGER t BEFORE UPDATE OF begin ON a FOR EACH ROW EXECUTE FUNCTION f()";
         for dialect in [Dialect::Postgres, Dialect::Either] {
@@ -510,13 +520,13 @@ mod tests {
     #[test]
     fn sqlites_comments_do_not_nest_and_its_brackets_are_names() {
         let of = |sql: &str| -> Vec<String> {
-            split(sql, Dialect::Sqlite).unwrap().into_iter().map(|statement| statement.text).collect()
+            split_as(sql, Dialect::Sqlite).unwrap().into_iter().map(|statement| statement.text).collect()
         };
         assert_eq!(of("SELECT 1 /* /* */; SELECT 2"), ["SELECT 1 /* /* */", "SELECT 2"]);
         assert_eq!(of("CREATE TABLE [it's;] (`a;` int); SELECT $$; SELECT 2").len(), 3);
         assert_eq!(of(r"SELECT E'\'; SELECT 2").len(), 2);
         assert_eq!(of("SELECT 1; /* goes on"), ["SELECT 1"]);
-        let flaws = split("SELECT 1;\n.mode csv\nSELECT .5;", Dialect::Sqlite).unwrap_err();
+        let flaws = split_as("SELECT 1;\n.mode csv\nSELECT .5;", Dialect::Sqlite).unwrap_err();
         assert_eq!(
             (flaws[0].line, flaws[0].message.as_str()),
             (2, ".mode is a command of sqlite3, which no server understands")
@@ -526,7 +536,8 @@ mod tests {
 
     #[test]
     fn the_data_of_copy_belongs_to_its_statement() {
-        let found = split("COPY t (a) FROM stdin;\n1\n'\n\\.\nSELECT 2;\nCOPY t TO STDOUT", Dialect::Postgres).unwrap();
+        let found =
+            split_as("COPY t (a) FROM stdin;\n1\n'\n\\.\nSELECT 2;\nCOPY t TO STDOUT", Dialect::Postgres).unwrap();
         assert_eq!(found.iter().map(|one| one.data.as_deref()).collect::<Vec<_>>(), [Some("1\n'\n"), None, None]);
         assert_eq!((found[1].text.as_str(), found[1].line), ("SELECT 2", 5));
     }
@@ -540,12 +551,14 @@ mod tests {
     #[test]
     fn what_only_psql_understands_and_what_has_no_end_is_named_with_its_place() {
         let flaws = |sql: &str| -> Vec<_> {
-            let flaws = split(sql, Dialect::Postgres).unwrap_err().into_iter();
+            let flaws = split_as(sql, Dialect::Postgres).unwrap_err().into_iter();
             flaws.map(|flaw| (flaw.line, flaw.column, flaw.message)).collect()
         };
         let psql = |name: &str| format!("{name} is a command of psql, which no server understands");
         assert_eq!(flaws("SELECT 1;\n  \\d t\nSELECT 2 \\g\n"), [(2, 3, psql("\\d")), (3, 10, psql("\\g"))]);
         assert_eq!(flaws("\\i other.sql\nSELECT 1;"), [(1, 1, psql("\\i"))]);
+        let copy = "COPY FROM STDIN, whose data only psql would send";
+        assert_eq!(flaws("SELECT 1; COPY t FROM stdin"), [(1, 11, copy.into())]);
         assert_eq!(flaws("COPY t FROM stdin;\n1\n"), [(2, 1, "the data of COPY has no end".into())]);
         assert_eq!(flaws("SELECT\n 'abc;"), [(2, 2, "a text has no end".into())]);
         assert_eq!(flaws("SELECT \"abc;"), [(1, 8, "a quoted name has no end".into())]);
@@ -570,7 +583,7 @@ mod tests {
     fn any_text_comes_to_an_end() {
         for text in ["$", "'", "E'\\", "\"", "$a", "/*", "--", "\\", "ä$ä$", "(;", "\u{0}", "1e5;$1$2", "😀;😀"] {
             for dialect in [Dialect::Postgres, Dialect::Sqlite, Dialect::Either] {
-                let _ = split(text, dialect);
+                let _ = split_as(text, dialect);
             }
         }
     }

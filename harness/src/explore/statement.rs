@@ -1,7 +1,7 @@
 //! What can be seen of a statement in its text. Only ever used to be careful: what is not recognised
 //! counts as touching everything.
 
-use crate::sql::{self, Dialect, Statement};
+use crate::sql::{Statement, split};
 
 /// What a message does to its transaction, by its text alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub const CHANGES_ROWS: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COP
 /// statements. Of what is no SQL for a server there are none.
 pub fn words(sql: &str) -> Vec<String> {
     let mut words = Vec::new();
-    for statement in sql::split(sql, Dialect::Either).unwrap_or_default() {
+    for statement in split(sql).unwrap_or_default() {
         if !words.is_empty() {
             words.push(";".to_owned());
         }
@@ -74,7 +74,7 @@ pub enum Does {
 
 /// What a message does.
 pub fn message(sql: &str) -> Message {
-    let statements = sql::split(sql, Dialect::Either).unwrap_or_default();
+    let statements = split(sql).unwrap_or_default();
     let all: Vec<(Does, usize)> = statements.iter().map(does).collect();
     match all[..] {
         [] => Message { does: Does::Mixed, utilities: 0 },
@@ -107,7 +107,7 @@ fn does(statement: &Statement) -> (Does, usize) {
 
 /// The first word of a message with a single statement: what a database calls the command.
 pub fn command(sql: &str) -> Option<String> {
-    match &sql::split(sql, Dialect::Either).ok()?[..] {
+    match &split(sql).ok()?[..] {
         [statement] => statement.words.first().cloned(),
         _ => None,
     }

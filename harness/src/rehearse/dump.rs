@@ -166,9 +166,7 @@ impl<R: Read> Pieces<R> {
                     }
                     // The last statement may do without its semicolon, and nothing else may.
                     let line = self.line;
-                    let Ok([statement]) = sql::split(rest, sql::Dialect::Postgres)
-                        .map(<[Statement; 1]>::try_from)
-                        .unwrap_or(Err(Vec::new()))
+                    let Ok([statement]) = sql::split(rest).map(<[Statement; 1]>::try_from).unwrap_or(Err(Vec::new()))
                     else {
                         let help = "The file ends in the middle of something: dump it again.";
                         return Err(self.wrong(Some(line), "a statement that begins here has no end".to_owned(), help));

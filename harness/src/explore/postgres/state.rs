@@ -15,7 +15,7 @@ pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost
         Err(error) => error,
     };
     // What is wrong with the text itself is the server's to say.
-    let statements = crate::sql::split(&script.setup, crate::sql::Dialect::Postgres).unwrap_or_default();
+    let statements = crate::sql::split(&script.setup).unwrap_or_default();
     let cannot = error.code() == Some(&SqlState::ACTIVE_SQL_TRANSACTION);
     // The message has left nothing behind, but for what it has committed itself.
     if !cannot {

@@ -23,7 +23,7 @@ impl Part {
 
     /// Whether it has nothing but comments and blank lines.
     pub(super) fn is_empty(&self) -> bool {
-        crate::sql::split(&self.text, crate::sql::Dialect::Postgres).is_ok_and(|statements| statements.is_empty())
+        crate::sql::split_as(&self.text, crate::sql::Dialect::Postgres).is_ok_and(|statements| statements.is_empty())
     }
 }
 

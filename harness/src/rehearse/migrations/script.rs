@@ -51,7 +51,7 @@ impl Script {
         wrong: &mut impl FnMut(Option<(u32, u32)>, String, &'static str),
     ) -> Self {
         let Part { file, text, transaction, messages } = part;
-        let statements = sql::split(&text, dialect).unwrap_or_else(|flaws| {
+        let statements = sql::split_as(&text, dialect).unwrap_or_else(|flaws| {
             for flaw in flaws {
                 wrong(
                     Some((flaw.line, flaw.column)),

@@ -7,7 +7,7 @@ use crate::sql::{self, Dialect, Statement};
 pub(super) fn recognise(tree: &Tree) -> Option<String> {
     // A name that says which database it is for speaks for itself only.
     tree.sql().filter(|entry| !entry.name().to_lowercase().contains(".sqlite")).find_map(|entry| {
-        let statements = sql::split(entry.said(), Dialect::Sqlite).unwrap_or_default();
+        let statements = sql::split_as(entry.said(), Dialect::Sqlite).unwrap_or_default();
         let word = statements.iter().find_map(word)?;
         Some(format!("{} says {word}", entry.path))
     })

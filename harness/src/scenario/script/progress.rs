@@ -224,8 +224,7 @@ impl Progress {
 
 /// Whether a transaction is open after a message, by its words; `before`: whether one was. `{begin}` begins one.
 fn is_open_after(sql: &str, before: bool) -> bool {
-    let statements =
-        crate::sql::split(&sql.replace("{begin}", "BEGIN"), crate::sql::Dialect::Either).unwrap_or_default();
+    let statements = crate::sql::split(&sql.replace("{begin}", "BEGIN")).unwrap_or_default();
     statements.iter().fold(before, |open, statement| {
         let chains = statement.has("CHAIN") && !statement.has("NO");
         match statement.words.first().map(String::as_str) {

@@ -136,7 +136,7 @@ fn part(reading: &mut Reading<'_>, entry: &Entry, text: &str) -> Option<Part> {
         reading.wrong(&entry.path, Some(sql::place(text, at)), message, help);
         return None;
     }
-    let statements = sql::split(text, reading.dialect).unwrap_or_default();
+    let statements = sql::split_as(text, reading.dialect).unwrap_or_default();
     let alone = statements.iter().position(cannot_have_a_transaction);
     let transaction = match (setting(tree, entry, "executeInTransaction"), alone) {
         (Some(false), _) => Transaction::Each,

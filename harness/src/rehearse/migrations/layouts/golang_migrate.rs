@@ -32,7 +32,7 @@ fn recognise(tree: &Tree) -> Option<String> {
     }
     // sqlx refuses these, and so they are none of its.
     let own = |entry: &Entry| {
-        let statements = sql::split(entry.said(), Dialect::Postgres).unwrap_or_default();
+        let statements = sql::split_as(entry.said(), Dialect::Postgres).unwrap_or_default();
         pair(entry.name()).is_some()
             && !entry.said().starts_with(super::sqlx::NO_TRANSACTION)
             && statements.first().is_some_and(controls_transaction)

@@ -136,7 +136,7 @@ fn cuts(reading: &mut Reading<'_>, entry: &Entry, text: &str, blocks: &[(u32, u3
             "the last statement has no semicolon at the end of its line, without which goose refuses the file";
         reading.wrong(&entry.path, Some((line(number), 1)), message, "End it with a semicolon.");
     }
-    for statement in sql::split(text, reading.dialect).unwrap_or_default() {
+    for statement in sql::split_as(text, reading.dialect).unwrap_or_default() {
         if blocks.iter().any(|(from, to)| (*from..=*to).contains(&statement.line)) {
             continue;
         }

@@ -73,7 +73,7 @@ fn read(reading: &mut Reading<'_>) {
         }
         let end = second.unwrap_or(usize::MAX);
         let before = only(text, |n| first.is_some_and(|up| n < up));
-        if let Ok([lost, ..]) = crate::sql::split(&before, reading.dialect).as_deref() {
+        if let Ok([lost, ..]) = crate::sql::split_as(&before, reading.dialect).as_deref() {
             let message = "a statement before -- Up Migration, which node-pg-migrate never sends";
             let at = Some((lost.line, lost.column));
             reading.wrong(&entry.path, at, message, "Put -- Up Migration on the first line.");

@@ -68,7 +68,7 @@ pub(super) fn transaction(text: &str, dialect: Dialect) -> Transaction {
     if text.starts_with(super::sqlx::NO_TRANSACTION) {
         return Transaction::Message;
     }
-    let statements = sql::split(text, dialect).unwrap_or_default();
+    let statements = sql::split_as(text, dialect).unwrap_or_default();
     match statements.iter().any(controls_transaction) {
         true => Transaction::Each,
         false => Transaction::One,
