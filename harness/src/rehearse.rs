@@ -25,6 +25,7 @@ mod rounds;
 pub mod runner;
 pub mod sampler;
 pub mod scripted;
+pub mod sending;
 pub mod settings;
 pub mod shipped;
 pub mod site;

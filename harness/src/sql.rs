@@ -1,9 +1,20 @@
-//! Takes an SQL file apart into its statements, each with its place, as psql does: quotes, `E''`, dollar quotes,
-//! nested comments, parentheses, and the bodies of `BEGIN ATOMIC … END`.
+//! Takes an SQL file apart into its statements, each with its place, as psql and sqlite3 do: quotes, `E''`, dollar
+//! quotes, comments, parentheses, and the bodies of functions and triggers.
 //!
-//! It knows where a statement ends, and nothing of what it means. What only psql understands is refused by name.
+//! It knows where a statement ends, and nothing of what it means. What only a shell understands is refused by name.
 
 use std::ops::Range;
+
+/// Whose SQL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL's: comments nest, texts may be dollar-quoted, a trigger has no body.
+    Postgres,
+    /// SQLite's: comments do not nest, `[a]` and `` `a` `` are names, a trigger ends with `; END`.
+    Sqlite,
+    /// That of a script which may be for either: PostgreSQL's, with SQLite's triggers.
+    Either,
+}
 
 /// One statement of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +27,8 @@ pub struct Statement {
     pub column: u32,
     /// Its words outside of quotes and comments, in upper case, the first few.
     pub words: Vec<String>,
+    /// The lines that follow a `COPY … FROM STDIN`, without the `\.` that ends them.
+    pub data: Option<String>,
 }
 
 impl Statement {
@@ -27,6 +40,11 @@ impl Statement {
     /// Whether it has this word outside of quotes and comments.
     pub fn has(&self, wanted: &str) -> bool {
         self.words.iter().any(|word| word == wanted)
+    }
+
+    /// Whether it is a `COPY … FROM STDIN`, whose data does not come as SQL.
+    pub fn reads_stdin(&self) -> bool {
+        self.begins(&["COPY"]) && self.has("STDIN") && self.has("FROM")
     }
 
     /// Its text in one line, shortened to `characters`.
@@ -50,15 +68,26 @@ pub struct Flaw {
     pub message: String,
 }
 
+/// How many characters of a shell's command are shown.
+const COMMAND_CHARACTERS: usize = 20;
 /// How many words of a statement are kept.
 const WORDS_MAX: usize = 400;
 
-/// Takes a text apart.
+/// Takes a text apart that may be for either database.
 ///
 /// # Errors
 /// Everything in it that is not SQL for a server, each with its place.
 pub fn split(text: &str) -> Result<Vec<Statement>, Vec<Flaw>> {
-    let mut splitter = Splitter { text, at: 0, statements: Vec::new(), flaws: Vec::new(), open: None };
+    split_as(text, Dialect::Either)
+}
+
+/// Takes a text apart. In PostgreSQL's, the lines after a `COPY … FROM STDIN` are its data.
+///
+/// # Errors
+/// Everything in it that is not SQL for a server, each with its place.
+pub fn split_as(text: &str, dialect: Dialect) -> Result<Vec<Statement>, Vec<Flaw>> {
+    let mut splitter = Splitter::new(text, dialect);
+    splitter.takes_data = dialect == Dialect::Postgres;
     splitter.run();
     if splitter.flaws.is_empty() { Ok(splitter.statements) } else { Err(splitter.flaws) }
 }
@@ -74,9 +103,9 @@ pub enum First {
     Unfinished(bool),
 }
 
-/// The first statement of a text that may go on. Its place is that within the text.
+/// The first statement of PostgreSQL's in a text that may go on. Its place is that within the text.
 pub fn first(text: &str) -> First {
-    let mut splitter = Splitter { text, at: 0, statements: Vec::new(), flaws: Vec::new(), open: None };
+    let mut splitter = Splitter::new(text, Dialect::Postgres);
     loop {
         let before = splitter.at;
         let goes_on = splitter.step();
@@ -109,21 +138,71 @@ struct Open {
     start: usize,
     words: Vec<String>,
     parentheses: u32,
-    /// How many `BEGIN` and, within them, `CASE` have not been ended, in the definition of a function.
+    /// How many `BEGIN ATOMIC` and, within them, `CASE` have not been ended, in the definition of a function.
     bodies: u32,
+    /// What the last token was, as far as that matters.
+    last: Last,
+    /// Whether a trigger's event has named its table: a `BEGIN` before that is a column's name.
+    has_table: bool,
+    /// Whether a trigger calls a function, and so has no body.
+    calls: bool,
+}
+
+/// The last token of a statement.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Other,
+    Begin,
+    On,
+    Of,
+    Semicolon,
 }
 
 impl Open {
-    /// Whether it defines a function, or a trigger of SQLite's, so that `BEGIN` opens a body: psql looks at the first four
-    /// words too.
-    fn defines_function(&self) -> bool {
+    /// Whether its first words define one of these: psql looks at the first four words too.
+    fn defines(&self, what: &[&str]) -> bool {
         self.words.first().is_some_and(|word| word == "CREATE")
-            && self.words.iter().take(4).any(|word| matches!(word.as_str(), "FUNCTION" | "PROCEDURE" | "TRIGGER"))
+            && self.words.iter().take(4).any(|word| what.contains(&word.as_str()))
+    }
+
+    /// Follows the bodies that a word opens and ends.
+    fn follow(&mut self, word: &str, dialect: Dialect) {
+        let last = self.last;
+        self.last = match word {
+            "BEGIN" => Last::Begin,
+            "ON" => Last::On,
+            "OF" => Last::Of,
+            _ => Last::Other,
+        };
+        if self.parentheses > 0 {
+            return;
+        }
+        if dialect != Dialect::Sqlite && self.defines(&["FUNCTION", "PROCEDURE"]) {
+            match word {
+                "ATOMIC" if last == Last::Begin => self.bodies += 1,
+                "CASE" if self.bodies > 0 => self.bodies += 1,
+                "END" => self.bodies = self.bodies.saturating_sub(1),
+                _ => {}
+            }
+        } else if dialect != Dialect::Postgres && self.defines(&["TRIGGER"]) {
+            match word {
+                "ON" => self.has_table = true,
+                "EXECUTE" => self.calls = true,
+                "BEGIN" if self.has_table && !self.calls && !matches!(last, Last::On | Last::Of) => self.bodies = 1,
+                // As in sqlite3_complete: only an END of its own ends it, and CASE has none after a semicolon.
+                "END" if last == Last::Semicolon => self.bodies = 0,
+                _ => {}
+            }
+        }
     }
 }
 
 struct Splitter<'a> {
     text: &'a str,
+    dialect: Dialect,
+    /// Whether the lines after a `COPY … FROM STDIN` are its data.
+    takes_data: bool,
     at: usize,
     statements: Vec<Statement>,
     flaws: Vec<Flaw>,
@@ -138,6 +217,12 @@ fn continues_word(c: char) -> bool {
     begins_word(c) || c.is_ascii_digit() || c == '$'
 }
 
+impl<'a> Splitter<'a> {
+    fn new(text: &'a str, dialect: Dialect) -> Self {
+        Self { text, dialect, takes_data: false, at: 0, statements: Vec::new(), flaws: Vec::new(), open: None }
+    }
+}
+
 impl Splitter<'_> {
     fn rest(&self) -> &str {
         &self.text[self.at..]
@@ -145,6 +230,8 @@ impl Splitter<'_> {
 
     fn run(&mut self) {
         while self.step() {}
+        // What the text ends with has no data.
+        self.takes_data = false;
         self.end();
     }
 
@@ -157,15 +244,35 @@ impl Splitter<'_> {
                 self.at += self.rest().find('\n').unwrap_or(self.rest().len());
             } else if self.rest().starts_with("/*") {
                 self.comment();
-            } else if c == '\\' && !self.inside() {
-                self.flaw(self.at, "a command of psql, which no server understands".to_owned());
-                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+            } else if c == '\\' && !self.inside() && self.dialect != Dialect::Sqlite {
+                self.command("psql");
+            } else if self.is_dot_command() {
+                self.command("sqlite3");
             } else {
                 self.token(c);
             }
             return true;
         }
         false
+    }
+
+    /// Refuses a command of a shell's by its name, to the end of its line.
+    fn command(&mut self, shell: &str) {
+        let line = self.rest().lines().next().unwrap_or_default();
+        let name: String = line.split_whitespace().next().unwrap_or(line).chars().take(COMMAND_CHARACTERS).collect();
+        let length = line.len();
+        self.flaw(self.at, format!("{name} is a command of {shell}, which no server understands"));
+        self.at += length;
+    }
+
+    /// Whether a line begins here with a dot, where no statement has begun.
+    fn is_dot_command(&self) -> bool {
+        let mut characters = self.rest().chars();
+        self.dialect == Dialect::Sqlite
+            && self.open.is_none()
+            && characters.next() == Some('.')
+            && characters.next().is_some_and(char::is_alphabetic)
+            && self.text[..self.at].chars().next_back().is_none_or(|before| before == '\n')
     }
 
     /// Whether a statement has begun that psql would not send at a backslash: then it is the server's to refuse.
@@ -177,16 +284,22 @@ impl Splitter<'_> {
         if c == ';' && self.open.as_ref().is_none_or(|open| open.parentheses == 0 && open.bodies == 0) {
             self.end();
             self.at += 1;
+            self.data();
             return;
         }
-        let start = self.at;
+        let (start, is_sqlite) = (self.at, self.dialect == Dialect::Sqlite);
         let open = self.open.get_or_insert_with(|| Open { start, ..Open::default() });
+        if !begins_word(c) {
+            open.last = if c == ';' { Last::Semicolon } else { Last::Other };
+        }
         match c {
             '(' => open.parentheses += 1,
             ')' => open.parentheses = open.parentheses.saturating_sub(1),
             '\'' => return self.quoted('\'', false),
             '"' => return self.quoted('"', false),
-            '$' => {
+            '`' if is_sqlite => return self.quoted('`', false),
+            '[' if is_sqlite => return self.bracketed(),
+            '$' if !is_sqlite => {
                 if let Some(tag) = dollar_tag(self.rest()).map(str::to_owned) {
                     return self.dollar_quoted(&tag);
                 }
@@ -207,18 +320,11 @@ impl Splitter<'_> {
         let end = self.rest().find(|c: char| !continues_word(c)).unwrap_or(self.rest().len());
         let word = self.rest()[..end].to_uppercase();
         self.at += end;
-        if word == "E" && self.rest().starts_with('\'') {
+        if word == "E" && self.rest().starts_with('\'') && self.dialect != Dialect::Sqlite {
             return self.quoted('\'', true);
         }
         let Some(open) = self.open.as_mut() else { return };
-        if open.parentheses == 0 && open.defines_function() {
-            match word.as_str() {
-                "BEGIN" => open.bodies += 1,
-                "CASE" if open.bodies > 0 => open.bodies += 1,
-                "END" => open.bodies = open.bodies.saturating_sub(1),
-                _ => {}
-            }
-        }
+        open.follow(&word, self.dialect);
         if open.words.len() < WORDS_MAX {
             open.words.push(word);
         }
@@ -239,7 +345,15 @@ impl Splitter<'_> {
                 return;
             }
         }
-        self.unended(start, if quote == '"' { "a quoted name" } else { "a text" });
+        self.unended(start, if quote == '\'' { "a text" } else { "a quoted name" });
+    }
+
+    /// A name of SQLite's in brackets: it ends at the first one that closes.
+    fn bracketed(&mut self) {
+        match self.rest().find(']') {
+            Some(end) => self.at += end + 1,
+            None => self.unended(self.at, "a quoted name"),
+        }
     }
 
     fn dollar_quoted(&mut self, tag: &str) {
@@ -252,6 +366,11 @@ impl Splitter<'_> {
 
     fn comment(&mut self) {
         let (start, mut depth) = (self.at, 0_u32);
+        if self.dialect == Dialect::Sqlite {
+            // It does not nest, and the end of the text ends it too.
+            self.at = self.text[start + 2..].find("*/").map_or(self.text.len(), |end| start + 2 + end + 2);
+            return;
+        }
         while self.at < self.text.len() {
             if self.rest().starts_with("/*") {
                 depth += 1;
@@ -284,11 +403,39 @@ impl Splitter<'_> {
         let range: Range<usize> = open.start..self.at;
         let (line, column) = place(self.text, open.start);
         let text = self.text[range].trim_end().to_owned();
-        let statement = Statement { text, line, column, words: open.words };
-        if statement.begins(&["COPY"]) && statement.has("STDIN") {
+        let statement = Statement { text, line, column, words: open.words, data: None };
+        if statement.reads_stdin() && !self.takes_data && self.dialect != Dialect::Sqlite {
             self.flaw(open.start, "COPY FROM STDIN, whose data only psql would send".to_owned());
         }
         self.statements.push(statement);
+    }
+
+    /// Takes the data after a `COPY … FROM STDIN`, up to a line that is `\.`, as psql does.
+    fn data(&mut self) {
+        let reads = self.takes_data && self.statements.last().is_some_and(Statement::reads_stdin);
+        if !reads {
+            return;
+        }
+        let line_end = self.rest().find('\n').map_or(self.text.len(), |end| self.at + end + 1);
+        if !self.text[self.at..line_end].trim().is_empty() {
+            self.flaw(self.at, "data of COPY begins on the next line".to_owned());
+        }
+        let (mut at, mut ended) = (line_end, None);
+        for line in self.text[line_end..].split_inclusive('\n') {
+            if line.trim_end_matches(['\n', '\r']) == "\\." {
+                ended = Some(at);
+                self.at = at + line.len();
+                break;
+            }
+            at += line.len();
+        }
+        let Some(end) = ended else {
+            self.unended(line_end.min(self.text.len()), "the data of COPY");
+            return;
+        };
+        if let Some(statement) = self.statements.last_mut() {
+            statement.data = Some(self.text[line_end..end].to_owned());
+        }
     }
 }
 
@@ -305,7 +452,7 @@ mod tests {
     use super::*;
 
     fn texts(sql: &str) -> Vec<String> {
-        split(sql).unwrap().into_iter().map(|statement| statement.text).collect()
+        split_as(sql, Dialect::Either).unwrap().into_iter().map(|statement| statement.text).collect()
     }
 
     #[test]
@@ -346,11 +493,53 @@ mod tests {
 
     #[test]
     fn places_are_those_of_the_first_word_and_count_characters() {
-        let found = split("-- ä\n/* x */ SELECT 1;\n\n  é(';'); SELECT 2").unwrap();
+        let found = split_as("-- ä\n/* x */ SELECT 1;\n\n  é(';'); SELECT 2", Dialect::Postgres).unwrap();
         let places: Vec<_> = found.iter().map(|statement| (statement.line, statement.column)).collect();
         assert_eq!(places, [(2, 9), (4, 3), (4, 11)]);
         assert_eq!(found[0].words, ["SELECT"]);
         assert!(found[0].begins(&["SELECT"]) && !found[0].begins(&["SELECT", "1"]));
+    }
+
+    #[test]
+    fn a_word_that_is_a_name_opens_no_body() {
+        let of = |sql: &str, dialect| -> Vec<String> {
+            split_as(sql, dialect).unwrap().into_iter().map(|statement| statement.text).collect()
+        };
+        let theirs = "CREATE TRIGGER t BEFORE UPDATE OF begin ON a FOR EACH ROW EXECUTE FUNCTION f()";
+        for dialect in [Dialect::Postgres, Dialect::Either] {
+            assert_eq!(of(&format!("{theirs}; SELECT 1;"), dialect), [theirs, "SELECT 1"]);
+        }
+        let function = "CREATE FUNCTION begin(begin int) RETURNS int LANGUAGE sql RETURN 1";
+        assert_eq!(of(&format!("{function}; SELECT 1;"), Dialect::Postgres), [function, "SELECT 1"]);
+        let ours = "CREATE TRIGGER t AFTER UPDATE OF begin ON a BEGIN UPDATE a SET x = CASE WHEN 1 THEN 2 END; END";
+        for dialect in [Dialect::Sqlite, Dialect::Either] {
+            assert_eq!(of(&format!("{ours}; SELECT 1;"), dialect), [ours, "SELECT 1"]);
+        }
+    }
+
+    #[test]
+    fn sqlites_comments_do_not_nest_and_its_brackets_are_names() {
+        let of = |sql: &str| -> Vec<String> {
+            split_as(sql, Dialect::Sqlite).unwrap().into_iter().map(|statement| statement.text).collect()
+        };
+        assert_eq!(of("SELECT 1 /* /* */; SELECT 2"), ["SELECT 1 /* /* */", "SELECT 2"]);
+        assert_eq!(of("CREATE TABLE [it's;] (`a;` int); SELECT $$; SELECT 2").len(), 3);
+        assert_eq!(of(r"SELECT E'\'; SELECT 2").len(), 2);
+        assert_eq!(of("SELECT 1; /* goes on"), ["SELECT 1"]);
+        let flaws = split_as("SELECT 1;\n.mode csv\nSELECT .5;", Dialect::Sqlite).unwrap_err();
+        assert_eq!(
+            (flaws[0].line, flaws[0].message.as_str()),
+            (2, ".mode is a command of sqlite3, which no server understands")
+        );
+        assert_eq!(flaws.len(), 1);
+    }
+
+    #[test]
+    fn the_data_of_copy_belongs_to_its_statement() {
+        let found =
+            split_as("COPY t (a) FROM stdin;\n1\n'\n\\.\nSELECT 2;\nCOPY t TO STDOUT", Dialect::Postgres).unwrap();
+        assert_eq!(found.iter().map(|one| one.data.as_deref()).collect::<Vec<_>>(), [Some("1\n'\n"), None, None]);
+        assert_eq!((found[1].text.as_str(), found[1].line), ("SELECT 2", 5));
     }
 
     #[test]
@@ -362,13 +551,15 @@ mod tests {
     #[test]
     fn what_only_psql_understands_and_what_has_no_end_is_named_with_its_place() {
         let flaws = |sql: &str| -> Vec<_> {
-            let flaws = split(sql).unwrap_err().into_iter();
+            let flaws = split_as(sql, Dialect::Postgres).unwrap_err().into_iter();
             flaws.map(|flaw| (flaw.line, flaw.column, flaw.message)).collect()
         };
-        let psql = "a command of psql, which no server understands";
-        assert_eq!(flaws("SELECT 1;\n  \\d t\nSELECT 2 \\g\n"), [(2, 3, psql.into()), (3, 10, psql.into())]);
+        let psql = |name: &str| format!("{name} is a command of psql, which no server understands");
+        assert_eq!(flaws("SELECT 1;\n  \\d t\nSELECT 2 \\g\n"), [(2, 3, psql("\\d")), (3, 10, psql("\\g"))]);
+        assert_eq!(flaws("\\i other.sql\nSELECT 1;"), [(1, 1, psql("\\i"))]);
         let copy = "COPY FROM STDIN, whose data only psql would send";
-        assert_eq!(flaws("COPY t (a) FROM stdin;\n1\n\\."), [(1, 1, copy.into()), (3, 1, psql.into())]);
+        assert_eq!(flaws("SELECT 1; COPY t FROM stdin"), [(1, 11, copy.into())]);
+        assert_eq!(flaws("COPY t FROM stdin;\n1\n"), [(2, 1, "the data of COPY has no end".into())]);
         assert_eq!(flaws("SELECT\n 'abc;"), [(2, 2, "a text has no end".into())]);
         assert_eq!(flaws("SELECT \"abc;"), [(1, 8, "a quoted name has no end".into())]);
         assert_eq!(flaws("/* /* */ SELECT 1"), [(1, 1, "a comment has no end".into())]);
@@ -391,7 +582,9 @@ mod tests {
     #[test]
     fn any_text_comes_to_an_end() {
         for text in ["$", "'", "E'\\", "\"", "$a", "/*", "--", "\\", "ä$ä$", "(;", "\u{0}", "1e5;$1$2", "😀;😀"] {
-            let _ = split(text);
+            for dialect in [Dialect::Postgres, Dialect::Sqlite, Dialect::Either] {
+                let _ = split_as(text, dialect);
+            }
         }
     }
 }

@@ -20,20 +20,24 @@ use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
 use crate::rehearse::dump::Dump;
 use crate::rehearse::finding::Kind;
+use crate::rehearse::migrations::Version;
+use crate::rehearse::migrations::layout::Layout;
 use crate::rehearse::settings::{EVENTS_MAX, Expect};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
 use crate::rehearse::sqlite::companion::COMPANIONS;
 use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
-use crate::report::rehearsed::{self, RehearseReport};
+use crate::report::rehearsed::{self, RehearseReport, layout};
 use crate::scenario::script::Script;
 
 /// Rehearses migrations on a throw-away database under verified traffic, before the deploy
 ///
-/// The directories hold sqlx's migrations (simple or reversible) or plain ordered SQL files; a file
-/// rehearse.toml beside them may say what they are rehearsed on and what is expected. Without any, driftlock's
-/// own migrations and the broken twins that are built in, each of which must be found out.
+/// The directories hold migrations as a tool wants them: Prisma, diesel, Hasura, drizzle, goose, dbmate, tern,
+/// node-pg-migrate, Flyway, refinery, yoyo, pop, golang-migrate, sqlx, or plain ordered SQL files. Which it is, is
+/// recognised and said, with every file that is not taken; --layout says it instead. A file rehearse.toml beside
+/// them may say what they are rehearsed on and what is expected. Without any, driftlock's own migrations and the
+/// broken twins that are built in, each of which must be found out.
 ///
 /// Each file is applied statement by statement, with its locks, its waits, and the operations that it
 /// blocked; then everything is undone, and applied again. The traffic is that of driftlock's own job: it needs
@@ -50,6 +54,11 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     pub directories: Vec<PathBuf>,
 
+    /// Whose layout the directories have, where it is not to be recognised: prisma, hasura, diesel, drizzle, goose, dbmate,
+    /// tern, node-pg-migrate, refinery, flyway, yoyo, pop, golang-migrate, sqlx, named (files by name), plain (by number)
+    #[arg(long, value_parser = Layout::named, value_name = "NAME", conflicts_with = "runner")]
+    pub layout: Option<&'static Layout>,
+
     /// What the directories are written for (without it their rehearse.toml says so, or else postgres); of what is
     /// built in, only that
     #[arg(long, value_parser = parse_backend)]
@@ -60,12 +69,12 @@ pub struct Args {
     pub journal: Option<Journal>,
 
     /// The version to begin at, 0 for none of the files. Default: the one before the last
-    #[arg(long, value_name = "N")]
-    pub from: Option<i64>,
+    #[arg(long, value_name = "N", value_parser = Version::parse)]
+    pub from: Option<Version>,
 
     /// The version to go to. Default: the last
-    #[arg(long, value_name = "M")]
-    pub to: Option<i64>,
+    #[arg(long, value_name = "M", value_parser = Version::parse)]
+    pub to: Option<Version>,
 
     /// Also rehearse beside this companion; may be given several times
     #[arg(long, value_enum)]
@@ -274,6 +283,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
             let (from, to) = case.subject.range().map_err(refused)?;
             let (name, beside) = (&case.subject.name, case.beside());
             writeln!(context.out, "{name} {beside}: {from} to {to}, {}", expectation(case))?;
+            if let Some(found) = layout::row(&case.subject.migrations) {
+                layout::write(&found, &mut *context.out)?;
+            }
         }
         return Ok(Exit::Met);
     }
@@ -332,7 +344,11 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
     } else if args.directories.is_empty() {
         SHIPPED.iter().map(ShippedDirectory::subject).collect()
     } else {
-        args.directories.iter().map(|path| Subject::read(path)).collect::<Result<_, _>>().map_err(refused)?
+        args.directories
+            .iter()
+            .map(|path| Subject::read(path, args.layout, args.backend))
+            .collect::<Result<_, _>>()
+            .map_err(refused)?
     };
     let names: Vec<String> = subjects.iter().map(|subject| subject.name.clone()).collect();
     subjects.retain(|subject| args.wants(&subject.name, &names));
@@ -344,8 +360,8 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         }
         settings.backend = args.backend.or(settings.backend);
         settings.journal = args.journal.or(settings.journal);
-        settings.from = args.from.or(settings.from);
-        settings.to = args.to.or(settings.to);
+        settings.from = args.from.clone().or(settings.from.take());
+        settings.to = args.to.clone().or(settings.to.take());
         settings.application = args.application.or(settings.application);
         settings.events = args.events.or(settings.events);
         let budget = &mut settings.budget;
@@ -355,6 +371,15 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
         budget.errors.extend(args.allow_error.iter().cloned());
         subject.range().map_err(refused)?;
         release::check(args, &subject)?;
+        let other = subject.migrations.origin.as_ref().map(|origin| origin.layout).filter(|one| one.name != "sqlx");
+        if let Some(other) = other.filter(|_| args.fidelity == Fidelity::Runner) {
+            return Err(Failure::usage(miette::miette!(
+                help = "Give the command of the tool itself: --runner COMMAND",
+                "--fidelity runner is sqlx's own migrator, and {} holds {}'s migrations",
+                subject.path,
+                other.tool
+            )));
+        }
         let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
         beside.extend(args.companion.iter().copied().map(Some));
         let is_sqlite = subject.settings.backend() == Backend::Sqlite;
@@ -401,10 +426,11 @@ fn replay(args: &Args, case: &Case) -> String {
     for (name, command) in [("--runner", &args.runner), ("--runner-down", &args.runner_down)] {
         words.extend(command.as_ref().map(|command| format!(" {name} {}", quoted(command))));
     }
+    words.extend(args.layout.map(|layout| format!(" --layout {}", layout.name)));
     words.extend(args.backend.map(|backend| format!(" --backend {backend}")));
     words.extend(case.journal.map(|journal| format!(" --journal {}", journal.as_str())));
-    for (name, value) in [("--from", args.from), ("--to", args.to)] {
-        words.extend(value.map(|value| format!(" {name} {value}")));
+    for (name, value) in [("--from", &args.from), ("--to", &args.to)] {
+        words.extend(value.as_ref().map(|value| format!(" {name} {}", quoted(value.as_str()))));
     }
     if let Some(companion) = case.companion.filter(|_| case.companion != subject.companion()) {
         words.push_str(&format!(" --companion {}", companion.as_str()));

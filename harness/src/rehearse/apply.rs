@@ -1,8 +1,8 @@
-//! Applies one file as sqlx does, but statement by statement, so that each one's part is known.
+//! Applies one file as its tool does, but statement by statement, so that each one's part is known.
 //!
 //! A file in a transaction: BEGIN, its statements one at a time, and before COMMIT the session's own locks are read
-//! within it, so that one that is held for 3 ms is not missed. A file without one is a single message: sqlx sends it
-//! whole, and if it has several statements the server makes one transaction of it.
+//! within it, so that one that is held for 3 ms is not missed. A file without one is sent as its tool sends it: one
+//! statement after the other, or as one message; of one of several statements the server makes a transaction, and so do we.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::flight::Flight;
-use super::migrations::Script;
+use super::migrations::{Script, Transaction};
 use super::modes::Mode;
+use super::sending;
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::history::Tick;
+use crate::sql::Statement;
 
 /// How long after a statement's own bound the server's answer is still waited for.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -120,10 +122,10 @@ impl Migrator {
             noted: Vec::new(),
             failed: None,
         };
-        let went = if script.in_transaction {
-            self.in_transaction(script, skipped, &mut applied).await
-        } else {
-            self.whole(script, &mut applied).await
+        let went = match script.transaction {
+            _ if script.is_one_transaction() => self.in_transaction(script, skipped, &mut applied).await,
+            Transaction::One | Transaction::Message => self.whole(script, &mut applied).await,
+            Transaction::Each => self.one_by_one(script, &mut applied).await,
         };
         if let Err(lost) = went {
             let statement = applied.ran.last().map_or(0, |ran| ran.statement);
@@ -158,7 +160,7 @@ impl Migrator {
         for (number, statement) in script.statements.iter().enumerate().filter(|(n, _)| Some(*n) != skipped) {
             // Whoever has locks already does not wait with them.
             let from = if has.is_empty() { self.beside_traffic().await } else { self.clock.now() };
-            let sent = self.send(&statement.text).await;
+            let sent = self.send_one(statement).await;
             let until = self.clock.now();
             let mut took = Vec::new();
             if sent.is_ok() {
@@ -188,8 +190,32 @@ impl Migrator {
         applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new() });
         if let Err(error) = sent {
             applied.failed = Some((statement, survivable(error)?));
+            // A transaction that the file has begun itself ends with the tool's session.
+            self.send("ROLLBACK").await?;
         }
         Ok(())
+    }
+
+    async fn one_by_one(&mut self, script: &Script, applied: &mut Applied) -> Result<(), DbError> {
+        for (number, statement) in script.statements.iter().enumerate() {
+            let from = self.beside_traffic().await;
+            let sent = self.send_one(statement).await;
+            applied.ran.push(Ran { statement: number, from, until: self.clock.now(), took: Vec::new() });
+            if let Err(error) = sent {
+                applied.failed = Some((number, survivable(error)?));
+                return self.send("ROLLBACK").await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_one(&mut self, statement: &Statement) -> Result<(), DbError> {
+        let bound = self.statement_max + ANSWER;
+        let sent = sending::statement(&mut self.connection, statement);
+        match tokio::time::timeout(bound, sent).await {
+            Ok(sent) => sent.map_err(|error| classify(error, Kind::Write)),
+            Err(_) => Err(unanswered(bound)),
+        }
     }
 
     async fn send(&mut self, sql: &str) -> Result<(), DbError> {
@@ -197,12 +223,7 @@ impl Migrator {
         let sent = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection);
         match tokio::time::timeout(bound, sent).await {
             Ok(sent) => sent.map(drop).map_err(|error| classify(error, Kind::Write)),
-            Err(_) => Err(DbError {
-                class: ErrorClass::Lost,
-                code: None,
-                message: format!("no answer within {} s", bound.as_secs()),
-                during: Kind::Write,
-            }),
+            Err(_) => Err(unanswered(bound)),
         }
     }
 
@@ -234,6 +255,11 @@ pub async fn tables(connection: &mut PgConnection) -> Result<Tables, DbError> {
     .await
     .map_err(|error| classify(error, Kind::Read))?;
     Ok(rows.into_iter().collect())
+}
+
+fn unanswered(bound: Duration) -> DbError {
+    let message = format!("no answer within {} s", bound.as_secs());
+    DbError { class: ErrorClass::Lost, code: None, message, during: Kind::Write }
 }
 
 /// An error after which the session goes on.

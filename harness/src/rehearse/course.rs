@@ -13,7 +13,7 @@ use super::apply::{self, Applied, Migrator, Ran};
 use super::catalog::{self, Left};
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
 use super::crowd::{Crowd, Ended, Running};
-use super::migrations::{Migration, Script};
+use super::migrations::{Migration, Script, Version};
 use super::observer::{self, Windows};
 use super::operation::Operation;
 use super::runner::{self, Runner};
@@ -59,7 +59,7 @@ impl Pass {
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// The version to begin at.
-    pub from: i64,
+    pub from: Version,
     /// The migrations, oldest first.
     pub migrations: Vec<&'a Migration>,
     /// The traffic, if there is any.
@@ -93,9 +93,9 @@ impl Plan<'_> {
     }
 
     /// The version before one of these.
-    fn before(&self, version: i64) -> i64 {
-        let earlier = self.migrations.iter().map(|migration| migration.version).filter(|one| *one < version);
-        earlier.max().unwrap_or(self.from)
+    fn before(&self, version: &Version) -> Version {
+        let earlier = self.migrations.iter().map(|migration| &migration.version).filter(|one| *one < version);
+        earlier.max().unwrap_or(&self.from).clone()
     }
 }
 
@@ -114,7 +114,7 @@ pub struct FileRun<'a> {
     /// In which part of the course.
     pub pass: Pass,
     /// The migration's version.
-    pub version: i64,
+    pub version: Version,
     /// The file.
     pub script: &'a Script,
     /// Which try, from 1.
@@ -168,7 +168,7 @@ pub struct Record<'a> {
     /// The tables whose columns stand in another order then, and are no difference: what to say of each.
     pub reordered: Vec<String>,
     /// The version that nothing undoes, if there is one.
-    pub irreversible: Option<i64>,
+    pub irreversible: Option<Version>,
     /// Bytes of each table and index, before and after the first pass.
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
 }
@@ -242,8 +242,8 @@ pub async fn run<'a>(
     let after = went.then(|| (from, clock.now()));
     let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
     let irreversible = match &plan.runner {
-        Some(runner) => runner.down.is_none().then_some(runner.to),
-        None => irreversible.map(|migration| migration.version),
+        Some(runner) => runner.down.is_none().then(|| runner.to.clone()),
+        None => irreversible.map(|migration| migration.version.clone()),
     };
     let (mut down_differs, mut again_differs, mut reordered) = (None, None, Vec::new());
     if went && irreversible.is_none() {
@@ -305,19 +305,19 @@ impl<'c> Course<'c> {
         let others = match (&self.plan.stock, self.plan.migrations.last()) {
             (Some(stock), Some(last)) if self.plan.companion == Some(Companion::Replicas) && pass == Pass::Up => {
                 let one = |_| {
-                    let (stock, database, to) = (stock.clone(), self.database.clone(), last.version);
-                    tokio::spawn(async move { stock.up(&database, to).await })
+                    let (stock, database, to) = (stock.clone(), self.database.clone(), last.version.clone());
+                    tokio::spawn(async move { stock.up(&database, &to).await })
                 };
                 (0..REPLICAS).map(one).collect()
             }
             _ => Vec::new(),
         };
         let mut went = match &self.plan.runner {
-            Some(runner) => self.persistently(pass, runner.to, &runner.up, files).await?,
+            Some(runner) => self.persistently(pass, &runner.to, &runner.up, files).await?,
             None => true,
         };
         for migration in &self.plan.migrations {
-            if !self.persistently(pass, migration.version, &migration.up, files).await? {
+            if !self.persistently(pass, &migration.version, &migration.up, files).await? {
                 went = false;
                 break;
             }
@@ -344,14 +344,14 @@ impl<'c> Course<'c> {
 
     async fn down(&mut self, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
         if let Some((runner, down)) = self.plan.runner.as_ref().and_then(|one| Some((one, one.down.as_ref()?))) {
-            let file = self.file(Pass::Down, runner.to, down, 1, None).await?;
+            let file = self.file(Pass::Down, &runner.to, down, 1, None).await?;
             let went = file.applied.failed.is_none();
             files.push(file);
             return Ok(went);
         }
         for migration in self.plan.migrations.iter().rev() {
             let Some(down) = &migration.down else { return Ok(false) };
-            let file = self.file(Pass::Down, migration.version, down, 1, None).await?;
+            let file = self.file(Pass::Down, &migration.version, down, 1, None).await?;
             let went = file.applied.failed.is_none();
             files.push(file);
             if !went {
@@ -366,7 +366,7 @@ impl<'c> Course<'c> {
     async fn persistently(
         &mut self,
         pass: Pass,
-        version: i64,
+        version: &Version,
         script: &'c Script,
         files: &mut Vec<FileRun<'c>>,
     ) -> Result<bool, DbError> {
@@ -378,7 +378,7 @@ impl<'c> Course<'c> {
             let Some((statement, error)) = failed else { return Ok(true) };
             match attempt {
                 1 => {}
-                2 if error.code.as_deref() == Some(RAISED) && script.in_transaction => skipped = Some(statement),
+                2 if error.code.as_deref() == Some(RAISED) && script.in_transaction() => skipped = Some(statement),
                 _ => return Ok(false),
             }
         }
@@ -388,7 +388,7 @@ impl<'c> Course<'c> {
     async fn file(
         &mut self,
         pass: Pass,
-        version: i64,
+        version: &Version,
         script: &'c Script,
         attempt: u32,
         skipped: Option<usize>,
@@ -422,7 +422,7 @@ impl<'c> Course<'c> {
         let left = left.difference(&earlier).cloned().collect();
         Ok(FileRun {
             pass,
-            version,
+            version: version.clone(),
             script,
             attempt,
             skipped,
@@ -440,7 +440,7 @@ impl Course<'_> {
     async fn call(
         &self,
         pass: Pass,
-        version: i64,
+        version: &Version,
         script: &Script,
         asking: &mut PgConnection,
     ) -> Result<Applied, DbError> {
@@ -450,9 +450,9 @@ impl Course<'_> {
             None => self.clock.now(),
         };
         let went = match (&self.plan.runner, &self.plan.stock, pass) {
-            (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", runner.from).await,
-            (Some(runner), _, _) => runner.run(&script.text, "up", runner.to).await,
-            (None, Some(stock), Pass::Down) => stock.down(&self.database, self.plan.before(version)).await,
+            (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", &runner.from).await,
+            (Some(runner), _, _) => runner.run(&script.text, "up", &runner.to).await,
+            (None, Some(stock), Pass::Down) => stock.down(&self.database, &self.plan.before(version)).await,
             (None, Some(stock), _) => stock.up(&self.database, version).await,
             (None, None, _) => Ok(()),
         };

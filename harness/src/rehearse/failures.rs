@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::catalog::{self, Schema};
 use super::migrations::{Migration, Script};
+use super::sending;
 use crate::database::postgres::PgDatabase;
+use crate::sql::Statement;
 
 /// How long a statement may take to get to where it waits.
 const REACH_MAX: Duration = Duration::from_secs(10);
@@ -154,15 +156,7 @@ async fn written(asking: &mut PgConnection) -> Result<i64, DbError> {
 /// Applies a file on a connection of its own.
 pub(super) async fn apply(database: &PgDatabase, script: &Script) -> Result<(), DbError> {
     let mut connection = bounded(database).await?;
-    if script.in_transaction {
-        send(&mut connection, "BEGIN").await?;
-        for statement in &script.statements {
-            send(&mut connection, &statement.text).await?;
-        }
-        send(&mut connection, "COMMIT").await?;
-    } else {
-        send(&mut connection, &script.text).await?;
-    }
+    sending::script(&mut connection, script).await.map_err(|error| classify(error, Kind::Write))?;
     let _ = connection.close().await;
     Ok(())
 }
@@ -189,20 +183,21 @@ async fn interrupt(database: &PgDatabase, script: &Script, statement: usize, fai
     if failure == Manner::LockTimeout {
         send(&mut migrating, &format!("SET lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
     }
-    let text = if script.in_transaction {
+    if script.in_transaction() {
         send(&mut migrating, "BEGIN").await?;
-        for earlier in script.statements.iter().take(statement) {
-            send(&mut migrating, &earlier.text).await?;
-        }
-        hold(&mut other, "ACCESS EXCLUSIVE").await?;
-        script.statements[statement].text.clone()
+    }
+    let next = if script.is_message() {
+        Statement { text: script.text.clone(), ..script.statements[statement].clone() }
     } else {
-        // A writer: a concurrent build gets as far as it can while it is waited for.
-        hold(&mut other, "ROW EXCLUSIVE").await?;
-        script.text.clone()
+        for earlier in script.statements.iter().take(statement) {
+            one(&mut migrating, earlier).await?;
+        }
+        script.statements[statement].clone()
     };
+    // Outside of a transaction a writer: a concurrent build gets as far as it can while it is waited for.
+    hold(&mut other, if script.in_transaction() { "ACCESS EXCLUSIVE" } else { "ROW EXCLUSIVE" }).await?;
     let sent: JoinHandle<(PgConnection, Result<(), DbError>)> = tokio::spawn(async move {
-        let sent = send(&mut migrating, &text).await;
+        let sent = one(&mut migrating, &next).await;
         (migrating, sent)
     });
     let mut asking = database.plain().await?;
@@ -216,7 +211,7 @@ async fn interrupt(database: &PgDatabase, script: &Script, statement: usize, fai
         Manner::LockTimeout if waits => ended(sent).await.is_err(),
         // What has ended outside of a transaction has taken effect: there is nothing left to cut off.
         Manner::Cancel | Manner::LockTimeout | Manner::Interrupt | Manner::Busy => false,
-        Manner::Terminate | Manner::Vanish if !waits && !script.in_transaction => false,
+        Manner::Terminate | Manner::Vanish if !waits && !script.in_transaction() => false,
         Manner::Terminate => {
             send(&mut asking, &format!("SELECT pg_terminate_backend({pid}, 5000)")).await?;
             let _ = ended(sent).await;
@@ -231,6 +226,10 @@ async fn interrupt(database: &PgDatabase, script: &Script, statement: usize, fai
     };
     send(&mut other, "ROLLBACK").await?;
     Ok(reached)
+}
+
+async fn one(connection: &mut PgConnection, statement: &Statement) -> Result<(), DbError> {
+    sending::statement(connection, statement).await.map_err(|error| classify(error, Kind::Write))
 }
 
 async fn ended(sent: JoinHandle<(PgConnection, Result<(), DbError>)>) -> Result<(), DbError> {

@@ -175,7 +175,9 @@ fn placed(script: &Script, statement: usize, kind: Kind, pass: &str, sentence: S
         pass: pass.to_owned(),
         code: None,
         sentence,
-        advice: found.and_then(|statement| advice::of(kind, statement)).unwrap_or(kind.advice()).to_owned(),
+        advice: found
+            .and_then(|statement| advice::of(kind, statement, script.layout))
+            .unwrap_or_else(|| kind.advice().to_owned()),
     }
 }
 
@@ -194,7 +196,7 @@ fn blocks(
     ] {
         for queued in [false, true] {
             let Some(longest) = blame.longest(class, queued) else { continue };
-            if longest.took <= Duration::from_millis(limit_ms) {
+            if !is_beyond(longest.took, limit_ms) {
                 continue;
             }
             let of_class =
@@ -217,7 +219,7 @@ fn blocks(
         }
     }
     let longest = measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive).max_by_key(|hold| hold.held);
-    if let Some(hold) = longest.filter(|hold| hold.held > Duration::from_millis(budget.access_exclusive_ms)) {
+    if let Some(hold) = longest.filter(|hold| is_beyond(hold.held, budget.access_exclusive_ms)) {
         let sentence = format!(
             "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction{}; {} ms are allowed",
             hold.table,
@@ -227,6 +229,11 @@ fn blocks(
         );
         findings.push(at(file, hold.statement, Kind::AccessExclusive, sentence));
     }
+}
+
+/// Whether a time is more than is allowed, in the milliseconds that are shown: 500 of 500 are not.
+fn is_beyond(took: Duration, limit_ms: u64) -> bool {
+    took.as_millis() > u128::from(limit_ms)
 }
 
 /// The later statement during which most of a lock's time went by, if there is one.

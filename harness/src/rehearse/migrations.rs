@@ -1,59 +1,79 @@
-//! The migrations of a directory: sqlx's (simple and reversible) and plain ordered files.
+//! The migrations of a directory, in the order and with the semantics of the tool that they are written for.
 //!
-//! `0001_name.sql`, `0001_name.up.sql` with `0001_name.down.sql`, `V1__name.sql` with `U1__name.sql`, or, where no
-//! file has a number, `name.up.sql` with `name.down.sql`, ordered by name. As in sqlx, a file whose first bytes are
-//! `-- no-transaction` runs outside of a transaction. Everything that is wrong is reported at once, with its place.
+//! [`layout::LAYOUTS`] are the tools. A directory is recognised by its files, or its layout is named; a file that is not
+//! taken is listed with the reason. Everything that is wrong is reported at once, with its place.
 
-mod name;
+mod foreign;
+pub mod layout;
+mod layouts;
+mod part;
+mod reading;
+mod script;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use name::{Direction, Name};
+use serde::{Deserialize, Serialize};
 
-use crate::sql::{self, Statement};
+use crate::sql::Dialect;
+use layout::Layout;
+use layouts::sqlx;
+use reading::Reading;
+pub use script::{Script, Transaction};
+use tree::Tree;
+pub use version::Version;
 
-/// What the first bytes of a file say that does without a transaction.
-pub const NO_TRANSACTION: &str = "-- no-transaction";
-/// The most bytes that a file may have.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The most files that a directory may have.
-const FILES_MAX: usize = 10_000;
 /// The most mistakes that are listed; the others are counted.
 const MISTAKES_MAX: usize = 50;
 
 /// The migrations of a directory, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrations {
-    /// Ordered by version, each version once.
+    /// Ordered as their tool orders them, each version once.
     pub list: Vec<Migration>,
+    /// Whose they are, if that is known.
+    pub origin: Option<Origin>,
+}
+
+/// Whose layout a directory has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Which.
+    pub layout: &'static Layout,
+    /// Why it is taken for that.
+    pub why: String,
+    /// The files that are not taken.
+    pub left_out: Vec<LeftOut>,
+    /// Why its SQL is taken for SQLite's, where nobody has said whose it is.
+    pub sqlite: Option<String>,
+}
+
+/// A file that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The file, as it is shown.
+    pub file: String,
+    /// Why it is not taken.
+    pub reason: String,
 }
 
 /// One migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
-    /// Its number.
-    pub version: i64,
+    /// What its tool calls it.
+    pub version: Version,
     /// What it says it does: the file's name without number and suffix.
     pub description: String,
     /// What applies it.
     pub up: Script,
     /// What undoes it, if anything does.
     pub down: Option<Script>,
-}
-
-/// One file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Script {
-    /// Its path, as it is shown.
-    pub file: String,
-    /// What it says.
-    pub text: String,
-    /// Whether its statements run in one transaction.
-    pub in_transaction: bool,
-    /// Its statements.
-    pub statements: Vec<Statement>,
 }
 
 /// One thing that is wrong with a directory.
@@ -89,318 +109,125 @@ impl fmt::Display for Mistakes {
 }
 
 impl Migrations {
-    /// Reads a directory.
+    /// Reads a directory, as one of `layout` and of `dialect` if these are named.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(directory: &Path) -> Result<Self, Mistakes> {
-        let shown = directory.display().to_string();
-        let unreadable = |error: std::io::Error| {
-            let message = format!("failed to read the directory: {error}");
-            Mistakes(vec![Mistake { file: shown.clone(), at: None, message, help: "Name a directory of SQL files." }])
+    pub fn read(directory: &Path, layout: Option<&'static Layout>, dialect: Option<Dialect>) -> Result<Self, Mistakes> {
+        let tree = Tree::read(directory)?;
+        let sqlite = if dialect.is_none() { sqlite::recognise(&tree) } else { None };
+        let dialect = dialect.unwrap_or(if sqlite.is_some() { Dialect::Sqlite } else { Dialect::Postgres });
+        let (layout, why) = match layout {
+            Some(layout) => (layout, "as --layout says".to_owned()),
+            None => Layout::of(&tree).ok_or_else(|| unknown(&tree))?,
         };
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
-            .map_err(unreadable)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()
-            .map_err(unreadable)?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
-        paths.sort();
-        if paths.len() > FILES_MAX {
-            let message = format!("it has {} SQL files; {FILES_MAX} is the most", paths.len());
-            let help = "Rehearse the newer ones in a directory of their own.";
-            return Err(Mistakes(vec![Mistake { file: shown, at: None, message, help }]));
+        let mut read = Self::assemble(&tree, layout, why, dialect)?;
+        if let Some(origin) = &mut read.origin {
+            origin.sqlite = sqlite;
         }
-        let (mut files, mut mistakes) = (Vec::new(), Vec::new());
-        for path in &paths {
-            match text_of(path) {
-                Ok(text) => files.push((path.display().to_string(), text)),
-                Err(mistake) => mistakes.push(mistake),
-            }
-        }
-        Self::assemble(&shown, files, mistakes)
+        Ok(read)
     }
 
-    /// The migrations of files that are already in memory: path and text of each.
+    /// sqlx's migrations of files that are already in memory: path and text of each.
     ///
     /// # Errors
     /// Everything that is wrong with them.
     pub fn of_files<'a>(
         directory: &str,
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
+        dialect: Dialect,
     ) -> Result<Self, Mistakes> {
-        let owned = files.into_iter().map(|(name, text)| (format!("{directory}/{name}"), text.to_owned())).collect();
-        Self::assemble(directory, owned, Vec::new())
+        let read = Self::assemble(&Tree::of(directory, files), &sqlx::LAYOUT, String::new(), dialect)?;
+        Ok(Self { origin: None, ..read })
     }
 
-    fn assemble(directory: &str, files: Vec<(String, String)>, mut mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
-        let names: Vec<String> = files.iter().map(|(file, _)| file_name(file)).collect();
-        let named = name::all(&names);
-        let mut halves: BTreeMap<i64, Half> = BTreeMap::new();
-        for ((file, text), named) in files.into_iter().zip(named) {
-            let mut wrong = |at, message: String, help| {
-                mistakes.push(Mistake { file: file.clone(), at, message, help });
-            };
-            let name = match named {
-                Ok(name) => name,
-                Err((message, help)) => {
-                    wrong(None, message, help);
-                    continue;
-                }
-            };
-            let script = Script::parse(&file, text, &mut wrong);
-            let half = halves.entry(name.version).or_default();
-            let Name { version, direction, description } = name;
-            let slot = if direction == Direction::Down { &mut half.down } else { &mut half.up };
-            if let Some(other) = slot {
-                let message = format!("version {version} is in {} already", file_name(&other.file));
-                wrong(None, message, "Give each version one number.");
-                continue;
-            }
-            *slot = Some(script);
-            if direction != Direction::Down {
-                half.description = description;
-                half.simple = direction == Direction::Simple;
-            }
-        }
-        let mut list = Vec::new();
-        for (version, half) in halves {
-            match (half.up, half.down) {
-                (Some(_), Some(down)) if half.simple => mistakes.push(Mistake {
-                    file: down.file,
-                    at: None,
-                    message: format!("version {version} can be undone, but its other file does not end in .up.sql"),
-                    help: "Name the file that applies it NUMBER_name.up.sql.",
-                }),
-                (Some(up), down) => list.push(Migration { version, description: half.description, up, down }),
-                (None, Some(down)) => mistakes.push(Mistake {
-                    file: down.file,
-                    at: None,
-                    message: format!("undoes version {version}, which no file applies"),
-                    help: "Add the file that applies it, or remove this one.",
-                }),
-                (None, None) => {}
-            }
-        }
+    /// None at all: a tool of the user's has them.
+    pub fn none() -> Self {
+        Self { list: Vec::new(), origin: None }
+    }
+
+    fn assemble(tree: &Tree, layout: &'static Layout, why: String, dialect: Dialect) -> Result<Self, Mistakes> {
+        let mut reading = Reading::new(tree, layout, dialect);
+        (layout.read)(&mut reading);
+        reading.rest();
+        let Reading { list, left_out, mut mistakes, .. } = reading;
         if list.is_empty() && mistakes.is_empty() {
             mistakes.push(Mistake {
-                file: directory.to_owned(),
+                file: tree.shown.clone(),
                 at: None,
-                message: "it has no migration".to_owned(),
-                help: "Migrations are files such as 0001_name.sql, 0001_name.up.sql, V1__name.sql or name.up.sql.",
+                message: format!("it has no migration of {}'s", layout.tool),
+                help: "Name another layout with --layout, or none to have it recognised.",
             });
         }
         mistakes.sort();
-        if mistakes.is_empty() { Ok(Self { list }) } else { Err(Mistakes(mistakes)) }
+        mistakes.dedup();
+        let origin = Some(Origin { layout, why, left_out, sqlite: None });
+        if mistakes.is_empty() { Ok(Self { list, origin }) } else { Err(Mistakes(mistakes)) }
     }
 
     /// The newest version.
-    pub fn latest(&self) -> i64 {
-        self.list.last().map_or(0, |migration| migration.version)
+    pub fn latest(&self) -> Version {
+        self.list.last().map_or_else(Version::none, |migration| migration.version.clone())
     }
 
-    /// Whether there is such a version; zero is the empty database.
-    pub fn knows(&self, version: i64) -> bool {
-        version == 0 || self.list.iter().any(|migration| migration.version == version)
+    /// The version that somebody means by a name: as it is shown, the same number written otherwise, or the whole name
+    /// of its file; `0` is the empty database.
+    pub fn find(&self, wanted: &Version) -> Option<Version> {
+        let text = wanted.as_str();
+        let versions = || self.list.iter().map(|migration| &migration.version);
+        let same = |version: &&Version| {
+            let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| version::digits(text));
+            number(text).is_some() && number(version.as_str()) == number(text)
+        };
+        let found = versions().find(|version| version.as_str() == text);
+        if found.is_none() && text == "0" {
+            return Some(Version::none());
+        }
+        let mut begun = versions().filter(|version| version.as_str().starts_with(&format!("{text}_")));
+        let begun = begun.next().filter(|_| begun.next().is_none());
+        found.or_else(|| versions().find(same)).or(begun).cloned()
     }
 
     /// The migrations that lead from one version to a later one.
-    pub fn between(&self, from: i64, to: i64) -> impl DoubleEndedIterator<Item = &Migration> {
+    pub fn between<'a>(
+        &'a self,
+        from: &Version,
+        to: &Version,
+    ) -> impl DoubleEndedIterator<Item = &'a Migration> + use<'a> {
+        let (from, to) = (from.clone(), to.clone());
         self.list.iter().filter(move |migration| migration.version > from && migration.version <= to)
     }
-}
 
-#[derive(Default)]
-struct Half {
-    description: String,
-    simple: bool,
-    up: Option<Script>,
-    down: Option<Script>,
-}
-
-impl Script {
-    fn parse(file: &str, text: String, wrong: &mut impl FnMut(Option<(u32, u32)>, String, &'static str)) -> Self {
-        let in_transaction = !text.starts_with(NO_TRANSACTION);
-        let statements = sql::split(&text).unwrap_or_else(|flaws| {
-            for flaw in flaws {
-                wrong(
-                    Some((flaw.line, flaw.column)),
-                    flaw.message,
-                    "A migration's file holds SQL for the server only.",
-                );
-            }
-            Vec::new()
-        });
-        // Outside of a transaction a file may have its own, as SQLite's way to rebuild a table needs.
-        for statement in statements.iter().filter(|statement| in_transaction && controls_transaction(statement)) {
-            wrong(
-                Some((statement.line, statement.column)),
-                format!("{} in a migration's file", statement.words.first().map_or("", String::as_str)),
-                "Each file runs in one transaction, or outside of one if its first bytes are -- no-transaction.",
-            );
-        }
-        let marker = || text.lines().position(|line| line.trim_start_matches('\u{feff}').trim() == NO_TRANSACTION);
-        if let Some(line) = marker().filter(|_| in_transaction) {
-            let line = u32::try_from(line + 1).unwrap_or(u32::MAX);
-            wrong(
-                Some((line, 1)),
-                format!("{NO_TRANSACTION} is not the first thing in the file, and so means nothing"),
-                "Make these the file's very first bytes: sqlx looks nowhere else.",
-            );
-        }
-        Self { file: file.to_owned(), text, in_transaction, statements }
+    /// The migrations up to a number.
+    pub fn up_to(&self, number: i64) -> impl DoubleEndedIterator<Item = &Migration> {
+        self.list.iter().filter(move |migration| migration.version.number().is_some_and(|one| one <= number))
     }
 
-    /// The statement at which an error in the whole file's message is shown.
-    pub fn first(&self) -> Option<&Statement> {
-        self.statements.iter().find(|statement| statement.has("CONCURRENTLY")).or(self.statements.first())
+    /// The version before another one.
+    pub fn before(&self, version: &Version) -> Version {
+        let earlier = self.list.iter().map(|migration| &migration.version).rfind(|one| *one < version);
+        earlier.cloned().unwrap_or_else(Version::none)
     }
 }
 
-/// Whether a statement begins or ends a transaction.
-fn controls_transaction(statement: &Statement) -> bool {
-    let alone = |word: &str| statement.begins(&[word]);
-    (alone("BEGIN") || alone("COMMIT") || alone("END") || alone("ABORT") || statement.begins(&["START", "TRANSACTION"]))
-        || (alone("ROLLBACK") && !statement.has("TO"))
-        || statement.begins(&["PREPARE", "TRANSACTION"])
-}
-
-fn file_name(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).to_owned()
-}
-
-fn text_of(path: &Path) -> Result<String, Mistake> {
-    let wrong = |at, message: String, help| Mistake { file: path.display().to_string(), at, message, help };
-    let readable = "Make it a file that can be read.";
-    let about = path.metadata().map_err(|error| wrong(None, format!("failed to read it: {error}"), readable))?;
-    if !about.is_file() {
-        return Err(wrong(None, "it is not a file".to_owned(), readable));
+/// What a directory of no layout has.
+fn unknown(tree: &Tree) -> Mistakes {
+    let mut kinds: BTreeMap<String, (usize, &str)> = BTreeMap::new();
+    for entry in tree.files.iter().filter(|entry| entry.path != super::settings::FILE) {
+        let name = entry.name();
+        let kind = match name.rsplit_once('.') {
+            _ if entry.path.ends_with('/') => "directories that are not looked into".to_owned(),
+            Some((stem, end)) if !stem.is_empty() => format!(".{end}"),
+            _ => "files without an ending".to_owned(),
+        };
+        kinds.entry(kind).or_insert((0, &entry.path)).0 += 1;
     }
-    if about.len() > FILE_BYTES_MAX {
-        let message = format!("it has {} bytes; {FILE_BYTES_MAX} is the most", about.len());
-        return Err(wrong(None, message, "Load data in another way than in a migration."));
-    }
-    let bytes = std::fs::read(path).map_err(|error| wrong(None, format!("failed to read it: {error}"), readable))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let at = sql::place(&String::from_utf8_lossy(valid), valid.len());
-        wrong(Some(at), "this is not UTF-8".to_owned(), "Save the file as UTF-8.")
-    })?;
-    match text.find('\0') {
-        Some(at) => {
-            Err(wrong(Some(sql::place(&text, at)), "a zero byte".to_owned(), "PostgreSQL knows none: remove it."))
-        }
-        None => Ok(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(files: &[(&str, &str)]) -> Result<Migrations, Mistakes> {
-        let directory = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(directory.path().join(name), text).unwrap();
-        }
-        Migrations::read(directory.path())
-    }
-
-    fn shape(migrations: &Migrations) -> Vec<(i64, &str, bool)> {
-        let one = |m: &'_ Migration| (m.version, m.down.is_some());
-        migrations.list.iter().map(|m| (one(m).0, m.description.as_str(), one(m).1)).collect()
-    }
-
-    #[test]
-    fn the_four_kinds_of_names_are_read_in_order() {
-        let x = "SELECT 1";
-        let sqlx = read(&[("10_b_c.sql", x), ("9_a.up.sql", x), ("9_a.down.sql", x), ("README.md", "no")]).unwrap();
-        assert_eq!(shape(&sqlx), [(9, "a", true), (10, "b c", false)]);
-        let flyway = read(&[("V2__second.sql", x), ("V1__first.sql", x), ("U1__first.sql", x)]).unwrap();
-        assert_eq!(shape(&flyway), [(1, "first", true), (2, "second", false)]);
-        let named = read(&[("b.up.sql", x), ("a.up.sql", x), ("b.down.sql", x)]).unwrap();
-        assert_eq!(shape(&named), [(1, "a", false), (2, "b", true)]);
-        assert_eq!(named.between(1, 2).map(|m| m.version).collect::<Vec<_>>(), [2]);
-        assert!(named.knows(0) && named.knows(2) && !named.knows(3));
-    }
-
-    #[test]
-    fn only_the_first_bytes_take_a_file_out_of_its_transaction() {
-        let found = read(&[("1_a.sql", "-- no-transaction\nVACUUM"), ("2_b.sql", "SELECT 1")]).unwrap();
-        assert_eq!(found.list.iter().map(|m| m.up.in_transaction).collect::<Vec<_>>(), [false, true]);
-        let Mistakes(late) = read(&[("1_a.sql", "-- first\n-- no-transaction\nVACUUM")]).unwrap_err();
-        assert_eq!(late[0].at, Some((2, 1)));
-        let Mistakes(marked) = read(&[("1_a.sql", "\u{feff}-- no-transaction\nVACUUM")]).unwrap_err();
-        assert_eq!(marked[0].at, Some((1, 1)));
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_said_at_once_with_its_place() {
-        let mistakes = read(&[
-            ("1_a.sql", "SELECT 1;\n\\dt"),
-            ("1_b.sql", "SELECT 'x"),
-            ("2_c.down.sql", "SELECT 1"),
-            ("3_d.sql", "BEGIN;\nSELECT 1;\nCOMMIT;"),
-            ("3_d.down.sql", "SELECT 1"),
-            ("R__again.sql", "SELECT 1"),
-            ("V1.2__dotted.sql", "SELECT 1"),
-            ("name.sql", "SELECT 1"),
-            ("name.up.sql", "SELECT 1"),
-        ])
-        .unwrap_err();
-        let said: Vec<String> = mistakes
-            .0
-            .iter()
-            .map(|m| {
-                format!(
-                    "{}{}: {}",
-                    file_name(&m.file),
-                    m.at.map(|a| format!(":{}:{}", a.0, a.1)).unwrap_or_default(),
-                    m.message
-                )
-            })
-            .collect();
-        assert_eq!(
-            said,
-            [
-                "1_a.sql:2:1: a command of psql, which no server understands",
-                "1_b.sql: version 1 is in 1_a.sql already",
-                "1_b.sql:1:8: a text has no end",
-                "2_c.down.sql: undoes version 2, which no file applies",
-                "3_d.down.sql: version 3 can be undone, but its other file does not end in .up.sql",
-                "3_d.sql:1:1: BEGIN in a migration's file",
-                "3_d.sql:3:1: COMMIT in a migration's file",
-                "R__again.sql: a repeatable migration has no version",
-                "V1.2__dotted.sql: V1.2 is no whole number",
-                "name.sql: its name has no number",
-                "name.up.sql: its name has no number, and other files have one",
-            ]
-        );
-        assert_eq!(mistakes.to_string().lines().count(), 1 + 2 * said.len());
-    }
-
-    #[test]
-    fn an_empty_directory_a_missing_one_and_unreadable_text_are_mistakes() {
-        assert!(read(&[]).unwrap_err().to_string().contains("it has no migration"));
-        let Mistakes(missing) = Migrations::read(Path::new("no/such/place")).unwrap_err();
-        assert!(missing[0].message.starts_with("failed to read the directory"));
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("1_a.sql"), b"SELECT\n 1 \xff").unwrap();
-        let Mistakes(found) = Migrations::read(directory.path()).unwrap_err();
-        assert_eq!((found[0].at, found[0].message.as_str()), (Some((2, 4)), "this is not UTF-8"));
-        assert_eq!(read(&[("1_a.sql", "SELECT\0")]).unwrap_err().0[0].at, Some((1, 7)));
-    }
-
-    #[test]
-    fn our_own_are_read_as_the_engine_reads_them() {
-        let directory: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../migrations/postgres"].iter().collect();
-        let here = Migrations::read(&directory).unwrap();
-        let there = drift_engine::migrate::steps(drift_engine::lock::Backend::Postgres);
-        assert_eq!(here.list.len(), there.len());
-        for (mine, step) in here.list.iter().zip(there) {
-            assert_eq!((mine.version, &mine.description), (step.version, &step.description()));
-            assert_eq!((mine.up.text.as_str(), mine.up.in_transaction), (step.up.sql, step.up.in_transaction()));
-            assert!(mine.down.as_ref().is_some_and(|down| Some(down.text.as_str()) == step.down.map(|file| file.sql)));
-        }
-    }
+    let found: Vec<String> = kinds.iter().map(|(kind, (count, one))| format!("{count} {kind} such as {one}")).collect();
+    let message = match found.is_empty() {
+        true => "it has no migration: it is empty".to_owned(),
+        false => format!("it has no migration that is known; found: {}", found.join(", ")),
+    };
+    let help = "driftlock rehearse --help names the layouts; --layout NAME takes it for one; a tool of another kind is \
+                rehearsed with --runner.";
+    Mistakes(vec![Mistake { file: tree.shown.clone(), at: None, message, help }])
 }

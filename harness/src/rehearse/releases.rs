@@ -11,7 +11,7 @@ use drift_engine::session::{DbError, ErrorClass, Operation as _};
 use super::application::Application;
 use super::budget::Budget;
 use super::failures;
-use super::migrations::Migration;
+use super::migrations::{Migration, Version};
 use super::operation::Operation;
 use super::scripted::{self, Scripted};
 use super::site::{Place, Site, SiteError};
@@ -34,7 +34,7 @@ const CAST: Cast = Cast { workers: 1, writers: 1, readers: 1 };
 #[derive(Clone, Debug)]
 pub struct Release {
     /// From which version of the schema on it is deployed.
-    pub version: i64,
+    pub version: Version,
     /// What it is called.
     pub name: String,
     /// What it does.
@@ -78,7 +78,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// The version.
-    pub schema: i64,
+    pub schema: Version,
     /// What became of it.
     pub outcome: Outcome,
     /// Where it worked on the version before, the statement of the migration after which it no longer does.
@@ -89,7 +89,7 @@ pub struct Cell {
 #[derive(Debug)]
 pub struct Table<'a> {
     /// The version at the start.
-    pub from: i64,
+    pub from: Version,
     /// What leads from it to the others.
     pub migrations: Vec<&'a Migration>,
     /// The applications, oldest first, each with a cell a version.
@@ -108,7 +108,9 @@ pub fn of_ours(subject: &Subject) -> Vec<Release> {
         name: application.as_str().to_owned(),
         code: Code::Engine(application),
     };
-    vec![one(1, Application::Plain), one(3, Application::OnConflict)]
+    let version = |number: i64| ours.list.iter().map(|one| &one.version).find(|one| one.number() == Some(number));
+    let known = [(version(1), Application::Plain), (version(3), Application::OnConflict)];
+    known.into_iter().filter_map(|(version, application)| Some(one(version?.clone(), application))).collect()
 }
 
 /// Lets each application work on each version.
@@ -122,11 +124,11 @@ pub async fn examine<'a>(
     budget: &Budget,
 ) -> Result<Table<'a>, SiteError> {
     let (from, to) = subject.range()?;
-    let migrations: Vec<&Migration> = subject.migrations.between(from, to).collect();
-    releases.sort_by_key(|release| release.version);
+    let migrations: Vec<&Migration> = subject.migrations.between(&from, &to).collect();
+    releases.sort_by_key(|release| release.version.clone());
     let mut lines = Vec::new();
     for release in releases {
-        let cells = line(site, subject, (from, &migrations), &release, budget).await?;
+        let cells = line(site, subject, (&from, &migrations), &release, budget).await?;
         lines.push((release, cells));
     }
     Ok(Table { from, migrations, lines })
@@ -136,17 +138,17 @@ pub async fn examine<'a>(
 async fn line(
     site: &mut Site<'_>,
     subject: &Subject,
-    (from, migrations): (i64, &[&Migration]),
+    (from, migrations): (&Version, &[&Migration]),
     release: &Release,
     budget: &Budget,
 ) -> Result<Vec<Cell>, SiteError> {
     let place = stand(site, subject, release).await?;
     let mut cells = Vec::new();
     let first = try_out(release, &place.database, site.seed(), budget).await?;
-    cells.push(Cell { schema: from, outcome: first, broken_by: None });
+    cells.push(Cell { schema: from.clone(), outcome: first, broken_by: None });
     let mut refused = None;
     for (number, migration) in migrations.iter().enumerate() {
-        let schema = migration.version;
+        let schema = migration.version.clone();
         if refused.is_none() {
             let applied = failures::apply(&place.database, &migration.up).await;
             refused = applied.err().map(|error| format!("{} was refused: {error}", migration.up.file));
@@ -192,7 +194,7 @@ async fn culprit(
 ) -> Result<usize, SiteError> {
     let Some((last, earlier)) = migrations.split_last() else { return Ok(0) };
     let script = &last.up;
-    if !script.in_transaction {
+    if script.is_message() {
         // A single message: nothing lies between its statements.
         return Ok(script.statements.iter().position(|one| Some(one) == script.first()).unwrap_or_default());
     }

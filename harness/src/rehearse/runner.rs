@@ -13,7 +13,8 @@ use sqlx::PgConnection;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::migrations::Script;
+use super::migrations::layout::RUNNER;
+use super::migrations::{Script, Transaction, Version};
 use super::modes::Mode;
 use crate::provision::{AccessUrl, ProcessGroup};
 use crate::sql::Statement;
@@ -35,17 +36,23 @@ pub struct Runner {
     /// Where the database is: for the runner's environment, and for nothing else.
     pub url: AccessUrl,
     /// The version to begin at.
-    pub from: i64,
+    pub from: Version,
     /// The version to go to; zero means whatever the runner takes for the last.
-    pub to: i64,
+    pub to: Version,
     /// Whether an event trigger may be made: only where the whole server is thrown away.
     pub may_trigger: bool,
 }
 
 /// A command as a file with one statement, so that what is found has a place.
 pub fn script(place: &str, command: &str) -> Script {
-    let statement = Statement { text: command.to_owned(), line: 1, column: 1, words: Vec::new() };
-    Script { file: place.to_owned(), text: command.to_owned(), in_transaction: false, statements: vec![statement] }
+    let statement = Statement { text: command.to_owned(), line: 1, column: 1, words: Vec::new(), data: None };
+    Script {
+        file: place.to_owned(),
+        text: command.to_owned(),
+        transaction: Transaction::Message,
+        statements: vec![statement],
+        layout: &RUNNER,
+    }
 }
 
 impl Runner {
@@ -55,7 +62,7 @@ impl Runner {
     ///
     /// # Errors
     /// It cannot be started.
-    pub async fn run(&self, command: &str, direction: &str, to: i64) -> Result<(), DbError> {
+    pub async fn run(&self, command: &str, direction: &str, to: &Version) -> Result<(), DbError> {
         let failed = |message: String| DbError { class: ErrorClass::Other, code: None, message, during: Kind::Write };
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -7,6 +7,7 @@ use super::application::Application;
 use super::budget::Budget;
 use super::companion::{Companion, ReplicaLock};
 use super::finding::{Finding, Kind};
+use super::migrations::Version;
 use crate::provision::Journal;
 
 /// The file's name.
@@ -34,9 +35,9 @@ pub struct Settings {
     /// Driftlock's own migrations up to this version come before these: they make the traffic's tables.
     pub base_version: i64,
     /// The version to begin at; without it, the one before the last.
-    pub from: Option<i64>,
+    pub from: Option<Version>,
     /// The version to go to; without it, the last.
-    pub to: Option<i64>,
+    pub to: Option<Version>,
     /// Which code is deployed; without it, the newest that fits the version at the start.
     pub application: Option<Application>,
     /// Who else is there.
@@ -57,7 +58,7 @@ pub struct Settings {
 pub struct Expect {
     /// What sort.
     pub finding: Kind,
-    /// In which file, by its name within the directory.
+    /// In which file, by its name, or by its path within the directory.
     pub file: String,
     /// On which line, if that matters.
     pub line: Option<u32>,
@@ -86,7 +87,7 @@ impl Expect {
 
     /// Whether it speaks of this file.
     pub fn is_in(&self, file: &str) -> bool {
-        file.rsplit('/').next() == Some(&self.file)
+        file.strip_suffix(self.file.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
     }
 }
 

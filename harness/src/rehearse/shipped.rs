@@ -2,6 +2,7 @@
 
 use super::migrations::Migrations;
 use super::subject::Subject;
+use crate::sql::Dialect;
 
 /// A directory of the program's own.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,9 @@ impl ShippedDirectory {
     /// # Panics
     /// Never in a program whose tests have passed.
     pub fn subject(&self) -> Subject {
-        let migrations = Migrations::of_files(self.path, self.files.iter().copied()).expect("a shipped file is sound");
+        let dialect = if self.settings.contains("backend = \"sqlite\"") { Dialect::Sqlite } else { Dialect::Postgres };
+        let files = self.files.iter().copied();
+        let migrations = Migrations::of_files(self.path, files, dialect).expect("a shipped file is sound");
         Subject::new(self.path.to_owned(), migrations, self.settings).expect("a shipped directory is sound")
     }
 }
@@ -74,7 +77,7 @@ mod tests {
     fn what_is_carried_is_what_is_in_the_checkout() {
         let root: PathBuf = [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect();
         for shipped in SHIPPED {
-            let there = Subject::read(&root.join(shipped.path)).unwrap();
+            let there = Subject::read(&root.join(shipped.path), None, None).unwrap();
             let here = shipped.subject();
             let texts = |subject: &Subject| -> Vec<String> {
                 let both = |m: &crate::rehearse::migrations::Migration| {

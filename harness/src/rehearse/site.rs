@@ -6,12 +6,13 @@ use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::application::Application;
 use super::dump::{self, Dump, DumpError};
 use super::fill;
-use super::migrations::Script;
+use super::migrations::Version;
+use super::sending;
 use super::subject::{Subject, SubjectError, own_migrations};
 use crate::database::postgres::PgDatabase;
 use crate::load::LoadError;
@@ -92,12 +93,12 @@ impl<'s> Site<'s> {
     /// See [`SiteError`].
     pub async fn place(&mut self, subject: &Subject, events: u32) -> Result<Place, SiteError> {
         let (from, _) = subject.range()?;
-        let whose = if from == 0 { "" } else { subject.path.as_str() };
+        let whose = if from.is_none() { "" } else { subject.path.as_str() };
         // The user's own data has a size of its own.
         let events = if self.data.is_some() { 0 } else { events };
         let key = format!("{whose} {from} {} {events}", subject.settings.base_version);
         if !self.templates.contains_key(&key) {
-            let template = self.template(subject, from, events).await?;
+            let template = self.template(subject, &from, events).await?;
             self.templates.insert(key.clone(), template);
         }
         let suffix = self.suffix();
@@ -156,17 +157,17 @@ impl<'s> Site<'s> {
         format!("db{}", self.made)
     }
 
-    async fn template(&mut self, subject: &Subject, from: i64, events: u32) -> Result<Template, SiteError> {
+    async fn template(&mut self, subject: &Subject, from: &Version, events: u32) -> Result<Template, SiteError> {
         let made = self.server.create_database(&self.suffix(), None).await?;
         let mut connection = PgDatabase::new(self.server.connect_options(&made), None).plain().await?;
         let own = own_migrations();
-        let base = own.between(0, subject.settings.base_version).map(|migration| &migration.up);
-        let theirs = subject.migrations.between(0, from).map(|migration| &migration.up);
+        let base = own.up_to(subject.settings.base_version).map(|migration| &migration.up);
+        let theirs = subject.migrations.between(&Version::none(), from).map(|migration| &migration.up);
         let mut filled = false;
         // A dump with its schema is the database at that version.
         let is_whole = self.data.as_ref().is_some_and(|data| data.has_schema);
         for script in base.chain(theirs).filter(|_| !is_whole) {
-            apply(&mut connection, script).await.map_err(|error| SiteError::Earlier {
+            sending::script(&mut connection, script).await.map_err(|error| SiteError::Earlier {
                 file: script.file.clone(),
                 error: classify(error, Kind::Write),
             })?;
@@ -192,15 +193,6 @@ impl<'s> Site<'s> {
         let _ = connection.close().await;
         Ok(Template { made, base: counted, application })
     }
-}
-
-async fn apply(connection: &mut PgConnection, script: &Script) -> Result<(), sqlx::Error> {
-    if !script.in_transaction {
-        return sqlx::raw_sql(AssertSqlSafe(script.text.clone())).execute(connection).await.map(drop);
-    }
-    let mut transaction = connection.begin().await?;
-    sqlx::raw_sql(AssertSqlSafe(script.text.clone())).execute(&mut *transaction).await?;
-    transaction.commit().await
 }
 
 /// The newest code that fits the schema: ON CONFLICT needs a valid unique index on exactly these columns.

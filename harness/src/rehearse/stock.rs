@@ -10,7 +10,7 @@ use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::migrate::{Migrate, MigrateError, MigrationType, Migrator};
 use sqlx::{Acquire, AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
 
-use super::migrations::{Migrations, Script};
+use super::migrations::{Migrations, Script, Version};
 use crate::database::postgres::PgDatabase;
 
 /// A future of sqlx's migrator. Boxed: only behind a named lifetime does the compiler see that it is `Send`.
@@ -55,10 +55,11 @@ impl Stock {
     /// The migrator over these migrations.
     pub fn of(migrations: &Migrations, may_trigger: bool) -> Self {
         let list = migrations.list.iter().flat_map(|migration| {
+            let version = number(&migration.version);
             let one = |kind, script: &Script| {
                 let sql = AssertSqlSafe(script.text.clone()).into_sql_str();
                 let description = Cow::Owned(migration.description.clone());
-                sqlx::migrate::Migration::new(migration.version, description, kind, sql, !script.in_transaction)
+                sqlx::migrate::Migration::new(version, description, kind, sql, !script.in_transaction())
             };
             let up = if migration.down.is_some() { MigrationType::ReversibleUp } else { MigrationType::Simple };
             let down = migration.down.as_ref().map(|down| one(MigrationType::ReversibleDown, down));
@@ -71,9 +72,9 @@ impl Stock {
     ///
     /// # Errors
     /// The database refuses.
-    pub async fn mark(&self, database: &PgDatabase, target: i64) -> Result<(), DbError> {
+    pub async fn mark(&self, database: &PgDatabase, target: &Version) -> Result<(), DbError> {
         let mut connection = connect(database).await?;
-        marked(&self.migrator, target, &mut connection).await.map_err(told)?;
+        marked(&self.migrator, number(target), &mut connection).await.map_err(told)?;
         let _ = connection.close().await;
         Ok(())
     }
@@ -82,9 +83,9 @@ impl Stock {
     ///
     /// # Errors
     /// How sqlx's migrator failed.
-    pub async fn up(&self, database: &PgDatabase, target: i64) -> Result<(), DbError> {
+    pub async fn up(&self, database: &PgDatabase, target: &Version) -> Result<(), DbError> {
         let mut connection = connect(database).await?;
-        let went = to(&self.migrator, target, &mut connection).await.map_err(told);
+        let went = to(&self.migrator, number(target), &mut connection).await.map_err(told);
         // After an error it has not given its lock back: the end of the session does.
         let _ = connection.close().await;
         went
@@ -94,12 +95,17 @@ impl Stock {
     ///
     /// # Errors
     /// How sqlx's migrator failed.
-    pub async fn down(&self, database: &PgDatabase, target: i64) -> Result<(), DbError> {
+    pub async fn down(&self, database: &PgDatabase, target: &Version) -> Result<(), DbError> {
         let mut connection = connect(database).await?;
-        let went = back_to(&self.migrator, target, &mut connection).await.map_err(told);
+        let went = back_to(&self.migrator, number(target), &mut connection).await.map_err(told);
         let _ = connection.close().await;
         went
     }
+}
+
+/// A version as sqlx has it.
+fn number(version: &Version) -> i64 {
+    version.number().expect("sqlx's migrator is given sqlx's versions only")
 }
 
 /// A session that is not taken for one of ours.

@@ -6,8 +6,10 @@ use drift_engine::lock::Backend;
 use drift_engine::migrate;
 
 use super::companion::Companion;
-use super::migrations::{Migrations, Mistakes};
+use super::migrations::layout::Layout;
+use super::migrations::{Migrations, Mistakes, Version};
 use super::settings::{FILE, Settings};
+use crate::sql::Dialect;
 
 /// A directory of migrations.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +41,14 @@ pub enum SubjectError {
         why: String,
     },
     /// It has no such version.
-    #[error("{path} has no version {version}; its versions are {}", versions.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("{path} has no version {version}; its versions are {}", versions.iter().map(Version::as_str).collect::<Vec<_>>().join(", "))]
     NoSuchVersion {
         /// The directory.
         path: String,
         /// What was asked for.
-        version: i64,
+        version: Version,
         /// What there is.
-        versions: Vec<i64>,
+        versions: Vec<Version>,
     },
     /// There is nothing between the two.
     #[error("{path} has nothing between version {from} and version {to}")]
@@ -54,9 +56,9 @@ pub enum SubjectError {
         /// The directory.
         path: String,
         /// The version to begin at.
-        from: i64,
+        from: Version,
         /// The version to go to.
-        to: i64,
+        to: Version,
     },
     /// An expectation names a file that there is not.
     #[error("{path}/{FILE}: it expects a finding in {file}, which is not there")]
@@ -69,19 +71,28 @@ pub enum SubjectError {
 }
 
 impl Subject {
-    /// Reads a directory.
+    /// Reads a directory: as one of `layout`, and for `backend`, where these are named.
     ///
     /// # Errors
     /// See [`SubjectError`].
-    pub fn read(directory: &Path) -> Result<Self, SubjectError> {
+    pub fn read(
+        directory: &Path,
+        layout: Option<&'static Layout>,
+        backend: Option<Backend>,
+    ) -> Result<Self, SubjectError> {
         let path = directory.display().to_string();
-        let migrations = Migrations::read(directory)?;
         let text = match std::fs::read_to_string(directory.join(FILE)) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(SubjectError::Settings { path, why: error.to_string() }),
         };
-        Self::new(path, migrations, &text)
+        let wrong = |why| SubjectError::Settings { path: path.clone(), why };
+        let mut settings = Settings::parse(&text).map_err(wrong)?;
+        let migrations = Migrations::read(directory, layout, backend.or(settings.backend).map(dialect))?;
+        if migrations.origin.as_ref().is_some_and(|origin| origin.sqlite.is_some()) {
+            settings.backend = Some(Backend::Sqlite);
+        }
+        Self::with(path, migrations, settings)
     }
 
     /// What a runner migrates: of a directory, if there is one, only the settings are read.
@@ -101,12 +112,16 @@ impl Subject {
         let wrong = |why| SubjectError::Settings { path: path.clone(), why };
         let settings = Settings::parse(&text).map_err(wrong)?;
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(&path).to_owned();
-        Ok(Self { name, path, migrations: Migrations { list: Vec::new() }, settings, has_runner: true })
+        Ok(Self { name, path, migrations: Migrations::none(), settings, has_runner: true })
     }
 
     pub(super) fn new(path: String, migrations: Migrations, settings: &str) -> Result<Self, SubjectError> {
         let wrong = |why| SubjectError::Settings { path: path.clone(), why };
         let settings = Settings::parse(settings).map_err(wrong)?;
+        Self::with(path, migrations, settings)
+    }
+
+    fn with(path: String, migrations: Migrations, settings: Settings) -> Result<Self, SubjectError> {
         let scripts = || migrations.list.iter().flat_map(|migration| [Some(&migration.up), migration.down.as_ref()]);
         for expect in &settings.expect {
             if !scripts().flatten().any(|script| expect.is_in(&script.file)) {
@@ -123,25 +138,27 @@ impl Subject {
     ///
     /// # Errors
     /// There are no such versions, or nothing lies between them.
-    pub fn range(&self) -> Result<(i64, i64), SubjectError> {
+    pub fn range(&self) -> Result<(Version, Version), SubjectError> {
+        let Settings { from, to, .. } = &self.settings;
         if self.has_runner {
-            return Ok((self.settings.from.unwrap_or(0), self.settings.to.unwrap_or(0)));
+            let wanted = |version: &Option<Version>| version.clone().unwrap_or_else(Version::none);
+            return Ok((wanted(from), wanted(to)));
         }
-        let to = self.settings.to.unwrap_or(self.migrations.latest());
-        // Beside another schema's migrations, all of these are new.
-        let last = if self.settings.base_version > 0 {
-            0
-        } else {
-            self.migrations.between(0, to - 1).map(|migration| migration.version).next_back().unwrap_or(0)
+        let find = |wanted: &Version| {
+            self.migrations.find(wanted).ok_or_else(|| SubjectError::NoSuchVersion {
+                path: self.path.clone(),
+                version: wanted.clone(),
+                versions: self.migrations.list.iter().map(|migration| migration.version.clone()).collect(),
+            })
         };
-        let from = self.settings.from.unwrap_or(last);
-        for version in [from, to] {
-            if !self.migrations.knows(version) {
-                let versions = self.migrations.list.iter().map(|migration| migration.version).collect();
-                return Err(SubjectError::NoSuchVersion { path: self.path.clone(), version, versions });
-            }
-        }
-        if self.migrations.between(from, to).next().is_none() {
+        let to = to.as_ref().map(find).transpose()?.unwrap_or_else(|| self.migrations.latest());
+        let from = match from {
+            Some(from) => find(from)?,
+            // Beside another schema's migrations, all of these are new.
+            None if self.settings.base_version > 0 => Version::none(),
+            None => self.migrations.before(&to),
+        };
+        if self.migrations.between(&from, &to).next().is_none() {
             return Err(SubjectError::Nothing { path: self.path.clone(), from, to });
         }
         Ok((from, to))
@@ -164,5 +181,14 @@ pub fn own_migrations_of(backend: Backend) -> Migrations {
         let down = step.down.map(|file| (file.name, file.sql));
         std::iter::once((step.up.name, step.up.sql)).chain(down)
     });
-    Migrations::of_files(&format!("migrations/{backend}"), files).expect("the engine's migrations are sound")
+    Migrations::of_files(&format!("migrations/{backend}"), files, dialect(backend))
+        .expect("the engine's migrations are sound")
+}
+
+/// Whose SQL the files for a database hold.
+pub(super) fn dialect(backend: Backend) -> Dialect {
+    match backend {
+        Backend::Postgres => Dialect::Postgres,
+        Backend::Sqlite => Dialect::Sqlite,
+    }
 }

@@ -1,6 +1,7 @@
 //! What `rehearse` has to say: rows as data, and the same for people.
 
 pub mod applications;
+pub mod layout;
 pub mod markdown;
 pub mod row;
 pub mod sarif;
@@ -60,8 +61,11 @@ fn summary(report: &RehearseReport) -> comfy_table::Table {
 }
 
 fn case(row: &RehearseRow, to: &mut dyn Write) -> io::Result<()> {
-    let last = if row.to == 0 { "the last".to_owned() } else { row.to.to_string() };
+    let last = if row.to.is_none() { "the last".to_owned() } else { row.to.to_string() };
     writeln!(to, "{}, {}: version {} to {last}, {}", row.name.bold(), row.strategy, row.from, row.traffic)?;
+    if let Some(layout) = &row.layout {
+        layout::write(layout, to)?;
+    }
     if !row.files.is_empty() {
         writeln!(to, "{}", statement::table(row))?;
     }

@@ -11,6 +11,7 @@ mod data;
 mod facts;
 mod failures;
 mod ground;
+mod layouts;
 mod observer;
 mod runner;
 mod scripted;

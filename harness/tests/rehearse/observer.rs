@@ -6,6 +6,7 @@ use driftlock::rehearse::companion::ReplicaLock;
 use driftlock::rehearse::course::{self, Plan};
 use driftlock::rehearse::crowd::Crowd;
 use driftlock::rehearse::judge::{Judged, judge};
+use driftlock::rehearse::migrations::Version;
 use driftlock::rehearse::sampler::Sampling;
 use driftlock::rehearse::shipped::SHIPPED;
 use driftlock::rehearse::site::Site;
@@ -16,11 +17,12 @@ use crate::ground::Ground;
 /// Rehearses the last of our own migrations with such a sampler.
 async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
     let mut subject = SHIPPED[0].subject();
-    subject.settings.from = Some(3);
+    subject.settings.from = Some(Version::named("3"));
     let place = site.place(&subject, 1_000).await.unwrap();
+    let (from, to) = subject.range().unwrap();
     let plan = Plan {
-        from: 3,
-        migrations: subject.migrations.between(3, 4).collect(),
+        from: from.clone(),
+        migrations: subject.migrations.between(&from, &to).collect(),
         traffic: Some(Crowd::Engine(Cast { workers: 4, writers: 1, readers: 0 }, place.application.unwrap())),
         companion: None,
         lock: ReplicaLock::Polled,

@@ -17,6 +17,7 @@ use crate::rehearse::crowd::Crowd;
 use crate::rehearse::dump::Dump;
 use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::{self, Judged, judge};
+use crate::rehearse::migrations::Version;
 use crate::rehearse::releases::{self, Code, Release};
 use crate::rehearse::runner::{self, Runner};
 use crate::rehearse::sampler::Sampling;
@@ -28,6 +29,7 @@ use crate::rehearse::subject::Subject;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
 use crate::report::rehearsed::applications::{self, ApplicationRow};
+use crate::report::rehearsed::layout;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
 
@@ -52,13 +54,28 @@ impl Brought {
             || self.releases.iter().any(|one| matches!(one.code, Code::Script(_)))
     }
 
+    /// The applications, with their versions where a directory has them.
+    fn releases_of(&self, subject: &Subject) -> Vec<Release> {
+        let placed = |release: &Release| {
+            let version = subject.migrations.find(&release.version).unwrap_or_else(|| release.version.clone());
+            Release { version, ..release.clone() }
+        };
+        self.releases.iter().map(placed).collect()
+    }
+
     /// The script whose actors are the traffic: the one that was named, or, where there are no tables of the engine's,
     /// the application's that is deployed at the version to begin at.
-    fn crowd(&self, choice: &TrafficChoice, has_tables: bool, from: i64) -> Option<Arc<Script>> {
+    fn crowd(
+        &self,
+        choice: &TrafficChoice,
+        has_tables: bool,
+        subject: &Subject,
+        from: &Version,
+    ) -> Option<Arc<Script>> {
         let deployed = || {
-            let deployed = self.releases.iter().filter(|release| release.version <= from);
-            match &deployed.max_by_key(|release| release.version)?.code {
-                Code::Script(script) => Some(script.clone()),
+            let deployed = self.releases_of(subject).into_iter().filter(|release| release.version <= *from);
+            match deployed.max_by_key(|release| release.version.clone())?.code {
+                Code::Script(script) => Some(script),
                 Code::Engine(_) => None,
             }
         };
@@ -156,11 +173,11 @@ async fn one(
     let events = settings.events.unwrap_or(EVENTS);
     let mut place = site.place(subject, events).await?;
     let runner = match &args.runner {
-        Some(command) => Some(runner(args, case, command, (from, to), site, &mut place, events).await?),
+        Some(command) => Some(runner(args, case, command, (&from, &to), site, &mut place, events).await?),
         None => None,
     };
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
-    let script = brought.crowd(&args.traffic, place.application.is_some(), from);
+    let script = brought.crowd(&args.traffic, place.application.is_some(), subject, &from);
     let traffic = match &script {
         Some(script) => {
             let set = scripted::set_up(script, &Database::Postgres(place.database.clone())).await;
@@ -174,20 +191,20 @@ async fn one(
     let stock = match args.fidelity {
         Fidelity::Runner => {
             let stock = Stock::of(&subject.migrations, site.way() != Way::Given);
-            if from > 0 {
-                stock.mark(&place.database, from).await.map_err(SiteError::from)?;
+            if !from.is_none() {
+                stock.mark(&place.database, &from).await.map_err(SiteError::from)?;
             }
             Some(stock)
         }
         Fidelity::Statements => None,
     };
     let wal = match args.wal {
-        true => wal(subject, (from, to), site, events).await?,
+        true => wal(subject, (&from, &to), site, events).await?,
         false => BTreeMap::new(),
     };
     let plan = Plan {
-        from,
-        migrations: subject.migrations.between(from, to).collect(),
+        from: from.clone(),
+        migrations: subject.migrations.between(&from, &to).collect(),
         traffic,
         companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
         lock: settings.replica_lock,
@@ -202,6 +219,12 @@ async fn one(
     let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
     site.leave(place).await.map_err(SiteError::from)?;
     let mut judged = judge(&plan, &record, &settings.budget);
+    if let Some(companion) = case.companion.filter(|one| one.needs_engine() && !has_tables) {
+        judged.inconclusive.push(format!(
+            "not applicable: the companion {} works on driftlock's tables, which are not there",
+            companion.as_str()
+        ));
+    }
     let (applications, notes) = applications(case, brought, has_tables, site, &mut judged).await?;
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
@@ -214,6 +237,7 @@ async fn one(
         beside: case.beside(),
         from,
         to,
+        layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: settings.budget.to_string(),
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -238,7 +262,7 @@ async fn applications(
     let subject = &case.subject;
     let releases = match brought.releases.is_empty() {
         true if has_tables => releases::of_ours(subject),
-        _ => brought.releases.clone(),
+        _ => brought.releases_of(subject),
     };
     if releases.is_empty() || subject.has_runner || case.companion != subject.companion() {
         return Ok((Vec::new(), Vec::new()));
@@ -263,7 +287,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
     let clock = Clock::start();
     let subject = &case.subject;
     let (from, to) = subject.range().map_err(SiteError::from)?;
-    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let migrations: Vec<_> = subject.migrations.between(&from, &to).collect();
     let place = site.place(subject, EVENTS_FOR_CUTS).await?;
     let clean = failures::clean(&migrations, &place.database).await;
     site.leave(place).await.map_err(SiteError::from)?;
@@ -271,8 +295,8 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
     let mut cuts = Vec::new();
     for (index, migration) in migrations.iter().enumerate() {
         let script = &migration.up;
-        // A file without a transaction is one message.
-        let statements = if script.in_transaction { script.statements.len() } else { script.statements.len().min(1) };
+        // What is one message is cut off as a whole.
+        let statements = if script.is_message() { script.statements.len().min(1) } else { script.statements.len() };
         for (statement, failure) in (0..statements).flat_map(|one| Manner::ALL.map(|failure| (one, failure))) {
             let place = site.place(subject, EVENTS_FOR_CUTS).await?;
             let cut = failures::cut(&migrations, (index, statement), failure, &place.database, &clean).await;
@@ -287,6 +311,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
         beside: case.beside(),
         from,
         to,
+        layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: subject.settings.budget.to_string(),
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -298,7 +323,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
 /// The WAL that each file writes, in a database without traffic: under traffic nobody could tell whose it is.
 async fn wal(
     subject: &Subject,
-    (from, to): (i64, i64),
+    (from, to): (&Version, &Version),
     site: &mut Site<'_>,
     events: u32,
 ) -> Result<BTreeMap<String, i64>, Held> {
@@ -320,7 +345,7 @@ async fn runner(
     args: &Args,
     case: &Case,
     command: &str,
-    (from, to): (i64, i64),
+    (from, to): (&Version, &Version),
     site: &Site<'_>,
     place: &mut Place,
     events: u32,
@@ -334,11 +359,11 @@ async fn runner(
         up: runner::script(path, command),
         down: args.runner_down.as_ref().map(|down| runner::script(path, down)),
         url: site.access(place).ok_or_else(unreachable).map_err(SiteError::from)?,
-        from,
-        to,
+        from: from.clone(),
+        to: to.clone(),
         may_trigger: site.way() != Way::Given,
     };
-    if from > 0 {
+    if !from.is_none() && from.as_str() != "0" {
         let brought = runner.run(command, "up", from).await;
         brought.map_err(|error| SiteError::Earlier { file: format!("version {from}"), error })?;
     }

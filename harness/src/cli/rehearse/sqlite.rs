@@ -28,6 +28,7 @@ use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
 use crate::rehearse::subject::Subject;
 use crate::rehearse::{scripted, sqlite::failures};
 use crate::report::directory::RunDirectory;
+use crate::report::rehearsed::layout;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
 use crate::scenario::script::Script;
 
@@ -108,8 +109,8 @@ pub(super) async fn one(
         }
     };
     let plan = Plan {
-        from,
-        migrations: subject.migrations.between(from, to).collect(),
+        from: from.clone(),
+        migrations: subject.migrations.between(&from, &to).collect(),
         traffic,
         companion: case.companion,
         lock: ReplicaLock::default(),
@@ -128,7 +129,7 @@ pub(super) async fn one(
     let record = seen.record;
     site.leave(place)?;
     let mut judged = judge(&plan, &record, &settings.budget);
-    advice::give(&mut judged.findings);
+    advice::give(&mut judged.findings, &subject.migrations);
     let beside = case.beside();
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, beside.replace(", ", "-"));
@@ -141,6 +142,7 @@ pub(super) async fn one(
         beside,
         from,
         to,
+        layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: settings.budget.on_sqlite(),
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -156,7 +158,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, 
     let clock = Clock::start();
     let subject = &case.subject;
     let (from, to) = subject.range().map_err(SiteError::from)?;
-    let migrations: Vec<_> = subject.migrations.between(from, to).collect();
+    let migrations: Vec<_> = subject.migrations.between(&from, &to).collect();
     let place = site.place(subject, EVENTS_FOR_CUTS).await?;
     let clean = failures::clean(&migrations, &place.database).await;
     site.leave(place)?;
@@ -176,12 +178,13 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, 
         beside: case.beside(),
         from,
         to,
+        layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: subject.settings.budget.on_sqlite(),
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };
     let mut row = row_of_cuts(about, &cuts);
-    advice::give(&mut row.findings);
+    advice::give(&mut row.findings, &subject.migrations);
     Ok(row)
 }

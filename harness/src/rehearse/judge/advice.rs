@@ -1,61 +1,81 @@
 //! What to do instead of a certain statement.
 
 use super::super::finding::Kind;
+use super::super::migrations::Script;
+use super::super::migrations::layout::Layout;
 use crate::sql::Statement;
 
 /// Better advice than the kind's own, where the statement's words allow it.
-pub(super) fn of(kind: Kind, statement: &Statement) -> Option<&'static str> {
+pub(super) fn of(kind: Kind, statement: &Statement, layout: &Layout) -> Option<String> {
+    let outside = layout.outside;
     let blocks = matches!(kind, Kind::AccessExclusive | Kind::BlocksReaders | Kind::BlocksWriters);
     let alters = statement.begins(&["ALTER", "TABLE"]);
     let adds = alters && statement.has("ADD");
     let builds = statement.begins(&["CREATE"]) && statement.has("INDEX");
     if blocks && adds && (statement.has("UNIQUE") || statement.has("PRIMARY")) && !statement.has("USING") {
-        return Some(
-            "Build the index first, in a file of its own that begins with -- no-transaction: CREATE UNIQUE INDEX \
-             CONCURRENTLY; then ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX, which takes an instant.",
-        );
+        return Some(format!(
+            "Build the index first, with CREATE UNIQUE INDEX CONCURRENTLY in {outside}; then ALTER TABLE … ADD CONSTRAINT \
+             … UNIQUE USING INDEX, which takes an instant."
+        ));
     }
     if blocks && adds && (statement.has("CHECK") || statement.has("FOREIGN") || statement.has("REFERENCES")) {
-        return Some("Add it NOT VALID, and VALIDATE CONSTRAINT in a later transaction, which blocks nobody.");
+        let validate = "Add it NOT VALID, and VALIDATE CONSTRAINT in a later transaction, which blocks nobody.";
+        return Some(validate.to_owned());
     }
     if blocks && builds && !statement.has("CONCURRENTLY") {
-        return Some("CREATE INDEX CONCURRENTLY, alone in a file that begins with -- no-transaction.");
+        return Some(format!("CREATE INDEX CONCURRENTLY, in {outside}."));
     }
     if blocks && statement.begins(&["DROP", "INDEX"]) && !statement.has("CONCURRENTLY") {
-        return Some("DROP INDEX CONCURRENTLY, alone in a file that begins with -- no-transaction.");
+        return Some(format!("DROP INDEX CONCURRENTLY, in {outside}."));
     }
     None
 }
 
 /// What to do about a refusal, where its code and the statement say it.
-pub(super) fn of_refusal(code: &str, statement: &Statement, in_transaction: bool) -> Option<&'static str> {
+pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, script: &Script) -> Option<String> {
     let concurrently = statement.has("CONCURRENTLY");
-    match code {
-        "25001" if concurrently && in_transaction => {
-            Some("Make -- no-transaction the file's first bytes: CONCURRENTLY cannot run in a transaction.")
-        }
-        "55P03" if concurrently => Some(
-            "Let a concurrent build wait without lock_timeout: its waits block nobody, and cut short it leaves an \
-             INVALID index.",
-        ),
-        "40P01" if concurrently => Some(
-            "Let replicas ask pg_try_advisory_lock again and again instead of waiting in pg_advisory_lock, whose \
-             snapshot the build waits for; and build one index of a table at a time.",
-        ),
-        "42P07" => Some(
-            "A second run meets what the first one left. Drop an INVALID index before the build: DROP INDEX \
-             CONCURRENTLY IF EXISTS.",
-        ),
-        "42704" => Some(
-            "DROP CONSTRAINT takes the constraint's index with it: undo in the reverse order, and say IF EXISTS where a \
-             later file's undoing has removed it already.",
-        ),
-        "2BP01" => Some("The index belongs to a constraint: ALTER TABLE … DROP CONSTRAINT removes both."),
-        "23505" => Some(
-            "Duplicates arrive until the index is there: remove them and build again, a bounded number of times, or \
-             first make the application stop writing them.",
-        ),
-        "55000" => Some("The index is INVALID: drop it concurrently, build it again, and then attach it."),
-        _ => None,
+    if code == "25001" && script.in_transaction() {
+        let first = statement.words.first().map_or("it", String::as_str);
+        let what = if concurrently { "CONCURRENTLY" } else { first };
+        return Some(format!("{what} cannot run in a transaction: put it in {}.", script.layout.outside));
     }
+    let fixed = match code {
+        "55P03" if concurrently => {
+            "Let a concurrent build wait without lock_timeout: its waits block nobody, and cut short it leaves an INVALID \
+             index."
+        }
+        "40P01" if concurrently => {
+            "Let replicas ask pg_try_advisory_lock again and again instead of waiting in pg_advisory_lock, whose snapshot \
+             the build waits for; and build one index of a table at a time."
+        }
+        "42P07" if statement.has("INDEX") => {
+            "A second run meets what the first one left. Drop an INVALID index before the build: DROP INDEX CONCURRENTLY \
+             IF EXISTS."
+        }
+        "42P07" => {
+            "The relation is there already, from an earlier file or a first run that left it: give it another name, or say \
+             IF NOT EXISTS where what is there is what is meant."
+        }
+        "42704" if statement.has("CONSTRAINT") || statement.has("INDEX") => {
+            "DROP CONSTRAINT takes the constraint's index with it, and DROP COLUMN what was built on the column: undo in \
+             the reverse order, and say IF EXISTS where a later file's undoing has removed it already."
+        }
+        "42704" => {
+            "It is not there at this point: create it in an earlier file, or say IF EXISTS where it may be gone."
+        }
+        "2BP01" if message.contains("constraint") && statement.has("INDEX") => {
+            "The index belongs to a constraint: ALTER TABLE … DROP CONSTRAINT removes both."
+        }
+        "2BP01" => "Drop what depends on it first, by name; CASCADE would drop all of it unseen.",
+        "55P04" => "A new value of an enum cannot be used in the transaction that adds it: use it in a later file.",
+        "23505" => {
+            "Duplicates arrive until the index is there: remove them and build again, a bounded number of times, or first \
+             make the application stop writing them."
+        }
+        "55000" if statement.has("INDEX") || statement.has("ATTACH") => {
+            "The index is INVALID: drop it concurrently, build it again, and then attach it."
+        }
+        _ => return None,
+    };
+    Some(fixed.to_owned())
 }

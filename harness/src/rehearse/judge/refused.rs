@@ -16,7 +16,7 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
                 findings.extend((file.attempt == 1).then_some(finding));
                 continue;
             }
-            let several = !file.script.in_transaction && file.script.statements.len() > 1;
+            let several = file.script.is_message() && file.script.statements.len() > 1;
             let at_once = plan.companion == Some(Companion::Replicas) && code == "40P01";
             let kind = match file.pass {
                 _ if at_once => Kind::Replicas,
@@ -36,9 +36,9 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Find
             let mut finding = at(file, *statement, kind, sentence);
             if kind != Kind::OneMessage
                 && let Some(found) = file.script.statements.get(*statement)
-                && let Some(better) = advice::of_refusal(&code, found, file.script.in_transaction)
+                && let Some(better) = advice::of_refusal(&code, &error.message, found, file.script)
             {
-                finding.advice = better.to_owned();
+                finding.advice = better;
             }
             finding.code.clone_from(&error.code);
             findings.push(finding);

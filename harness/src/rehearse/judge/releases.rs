@@ -1,6 +1,7 @@
 //! Whether the code of the version before still works on each version.
 
 use super::super::finding::{Finding, Kind};
+use super::super::migrations::Version;
 use super::super::releases::{Cell, Failure, Outcome, Release, Table};
 use super::{Judged, placed};
 
@@ -8,10 +9,10 @@ use super::{Judged, placed};
 pub fn add(table: &Table<'_>, judged: &mut Judged) -> Vec<String> {
     let mut notes = Vec::new();
     let (mut asked, mut works) = (0, 0);
-    let mut before = table.from;
+    let mut before = &table.from;
     for migration in &table.migrations {
-        let version = migration.version;
-        if let Some((old, cells)) = table.lines.iter().rfind(|(release, _)| release.version < version) {
+        let version = &migration.version;
+        if let Some((old, cells)) = table.lines.iter().rfind(|(release, _)| release.version < *version) {
             asked += 1;
             match (at(cells, before), at(cells, version)) {
                 (_, Outcome::Works) => works += 1,
@@ -29,7 +30,7 @@ pub fn add(table: &Table<'_>, judged: &mut Judged) -> Vec<String> {
         before = version;
     }
     for (release, cells) in &table.lines {
-        let own = release.version.max(table.from);
+        let own = release.version.clone().max(table.from.clone());
         if let Some(Outcome::Fails(failure)) = cells.iter().find(|cell| cell.schema == own).map(|cell| &cell.outcome) {
             let why = format!("{} does not work on version {own} itself: {}", named(release), told(failure));
             judged.inconclusive.push(format!("{why}: what a migration breaks cannot be seen"));
@@ -47,8 +48,8 @@ fn named(release: &Release) -> String {
     format!("the application of version {} ({})", release.version, release.name)
 }
 
-fn at(cells: &[Cell], version: i64) -> &Outcome {
-    let cell = cells.iter().find(|cell| cell.schema == version);
+fn at<'c>(cells: &'c [Cell], version: &Version) -> &'c Outcome {
+    let cell = cells.iter().find(|cell| cell.schema == *version);
     &cell.expect("an application is tried on every version").outcome
 }
 
@@ -58,18 +59,18 @@ fn told(failure: &Failure) -> String {
     format!("{}{statement}: {code}{}", failure.what, failure.said)
 }
 
-fn broken(table: &Table<'_>, old: &Release, (before, version): (i64, i64), failure: &Failure) -> Finding {
-    let migration = table.migrations.iter().find(|one| one.version == version);
+fn broken(table: &Table<'_>, old: &Release, (before, version): (&Version, &Version), failure: &Failure) -> Finding {
+    let migration = table.migrations.iter().find(|one| one.version == *version);
     let script = &migration.expect("a version is a migration's").up;
     let cells = table.lines.iter().find(|(release, _)| release.version == old.version).map(|(_, cells)| cells);
-    let cell = cells.and_then(|cells| cells.iter().find(|cell| cell.schema == version));
+    let cell = cells.and_then(|cells| cells.iter().find(|cell| cell.schema == *version));
     let statement = cell.and_then(|cell| cell.broken_by).unwrap_or_default();
     let mut sentence = format!(
         "{} works on version {before} and not on version {version}, which it meets while a deploy lasts: {}",
         named(old),
         told(failure)
     );
-    if let Some((new, cells)) = table.lines.iter().find(|(release, _)| release.version == version)
+    if let Some((new, cells)) = table.lines.iter().find(|(release, _)| release.version == *version)
         && let Outcome::Fails(failure) = at(cells, before)
     {
         let new = named(new);
@@ -81,8 +82,8 @@ fn broken(table: &Table<'_>, old: &Release, (before, version): (i64, i64), failu
 }
 
 /// What is to be said where code must not come before its schema.
-fn too_early(table: &Table<'_>, before: i64, version: i64) -> Option<String> {
-    let (new, cells) = table.lines.iter().find(|(release, _)| release.version == version)?;
+fn too_early(table: &Table<'_>, before: &Version, version: &Version) -> Option<String> {
+    let (new, cells) = table.lines.iter().find(|(release, _)| release.version == *version)?;
     let Outcome::Fails(failure) = at(cells, before) else { return None };
     Some(format!(
         "{} does not work on version {before} yet: deploy it after the migration, and withdraw it before that is \
@@ -100,9 +101,14 @@ mod tests {
     use super::super::super::migrations::Migrations;
     use super::super::super::releases::Code;
     use super::*;
+    use crate::sql::Dialect;
 
-    fn release(version: i64) -> Release {
-        Release { version, name: format!("v{version}"), code: Code::Engine(Application::Plain) }
+    fn version(number: usize) -> Version {
+        Version::at(number, &number.to_string())
+    }
+
+    fn release(number: usize) -> Release {
+        Release { version: version(number), name: format!("v{number}"), code: Code::Engine(Application::Plain) }
     }
 
     fn fails(code: &str) -> Outcome {
@@ -111,15 +117,16 @@ mod tests {
     }
 
     /// Judges three versions, 1 to 3, the second of which has two statements.
-    fn judged(lines: Vec<(i64, [Outcome; 3])>) -> (Judged, Vec<String>) {
+    fn judged(lines: Vec<(usize, [Outcome; 3])>) -> (Judged, Vec<String>) {
         let files = [("1_a.sql", "SELECT 1"), ("2_b.sql", "SELECT 1;\nALTER TABLE t DROP a"), ("3_c.sql", "SELECT 1")];
-        let migrations = Migrations::of_files("m", files).unwrap();
+        let migrations = Migrations::of_files("m", files, Dialect::Postgres).unwrap();
         let cells = |outcomes: [Outcome; 3]| {
-            let cell = |(schema, outcome)| Cell { schema, outcome, broken_by: Some(1) };
+            let cell = |(schema, outcome)| Cell { schema: version(schema), outcome, broken_by: Some(1) };
             (1..).zip(outcomes).map(cell).collect()
         };
-        let lines = lines.into_iter().map(|(version, outcomes)| (release(version), cells(outcomes))).collect();
-        let table = Table { from: 1, migrations: migrations.between(1, 3).collect(), lines };
+        let lines = lines.into_iter().map(|(number, outcomes)| (release(number), cells(outcomes))).collect();
+        let table =
+            Table { from: version(1), migrations: migrations.between(&version(1), &version(3)).collect(), lines };
         let mut judged = Judged {
             findings: Vec::new(),
             inconclusive: Vec::new(),

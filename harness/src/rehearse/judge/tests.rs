@@ -7,7 +7,7 @@ use super::super::apply::{Applied, Ran};
 use super::super::companion::ReplicaLock;
 use super::super::course::WINDOW;
 use super::super::crowd::Crowd;
-use super::super::migrations::Migrations;
+use super::super::migrations::{Migrations, Version};
 use super::super::observer::Windows;
 use super::super::sampler::{Sample, Sampling, Waiting};
 use super::super::traffic::Cast;
@@ -24,12 +24,12 @@ fn ms(n: u64) -> Tick {
 
 fn migrations() -> Migrations {
     let sql = "SELECT 1;\nALTER TABLE t ADD a int;\nSELECT 2;";
-    Migrations::of_files("m", [("1_a.sql", sql)]).unwrap()
+    Migrations::of_files("m", [("1_a.sql", sql)], crate::sql::Dialect::Postgres).unwrap()
 }
 
 fn plan(migrations: &Migrations) -> Plan<'_> {
     Plan {
-        from: 0,
+        from: Version::none(),
         migrations: migrations.list.iter().collect(),
         traffic: Some(Crowd::Engine(Cast { workers: 1, writers: 0, readers: 1 }, Application::Plain)),
         companion: None,
@@ -67,7 +67,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
     };
     let file = FileRun {
         pass: Pass::Up,
-        version: 1,
+        version: Version::named("1"),
         script: &migrations.list[0].up,
         attempt: 1,
         skipped: None,
@@ -100,7 +100,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         down_differs: None,
         again_differs: None,
         reordered: Vec::new(),
-        irreversible: Some(1),
+        irreversible: Some(Version::named("1")),
         sizes: BTreeMap::new(),
     }
 }

@@ -1,9 +1,13 @@
 //! What to do instead, on SQLite, and what its numbers are called.
 
 use super::super::finding::{Finding, Kind};
+use super::super::migrations::Migrations;
+use super::super::migrations::layout::RUNNER;
 
-/// Gives findings the advice that fits a SQLite file, and their codes the names that its manual has for them.
-pub fn give(findings: &mut [Finding]) {
+/// Gives findings the advice that fits a SQLite file, in the words of the tool that applies it, and their codes the names
+/// that its manual has for them.
+pub fn give(findings: &mut [Finding], migrations: &Migrations) {
+    let layout = migrations.list.first().map_or(&RUNNER, |first| first.up.layout);
     for finding in findings {
         if let Some((code, name)) = finding.code.as_deref().and_then(|code| Some((code, name(code)?))) {
             // Every sentence that has a code has it after one of these.
@@ -13,7 +17,7 @@ pub fn give(findings: &mut [Finding]) {
             }
         }
         if let Some(better) = of(finding.kind, finding.code.as_deref(), &finding.sentence) {
-            finding.advice = better.to_owned();
+            finding.advice = better.replace("{outside}", layout.outside);
         }
     }
 }
@@ -66,8 +70,8 @@ fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
         }
         (Kind::Refused | Kind::DownRefused, Some("787"), _) => {
             "DROP TABLE deletes the table's rows first, and PRAGMA foreign_keys means nothing within a transaction. To \
-             rebuild a table: -- no-transaction, PRAGMA foreign_keys = OFF, BEGIN IMMEDIATE, the work, COMMIT, and PRAGMA \
-             foreign_keys = ON."
+             rebuild a table: PRAGMA foreign_keys = OFF, BEGIN IMMEDIATE, the work, COMMIT, and PRAGMA foreign_keys = ON, in \
+             {outside}."
         }
         (Kind::ApplicationError, _, Some(5)) => {
             "The application's busy timeout is shorter than the file's lock was held: give it a longer one, and let it \
@@ -81,8 +85,8 @@ fn of(kind: Kind, code: Option<&str>, sentence: &str) -> Option<&'static str> {
             "Foreign keys were off meanwhile: before COMMIT let PRAGMA foreign_key_check find nothing."
         }
         (Kind::LeftBehind | Kind::NotRecovered, ..) => {
-            "Leave out -- no-transaction: in SQLite a transaction holds DDL too, and a file that is refused then leaves \
-             nothing. VACUUM and the like, which need no transaction, go into files of their own."
+            "Let the file run in a transaction: in SQLite that holds DDL too, and a file that is refused then leaves nothing. \
+             VACUUM and the like, which need no transaction, go into {outside}."
         }
         _ => return None,
     })
@@ -114,13 +118,15 @@ mod tests {
             finding(Kind::Queue, None, "it waited for the traffic's own transactions"),
             finding(Kind::LeftBehind, None, "it was refused, and a part of it is there: + table t"),
         ];
-        give(&mut found);
+        give(&mut found, &Migrations::none());
         assert_eq!(found[0].sentence, "the database refused it: SQLITE_BUSY (5) database is locked");
         assert_eq!(found[1].sentence, "the application (plain) saw SQLITE_BUSY_SNAPSHOT (517) 5 times within 5 ms");
         assert_eq!(found[2].sentence, "the database refused it: 4242 unheard of");
         for finding in &found {
             assert!(
-                !finding.advice.contains("CONCURRENTLY") && !finding.advice.contains("lock_timeout"),
+                ["CONCURRENTLY", "lock_timeout", "{outside}", "-- no-transaction"]
+                    .iter()
+                    .all(|word| !finding.advice.contains(word)),
                 "{finding:?}"
             );
         }

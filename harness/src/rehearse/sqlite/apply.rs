@@ -120,7 +120,7 @@ impl Migrator {
             noted: Vec::new(),
             failed: None,
         };
-        let went = if script.in_transaction {
+        let went = if script.in_transaction() {
             self.in_transaction(script, &mut applied).await
         } else {
             self.one_by_one(script, &mut applied).await

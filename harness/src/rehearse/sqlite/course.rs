@@ -13,7 +13,7 @@ use super::super::catalog::{Left, Schema};
 use super::super::companion::Companion;
 use super::super::course::{FileRun, HOLD, Pass, Plan, Record, STATEMENT_MAX};
 use super::super::crowd::Running;
-use super::super::migrations::Script;
+use super::super::migrations::{Script, Version};
 use super::super::observer::{self, Windows};
 use super::apply::Migrator;
 use super::catalog;
@@ -100,7 +100,7 @@ pub async fn run<'a>(
     let after = alone(&clock, course.traffic.is_some(), plan.window).await;
     let after = went.then_some(after);
     let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
-    let irreversible = irreversible.map(|migration| migration.version);
+    let irreversible = irreversible.map(|migration| migration.version.clone());
     let (mut down_differs, mut again_differs, mut reordered) = (None, None, Vec::new());
     if went && irreversible.is_none() {
         went = course.down().await?;
@@ -156,7 +156,7 @@ impl<'c> Course<'c> {
             let earlier = catalog::read(&mut self.asking).await?;
             let mut went = false;
             for attempt in [1, 2] {
-                went = went || self.file(pass, migration.version, &migration.up, attempt, &earlier).await?;
+                went = went || self.file(pass, &migration.version, &migration.up, attempt, &earlier).await?;
             }
             if !went {
                 return Ok(false);
@@ -169,7 +169,7 @@ impl<'c> Course<'c> {
         for migration in self.plan.migrations.iter().rev() {
             let Some(down) = &migration.down else { return Ok(false) };
             let earlier = catalog::read(&mut self.asking).await?;
-            if !self.file(Pass::Down, migration.version, down, 1, &earlier).await? {
+            if !self.file(Pass::Down, &migration.version, down, 1, &earlier).await? {
                 return Ok(false);
             }
         }
@@ -180,14 +180,14 @@ impl<'c> Course<'c> {
     async fn file(
         &mut self,
         pass: Pass,
-        version: i64,
+        version: &Version,
         script: &'c Script,
         attempt: u32,
         earlier: &Schema,
     ) -> Result<bool, DbError> {
         let companion = self.plan.companion.filter(|_| attempt == 1 && pass != Pass::Again);
         let beside = match companion {
-            Some(companion @ Companion::IdleReader) if script.in_transaction => {
+            Some(companion @ Companion::IdleReader) if script.in_transaction() => {
                 self.migrator.comes(companion, HOLD);
                 None
             }
@@ -227,14 +227,14 @@ impl<'c> Course<'c> {
         if !went {
             left = parts(earlier, &catalog::read(&mut self.asking).await?);
             // What the try before this one has left is told there.
-            let of_before = self.files.last().filter(|before| attempt > 1 && before.version == version);
+            let of_before = self.files.last().filter(|before| attempt > 1 && before.version == *version);
             still =
                 left.iter().filter(|one| of_before.is_some_and(|before| before.left.contains(one))).cloned().collect();
             left.retain(|one| !still.contains(one));
         }
         self.files.push(FileRun {
             pass,
-            version,
+            version: version.clone(),
             script,
             attempt,
             skipped: None,

@@ -29,7 +29,7 @@ const CACHE: &str = "PRAGMA cache_size = 2";
 /// Whether a statement of a file can be cut off in this way: in a transaction the write lock is there from the first
 /// statement on.
 pub fn is_possible(script: &Script, statement: usize, failure: Manner) -> bool {
-    failure != Manner::Busy || statement == 0 || !script.in_transaction
+    failure != Manner::Busy || statement == 0 || !script.in_transaction()
 }
 
 /// Applies everything without a cut: what the schema should be.
@@ -104,7 +104,7 @@ async fn again(place: &Place, migrations: &[&Migration], index: usize, clean: &S
 
 /// Begins a file, and carries out its first statements.
 async fn up_to(connection: &mut SqliteConnection, script: &Script, count: usize) -> Result<(), DbError> {
-    if script.in_transaction {
+    if script.in_transaction() {
         send(connection, "BEGIN IMMEDIATE").await?;
     }
     for statement in script.statements.iter().take(count) {
@@ -135,7 +135,7 @@ async fn busy(
     let mut other = place.database.plain().await?;
     send(&mut other, &format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await?;
     send(connection, &format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis())).await?;
-    if !script.in_transaction {
+    if !script.in_transaction() {
         up_to(connection, script, statement).await?;
     }
     if send(&mut other, "BEGIN IMMEDIATE").await.is_err() {
@@ -143,7 +143,7 @@ async fn busy(
         roll_back(connection).await?;
         return Ok(false);
     }
-    let text = if script.in_transaction { "BEGIN IMMEDIATE" } else { &script.statements[statement].text };
+    let text = if script.in_transaction() { "BEGIN IMMEDIATE" } else { &script.statements[statement].text };
     let sent = send(connection, text).await;
     send(&mut other, "ROLLBACK").await?;
     roll_back(connection).await?;

@@ -12,7 +12,7 @@ use drift_engine::sqlite::classify;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use super::super::application::Application;
-use super::super::migrations::Script;
+use super::super::migrations::{Script, Version};
 use super::super::site::SiteError;
 use super::super::subject::{Subject, own_migrations_of};
 use super::fill;
@@ -77,10 +77,10 @@ impl Site {
     /// See [`SiteError`].
     pub async fn place(&mut self, subject: &Subject, events: u32) -> Result<Place, SiteError> {
         let (from, _) = subject.range()?;
-        let whose = if from == 0 { "" } else { subject.path.as_str() };
+        let whose = if from.is_none() { "" } else { subject.path.as_str() };
         let key = format!("{whose} {from} {} {events}", subject.settings.base_version);
         if !self.templates.contains_key(&key) {
-            let template = self.template(subject, from, events).await?;
+            let template = self.template(subject, &from, events).await?;
             self.templates.insert(key.clone(), template);
         }
         let suffix = self.suffix();
@@ -115,13 +115,13 @@ impl Site {
         format!("db{}", self.made)
     }
 
-    async fn template(&mut self, subject: &Subject, from: i64, events: u32) -> Result<Template, SiteError> {
+    async fn template(&mut self, subject: &Subject, from: &Version, events: u32) -> Result<Template, SiteError> {
         let suffix = self.suffix();
         let made = self.files.create_database(&suffix, None).await?;
         let mut connection = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT).plain().await?;
         let own = own_migrations_of(Backend::Sqlite);
-        let base = own.between(0, subject.settings.base_version).map(|migration| &migration.up);
-        let theirs = subject.migrations.between(0, from).map(|migration| &migration.up);
+        let base = own.up_to(subject.settings.base_version).map(|migration| &migration.up);
+        let theirs = subject.migrations.between(&Version::none(), from).map(|migration| &migration.up);
         let mut filled = false;
         for script in base.chain(theirs) {
             apply(&mut connection, script)
@@ -145,7 +145,7 @@ impl Site {
 pub(super) async fn apply(connection: &mut SqliteConnection, script: &Script) -> Result<(), DbError> {
     let failed = |error| classify(error, Kind::Write);
     let text = sqlx::raw_sql(AssertSqlSafe(script.text.clone()));
-    if !script.in_transaction {
+    if !script.in_transaction() {
         return text.execute(connection).await.map(drop).map_err(failed);
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;

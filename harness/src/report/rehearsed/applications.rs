@@ -4,13 +4,14 @@ use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 
 use super::super::terminal;
+use crate::rehearse::migrations::Version;
 use crate::rehearse::releases::{self, Outcome};
 
 /// An application on every version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ApplicationRow {
     /// From which version on it is deployed.
-    pub version: i64,
+    pub version: Version,
     /// What it is called.
     pub name: String,
     /// The versions, in order.
@@ -21,7 +22,7 @@ pub struct ApplicationRow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OnRow {
     /// The version of the schema.
-    pub schema: i64,
+    pub schema: Version,
     /// `works`, `fails`, or `not-reached`.
     pub outcome: String,
     /// Whose work failed, and which part of it.
@@ -42,7 +43,7 @@ pub struct OnRow {
 pub fn rows(table: &releases::Table<'_>) -> Vec<ApplicationRow> {
     let on = |cell: &releases::Cell| {
         let mut row = OnRow {
-            schema: cell.schema,
+            schema: cell.schema.clone(),
             outcome: "works".to_owned(),
             what: None,
             statement: None,
@@ -62,7 +63,7 @@ pub fn rows(table: &releases::Table<'_>) -> Vec<ApplicationRow> {
         row
     };
     let row = |(release, cells): &(releases::Release, Vec<releases::Cell>)| ApplicationRow {
-        version: release.version,
+        version: release.version.clone(),
         name: release.name.clone(),
         on: cells.iter().map(on).collect(),
     };

@@ -14,6 +14,12 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
     for row in &report.results {
         writeln!(to, "### {} ({}): {}\n", escaped(&row.name), row.strategy, escaped(&wording(row)))?;
         writeln!(to, "Versions {} to {}, {}.\n", row.from, row.to, escaped(&row.traffic))?;
+        if let Some(layout) = &row.layout {
+            writeln!(to, "Layout {}: {}.\n", layout.name, escaped(&layout.why))?;
+            for left in &layout.not_taken {
+                writeln!(to, "- not taken: `{}`: {}", left.file, escaped(&left.reason))?;
+            }
+        }
         for finding in &row.findings {
             let code = finding.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
             writeln!(

@@ -6,6 +6,7 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::applications::ApplicationRow;
+use super::layout::LayoutRow;
 use crate::check::CheckName;
 use crate::outcome::VerdictKind;
 use crate::rehearse::blame::between;
@@ -14,6 +15,7 @@ use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::{After, Cut};
 use crate::rehearse::finding::Finding;
 use crate::rehearse::judge::{Judged, Measured, judge_cuts};
+use crate::rehearse::migrations::Version;
 use crate::rehearse::observer::{Cost, SHARE_MAX};
 use crate::rehearse::operation::Class;
 use crate::rehearse::rate::Rate;
@@ -47,9 +49,12 @@ pub struct RehearseRow {
     /// The command that holds it again.
     pub replay: String,
     /// The version at the start.
-    pub from: i64,
+    pub from: Version,
     /// The version at the top.
-    pub to: i64,
+    pub to: Version,
+    /// Whose migrations they are, where that was to be found out.
+    #[serde(default)]
+    pub layout: Option<LayoutRow>,
     /// What the traffic was, in a few words.
     pub traffic: String,
     /// What was found.
@@ -128,7 +133,7 @@ pub struct FileRow {
     /// In which part of the course.
     pub pass: String,
     /// The migration's version.
-    pub version: i64,
+    pub version: Version,
     /// The file.
     pub file: String,
     /// Which try, from 1.
@@ -198,9 +203,11 @@ pub struct About<'a> {
     /// Beside whom, and with which journal.
     pub beside: String,
     /// The version at the start.
-    pub from: i64,
+    pub from: Version,
     /// The version at the top.
-    pub to: i64,
+    pub to: Version,
+    /// Whose migrations they are.
+    pub layout: Option<LayoutRow>,
     /// What is expected.
     pub expected: &'a [&'a Expect],
     /// What the migrations may cost.
@@ -244,6 +251,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         replay: about.replay,
         from: about.from,
         to: about.to,
+        layout: about.layout,
         traffic: traffic(plan),
         notes: notes(plan, record, judged.observer.as_ref()),
         findings: judged.findings,
@@ -295,6 +303,7 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
         replay: about.replay,
         from: about.from,
         to: about.to,
+        layout: about.layout,
         traffic: "no traffic".to_owned(),
         findings,
         inconclusive: if reached == 0 { vec!["no statement could be cut off".to_owned()] } else { Vec::new() },
@@ -336,7 +345,7 @@ fn notes(plan: &Plan<'_>, record: &Record<'_>, observer: Option<&Cost>) -> Vec<S
     }
     if plan.runner.is_some() && record.irreversible.is_some() {
         notes.push("there is no --runner-down: going down was not rehearsed".to_owned());
-    } else if let Some(version) = record.irreversible {
+    } else if let Some(version) = &record.irreversible {
         notes.push(format!("nothing undoes version {version}: going down was not rehearsed"));
     }
     for file in &record.files {
@@ -344,6 +353,8 @@ fn notes(plan: &Plan<'_>, record: &Record<'_>, observer: Option<&Cost>) -> Vec<S
             notes.push(format!("{} ({}): the companion was refused: {error}", file.script.file, file.pass.as_str()));
         }
     }
+    let differs = plan.migrations.first().and_then(|one| one.up.layout.differs);
+    notes.extend(differs.filter(|_| plan.migrations.len() > 1).map(str::to_owned));
     notes.extend(record.reordered.iter().cloned());
     notes.dedup();
     notes
@@ -435,7 +446,7 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
     });
     FileRow {
         pass: Pass::as_str(file.pass).to_owned(),
-        version: file.version,
+        version: file.version.clone(),
         file: file.script.file.clone(),
         attempt: file.attempt,
         duration_ms: ms(between(file.applied.from, file.applied.until)),

@@ -13,7 +13,7 @@ pub(super) const HEADER: [&str; 8] =
 pub(super) fn cells(row: &RehearseRow) -> Vec<[String; 8]> {
     let mut cells = Vec::new();
     for file in &row.files {
-        let name = file.file.rsplit('/').next().unwrap_or_default();
+        let name = short(&file.file);
         let again = if file.attempt > 1 { format!(", try {}", file.attempt) } else { String::new() };
         for statement in &file.statements {
             cells.push([
@@ -57,4 +57,14 @@ fn blocked(blocked: BlockedRow) -> String {
         0 => String::new(),
         count => format!("{count}, ≤ {:.0} ms", blocked.longest_ms),
     }
+}
+
+/// A file's name, with its folder where every migration's file has the same one.
+fn short(file: &str) -> &str {
+    let parts = match file.rsplit('/').next() {
+        Some("up.sql" | "down.sql" | "migration.sql") => 2,
+        _ => 1,
+    };
+    let start = file.rmatch_indices('/').nth(parts - 1).map_or(0, |(at, _)| at + 1);
+    &file[start..]
 }

@@ -1,0 +1,5 @@
+-- migrate:up
+CREATE TABLE shop (a int);
+
+-- migrate:down
+DROP TABLE shop;

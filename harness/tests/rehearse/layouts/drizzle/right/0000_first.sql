@@ -1,0 +1,3 @@
+CREATE TABLE a (x int);
+--> statement-breakpoint
+CREATE TABLE b (x int);

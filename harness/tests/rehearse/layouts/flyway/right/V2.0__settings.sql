@@ -1,0 +1,2 @@
+VACUUM shop;
+SELECT 1;

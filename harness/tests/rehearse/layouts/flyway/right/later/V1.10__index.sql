@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY shop_a ON shop (a);

@@ -1,0 +1,3 @@
+BEGIN;
+CREATE TABLE shop (a int);
+COMMIT;

@@ -1,0 +1,7 @@
+-- +goose Up
+CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN 1;
+END $$;
+-- +goose Down
+DROP FUNCTION f();

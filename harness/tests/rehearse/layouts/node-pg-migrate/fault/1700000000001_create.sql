@@ -1,0 +1,3 @@
+CREATE TABLE shop (a int);
+-- Down Migration
+DROP TABLE shop;

@@ -1,0 +1,4 @@
+-- Up Migration
+CREATE TABLE shop (a int);
+-- Down Migration
+DROP TABLE shop;

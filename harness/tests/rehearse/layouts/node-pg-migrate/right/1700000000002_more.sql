@@ -1,0 +1,2 @@
+-- Up Migration
+ALTER TABLE shop ADD b int;

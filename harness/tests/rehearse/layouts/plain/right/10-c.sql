@@ -1,0 +1,4 @@
+COPY shop FROM STDIN;
+1
+\.
+SELECT 10;

@@ -1,0 +1,1 @@
+CREATE TABLE shop (a int);

@@ -1,0 +1,2 @@
+CREATE TABLE shop (a int);
+\i more.sql

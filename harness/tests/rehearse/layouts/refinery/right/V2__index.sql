@@ -1,0 +1,2 @@
+-- +refinery NO TRANSACTION
+CREATE INDEX CONCURRENTLY shop_a ON shop (a);

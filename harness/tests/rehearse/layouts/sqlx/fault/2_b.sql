@@ -1,0 +1,3 @@
+-- first
+-- no-transaction
+VACUUM;

@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX CONCURRENTLY shop_a ON shop (a);

@@ -1,0 +1,3 @@
+CREATE TABLE shop (a int);
+---- create above / drop below ----
+DROP TABLE shop;

@@ -1,0 +1,2 @@
+-- depends: 0009.gone
+CREATE TABLE shop (a int);
