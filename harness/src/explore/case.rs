@@ -197,6 +197,7 @@ pub async fn compare_serial_runs<W: World, R: Rules<W>>(
         // What is done once only, as to connect, has been done.
         (one, warm_ups) = (other, warm_ups - 1);
     };
+    rules.expect(&other);
     if let Some((actor, _)) = rules.mistake(world, &one) {
         // By itself it fails too, so it is nobody else's doing.
         let alone = run_serially(world, &[actor], &queries).await?;
@@ -228,7 +229,21 @@ pub async fn explore<W: World, R: Rules<W>>(
     let mut judge = Judge::new(rules, options.limit, options.all, violates).counting(options.executions.clone());
     let searched = match diverged {
         Some(how) => Searched::diverged(how),
-        None => search(world, options.strategy, options.seed, &queries, &mut judge).await?,
+        None => {
+            let mut before = 0;
+            if options.strategy == Strategy::Exhaustive && judge.rules.looks_first() {
+                let looked = search(world, Strategy::FirstLook, options.seed, &queries, &mut judge).await?;
+                before = looked.executions;
+            }
+            let is_over = before > 0 && !judge.found.is_empty() && !options.all;
+            // What was found is enough: nothing more is visited then.
+            let mut searched = match is_over {
+                true => Searched::stopped("by what was found"),
+                false => search(world, options.strategy, options.seed, &queries, &mut judge).await?,
+            };
+            searched.executions += before;
+            searched
+        }
     };
     let took = begin.elapsed();
     let mut found = Vec::new();

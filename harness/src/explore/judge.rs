@@ -67,6 +67,14 @@ pub trait Rules<W: World>: Send {
         0
     }
 
+    /// Looks at a run in which nothing is concurrent, before the search.
+    fn expect(&mut self, _execution: &Execution) {}
+
+    /// Whether executions are so many, and so dear, that those in which most violations are found go first.
+    fn looks_first(&self) -> bool {
+        false
+    }
+
     /// How many executions making a violation smaller may take.
     fn shrinks_max(&self) -> u32 {
         300

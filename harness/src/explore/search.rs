@@ -26,6 +26,8 @@ pub enum Strategy {
     BruteForce,
     /// Those with at most so many preemptions: changes of the actor while it could go on.
     Preemptions(u32),
+    /// Some with at most one preemption, which is what most violations need: a first look, before all are visited.
+    FirstLook,
     /// This many, each choice even.
     Random(u64),
     /// This many by PCT (Burckhardt et al., "A Randomized Scheduler with Probabilistic Guarantees of
@@ -61,6 +63,7 @@ impl fmt::Display for Strategy {
             Self::Exhaustive => f.write_str("exhaustive"),
             Self::BruteForce => f.write_str("brute-force"),
             Self::Preemptions(most) => write!(f, "preemptions={most}"),
+            Self::FirstLook => f.write_str("first look"),
             Self::Random(executions) => write!(f, "random={executions}"),
             Self::Pct { executions, depth } => write!(f, "pct={executions},{depth}"),
         }
@@ -132,6 +135,11 @@ pub struct Searched {
 }
 
 impl Searched {
+    /// Nothing more was searched, for this reason.
+    pub fn stopped(why: &str) -> Self {
+        Self { coverage: Coverage::Stopped(why.to_owned()), ..Self::diverged(String::new()) }
+    }
+
     /// Nothing was searched: the same order came to different ends, in this way.
     pub fn diverged(how: String) -> Self {
         let (coverage, volatile) = (Coverage::Diverged(how), Volatile::default());
@@ -225,6 +233,10 @@ pub async fn search_by<W: World, V: Visitor<W>>(
         Strategy::Preemptions(most) => {
             search.systematic(false, most).await?;
             search.bounded(format!("at most {most} preemptions"));
+        }
+        Strategy::FirstLook => {
+            search.systematic(true, 1).await?;
+            search.bounded("a first look".to_owned());
         }
         Strategy::Random(executions) => {
             search.sampled(executions, seed, 0).await?;

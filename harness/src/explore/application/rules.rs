@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::AppWorld;
 use crate::explore::judge::{Found, Rules, run, run_serially};
 use crate::explore::rules::permutations;
-use crate::explore::search::Execution;
+use crate::explore::search::{Execution, orders};
 use crate::explore::volatile::Volatile;
 use crate::explore::world::{Choice, Ended, Event, Lost, Rows, What, shown};
 use crate::scenario::application::{AppActor, Application, Job};
@@ -18,6 +18,8 @@ use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptActor, Scr
 pub const EXITS: &str = "exits";
 /// The most serial orders that final states are compared with.
 const SERIAL_MAX: usize = 24;
+/// Up to how many orders are visited as they come.
+const ORDERS_FEW: f64 = 5_000.0;
 /// How often programs that stay may take another course, until they have done what they do once only.
 const WARM_UPS_MAX: u32 = 6;
 /// How many executions making a violation smaller may take: programs have to be started for each.
@@ -196,6 +198,16 @@ impl Rules<AppWorld> for AppRules {
         self.steps.clone()
     }
 
+    fn expect(&mut self, execution: &Execution) {
+        for event in execution.events() {
+            self.steps[event.actor] = self.steps[event.actor].max(event.step + 1);
+        }
+    }
+
+    fn looks_first(&self) -> bool {
+        orders(&self.steps) > ORDERS_FEW
+    }
+
     fn warm_ups(&self) -> u32 {
         WARM_UPS_MAX
     }
@@ -221,8 +233,8 @@ impl Rules<AppWorld> for AppRules {
     }
 
     fn see(&mut self, execution: &Execution) {
+        self.expect(execution);
         for event in execution.events() {
-            self.steps[event.actor] = self.steps[event.actor].max(event.step + 1);
             match &event.what {
                 What::Failed { code, .. } => {
                     *self.refused.entry((event.actor, event.step, code.clone())).or_default() += 1;

@@ -6,7 +6,7 @@
 
 use tokio_postgres::Client;
 
-use super::state::contents;
+use super::state::{all_of, contents};
 use super::{STEP_MAX, said};
 use crate::explore::world::Lost;
 
@@ -83,7 +83,7 @@ impl Digest {
     pub async fn take(control: &Client) -> Result<Self, Lost> {
         let mut parts = vec![contents(control).await?, LARGE_OBJECTS.to_owned(), rows_of(CLASSES, "oid >= 16384")];
         parts.extend(CATALOGS.map(|(name, filter)| rows_of(&format!("pg_catalog.{name}"), filter)));
-        let question = format!("SELECT pg_catalog.concat_ws('|', {})", parts.join(", "));
+        let question = format!("SELECT {}", all_of(&parts));
         let question = control.prepare(&question).await.map_err(|error| said("prepare the digest", &error))?;
         let value = control.query_one(&question, &[]).await.map_err(|error| said("take the digest", &error))?;
         Ok(Self { value: value.get(0), question })

@@ -133,6 +133,16 @@ pub(in crate::explore) async fn shift_sequences(control: &Client) -> Result<(), 
     control.batch_execute(shift).await.map_err(|error| said("shift the sequences", &error))
 }
 
+/// These texts, one after the other, as an expression: a function takes at most a hundred arguments.
+pub(super) fn all_of(parts: &[String]) -> String {
+    const MOST: usize = 50;
+    match parts.len() {
+        0 => "''".to_owned(),
+        1..=MOST => format!("pg_catalog.concat_ws(' ', {})", parts.join(", ")),
+        _ => all_of(&parts.chunks(MOST).map(all_of).collect::<Vec<_>>()),
+    }
+}
+
 /// What the tables, materialized views and sequences hold, as an expression.
 pub(super) async fn contents(control: &Client) -> Result<String, Lost> {
     let asking = |error| said("ask what the set-up has made", &error);
@@ -143,5 +153,5 @@ pub(super) async fn contents(control: &Client) -> Result<String, Lost> {
     for sequence in control.query(SEQUENCES, &[]).await.map_err(asking)? {
         parts.push(format!("(SELECT pg_catalog.concat(last_value, is_called) FROM {})", sequence.get::<_, &str>(0)));
     }
-    Ok(format!("pg_catalog.concat_ws(' ', {})", parts.join(", ")))
+    Ok(all_of(&parts))
 }
