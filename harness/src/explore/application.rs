@@ -58,6 +58,10 @@ struct Actor {
     leftover: Leftover,
     /// Whether its sessions can be used for the next execution, once that was judged.
     is_clean: Option<bool>,
+    /// It was begun once.
+    began: bool,
+    /// Its program stays, and was ended: the next one has done nothing yet.
+    is_cold: bool,
 }
 
 /// A session of an actor's.
@@ -247,6 +251,8 @@ impl Actor {
             is_outside: false,
             leftover: Leftover::default(),
             is_clean: None,
+            began: false,
+            is_cold: false,
         }
     }
 }
@@ -267,6 +273,7 @@ impl World for AppWorld {
             let actor = &mut self.actors[number];
             (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
             (actor.computes_since, actor.quiet, actor.is_clean) = (None, Quiet::new(), None);
+            (actor.began, actor.is_cold) = (true, false);
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;
         }
         self.settle(None).await.map(drop)
@@ -329,7 +336,7 @@ impl World for AppWorld {
     async fn finish(&mut self, queries: &[String]) -> Result<Ended, Lost> {
         let is_stuck = |actor: &Actor| actor.outcome.is_none() && !actor.left_out;
         let stuck: Vec<usize> = (0..self.actors.len()).filter(|number| is_stuck(&self.actors[*number])).collect();
-        self.end_sessions().await?;
+        self.end_stuck(&stuck).await?;
         let mut answers = Vec::new();
         for query in queries {
             let answer = tokio::time::timeout(ANSWER_MAX, self.control.client.simple_query(query)).await;

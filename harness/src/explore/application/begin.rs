@@ -1,5 +1,7 @@
 //! The state in which executions begin: how it is made, and how it is put back.
 
+use std::time::Duration;
+
 use driftlock_wire::{Address, Upstream};
 use tokio::time::Instant;
 use tokio_postgres::config::Host;
@@ -18,6 +20,9 @@ use crate::explore::postgres::{Control, connect, said};
 use crate::explore::world::Lost;
 use crate::scenario::application::Application;
 use crate::scenario::script::NamedQuery;
+
+/// How long whoever is left of an execution may go on, with nothing held.
+const RUN_OUT_MAX: Duration = Duration::from_secs(5);
 
 /// How the beginning is put back.
 pub(super) enum Beginning {
@@ -107,31 +112,81 @@ async fn question(control: &Control) -> Result<Statement, Lost> {
 }
 
 impl AppWorld {
-    /// Ends what the last execution has left: programs that go on, and sessions that are not idle.
+    /// Ends what the last execution has left. Programs that stay do their job to its end, with nothing held: whatever they
+    /// change is put back, and they are as warm as before.
     pub(super) async fn end_all(&mut self) -> Result<(), Lost> {
-        self.end_sessions().await?;
+        if self.actors.iter().any(|actor| actor.worker.stays() && actor.outcome.is_none() && actor.began) {
+            self.run_out().await?;
+        }
+        let leaky = self.leaky;
+        let leaves = |(number, actor): (usize, &mut Actor)| {
+            let leftover = &mut actor.leftover;
+            let is_clean = *actor.is_clean.get_or_insert_with(|| leftover.is_clean()) && !leaky;
+            (actor.began && actor.worker.stays() && !is_clean).then_some(number)
+        };
+        // Whoever leaves something in its session each time is started anew each time, and never warm.
+        let leaving: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(leaves).collect();
+        self.kill(&leaving).await?;
+        for number in leaving {
+            self.actors[number].is_cold = false;
+        }
+        let going: Vec<usize> = (0..self.actors.len()).filter(|number| !self.actors[*number].worker.stays()).collect();
+        self.kill(&going).await?;
+        self.end_busy().await?;
+        let cold: Vec<usize> = (0..self.actors.len()).filter(|number| self.actors[*number].is_cold).collect();
+        if !cold.is_empty() {
+            self.warm_up(&cold).await?;
+        }
         end_prepared(&self.control.client).await
     }
 
-    /// Ends every program that does not stay, or cannot: its job is not done, or its session is in a transaction.
-    pub(super) async fn end_sessions(&mut self) -> Result<(), Lost> {
+    /// Ends whoever cannot go on, and whoever has left a transaction open: nothing of theirs is in the final state.
+    pub(super) async fn end_stuck(&mut self, stuck: &[usize]) -> Result<(), Lost> {
+        self.kill(stuck).await?;
         let busy = self.busy().await?;
-        let leaky = self.leaky;
-        let goes = |(number, actor): (usize, &mut Actor)| {
-            let leftover = &mut actor.leftover;
-            let is_clean = *actor.is_clean.get_or_insert_with(|| leftover.is_clean()) && !leaky;
-            let may_stay = actor.worker.stays() && actor.outcome.is_some() && is_clean && !busy.contains(&number);
-            (!may_stay).then_some(number)
-        };
-        let going: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(goes).collect();
-        self.kill(&going).await
+        let done: Vec<usize> = busy.into_iter().filter(|number| self.actors[*number].outcome.is_some()).collect();
+        self.kill(&done).await
+    }
+
+    /// Ends whoever has a session that is not idle.
+    async fn end_busy(&mut self) -> Result<(), Lost> {
+        let busy = self.busy().await?;
+        self.kill(&busy).await
+    }
+
+    /// Has programs that were started anew do their job once, with nothing held, so that they take the course of those that
+    /// have done it before.
+    async fn warm_up(&mut self, cold: &[usize]) -> Result<(), Lost> {
+        for number in cold {
+            let actor = &mut self.actors[*number];
+            (actor.outcome, actor.is_cold) = (None, false);
+            actor.worker.begin(0).await.map_err(|error| Lost::by_script(error.to_string()))?;
+        }
+        self.run_out().await?;
+        self.end_busy().await
+    }
+
+    /// Holds nothing until every job is done, or for so long; then whoever goes on is ended.
+    async fn run_out(&mut self) -> Result<(), Lost> {
+        self.gate.open();
+        let begin = Instant::now();
+        let goes_on = |actor: &Actor| actor.worker.stays() && actor.outcome.is_none() && actor.began;
+        while self.actors.iter().any(goes_on) && begin.elapsed() < RUN_OUT_MAX {
+            let _ = tokio::time::timeout(RUN_OUT_MAX, self.gate.changes()).await;
+            self.hear(&mut Moved::default()).await?;
+        }
+        self.gate.close();
+        let late: Vec<usize> = (0..self.actors.len()).filter(|number| goes_on(&self.actors[*number])).collect();
+        self.kill(&late).await
     }
 
     /// Ends the programs of these actors, and their sessions.
     async fn kill(&mut self, actors: &[usize]) -> Result<(), Lost> {
         for number in actors {
-            self.actors[*number].is_outside = false;
-            self.actors[*number].worker.kill().await;
+            let actor = &mut self.actors[*number];
+            actor.is_outside = false;
+            actor.is_cold = actor.worker.stays() && actor.began;
+            actor.worker.kill().await;
         }
         let begin = Instant::now();
         // Killed programs are heard of by their connections.

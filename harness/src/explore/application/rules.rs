@@ -19,7 +19,7 @@ pub const EXITS: &str = "exits";
 /// The most serial orders that final states are compared with.
 const SERIAL_MAX: usize = 24;
 /// Up to how many orders are visited as they come.
-const ORDERS_FEW: f64 = 5_000.0;
+const ORDERS_FEW: f64 = 1_000.0;
 /// How often programs that stay may take another course, until they have done what they do once only.
 const WARM_UPS_MAX: u32 = 6;
 /// How many executions making a violation smaller may take: programs have to be started for each.

@@ -187,6 +187,9 @@ impl AppWorld {
                         session.waits = false;
                         session.step.take()
                     }) else {
+                        // Nobody held it: what it leaves is its session's all the same.
+                        let (text, shape) = (transcript::shown(&unit), transcript::shape(&unit));
+                        self.actors[actor].leftover.sent(&text, &shape);
                         continue;
                     };
                     let what = transcript::came(&unit, &answer);
