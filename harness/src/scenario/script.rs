@@ -231,6 +231,11 @@ pub fn is_script_at(path: &Path) -> bool {
 }
 
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
+    if super::application::is_application(text.as_bytes()) {
+        let why =
+            "this is an application, whose actors are programs: `driftlock explore` takes it, and no other command yet";
+        return Err(vec![Problem::new(0..0, why)]);
+    }
     let (script, problems) = document(text, draft)?;
     match script {
         Some((mut script, places)) if problems.is_empty() => {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::apps::worker;
 use super::command::driftlock;
@@ -171,6 +173,17 @@ fn what_is_wrong_with_a_program_is_said_with_what_it_printed() {
     let (code, said) = explore(path, "set-up");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the set-up failed") && said.contains("exit code 1"), "{said}");
+}
+
+#[test]
+fn a_command_that_cannot_take_an_application_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    file(directory.path(), "app", "run = \"true\"", "");
+    for command in ["verify", "bench"] {
+        let (code, said) = driftlock(directory.path(), &[command, "app.toml"]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("this is an application"), "{said}");
+    }
 }
 
 #[test]
