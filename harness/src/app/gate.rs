@@ -1,6 +1,6 @@
 //! What the proxy asks and tells: holds units until somebody admits them, and keeps what happened, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftlock_wire::{Admission, Answer, Connected, ConnectionId, Ending, EndpointId, Gate, Ticket, Unit, Watch};
@@ -14,17 +14,19 @@ const LOG_BYTES_MAX: usize = 16 << 20;
 /// Something that happened on an actor's connection.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// It has signed in; the number of its session's process at the server, and whether it asked for an isolation of its
-    /// transactions at once.
-    Connected(ConnectionId, Option<i32>, bool),
+    /// It has signed in; the number of its session's process at the server, and whether it asked at once for an isolation
+    /// of its transactions, and for timeouts.
+    Connected(ConnectionId, Option<i32>, bool, bool),
     /// A unit has arrived, and is held.
     Arrived(ConnectionId, Arc<Unit>),
     /// The server has answered a unit; and what it has logged for it, if that was not too much to keep.
     Answered(ConnectionId, Arc<Unit>, Box<Answer>, Option<Vec<String>>),
     /// The connection has ended.
     Closed(ConnectionId),
-    /// What the actor was to do is done, or has failed.
-    Ended,
+    /// What the actor was to do is done, or has failed: which of its jobs, from 1.
+    Ended(u64),
+    /// It has had a statement of its cancelled.
+    Cancelled,
 }
 
 /// What an actor's connection is at.
@@ -54,6 +56,8 @@ struct State {
     arrivals: u64,
     /// Nothing is held any more.
     open: bool,
+    /// Whose units are not held.
+    free: BTreeSet<usize>,
 }
 
 /// A gate that its clones share.
@@ -135,6 +139,12 @@ impl Holding {
         held.into_iter().for_each(|connection| self.admit(connection, Admission::Forward));
     }
 
+    /// Nothing of this actor's is held as long as that is so.
+    pub fn free(&self, actor: usize, is_free: bool) {
+        let mut state = self.state();
+        let _ = if is_free { state.free.insert(actor) } else { state.free.remove(&actor) };
+    }
+
     /// From now on everything is held.
     pub fn close(&self) {
         self.state().open = false;
@@ -164,16 +174,20 @@ impl Gate for Holding {
         let (held, sent, admit, arrived) = (None, None, None, 0);
         let seat = Seat { actor, pid, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
         state.seats.insert(connection, seat);
-        let isolates =
-            client.parameters.iter().any(|(name, value)| name.contains("isolation") || value.contains("isolation"));
-        self.note(state, actor, Happened::Connected(connection, pid, isolates));
+        let asks_for =
+            |word: &str| client.parameters.iter().any(|(name, value)| name.contains(word) || value.contains(word));
+        let (isolates, times_out) = (asks_for("isolation"), asks_for("timeout"));
+        self.note(state, actor, Happened::Connected(connection, pid, isolates, times_out));
     }
 
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         let mut state = self.state();
         let (open, number) = (state.open, state.arrivals);
+        let Some(actor) = state.seats.get(&connection).map(|seat| seat.actor) else {
+            return Ticket::Now(Admission::Forward);
+        };
+        let open = open || state.free.contains(&actor);
         let Some(seat) = state.seats.get_mut(&connection) else { return Ticket::Now(Admission::Forward) };
-        let actor = seat.actor;
         if open {
             seat.sent = Some(unit.clone());
             return Ticket::Now(Admission::Forward);
@@ -203,6 +217,12 @@ impl Gate for Holding {
         } else if let Some(logs) = &mut seat.logs {
             logs.push(detail.to_owned());
         }
+    }
+
+    fn cancelled(&self, connection: ConnectionId) {
+        let state = self.state();
+        let Some(actor) = state.seats.get(&connection).map(|seat| seat.actor) else { return };
+        self.note(state, actor, Happened::Cancelled);
     }
 
     fn closed(&self, connection: ConnectionId, _: &Ending) {

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::scenario::application::Request;
 
@@ -32,7 +33,8 @@ pub async fn send(port: u16, request: &Request) -> Result<Answer, String> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| format!("connect: {error}"))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| format!("connect: {error}"))?;
-    let connection = tokio::spawn(connection);
+    // It ends with this, however this ends.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let mut built = hyper::Request::builder().method(request.method.as_str()).uri(&request.path);
     built = built.header("host", format!("127.0.0.1:{port}")).header("connection", "close");
     for (name, value) in &request.headers {
@@ -50,7 +52,6 @@ pub async fn send(port: u16, request: &Request) -> Result<Answer, String> {
     let status = answer.status().as_u16();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| format!("read the answer: {error}"))?.to_bytes();
-    connection.abort();
     Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 

@@ -150,6 +150,8 @@ pub struct Worker {
     conversation: Option<Conversation>,
     server: Option<(Program, u16)>,
     job: Option<JoinHandle<Worked>>,
+    /// How many jobs were begun, or ended before their time.
+    jobs: u64,
     group: i32,
 }
 
@@ -166,6 +168,7 @@ impl Worker {
             conversation: None,
             server: None,
             job: None,
+            jobs: 0,
             group: 0,
         }
     }
@@ -173,6 +176,16 @@ impl Worker {
     /// The process group of its programs.
     pub fn group(&self) -> i32 {
         self.group
+    }
+
+    /// The number of its job: an end that is told of an earlier one is of no interest.
+    pub fn job(&self) -> u64 {
+        self.jobs
+    }
+
+    /// Whether a job is under way.
+    pub fn is_at_work(&self) -> bool {
+        self.job.is_some()
     }
 
     /// Whether it has a process that stays from one execution to the next.
@@ -196,9 +209,10 @@ impl Worker {
     /// A program cannot be started, or a server does not answer.
     pub async fn begin(&mut self, execution: u64) -> Result<(), WorkError> {
         self.output.clear();
-        let (gate, number) = (self.gate.clone(), self.number);
+        self.jobs += 1;
+        let (gate, number, job) = (self.gate.clone(), self.number, self.jobs);
         let told = move |worked: Worked| {
-            gate.tell(number, Happened::Ended);
+            gate.tell(number, Happened::Ended(job));
             worked
         };
         let name = self.actor.name.clone();
@@ -231,8 +245,15 @@ impl Worker {
             Job::Http(request) => {
                 let (group, port) = match &self.server {
                     Some((program, port)) => (program.group(), *port),
-                    None => self.serve().await?,
+                    None => {
+                        // What it asks to become ready is nobody's turn.
+                        self.gate.free(number, true);
+                        let served = self.serve().await;
+                        self.gate.free(number, false);
+                        served?
+                    }
                 };
+                let request = request.filled(&name);
                 self.group = group;
                 self.job = Some(tokio::spawn(async move { told((of_answer(port, &request).await, None)) }));
             }
@@ -278,6 +299,7 @@ impl Worker {
 
     /// Ends everything that it has started.
     pub async fn kill(&mut self) {
+        self.jobs += 1;
         if let Some(job) = self.job.take() {
             job.abort();
             // Its end is the end of what it holds.

@@ -36,6 +36,8 @@ use crate::scenario::script::NamedQuery;
 
 /// How long an answer of the server's may take, to a unit that does not wait or to a question of ours.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// What timeouts do to a search.
+const TIMEOUTS: &str = "a timeout that an application sets comes when it comes";
 /// How soon sessions look for a deadlock. Nobody is let through before whoever waits has looked in vain: so the victim is
 /// who closes the circle.
 const DEADLOCK: Duration = Duration::from_millis(5);
@@ -56,10 +58,10 @@ struct Actor {
     /// It waits for something outside of the database, and others go on meanwhile.
     is_outside: bool,
     leftover: Leftover,
-    /// Whether its sessions can be used for the next execution, once that was judged.
-    is_clean: Option<bool>,
     /// It was begun once.
     began: bool,
+    /// It was ended by us, and not by itself.
+    is_killed: bool,
     /// Its program stays, and was ended: the next one has done nothing yet.
     is_cold: bool,
 }
@@ -100,7 +102,7 @@ pub struct AppWorld {
     differences: Vec<NamedQuery>,
     superuser: bool,
     /// Ends with the world, and with it every session behind it.
-    _proxy: Proxy,
+    proxy: Proxy,
     gate: Holding,
     actors: Vec<Actor>,
     sessions: BTreeMap<ConnectionId, Session>,
@@ -130,6 +132,8 @@ pub struct AppWorld {
     schema_changed: bool,
     /// A function of the user's own may leave something in its session.
     leaky: bool,
+    /// The actors of this execution go one after the other.
+    serially: bool,
 }
 
 impl AppWorld {
@@ -168,7 +172,7 @@ impl AppWorld {
             beginning: begun.beginning,
             differences: begun.differences,
             superuser,
-            _proxy: proxy,
+            proxy,
             gate,
             actors,
             sessions: BTreeMap::new(),
@@ -178,7 +182,7 @@ impl AppWorld {
             varies: false,
             waited_at: None,
             waiters: BTreeSet::new(),
-            bounds: BTreeSet::new(),
+            bounds: begun.bounds,
             transcript: BTreeMap::new(),
             lost: Vec::new(),
             default_isolation: begun.default_isolation,
@@ -186,6 +190,7 @@ impl AppWorld {
             triggered: BTreeSet::new(),
             schema_changed: true,
             leaky: false,
+            serially: false,
         })
     }
 
@@ -197,7 +202,7 @@ impl AppWorld {
         for actor in &mut self.actors {
             actor.worker.kill().await;
         }
-        drop((self._proxy, self.control));
+        drop((self.proxy, self.control));
         self.site.close().await
     }
 
@@ -250,8 +255,8 @@ impl Actor {
             quiet: Quiet::new(),
             is_outside: false,
             leftover: Leftover::default(),
-            is_clean: None,
             began: false,
+            is_killed: false,
             is_cold: false,
         }
     }
@@ -269,11 +274,16 @@ impl World for AppWorld {
         }
         self.transcript.clear();
         self.lost.clear();
+        for session in self.sessions.values_mut() {
+            // What ran out with nothing held was not looked at; its transactions have ended, or their sessions.
+            (session.note, session.step, session.wrote) = (Note::default(), None, false);
+            (session.waits, session.waits_for) = (false, Vec::new());
+        }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
             (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
-            (actor.computes_since, actor.quiet, actor.is_clean) = (None, Quiet::new(), None);
-            (actor.began, actor.is_cold) = (true, false);
+            (actor.computes_since, actor.quiet) = (None, Quiet::new());
+            (actor.began, actor.is_cold, actor.is_killed) = (true, false, false);
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;
         }
         self.settle(None).await.map(drop)
@@ -289,6 +299,10 @@ impl World for AppWorld {
 
     fn made(&self) -> u64 {
         self.site.made()
+    }
+
+    fn go_serially(&mut self, serially: bool) {
+        self.serially = serially;
     }
 
     fn vary(&mut self) {
@@ -317,8 +331,8 @@ impl World for AppWorld {
         if unit.unknown {
             self.bounds.insert(format!("{} sent a message that is not known", self.actors[actor].name));
         }
-        if unit.statements().any(statement::sets_timeout) {
-            self.bounds.insert("a timeout that an application sets comes when it comes".to_owned());
+        if statement::sets_timeout(&sql) {
+            self.bounds.insert(TIMEOUTS.to_owned());
         }
         self.gate.admit(connection, Admission::Forward);
         let waits = last.is_some_and(Taken::waits) || self.waiters.contains(&(actor, step));

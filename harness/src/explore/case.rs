@@ -1,5 +1,6 @@
 //! One case, explored and judged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -153,6 +154,10 @@ impl Explored {
 
 /// How two executions of the same order differ, beside what is not compared.
 fn difference(one: &Execution, other: &Execution, volatile: &Volatile) -> Option<String> {
+    let (before, now) = (one.taken.len(), other.taken.len());
+    if before != now {
+        return Some(format!("one serial order took {now} steps, after it had taken {before}"));
+    }
     let mut pairs = one.taken.iter().zip(&other.taken).enumerate();
     let (number, (a, b)) = pairs.find(|(_, (a, b))| !a.agrees(b, volatile))?;
     let [was, now] = [a, b].map(Taken::told);
@@ -198,7 +203,7 @@ pub async fn compare_serial_runs<W: World, R: Rules<W>>(
         (one, warm_ups) = (other, warm_ups - 1);
     };
     rules.expect(&other);
-    if let Some((actor, _)) = rules.mistake(world, &one) {
+    if let Some((actor, _)) = rules.mistake(world, &other) {
         // By itself it fails too, so it is nobody else's doing.
         let alone = run_serially(world, &[actor], &queries).await?;
         if let Some((_, lost)) = rules.mistake(world, &alone)
@@ -230,19 +235,20 @@ pub async fn explore<W: World, R: Rules<W>>(
     let searched = match diverged {
         Some(how) => Searched::diverged(how),
         None => {
-            let mut before = 0;
-            if options.strategy == Strategy::Exhaustive && judge.rules.looks_first() {
-                let looked = search(world, Strategy::FirstLook, options.seed, &queries, &mut judge).await?;
-                before = looked.executions;
-            }
-            let is_over = before > 0 && !judge.found.is_empty() && !options.all;
-            // What was found is enough: nothing more is visited then.
-            let mut searched = match is_over {
-                true => Searched::stopped("by what was found"),
-                false => search(world, options.strategy, options.seed, &queries, &mut judge).await?,
+            let looks_first = options.strategy == Strategy::Exhaustive && judge.rules.looks_first();
+            let looked = match looks_first {
+                true => Some(search(world, Strategy::FirstLook, options.seed, &queries, &mut judge).await?),
+                false => None,
             };
-            searched.executions += before;
-            searched
+            match looked {
+                // What was found is enough, or so many executions are.
+                Some(looked) if matches!(looked.coverage, Coverage::Stopped(_)) => looked,
+                _ => {
+                    // Those executions are visited again, and counted then.
+                    (judge.outcomes, judge.waited) = (BTreeMap::new(), 0);
+                    search(world, options.strategy, options.seed, &queries, &mut judge).await?
+                }
+            }
         }
     };
     let took = begin.elapsed();

@@ -134,6 +134,8 @@ pub struct Judge<R> {
     pub waited: u64,
     /// How many there were.
     executions: Arc<AtomicU64>,
+    /// How many of them this has looked at.
+    visited: u64,
 }
 
 impl<R> Judge<R> {
@@ -151,6 +153,7 @@ impl<R> Judge<R> {
             outcomes,
             waited: 0,
             executions: Arc::default(),
+            visited: 0,
         }
     }
 
@@ -184,8 +187,11 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
 /// # Errors
 /// The database is lost.
 pub async fn run_serially<W: World>(world: &mut W, actors: &[usize], queries: &[String]) -> Result<Execution, Lost> {
+    world.go_serially(true);
     begin(world, actors).await?;
-    end(world, Vec::new(), actors, queries).await
+    let ended = end(world, Vec::new(), actors, queries).await;
+    world.go_serially(false);
+    ended
 }
 
 /// Begins an execution in which only these actors take part.
@@ -215,6 +221,7 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
     async fn visit(&mut self, world: &mut W, execution: Execution) -> Result<Go, Lost> {
         self.waited += u64::from(execution.taken.iter().any(Taken::waits));
         self.executions.fetch_add(1, Ordering::Relaxed);
+        self.visited += 1;
         self.rules.see(&execution);
         let wrong = self.rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| self.expected.as_ref().is_none_or(|expected| expected == check));
@@ -231,9 +238,9 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
         self.rules.left_out()
     }
 
-    fn is_over(&self, executions: u64) -> Option<String> {
+    fn is_over(&self, _: u64) -> Option<String> {
         match self.limit? {
-            Limit::Executions(most) => (executions >= most).then(|| format!("after {executions} executions")),
+            Limit::Executions(most) => (self.visited >= most).then(|| format!("after {} executions", self.visited)),
             Limit::Time(most) => (self.begun.elapsed() >= most).then(|| "by its time limit".to_owned()),
         }
     }

@@ -135,11 +135,6 @@ pub struct Searched {
 }
 
 impl Searched {
-    /// Nothing more was searched, for this reason.
-    pub fn stopped(why: &str) -> Self {
-        Self { coverage: Coverage::Stopped(why.to_owned()), ..Self::diverged(String::new()) }
-    }
-
     /// Nothing was searched: the same order came to different ends, in this way.
     pub fn diverged(how: String) -> Self {
         let (coverage, volatile) = (Coverage::Diverged(how), Volatile::default());
@@ -315,7 +310,16 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 return Ok(());
             }
             self.world.reset().await?;
-            if let Some(other) = self.repeat(&path, choice.is_some()).await? {
+            let mut other = self.repeat(&path, choice.is_some()).await?;
+            if let (None, Some(choice)) = (&other, choice)
+                && !self.world.enabled().contains(&choice.actor)
+            {
+                // Whoever could go on there cannot this time.
+                self.difference =
+                    format!("after {} steps of the same order another actor could not go on", path.len() - 1);
+                other = Some(path[..path.len() - 1].iter().map(|node| node.taken.clone()).collect());
+            }
+            if let Some(other) = other {
                 self.searched.otherwise += 1;
                 otherwise += 1;
                 if !self.another_course(other).await? {

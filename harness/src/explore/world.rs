@@ -276,6 +276,9 @@ pub trait World: Send {
     /// Cancellation: the world must then be dropped.
     fn take(&mut self, choice: Choice, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
 
+    /// From the next execution on, actors go one after the other, or no longer.
+    fn go_serially(&mut self, _serially: bool) {}
+
     /// Has the next execution generate other values than those before: what then differs is no outcome.
     fn vary(&mut self) {}
 

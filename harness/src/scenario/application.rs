@@ -343,6 +343,20 @@ fn json(value: &DeValue<'_>, depth: usize) -> Result<serde_json::Value, Wrong> {
     })
 }
 
+impl Request {
+    /// With an actor's name in place of `{actor}`, wherever it stands.
+    pub fn filled(&self, actor: &str) -> Self {
+        let fill = |text: &String| filled(text, actor, None);
+        Self {
+            method: self.method.clone(),
+            path: fill(&self.path),
+            body: self.body.as_ref().map(|(kind, body)| (kind.clone(), fill(body))),
+            headers: self.headers.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
+            expect: self.expect.clone(),
+        }
+    }
+}
+
 /// Puts an actor's name in place of `{actor}`, and a port in place of `{port}`.
 pub fn filled(command: &str, actor: &str, port: Option<u16>) -> String {
     let filled = command.replace("{actor}", actor);

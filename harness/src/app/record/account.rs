@@ -281,6 +281,12 @@ impl Account {
         let other =
             other.and_then(|session| session.sent.as_ref().or(session.last.as_ref())).map(|(text, _)| text.clone());
         let other = other.unwrap_or_else(|| "(a session that was not recorded)".to_owned());
+        let is_known = |text: &String| self.statements.contains_key(text);
+        let full = self.statements.len() >= STATEMENTS_MAX || self.waits.len() >= STATEMENTS_MAX;
+        let (statement, other) = match full {
+            true if !is_known(&statement) || !is_known(&other) => (OTHERS.to_owned(), OTHERS.to_owned()),
+            _ => (statement, other),
+        };
         let key = statement.clone();
         let row =
             self.statements.entry(key.clone()).or_insert_with(|| StatementRow { text: key, ..Default::default() });

@@ -1,5 +1,6 @@
 //! The state in which executions begin: how it is made, and how it is put back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use driftlock_wire::{Address, Upstream};
@@ -8,7 +9,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Config, Statement};
 
 use super::settle::{DEPARTURE_MAX, Moved};
-use super::{Actor, AppWorld};
+use super::{Actor, AppWorld, TIMEOUTS};
 use crate::app::output::Output;
 use crate::app::work::{Preparation, WorkError, prepare};
 use crate::explore::postgres::answer::end_prepared;
@@ -32,6 +33,11 @@ pub(super) enum Beginning {
     Copies,
 }
 
+/// Whether sessions begin with a timeout, for their role or their database has one.
+const DEFAULT_TIMEOUTS: &str = "\
+    SELECT pg_catalog.bool_or(setting::pg_catalog.int8 > 0) FROM pg_catalog.pg_settings \
+    WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
+
 /// Why nothing can begin.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
@@ -50,6 +56,7 @@ pub(super) struct Begun {
     pub differences: Vec<NamedQuery>,
     pub default_isolation: String,
     pub isolation: Statement,
+    pub bounds: BTreeSet<String>,
 }
 
 /// Whether the site's role is a superuser.
@@ -89,6 +96,8 @@ pub(super) async fn begin(
     let control = Control::open(site.config()).await?;
     let isolation = control.client.query_one("SHOW default_transaction_isolation", &[]).await.map_err(asking)?;
     let default_isolation = isolation.get(0);
+    let asked = control.client.query_one(DEFAULT_TIMEOUTS, &[]).await.map_err(asking)?;
+    let bounds = Some(TIMEOUTS.to_owned()).filter(|_| asked.get(0)).into_iter().collect();
     let kept = Kept::keep(&control.client).await?;
     let differences = differences(&control.client).await?;
     // Nobody may be in a database that is copied.
@@ -97,7 +106,7 @@ pub(super) async fn begin(
     let control = Control::open(site.config()).await?;
     let kept = kept.again(&control.client).await?;
     let isolation = question(&control).await?;
-    Ok(Begun { control, beginning: Beginning::Rows(kept), differences, default_isolation, isolation })
+    Ok(Begun { control, beginning: Beginning::Rows(kept), differences, default_isolation, isolation, bounds })
 }
 
 /// How a command of the application's file prepares something.
@@ -120,9 +129,8 @@ impl AppWorld {
         }
         let leaky = self.leaky;
         let leaves = |(number, actor): (usize, &mut Actor)| {
-            let leftover = &mut actor.leftover;
-            let is_clean = *actor.is_clean.get_or_insert_with(|| leftover.is_clean()) && !leaky;
-            (actor.began && actor.worker.stays() && !is_clean).then_some(number)
+            let leaves = actor.began && actor.worker.stays() && (!actor.leftover.is_clean() || leaky);
+            leaves.then_some(number)
         };
         // Whoever leaves something in its session each time is started anew each time, and never warm.
         let leaving: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(leaves).collect();
@@ -140,7 +148,7 @@ impl AppWorld {
         end_prepared(&self.control.client).await
     }
 
-    /// Ends whoever cannot go on, and whoever has left a transaction open: nothing of theirs is in the final state.
+    /// Ends whoever cannot go on, and whoever has left a transaction open, which then is not part of the final state.
     pub(super) async fn end_stuck(&mut self, stuck: &[usize]) -> Result<(), Lost> {
         self.kill(stuck).await?;
         let busy = self.busy().await?;
@@ -159,7 +167,7 @@ impl AppWorld {
     async fn warm_up(&mut self, cold: &[usize]) -> Result<(), Lost> {
         for number in cold {
             let actor = &mut self.actors[*number];
-            (actor.outcome, actor.is_cold) = (None, false);
+            (actor.outcome, actor.is_cold, actor.is_killed) = (None, false, false);
             actor.worker.begin(0).await.map_err(|error| Lost::by_script(error.to_string()))?;
         }
         self.run_out().await?;
@@ -170,7 +178,7 @@ impl AppWorld {
     async fn run_out(&mut self) -> Result<(), Lost> {
         self.gate.open();
         let begin = Instant::now();
-        let goes_on = |actor: &Actor| actor.worker.stays() && actor.outcome.is_none() && actor.began;
+        let goes_on = |actor: &Actor| actor.worker.stays() && actor.outcome.is_none() && actor.worker.is_at_work();
         while self.actors.iter().any(goes_on) && begin.elapsed() < RUN_OUT_MAX {
             let _ = tokio::time::timeout(RUN_OUT_MAX, self.gate.changes()).await;
             self.hear(&mut Moved::default()).await?;
@@ -184,7 +192,7 @@ impl AppWorld {
     async fn kill(&mut self, actors: &[usize]) -> Result<(), Lost> {
         for number in actors {
             let actor = &mut self.actors[*number];
-            actor.is_outside = false;
+            (actor.is_outside, actor.is_killed) = (false, true);
             actor.is_cold = actor.worker.stays() && actor.began;
             actor.worker.kill().await;
         }

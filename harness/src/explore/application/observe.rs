@@ -85,7 +85,7 @@ impl AppWorld {
         };
         let own = if of.locks { with_locks_by_name(own, &said) } else { own };
         let sort = match of.does {
-            _ if failed => Sort::Failed,
+            _ if failed && of.does != Does::Mixed => Sort::Failed,
             _ if !runs => Sort::Other,
             Does::Begin => Sort::Begin,
             Does::Commit | Does::RollBack => Sort::End,
@@ -153,7 +153,8 @@ impl AppWorld {
             return Ok(None);
         };
         let hazards = &self.control.hazards;
-        if hazards.unseen || hazards.other_than_settings(&printed.functions) {
+        // What an expression of a constraint calls is printed once a session only.
+        if hazards.unseen || hazards.expressions_call || hazards.other_than_settings(&printed.functions) {
             return Ok(None);
         }
         let own = self.control.named(printed, in_transaction).await?;
@@ -166,7 +167,7 @@ impl Session {
     /// Notes what a unit says of isolation. An idle session that holds a snapshot may only have a portal open, so that it
     /// is asked only of one whose transactions may be others than READ COMMITTED: there is no way to them that does not
     /// name them, in a text, a parameter, or a function of the user's.
-    fn note_isolation(&mut self, unit: &Unit) {
+    pub(super) fn note_isolation(&mut self, unit: &Unit) {
         self.may_isolate |= names(unit, "isolation");
         self.serializable |= names(unit, "serializable");
     }
@@ -191,22 +192,48 @@ fn names(unit: &Unit, word: &str) -> bool {
 /// Whether all that a unit has the server do was printed.
 fn is_accounted(printed: &Printed, unit: &Unit, of: Message, in_transaction: bool) -> bool {
     let plain = matches!(unit.kind, Kind::Query | Kind::Extended) && unit.whole && unit.steps_left_out == 0;
-    let is_known = |step: &Step| match step {
-        Step::Execute { statement, .. } => matches!(statement, Source::Known(text) if !text.cut),
-        Step::Query { text } => !text.cut,
-        _ => true,
-    };
+    let calls_procedure = unit.statements().any(|text| {
+        let statements = crate::sql::split(text).unwrap_or_default();
+        statements.iter().any(|statement| statement.begins(&["CALL"]))
+    });
     let unseen = of.does == Does::Mixed || of.does == Does::Code && !in_transaction || printed.unclear;
     // What a function of the user's does is printed once a session only.
     let calls = printed.functions.iter().any(|oid| *oid >= 16_384);
     let statements = crate::sql::split(&texts(unit)).map_or(0, |statements| statements.len());
     let planned = statements.saturating_sub(of.utilities);
     plain
-        && unit.steps.iter().all(is_known)
+        && all_are_planned(unit)
+        && !calls_procedure
         && !unseen
         && !calls
         && printed.planned >= planned
         && printed.utilities <= of.utilities
+}
+
+/// Whether the server plans anew, and so prints, whatever a unit runs: what is parsed in it, and what is bound in it with
+/// parameters. A statement without any keeps its first plan, and a plan that is printed then is another one's: that of a
+/// foreign key, say.
+fn all_are_planned(unit: &Unit) -> bool {
+    let (mut parsed, mut bound) = (Vec::new(), Vec::new());
+    unit.steps.iter().all(|step| match step {
+        Step::Query { text } => !text.cut,
+        Step::Parse { text, .. } => {
+            parsed.push(&text.text);
+            true
+        }
+        Step::Bind { portal, statement, parameters, .. } => {
+            bound.push((&portal.text, statement, !parameters.is_empty()));
+            true
+        }
+        Step::Execute { portal, statement: Source::Known(text), .. } if !text.cut => {
+            let bind = bound.iter().rev().find(|(of, ..)| *of == &portal.text);
+            bind.is_some_and(|(_, statement, has_parameters)| {
+                *has_parameters || matches!(statement, Source::Known(of) if parsed.contains(&&of.text))
+            })
+        }
+        Step::Execute { .. } => false,
+        _ => true,
+    })
 }
 
 /// The texts that a unit runs, as one message.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use driftlock_wire::{Answer, ConnectionId, Transaction};
 use tokio::time::Instant;
 
-use super::{ANSWER_MAX, AppWorld, Session, transcript};
+use super::{ANSWER_MAX, Actor, AppWorld, Session, TIMEOUTS, transcript};
 use crate::app::gate::Happened;
 use crate::app::quiet::Quiet;
 use crate::app::work::said as printed;
@@ -13,7 +13,7 @@ use crate::explore::footprint::Footprint;
 use crate::explore::postgres::printed::Printed;
 use crate::explore::postgres::question::{Said, all_wait, ask};
 use crate::explore::postgres::said;
-use crate::explore::world::{Event, Lost, Note, What};
+use crate::explore::world::{Event, Lost, Note, What, World};
 
 /// After how long it is looked whether a program that says nothing still computes, and how often then.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
@@ -92,17 +92,20 @@ impl AppWorld {
         let connected = |number: usize| self.sessions.values().any(|session| session.actor == number);
         let computes = |number: &usize| {
             let actor = &self.actors[*number];
-            match actor.outcome {
-                Some(_) => !actor.worker.stays() && connected(*number),
-                None => !actor.is_outside && !speaks.contains(&Some(*number)),
-            }
+            !actor.is_outside
+                && match actor.outcome {
+                    // Whoever has left its process group may hold it for ever.
+                    Some(_) => !actor.worker.stays() && connected(*number) && !speaks.contains(&Some(*number)),
+                    None => !speaks.contains(&Some(*number)),
+                }
         };
         (0..self.actors.len()).filter(computes).collect()
     }
 
     /// Looks whether an actor that says nothing still computes.
     fn look_at(&mut self, number: usize) -> Result<(), Lost> {
-        let held = self.held();
+        let held = self.enabled();
+        let serially = self.serially;
         let (silent_max, actor) = (self.app.silent_max, &mut self.actors[number]);
         let since = actor.computes_since.get_or_insert_with(Instant::now).elapsed();
         if since < LOOK_AFTER {
@@ -110,7 +113,9 @@ impl AppWorld {
         }
         let asleep = actor.quiet.look(actor.worker.group());
         let others_can = held.iter().any(|other| *other != number);
-        if asleep >= ASLEEP_MIN && (others_can || since > silent_max) {
+        // Where one goes after the other, who only sleeps for a while is not to be overtaken.
+        let asleep_min = if serially { ASLEEP_MIN.max(silent_max / 3) } else { ASLEEP_MIN };
+        if asleep >= asleep_min && (others_can || since > silent_max) {
             actor.is_outside = true;
         } else if since > silent_max {
             let (name, most) = (&actor.name, silent_max.as_secs());
@@ -163,7 +168,10 @@ impl AppWorld {
     pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
         for (actor, happened) in self.gate.take() {
             match happened {
-                Happened::Connected(connection, pid, asks_for_options) => {
+                Happened::Connected(connection, pid, asks_for_options, sets_timeouts) => {
+                    if sets_timeouts {
+                        self.bounds.insert(TIMEOUTS.to_owned());
+                    }
                     let (note, step, wrote, waits, waits_for) = (Note::default(), None, false, false, Vec::new());
                     // What a client asks for at its start-up is not looked at more closely.
                     let serializable = self.default_isolation == "serializable";
@@ -180,7 +188,17 @@ impl AppWorld {
                         ));
                     }
                 }
-                Happened::Arrived(..) => self.spoke(actor),
+                Happened::Arrived(..) => {
+                    self.spoke(actor);
+                    if self.actors[actor].outcome.is_some() {
+                        let name = &self.actors[actor].name;
+                        self.bounds.insert(format!("{name} spoke to the database after its job was done"));
+                    }
+                }
+                Happened::Cancelled => {
+                    let name = &self.actors[actor].name;
+                    self.bounds.insert(format!("{name} had a statement cancelled: when is its own choice"));
+                }
                 Happened::Answered(connection, unit, answer, logs) => {
                     let Some(step) = self.sessions.get_mut(&connection).and_then(|session| {
                         session.waits_for.clear();
@@ -190,6 +208,9 @@ impl AppWorld {
                         // Nobody held it: what it leaves is its session's all the same.
                         let (text, shape) = (transcript::shown(&unit), transcript::shape(&unit));
                         self.actors[actor].leftover.sent(&text, &shape);
+                        if let Some(session) = self.sessions.get_mut(&connection) {
+                            session.note_isolation(&unit);
+                        }
                         continue;
                     };
                     let what = transcript::came(&unit, &answer);
@@ -208,7 +229,8 @@ impl AppWorld {
                     moved.0.push(Event { actor, step, what });
                 }
                 Happened::Closed(connection) => self.closed(connection, moved),
-                Happened::Ended => {
+                Happened::Ended(job) if job != self.actors[actor].worker.job() => {}
+                Happened::Ended(_) => {
                     let outcome = self.actors[actor].worker.ended().await;
                     self.actors[actor].outcome = Some(outcome);
                     self.spoke(actor);
@@ -233,6 +255,16 @@ impl AppWorld {
     fn closed(&mut self, connection: ConnectionId, moved: &mut Moved) {
         let Some(session) = self.sessions.remove(&connection) else { return };
         self.leaving.extend(session.pid);
+        let Actor { name, is_killed, .. } = &self.actors[session.actor];
+        if *is_killed {
+            // Nobody asks what that means for others.
+        } else if session.step.is_some() {
+            self.bounds.insert(format!("{name} left while its statement was under way: when is its own choice"));
+        } else if session.note.in_transaction || session.note.touched.advisory {
+            self.bounds.insert(format!(
+                "{name} left with a transaction open, or a lock held: nobody else moved between its last statement and that"
+            ));
+        }
         if let Some(step) = session.step {
             let (code, message) = ("08006".to_owned(), "the connection ended before the answer".to_owned());
             moved.0.push(Event { actor: session.actor, step, what: What::Failed { code, message } });

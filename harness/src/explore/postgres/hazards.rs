@@ -66,6 +66,8 @@ pub(in crate::explore) struct Hazards {
     other: BTreeSet<u32>,
     /// Any step may do what nobody sees.
     pub unseen: bool,
+    /// An expression that is computed without being planned calls a function of the script's own.
+    pub expressions_call: bool,
 }
 
 impl Hazards {
@@ -97,6 +99,7 @@ impl Hazards {
         for row in control.query(EXPRESSIONS, &[]).await.map_err(asking)? {
             printed.add(row.get(0));
         }
+        self.expressions_call = printed.functions.iter().any(|oid| *oid >= 16_384);
         let mut unseen = [&self.advisory, &self.sequence, &self.setting, &self.other, &in_sql].into_iter();
         self.unseen |= unseen.any(|set| !set.is_disjoint(&printed.functions));
         Ok(())

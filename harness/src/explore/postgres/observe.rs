@@ -37,7 +37,7 @@ impl PgWorld {
         }
         let unclear = own.as_ref().is_none_or(|own| own.everything);
         let sort = match of.does {
-            _ if failed => Sort::Failed,
+            _ if failed && of.does != Does::Mixed => Sort::Failed,
             Does::Begin => Sort::Begin,
             Does::Commit | Does::RollBack => Sort::End,
             Does::TakesBack => Sort::TakesBack,

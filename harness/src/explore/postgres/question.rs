@@ -189,12 +189,13 @@ pub(in crate::explore) fn observe(note: &mut Note, said: Said, did: Did) -> Foot
     note.aborted = said.aborted;
     match (before, said.in_transaction, did.sort) {
         // Nothing is done in an aborted transaction, and nothing is left to be ended.
-        _ if was_aborted && (said.aborted || !said.in_transaction) => {
+        _ if was_aborted && did.sort != Sort::Other && (said.aborted || !said.in_transaction) => {
             note.touched = Footprint::default();
             Footprint::default()
         }
         (.., Sort::Failed) => {
-            note.touched = Footprint::default();
+            // A savepoint may keep what was done before: the locks of it are seen again, what was not seen is not.
+            note.touched = Footprint { everything: note.touched.everything, ..Footprint::default() };
             Footprint::everything()
         }
         (false, true, Sort::Begin) | (false, false, Sort::End | Sort::TakesBack) => Footprint::default(),
