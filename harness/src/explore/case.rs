@@ -215,6 +215,26 @@ pub async fn compare_serial_runs<W: World, R: Rules<W>>(
     Ok(difference(&one, &other, &rules.left_out()))
 }
 
+/// Searches, after a first look where executions are many and dear.
+async fn searched<W: World, R: Rules<W>>(
+    world: &mut W,
+    judge: &mut Judge<R>,
+    queries: &[String],
+    options: &Options,
+) -> Result<Searched, Lost> {
+    if options.strategy == Strategy::Exhaustive && judge.rules.looks_first() {
+        let looked = search(world, Strategy::FirstLook, options.seed, queries, judge).await?;
+        if let Coverage::Stopped(_) = looked.coverage {
+            // What was found is enough, or so many executions are.
+            return Ok(looked);
+        }
+        // Those executions are visited again, and counted then.
+        (judge.outcomes, judge.waited) = (BTreeMap::new(), 0);
+        judge.before = looked.executions;
+    }
+    search(world, options.strategy, options.seed, queries, judge).await
+}
+
 /// Explores a case by rules, which are handed back; `violates` is the check that is expected to be violated.
 ///
 /// Cancellation: the world must then be dropped.
@@ -234,22 +254,7 @@ pub async fn explore<W: World, R: Rules<W>>(
     let mut judge = Judge::new(rules, options.limit, options.all, violates).counting(options.executions.clone());
     let searched = match diverged {
         Some(how) => Searched::diverged(how),
-        None => {
-            let looks_first = options.strategy == Strategy::Exhaustive && judge.rules.looks_first();
-            let looked = match looks_first {
-                true => Some(search(world, Strategy::FirstLook, options.seed, &queries, &mut judge).await?),
-                false => None,
-            };
-            match looked {
-                // What was found is enough, or so many executions are.
-                Some(looked) if matches!(looked.coverage, Coverage::Stopped(_)) => looked,
-                _ => {
-                    // Those executions are visited again, and counted then.
-                    (judge.outcomes, judge.waited) = (BTreeMap::new(), 0);
-                    search(world, options.strategy, options.seed, &queries, &mut judge).await?
-                }
-            }
-        }
+        None => searched(world, &mut judge, &queries, options).await?,
     };
     let took = begin.elapsed();
     let mut found = Vec::new();

@@ -134,8 +134,8 @@ pub struct Judge<R> {
     pub waited: u64,
     /// How many there were.
     executions: Arc<AtomicU64>,
-    /// How many of them this has looked at.
-    visited: u64,
+    /// How many there were before the search, which its limit counts too.
+    pub before: u64,
 }
 
 impl<R> Judge<R> {
@@ -153,7 +153,7 @@ impl<R> Judge<R> {
             outcomes,
             waited: 0,
             executions: Arc::default(),
-            visited: 0,
+            before: 0,
         }
     }
 
@@ -221,7 +221,6 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
     async fn visit(&mut self, world: &mut W, execution: Execution) -> Result<Go, Lost> {
         self.waited += u64::from(execution.taken.iter().any(Taken::waits));
         self.executions.fetch_add(1, Ordering::Relaxed);
-        self.visited += 1;
         self.rules.see(&execution);
         let wrong = self.rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| self.expected.as_ref().is_none_or(|expected| expected == check));
@@ -238,9 +237,10 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
         self.rules.left_out()
     }
 
-    fn is_over(&self, _: u64) -> Option<String> {
+    fn is_over(&self, executions: u64) -> Option<String> {
+        let executions = self.before + executions;
         match self.limit? {
-            Limit::Executions(most) => (self.visited >= most).then(|| format!("after {} executions", self.visited)),
+            Limit::Executions(most) => (executions >= most).then(|| format!("after {executions} executions")),
             Limit::Time(most) => (self.begun.elapsed() >= most).then(|| "by its time limit".to_owned()),
         }
     }

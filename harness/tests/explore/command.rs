@@ -35,6 +35,17 @@ fn every_script_of_our_own_comes_out_as_documented() {
 }
 
 #[test]
+fn a_budget_of_executions_bounds_what_overlaps_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let filter = ["--built-in", "--filter", "insert-on-conflict", "--backend", "postgres", "--budget", "20"];
+    let (_, said) =
+        driftlock(directory.path(), &[&["explore", "--postgres", "local", "--output", "out"][..], &filter].concat());
+    let report = fs::read_to_string(directory.path().join("out/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["results"][0]["overlaps"][0]["tries"], 20, "{said}");
+}
+
+#[test]
 fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
