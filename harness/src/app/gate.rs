@@ -14,11 +14,19 @@ const LOG_BYTES_MAX: usize = 16 << 20;
 /// Something that happened on an actor's connection.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// It has signed in; the number of its session's process at the server, and whether it asked at once for an isolation
-    /// of its transactions, and for timeouts.
-    Connected(ConnectionId, Option<i32>, bool, bool),
+    /// It has signed in.
+    Connected {
+        /// Which one.
+        connection: ConnectionId,
+        /// The number of its session's process at the server.
+        pid: Option<i32>,
+        /// It asked at once for an isolation of its transactions.
+        isolates: bool,
+        /// It asked at once for timeouts.
+        times_out: bool,
+    },
     /// A unit has arrived, and is held.
-    Arrived(ConnectionId, Arc<Unit>),
+    Arrived,
     /// The server has answered a unit; and what it has logged for it, if that was not too much to keep.
     Answered(ConnectionId, Arc<Unit>, Box<Answer>, Option<Vec<String>>),
     /// The connection has ended.
@@ -34,8 +42,6 @@ pub enum Happened {
 pub struct Seat {
     /// Whose it is.
     pub actor: usize,
-    /// Its session's process at the server.
-    pub pid: Option<i32>,
     /// The unit that waits to be admitted.
     pub held: Option<Arc<Unit>>,
     /// The unit that was admitted, and is not answered.
@@ -172,30 +178,27 @@ impl Gate for Holding {
         let Some(actor) = state.actors.get(&client.endpoint).copied() else { return };
         let pid = client.server_pid;
         let (held, sent, admit, arrived) = (None, None, None, 0);
-        let seat = Seat { actor, pid, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
+        let seat = Seat { actor, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
         state.seats.insert(connection, seat);
         let asks_for =
             |word: &str| client.parameters.iter().any(|(name, value)| name.contains(word) || value.contains(word));
         let (isolates, times_out) = (asks_for("isolation"), asks_for("timeout"));
-        self.note(state, actor, Happened::Connected(connection, pid, isolates, times_out));
+        self.note(state, actor, Happened::Connected { connection, pid, isolates, times_out });
     }
 
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         let mut state = self.state();
-        let (open, number) = (state.open, state.arrivals);
-        let Some(actor) = state.seats.get(&connection).map(|seat| seat.actor) else {
-            return Ticket::Now(Admission::Forward);
-        };
-        let open = open || state.free.contains(&actor);
-        let Some(seat) = state.seats.get_mut(&connection) else { return Ticket::Now(Admission::Forward) };
-        if open {
+        let State { seats, arrivals, open, free, .. } = &mut *state;
+        let Some(seat) = seats.get_mut(&connection) else { return Ticket::Now(Admission::Forward) };
+        let actor = seat.actor;
+        if *open || free.contains(&actor) {
             seat.sent = Some(unit.clone());
             return Ticket::Now(Admission::Forward);
         }
         let (sender, admitted) = oneshot::channel();
-        (seat.held, seat.admit, seat.arrived) = (Some(unit.clone()), Some(sender), number);
-        state.arrivals += 1;
-        self.note(state, actor, Happened::Arrived(connection, unit.clone()));
+        (seat.held, seat.admit, seat.arrived) = (Some(unit.clone()), Some(sender), *arrivals);
+        *arrivals += 1;
+        self.note(state, actor, Happened::Arrived);
         // A gate that is gone lets nothing through.
         Ticket::later(async move { admitted.await.unwrap_or(Admission::Drop) })
     }

@@ -43,6 +43,11 @@ pub fn keeps(unit: &Unit) -> bool {
         && !statements.iter().any(takes_back)
 }
 
+/// How many rows a command's tag tells of, where it tells of any.
+pub fn rows_of_tag(tag: &str) -> Option<u64> {
+    tag.rsplit(' ').next().and_then(|number| number.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

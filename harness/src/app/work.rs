@@ -1,7 +1,7 @@
 //! Has an actor do its job once: runs its command, tells its worker, or sends its request.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,8 +194,7 @@ impl Worker {
     }
 
     fn launch<'l>(&'l self, command: &'l str) -> Launch<'l> {
-        let directory: &PathBuf = &self.app.directory;
-        Launch { command, directory, database: &self.database, env: &self.actor.env }
+        Launch { command, directory: &self.app.directory, database: &self.database, env: &self.actor.env }
     }
 
     fn unable(command: &str) -> impl FnOnce(io::Error) -> WorkError {

@@ -19,11 +19,11 @@ use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy};
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
-use self::begin::Beginning;
 pub use self::begin::{BeginError, upstream};
 use self::leftover::Leftover;
 use super::postgres::Control;
-use super::postgres::answer::rows as rows_of;
+use super::postgres::answer::ask_all;
+use super::postgres::beginning::Beginning;
 use super::postgres::printed::{NOT_LOGGED, PRINTS};
 use super::postgres::site::Site;
 use super::statement;
@@ -81,8 +81,6 @@ struct Session {
     wrote: bool,
     /// The server has reported that this step waits.
     waits: bool,
-    /// For which actors.
-    waits_for: Vec<usize>,
 }
 
 /// A unit, as people are shown it.
@@ -276,8 +274,8 @@ impl World for AppWorld {
         self.lost.clear();
         for session in self.sessions.values_mut() {
             // What ran out with nothing held was not looked at; its transactions have ended, or their sessions.
-            (session.note, session.step, session.wrote) = (Note::default(), None, false);
-            (session.waits, session.waits_for) = (false, Vec::new());
+            (session.note, session.step) = (Note::default(), None);
+            (session.wrote, session.waits) = (false, false);
         }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
@@ -351,17 +349,7 @@ impl World for AppWorld {
         let is_stuck = |actor: &Actor| actor.outcome.is_none() && !actor.left_out;
         let stuck: Vec<usize> = (0..self.actors.len()).filter(|number| is_stuck(&self.actors[*number])).collect();
         self.end_stuck(&stuck).await?;
-        let mut answers = Vec::new();
-        for query in queries {
-            let answer = tokio::time::timeout(ANSWER_MAX, self.control.client.simple_query(query)).await;
-            let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
-            answers.push(match answer {
-                Ok(messages) => Ok(rows_of(&messages).0),
-                Err(error) => {
-                    Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
-                }
-            });
-        }
+        let mut answers = ask_all(&self.control.client, queries).await?;
         // What the actors answered is part of the final state.
         let told = self.actors.iter().filter_map(|actor| {
             let outcome = actor.outcome.as_ref()?;

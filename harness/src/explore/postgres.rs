@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 
 pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
-use self::answer::{cancel, end_prepared, rows};
-use self::beginning::Kept;
+use self::answer::{ask_all, cancel, end_prepared};
+use self::beginning::{Beginning, Kept};
 use self::hazards::Hazards;
 use self::notices::Notices;
 use self::patience::{can_be_chosen, ends, is_lock_timeout};
@@ -70,14 +70,6 @@ impl Pace {
             Some(_) => Self::Meets,
         }
     }
-}
-
-/// How the state of the beginning is put back.
-enum Beginning {
-    /// By deleting and filling rows; then it is looked whether all is as it was.
-    Rows(Kept),
-    /// Each execution has a copy of the database of its own.
-    Copies,
 }
 
 /// The connection that asks the server about the actors' sessions.
@@ -369,17 +361,8 @@ impl World for PgWorld {
             ended.map_err(|error| said("end a session's transaction", &error))?;
         }
         let progress: Vec<&Progress> = self.actors.iter().map(|one| &one.progress).collect();
-        let mut answers = Vec::new();
-        for query in fill_queries(queries, &self.script, &progress) {
-            let answer = tokio::time::timeout(STEP_MAX, self.control.client.simple_query(&query)).await;
-            let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
-            answers.push(match answer {
-                Ok(messages) => Ok(rows(&messages).0),
-                Err(error) => {
-                    Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
-                }
-            });
-        }
+        let queries = fill_queries(queries, &self.script, &progress);
+        let answers = ask_all(&self.control.client, &queries).await?;
         Ok(Ended { stuck, answers })
     }
 }

@@ -8,7 +8,7 @@ use super::judge::{Rules, run_serially};
 use super::search::Execution;
 use super::volatile::Volatile;
 use super::world::{self, Ended, Event, Lost, Rows, What, World};
-use crate::scenario::script::{COMMITTED, ERRORS, OnError, SERIAL, STUCK, Script, ScriptActor, ScriptCase};
+use crate::scenario::script::{COMMITTED, ERRORS, NamedQuery, OnError, SERIAL, STUCK, Script, ScriptActor, ScriptCase};
 
 /// The rules of a script.
 pub struct ScriptRules<'s> {
@@ -123,15 +123,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
                 format!("{} would wait for ever: whoever has the lock has ended", names.join(", ")),
             ));
         }
-        for (query, answer) in script.invariants.iter().zip(&execution.ended.answers) {
-            match answer {
-                Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => {
-                    wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, shown(rows))))
-                }
-                Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
-            }
-        }
+        wrong.extend(violated(&script.invariants, &execution.ended, shown)?);
         if let Some(sentence) = self.differs(world, execution).await? {
             wrong.push((SERIAL.to_owned(), sentence));
         }
@@ -184,6 +176,28 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             (is_mistake && !is_meant).then_some((event.actor, lost))
         })
     }
+}
+
+/// The invariants that return rows at the end, each with a sentence in which these are `shown`.
+///
+/// # Errors
+/// One cannot be asked.
+pub(super) fn violated(
+    invariants: &[NamedQuery],
+    ended: &Ended,
+    shown: impl Fn(&Rows) -> String,
+) -> Result<Vec<(String, String)>, Lost> {
+    let mut violated = Vec::new();
+    for (query, answer) in invariants.iter().zip(&ended.answers) {
+        match answer {
+            Ok(rows) if rows.is_empty() => {}
+            Ok(rows) => {
+                violated.push((query.name.clone(), format!("at the end {} returns {}", query.name, shown(rows))))
+            }
+            Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
+        }
+    }
+    Ok(violated)
 }
 
 /// A COMMIT that was answered with ROLLBACK: nothing remains of what the actor took for committed.

@@ -310,16 +310,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 return Ok(());
             }
             self.world.reset().await?;
-            let mut other = self.repeat(&path, choice.is_some()).await?;
-            if let (None, Some(choice)) = (&other, choice)
-                && !self.world.enabled().contains(&choice.actor)
-            {
-                // Whoever could go on there cannot this time.
-                self.difference =
-                    format!("after {} steps of the same order another actor could not go on", path.len() - 1);
-                other = Some(path[..path.len() - 1].iter().map(|node| node.taken.clone()).collect());
-            }
-            if let Some(other) = other {
+            if let Some(other) = self.repeat(&path, choice).await? {
                 self.searched.otherwise += 1;
                 otherwise += 1;
                 if !self.another_course(other).await? {
@@ -353,13 +344,13 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
         }
     }
 
-    /// Takes the path's steps again, all but the last one if that is to be replaced. What was taken, if
-    /// it came out otherwise than before.
-    async fn repeat(&mut self, path: &[Node], but_last: bool) -> Result<Option<Vec<Taken>>, Lost> {
-        let until = path.len() - usize::from(but_last);
+    /// Takes the path's steps again, all but the last one if a choice is to replace it. What was taken, if
+    /// it came out otherwise than before, or whoever could go on cannot this time.
+    async fn repeat(&mut self, path: &[Node], choice: Option<Choice>) -> Result<Option<Vec<Taken>>, Lost> {
+        let until = path.len() - usize::from(choice.is_some());
         let mut again = Vec::new();
         for node in &path[..until] {
-            if !self.world.enabled().contains(&node.taken.actor) {
+            if !self.can_go_on(node.taken.actor, &again) {
                 return Ok(Some(again));
             }
             let taken = self.world.take(node.taken.choice(), Some(&node.taken)).await?;
@@ -372,7 +363,17 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                 return Ok(Some(again));
             }
         }
-        Ok(None)
+        let can = choice.is_none_or(|choice| self.can_go_on(choice.actor, &again));
+        Ok((!can).then_some(again))
+    }
+
+    /// Whether an actor can go on after these steps, as it could before; if not, that is the difference.
+    fn can_go_on(&mut self, actor: usize, after: &[Taken]) -> bool {
+        let can = self.world.enabled().contains(&actor);
+        if !can {
+            self.difference = format!("after {} steps of the same order another actor could not go on", after.len());
+        }
+        can
     }
 
     /// Goes on from where the database chose otherwise, to any end, and looks at that too; whether to go on.

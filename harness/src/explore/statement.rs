@@ -49,6 +49,10 @@ pub struct Message {
     pub does: Does,
     /// How many utility statements the server finds in it if no function runs one.
     pub utilities: usize,
+    /// How many statements it has.
+    pub statements: usize,
+    /// It calls a procedure.
+    pub calls: bool,
     /// It locks tables by name: perhaps more strongly some that its transaction had touched before. Nothing is printed of
     /// that.
     pub locks: bool,
@@ -79,16 +83,15 @@ pub enum Does {
 pub fn message(sql: &str) -> Message {
     let statements = split(sql).unwrap_or_default();
     let all: Vec<(Does, usize)> = statements.iter().map(does).collect();
-    let locks = statements.iter().any(|statement| statement.begins(&["LOCK"]));
-    match all[..] {
-        [] => Message { does: Does::Mixed, utilities: 0, locks },
-        [(does, utilities)] => Message { does, utilities, locks },
-        _ => {
-            let works = all.iter().all(|(does, _)| *does == Does::Works);
-            let does = if works { Does::Works } else { Does::Mixed };
-            Message { does, utilities: all.iter().map(|(_, utilities)| utilities).sum(), locks }
-        }
-    }
+    let any = |word: &str| statements.iter().any(|statement| statement.begins(&[word]));
+    let does = match all[..] {
+        [] => Does::Mixed,
+        [(does, _)] => does,
+        _ if all.iter().all(|(does, _)| *does == Does::Works) => Does::Works,
+        _ => Does::Mixed,
+    };
+    let utilities = all.iter().map(|(_, utilities)| utilities).sum();
+    Message { does, utilities, statements: all.len(), calls: any("CALL"), locks: any("LOCK") }
 }
 
 fn does(statement: &Statement) -> (Does, usize) {
@@ -188,9 +191,12 @@ mod tests {
             ("CREATE TABLE commit ()", Does::Works, 0),
             ("", Does::Mixed, 0),
         ] {
-            let locks = sql.starts_with("LOCK");
-            assert_eq!(message(sql), Message { does, utilities, locks }, "{sql}");
+            let found = message(sql);
+            assert_eq!((found.does, found.utilities), (does, utilities), "{sql}");
+            assert_eq!((found.locks, found.calls), (sql.starts_with("LOCK"), false), "{sql}");
         }
+        let two = message("CALL p(); UPDATE t SET v = 1");
+        assert_eq!((two.statements, two.calls, two.does), (2, true, Does::Mixed));
         assert_eq!(command("update t set v = 1").as_deref(), Some("UPDATE"));
         assert_eq!(command("SELECT 1; SELECT 2"), None);
     }

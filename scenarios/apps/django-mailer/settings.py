@@ -2,20 +2,10 @@ import atexit
 import os
 import tempfile
 
+from django_database import DATABASES  # noqa: F401
+
 SECRET_KEY = "for this example, which signs nothing"
 INSTALLED_APPS = ["mailer"]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": os.environ["PGHOST"],
-        "PORT": os.environ["PGPORT"],
-        "USER": os.environ["PGUSER"],
-        "PASSWORD": os.environ["PGPASSWORD"],
-        "NAME": os.environ["PGDATABASE"],
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {"options": "-c TimeZone=UTC"},
-    }
-}
 USE_I18N = False
 USE_TZ = False
 TIME_ZONE = "UTC"

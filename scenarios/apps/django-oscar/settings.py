@@ -1,5 +1,4 @@
-import os
-
+from django_database import DATABASES  # noqa: F401
 from oscar.defaults import *  # noqa: F401,F403
 
 SECRET_KEY = "for this example, which signs nothing"
@@ -32,18 +31,6 @@ INSTALLED_APPS = [
     "widget_tweaks",
 ]
 HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}}
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": os.environ["PGHOST"],
-        "PORT": os.environ["PGPORT"],
-        "USER": os.environ["PGUSER"],
-        "PASSWORD": os.environ["PGPASSWORD"],
-        "NAME": os.environ["PGDATABASE"],
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {"options": "-c TimeZone=UTC"},
-    }
-}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

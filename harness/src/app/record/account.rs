@@ -7,7 +7,7 @@ use std::time::Duration;
 use driftlock_wire::{Answer, ConnectionId, Transaction, Unit};
 use serde::Serialize;
 
-use crate::app::units::{keeps, plain};
+use crate::app::units::{keeps, plain, rows_of_tag};
 
 /// The most different statements that are told apart; the others are counted together.
 const STATEMENTS_MAX: usize = 2_000;
@@ -169,6 +169,21 @@ fn isolation(text: &str) -> Option<(String, bool)> {
         .then(|| (level.to_owned(), upper.contains("SESSION CHARACTERISTICS") || upper.contains("DEFAULT_TRANSACTION")))
 }
 
+impl Transactions {
+    /// One has ended, in whatever way.
+    fn end(&mut self, isolation: String, took: Duration) {
+        *self.isolation.entry(isolation).or_default() += 1;
+        self.longest_ms = self.longest_ms.max(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+/// The row of a statement; beyond the bound that of all others.
+fn row(statements: &mut BTreeMap<String, StatementRow>, text: String) -> &mut StatementRow {
+    let full = statements.len() >= STATEMENTS_MAX && !statements.contains_key(&text);
+    let text = if full { OTHERS.to_owned() } else { text };
+    statements.entry(text.clone()).or_insert_with(|| StatementRow { text, ..StatementRow::default() })
+}
+
 impl Account {
     /// A session was opened.
     pub fn connected(&mut self, connection: ConnectionId, pid: Option<i32>) {
@@ -193,18 +208,12 @@ impl Account {
     pub fn answered(&mut self, connection: ConnectionId, unit: &Unit, answer: &Answer, now: Duration) {
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         let Some((text, since)) = session.sent.take() else { return };
-        let key = if self.statements.len() < STATEMENTS_MAX || self.statements.contains_key(&text) {
-            text.clone()
-        } else {
-            OTHERS.to_owned()
-        };
-        let row = self
-            .statements
-            .entry(key.clone())
-            .or_insert_with(|| StatementRow { text: key.clone(), ..Default::default() });
+        let row = row(&mut self.statements, text);
+        let key = row.text.clone();
         row.times += 1;
         row.server_ms += ms(now - since);
-        row.rows += answer.outcomes.iter().map(|outcome| changed(&outcome.tag).max(outcome.rows)).sum::<u64>();
+        row.rows +=
+            answer.outcomes.iter().map(|outcome| rows_of_tag(&outcome.tag).unwrap_or(0).max(outcome.rows)).sum::<u64>();
         if let Some(error) = &answer.error {
             row.errors += 1;
             let known = self.errors.entry((error.sqlstate.clone(), key.clone()));
@@ -258,8 +267,7 @@ impl Account {
             }
             let retries = open.failed.is_some_and(|code| code == "40001" || code == "40P01");
             session.may_retry = open.first.filter(|_| retries);
-            *all.isolation.entry(open.isolation).or_default() += 1;
-            all.longest_ms = all.longest_ms.max(u64::try_from((now - open.since).as_millis()).unwrap_or(u64::MAX));
+            all.end(open.isolation, now - open.since);
         }
         session.last = Some((key, now));
     }
@@ -269,8 +277,7 @@ impl Account {
         let Some(Session { open: Some(open), .. }) = self.sessions.remove(&connection) else { return };
         let all = &mut self.recorded.transactions;
         all.left_open += 1;
-        *all.isolation.entry(open.isolation).or_default() += 1;
-        all.longest_ms = all.longest_ms.max(u64::try_from((now - open.since).as_millis()).unwrap_or(u64::MAX));
+        all.end(open.isolation, now - open.since);
     }
 
     /// A session was seen to wait for others, and for so long since the last look.
@@ -287,10 +294,7 @@ impl Account {
             true if !is_known(&statement) || !is_known(&other) => (OTHERS.to_owned(), OTHERS.to_owned()),
             _ => (statement, other),
         };
-        let key = statement.clone();
-        let row =
-            self.statements.entry(key.clone()).or_insert_with(|| StatementRow { text: key, ..Default::default() });
-        row.waited_ms += ms(time);
+        row(&mut self.statements, statement.clone()).waited_ms += ms(time);
         *self.waits.entry((statement, other)).or_default() += ms(time);
     }
 
@@ -326,11 +330,6 @@ impl Account {
     }
 }
 
-/// How many rows a command's tag tells of.
-fn changed(tag: &str) -> u64 {
-    tag.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +340,6 @@ mod tests {
         let session = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ";
         assert_eq!(isolation(session), Some(("REPEATABLE READ".to_owned(), true)));
         assert_eq!(isolation("SELECT 'serializable'"), None);
-        assert_eq!(changed("INSERT 0 3") + changed("SELECT 2") + changed("BEGIN"), 5);
+        assert_eq!(["INSERT 0 3", "SELECT 2", "BEGIN"].map(rows_of_tag), [Some(3), Some(2), None]);
     }
 }

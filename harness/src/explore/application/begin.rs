@@ -13,7 +13,7 @@ use super::{Actor, AppWorld, TIMEOUTS};
 use crate::app::output::Output;
 use crate::app::work::{Preparation, WorkError, prepare};
 use crate::explore::postgres::answer::end_prepared;
-use crate::explore::postgres::beginning::Kept;
+use crate::explore::postgres::beginning::{Beginning, Kept};
 use crate::explore::postgres::question::QUESTION_WITH_ISOLATION;
 use crate::explore::postgres::site::{self, Site};
 use crate::explore::postgres::state::{differences, shift_sequences};
@@ -24,14 +24,6 @@ use crate::scenario::script::NamedQuery;
 
 /// How long whoever is left of an execution may go on, with nothing held.
 const RUN_OUT_MAX: Duration = Duration::from_secs(5);
-
-/// How the beginning is put back.
-pub(super) enum Beginning {
-    /// By deleting and filling rows; then it is looked whether all is as it was.
-    Rows(Kept),
-    /// Each execution has a copy of the database of its own.
-    Copies,
-}
 
 /// Whether sessions begin with a timeout, for their role or their database has one.
 const DEFAULT_TIMEOUTS: &str = "\

@@ -30,7 +30,8 @@ const TRIGGERED: &str = "\
 /// Whether a function of the user's own may leave something in its session, as far as its text says; or a sequence, of
 /// which sessions keep several values at once.
 const LEAKY: &str = "\
-    SELECT EXISTS (SELECT FROM pg_catalog.pg_sequences WHERE cache_size > 1) OR EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_sequences WHERE cache_size > 1) OR EXISTS ( \
+    SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
     LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
         AND d.deptype = 'e' \
     WHERE p.oid >= 16384 AND d.objid IS NULL AND (l.lanname NOT IN ('sql', 'plpgsql') OR p.prosrc ~* \
@@ -192,18 +193,13 @@ fn names(unit: &Unit, word: &str) -> bool {
 /// Whether all that a unit has the server do was printed.
 fn is_accounted(printed: &Printed, unit: &Unit, of: Message, in_transaction: bool) -> bool {
     let plain = matches!(unit.kind, Kind::Query | Kind::Extended) && unit.whole && unit.steps_left_out == 0;
-    let calls_procedure = unit.statements().any(|text| {
-        let statements = crate::sql::split(text).unwrap_or_default();
-        statements.iter().any(|statement| statement.begins(&["CALL"]))
-    });
     let unseen = of.does == Does::Mixed || of.does == Does::Code && !in_transaction || printed.unclear;
     // What a function of the user's does is printed once a session only.
     let calls = printed.functions.iter().any(|oid| *oid >= 16_384);
-    let statements = crate::sql::split(&texts(unit)).map_or(0, |statements| statements.len());
-    let planned = statements.saturating_sub(of.utilities);
+    let planned = of.statements.saturating_sub(of.utilities);
     plain
         && all_are_planned(unit)
-        && !calls_procedure
+        && !of.calls
         && !unseen
         && !calls
         && printed.planned >= planned

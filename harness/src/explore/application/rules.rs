@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::AppWorld;
 use crate::explore::judge::{Found, Rules, run, run_serially};
-use crate::explore::rules::permutations;
+use crate::explore::rules::{permutations, violated};
 use crate::explore::search::{Execution, orders};
 use crate::explore::volatile::Volatile;
 use crate::explore::world::{Choice, Ended, Event, Lost, Rows, What, shown};
@@ -163,17 +163,8 @@ impl Rules<AppWorld> for AppRules {
     }
 
     async fn wrong(&mut self, world: &mut AppWorld, execution: &Execution) -> Result<Vec<(String, String)>, Lost> {
-        let mut wrong = Vec::new();
         let app = self.app.clone();
-        for (query, answer) in app.invariants.iter().zip(&execution.ended.answers) {
-            match answer {
-                Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => {
-                    wrong.push((query.name.clone(), format!("at the end {} returns {}", query.name, some(rows))))
-                }
-                Err(error) => return Err(Lost::by_script(format!("failed to ask invariant {}: {error}", query.name))),
-            }
-        }
+        let mut wrong = violated(&app.invariants, &execution.ended, some)?;
         let stuck = &execution.ended.stuck;
         if !stuck.is_empty() {
             let names: Vec<&str> = stuck.iter().map(|actor| app.actors[*actor].name.as_str()).collect();

@@ -131,7 +131,7 @@ impl AppWorld {
     fn awaits_outsiders(&mut self) -> Result<bool, Lost> {
         let outside: Vec<usize> = (0..self.actors.len()).filter(|number| self.actors[*number].is_outside).collect();
         let Some(first) = outside.first() else { return Ok(false) };
-        if self.held().iter().any(|actor| !self.actors[*actor].left_out) {
+        if !self.enabled().is_empty() {
             return Ok(false);
         }
         let is_over = |number: &usize| {
@@ -168,17 +168,15 @@ impl AppWorld {
     pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
         for (actor, happened) in self.gate.take() {
             match happened {
-                Happened::Connected(connection, pid, asks_for_options, sets_timeouts) => {
-                    if sets_timeouts {
+                Happened::Connected { connection, pid, isolates, times_out } => {
+                    if times_out {
                         self.bounds.insert(TIMEOUTS.to_owned());
                     }
-                    let (note, step, wrote, waits, waits_for) = (Note::default(), None, false, false, Vec::new());
+                    let (note, step, wrote, waits) = (Note::default(), None, false, false);
                     // What a client asks for at its start-up is not looked at more closely.
-                    let serializable = self.default_isolation == "serializable";
-                    let may_isolate = self.default_isolation != "read committed" || asks_for_options;
-                    let serializable = serializable || asks_for_options;
-                    let session =
-                        Session { actor, pid, note, serializable, may_isolate, step, wrote, waits, waits_for };
+                    let serializable = isolates || self.default_isolation == "serializable";
+                    let may_isolate = isolates || self.default_isolation != "read committed";
+                    let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits };
                     self.sessions.insert(connection, session);
                     self.actors[actor].leftover.connected();
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
@@ -188,7 +186,7 @@ impl AppWorld {
                         ));
                     }
                 }
-                Happened::Arrived(..) => {
+                Happened::Arrived => {
                     self.spoke(actor);
                     if self.actors[actor].outcome.is_some() {
                         let name = &self.actors[actor].name;
@@ -201,7 +199,6 @@ impl AppWorld {
                 }
                 Happened::Answered(connection, unit, answer, logs) => {
                     let Some(step) = self.sessions.get_mut(&connection).and_then(|session| {
-                        session.waits_for.clear();
                         session.waits = false;
                         session.step.take()
                     }) else {
@@ -319,7 +316,6 @@ impl AppWorld {
             by.sort_unstable();
             by.dedup();
             let Some(session) = self.sessions.get_mut(connection) else { continue };
-            session.waits_for.clone_from(&by);
             let is_news = !std::mem::replace(&mut session.waits, true);
             if is_news {
                 self.waited_at = Some(Instant::now());

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use driftlock_wire::{Answer, Column, Parameter, Shown, Source, Step, Unit};
 
-use crate::app::units::{keeps, plain};
+use crate::app::units::{keeps, plain, rows_of_tag};
 use crate::explore::statement::CHANGES_ROWS;
 use crate::explore::world::{Done, What};
 
@@ -123,7 +123,7 @@ pub(super) fn shape(unit: &Unit) -> String {
 /// Whether a command's tag tells of rows that were changed.
 pub(super) fn changes(tag: &str) -> bool {
     let command = tag.split(' ').next().unwrap_or_default();
-    CHANGES_ROWS.contains(&command) && !tag.ends_with(" 0")
+    CHANGES_ROWS.contains(&command) && rows_of_tag(tag).is_some_and(|rows| rows > 0)
 }
 
 /// What came of a unit. Its rows are counted only: what they hold may differ by itself.
@@ -131,8 +131,7 @@ pub(super) fn came(unit: &Unit, answer: &Answer) -> What {
     if let Some(error) = &answer.error {
         return What::Failed { code: error.sqlstate.clone(), message: error.message.to_string() };
     }
-    let count = |tag: &str| tag.rsplit(' ').next().and_then(|number| number.parse().ok());
-    let affected = answer.outcomes.iter().rev().find_map(|outcome| count(&outcome.tag));
+    let affected = answer.outcomes.iter().rev().find_map(|outcome| rows_of_tag(&outcome.tag));
     let rolled_back = answer.outcomes.iter().any(|outcome| outcome.tag == "ROLLBACK") && keeps(unit);
     What::Done(Done { rows: Vec::new(), affected, rolled_back })
 }

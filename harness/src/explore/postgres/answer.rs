@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::Answer;
+use super::{Answer, STEP_MAX};
 use crate::explore::world::{Done, Lost, Rows, What};
 use crate::scenario::script::{Returned, Value};
 
@@ -68,6 +68,28 @@ pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Returned) {
     }
     rows.sort_unstable();
     (rows, returned)
+}
+
+/// What each query answers, or why it fails.
+///
+/// # Errors
+/// The server does not answer.
+pub(in crate::explore) async fn ask_all(
+    control: &Client,
+    queries: &[String],
+) -> Result<Vec<Result<Rows, String>>, Lost> {
+    let mut answers = Vec::new();
+    for query in queries {
+        let answer = tokio::time::timeout(STEP_MAX, control.simple_query(query)).await;
+        let answer = answer.map_err(|_| Lost::during("ask for the final state", "no answer"))?;
+        answers.push(match answer {
+            Ok(messages) => Ok(rows(&messages).0),
+            Err(error) => {
+                Err(error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()))
+            }
+        });
+    }
+    Ok(answers)
 }
 
 /// An error with what the server said, in one line.

@@ -17,6 +17,14 @@ const SLOWER_MAX: Duration = Duration::from_millis(20);
 /// How many times in a row.
 const SLOW_MAX: u64 = 3;
 
+/// How the state of the beginning is put back.
+pub(in crate::explore) enum Beginning {
+    /// By deleting and filling rows; then it is looked whether all is as it was.
+    Rows(Kept),
+    /// Each execution has a copy of the database of its own.
+    Copies,
+}
+
 /// The rows of the beginning.
 pub(in crate::explore) struct Kept {
     restore: String,
