@@ -144,7 +144,11 @@ fn what_is_wrong_with_a_program_is_said_with_what_it_printed() {
         ),
         ("spins", "run = \"while :; do :; done\"", "neither spoke to the database nor ended for 4 s, and computes"),
         ("elsewhere", "run = \"WORKER --once nothing.json\"", "ended with exit code 1"),
-        ("mute", "worker = \"read line; exit 3\"", "the worker ended with exit code 3 and gave no answer"),
+        (
+            "mute",
+            "worker = \"read line; echo why >&2; exit 3\"",
+            "the worker ended with exit code 3 and gave no answer; it printed: why",
+        ),
         ("babble", "worker = \"read line; echo done\"", "the worker answered \"done\" on its standard output"),
         (
             "deaf",

@@ -150,9 +150,12 @@ fn unexpected(actor: &AppActor, world: &AppWorld, number: usize) -> Option<Strin
             format!("{name} ended with exit code {code}, where {} is expected", list(exits))
         }
     };
-    let last = if outcome.why.is_empty() { world.last_lines(number) } else { outcome.why.clone() };
-    if !last.is_empty() {
-        sentence.push_str(&format!(": {last}"));
+    // Where there is no real code, what it printed says more than why.
+    match (outcome.why.as_str(), world.last_lines(number)) {
+        ("", last) if last.is_empty() => {}
+        ("", last) => sentence.push_str(&format!(": {last}")),
+        (why, last) if last.is_empty() => sentence.push_str(&format!(": {why}")),
+        (why, last) => sentence.push_str(&format!(": {why}; it printed: {last}")),
     }
     Some(sentence)
 }
