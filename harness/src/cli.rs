@@ -16,8 +16,10 @@ pub mod provisioning;
 pub mod recompute;
 pub mod record;
 pub mod rehearse;
+pub mod repair;
 pub mod replay;
 pub mod report;
+mod varied;
 pub mod verify;
 
 use std::io::Write;
@@ -52,6 +54,8 @@ pub enum Command {
     Explore(explore::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Replay(replay::Args),
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Repair(repair::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Record(record::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
@@ -91,6 +95,7 @@ impl Cli {
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
+            Command::Repair(args) => repair::run(args, context).await,
             Command::Record(args) => record::run(args, context).await,
             Command::Rehearse(args) => rehearse::run(args, context).await,
             Command::Init(args) => init::run(&args, context),

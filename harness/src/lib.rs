@@ -26,5 +26,7 @@ pub mod schedule;
 pub mod setting;
 pub mod sql;
 pub mod sqlite_busy;
+pub mod syntax;
+pub mod variation;
 pub mod verdict;
 pub mod verify;

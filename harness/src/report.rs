@@ -12,3 +12,4 @@ pub mod record;
 pub mod rehearsed;
 pub mod rounds;
 pub mod terminal;
+pub mod varied;

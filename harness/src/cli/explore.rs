@@ -185,7 +185,7 @@ fn parse_strategy(text: &str) -> Result<Strategy, String> {
     }
 }
 
-fn parse_budget(text: &str) -> Result<Limit, String> {
+pub(super) fn parse_budget(text: &str) -> Result<Limit, String> {
     let wrong = || "a budget is a number of executions, or a time as in 30s or 5m".to_owned();
     let positive = |text: &str| text.parse::<u64>().ok().filter(|number| (1..=1_000_000_000).contains(number));
     let seconds = match (text.strip_suffix('s'), text.strip_suffix('m')) {

@@ -1,10 +1,15 @@
 //! `driftlock mutate`: the kill matrix.
 
+use std::path::PathBuf;
+
 use drift_engine::lock::Backend;
 
 use super::common::{self, Replay, SuiteArgs};
+use super::explore::parse_budget;
+use super::varied::{self, Task, Wanted};
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::judge::Limit;
 use crate::mutant::{self, Stance, recorded};
 use crate::outcome::{NotApplicable, SuiteReport};
 use crate::scenario::Scenario;
@@ -14,6 +19,12 @@ use crate::verify::plan::Case;
 /// The arguments of `mutate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// Scripts (*.toml), or directories of them: their defences are taken away, one after the other
+    #[arg(value_name = "FILE or DIR", conflicts_with_all = ["seed", "time_limit"])]
+    pub files: Vec<PathBuf>,
+    /// Of a script: explore each mutant for so many executions, or so long
+    #[arg(long, value_name = "N|TIME", value_parser = parse_budget, default_value = "60s", requires = "files")]
+    pub budget: Limit,
     /// What the commands with cases share.
     #[command(flatten)]
     pub suite: SuiteArgs,
@@ -24,6 +35,22 @@ pub struct Args {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if !args.files.is_empty() {
+        let SuiteArgs { filter, backend, list, postgres, format, output, .. } = &args.suite;
+        let wanted = Wanted {
+            task: Task::Mutate,
+            files: &args.files,
+            filter,
+            backend: *backend,
+            budget: args.budget,
+            list: *list,
+            all: false,
+            format: *format,
+            output: output.as_ref(),
+            postgres,
+        };
+        return varied::run(&wanted, context).await;
+    }
     let scenarios: Vec<Scenario> = SHIPPED.iter().map(Shipped::scenario).collect();
     let seed = args.suite.seed(context)?;
     let mut report = SuiteReport::new("mutate", seed, "none");

@@ -17,6 +17,8 @@ pub struct Effects {
     changed: BTreeSet<(usize, usize)>,
     /// Actors that came to their end without being refused.
     through: BTreeSet<usize>,
+    /// How often each step was answered.
+    ran: BTreeMap<(usize, usize), u64>,
     /// How many executions refused a step, and with what.
     refused: BTreeMap<(usize, usize, String), u64>,
 }
@@ -27,6 +29,9 @@ impl Effects {
         self.executions += 1;
         for event in execution.events() {
             let at = (event.actor, event.step);
+            if !matches!(event.what, What::Waits { .. }) {
+                *self.ran.entry(at).or_default() += 1;
+            }
             match &event.what {
                 What::Done(done) if done.affected.is_some_and(|rows| rows > 0) => {
                     self.changed.insert(at);
@@ -48,6 +53,11 @@ impl Effects {
         };
         let is_through = |actor: &usize| !is_refused(script, execution, *actor) || is_meant(*actor);
         self.through.extend(took_part.into_iter().filter(is_through));
+    }
+
+    /// How often each step was answered, over all executions.
+    pub fn ran(&self) -> &BTreeMap<(usize, usize), u64> {
+        &self.ran
     }
 
     /// The refusals, each with how many executions had it.

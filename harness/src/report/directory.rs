@@ -9,6 +9,7 @@ use super::explored::ExploreReport;
 use super::junit;
 use super::rehearsed::RehearseReport;
 use super::rounds::RoundsReport;
+use super::varied::VariedReport;
 use crate::history::{History, file};
 use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
 
@@ -152,6 +153,15 @@ impl RunDirectory {
     /// # Errors
     /// It cannot be written.
     pub fn explored(&self, report: &ExploreReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write(report, to))
+    }
+
+    /// Writes the report of `mutate` on scripts, or of `repair`, in every form.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn varied(&self, report: &VariedReport) -> Result<(), WriteError> {
         self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
         self.write("junit.xml", |to| junit::write(report, to))
     }

@@ -5,6 +5,7 @@
 
 mod condition;
 mod contradictions;
+mod edit;
 mod flow;
 mod holes;
 mod overlap;
@@ -25,7 +26,7 @@ use toml::de::{DeTable, DeValue};
 pub use self::condition::Condition;
 use self::flow::Node;
 pub use self::flow::{Instruction, OnError};
-pub use self::holes::{answers, fill, holes};
+pub use self::holes::{answers, fill, fill_some, holes};
 pub use self::overlap::{Overlap, TRIES, TRIES_MAX};
 pub use self::progress::{ActorState, AfterError, Progress, Returned, Value, fill_queries, unfilled};
 pub use self::schema::SCHEMA;

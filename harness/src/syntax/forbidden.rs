@@ -1,0 +1,109 @@
+//! What a query says of rows that must not be there: the invariants from which a constraint can be read.
+
+use std::collections::BTreeSet;
+
+use squawk_syntax::{SyntaxKind as Kind, SyntaxNode};
+
+use super::{Tree, child, range};
+
+/// A query that returns groups of more than one row: no two rows may agree in these columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouped {
+    /// The table, as written.
+    pub table: String,
+    /// What rows are grouped by, as written.
+    pub columns: Vec<String>,
+    /// Which rows it looks at, if not at all.
+    pub condition: Option<String>,
+}
+
+/// A query that returns pairs of rows of one table that overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlapping {
+    /// The table, as written.
+    pub table: String,
+    /// What must be equal in both, without the table's alias.
+    pub equal: Vec<String>,
+    /// What must not overlap, without the table's alias.
+    pub range: String,
+}
+
+impl Tree {
+    /// `SELECT … FROM t [WHERE …] GROUP BY … HAVING count(…) > 1`, if it is one.
+    pub fn grouped(&self) -> Option<Grouped> {
+        let read = self.read()?;
+        let select = self.only_statement()?;
+        let [table] = &read.tables[..] else { return None };
+        let having = child(&select, Kind::HAVING_CLAUSE)?;
+        let having: String = self.text[range(&having)].split_whitespace().collect::<String>().to_ascii_lowercase();
+        if !having.starts_with("havingcount(") || !having.ends_with(")>1") {
+            return None;
+        }
+        let by = child(&select, Kind::GROUP_BY_CLAUSE)?;
+        let columns = by.descendants().filter(|node| node.kind() == Kind::GROUPING_EXPR);
+        let condition = child(&select, Kind::WHERE_CLAUSE).and_then(|node| node.first_child());
+        Some(Grouped {
+            table: table.clone(),
+            columns: columns.map(|node| self.text[range(&node)].to_owned()).collect(),
+            condition: condition.map(|node| self.text[range(&node)].to_owned()),
+        })
+    }
+
+    /// `SELECT … FROM t a JOIN t b ON … a.x && b.x …`, if it is one.
+    pub fn overlapping(&self) -> Option<Overlapping> {
+        let read = self.read()?;
+        let [table, other] = &read.tables[..] else { return None };
+        if table != other {
+            return None;
+        }
+        let select = self.only_statement()?;
+        let aliases = select.descendants().filter(|node| node.kind() == Kind::TABLE_ALIAS);
+        let aliases: Vec<String> = aliases.map(|node| self.text[range(&node)].to_owned()).collect();
+        let [first, second] = &aliases[..] else { return None };
+        let bare = |node: &SyntaxNode| {
+            let text = &self.text[range(node)];
+            [first, second].into_iter().fold(text.to_owned(), |text, alias| text.replace(&format!("{alias}."), ""))
+        };
+        let (mut equal, mut overlaps) = (BTreeSet::new(), None);
+        for node in select.descendants().filter(|node| node.kind() == Kind::BIN_EXPR) {
+            let sides: Vec<SyntaxNode> = node.children().filter(|side| side.kind() != Kind::CUSTOM_OP).collect();
+            let [left, right] = &sides[..] else { continue };
+            let between = self.text[range(left).end..range(right).start].trim();
+            let (left_text, right_text) = (bare(left), bare(right));
+            let is_of_both = left_text == right_text && self.text[range(left)] != self.text[range(right)];
+            match between {
+                "=" if is_of_both => drop(equal.insert(left_text)),
+                "&&" if is_of_both => overlaps = Some(left_text),
+                _ => {}
+            }
+        }
+        Some(Overlapping { table: table.clone(), equal: equal.into_iter().collect(), range: overlaps? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_for_duplicates_says_what_must_differ() {
+        let sql = "SELECT room, day, count(*) FROM bookings WHERE deleted_at IS NULL GROUP BY room, day HAVING count(*) > 1";
+        let grouped = Tree::of(sql).and_then(|tree| tree.grouped()).expect("it is one");
+        assert_eq!((grouped.table.as_str(), grouped.columns), ("bookings", vec!["room".to_owned(), "day".to_owned()]));
+        assert_eq!(grouped.condition.as_deref(), Some("deleted_at IS NULL"));
+        for sql in ["SELECT a FROM t GROUP BY a HAVING count(*) > 2", "SELECT a FROM t", "SELECT a FROM t GROUP BY a"] {
+            assert_eq!(Tree::of(sql).and_then(|tree| tree.grouped()), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_query_for_overlaps_says_what_must_not_overlap() {
+        let sql = "SELECT a.id FROM bookings a JOIN bookings b ON a.room = b.room AND a.id < b.id AND a.during && b.during";
+        let found = Tree::of(sql).and_then(|tree| tree.overlapping()).expect("it is one");
+        assert_eq!((found.equal, found.range), (vec!["room".to_owned()], "during".to_owned()));
+        let sql = "SELECT 1 FROM t a, t b WHERE a.id <> b.id AND tsrange(a.s, a.e) && tsrange(b.s, b.e)";
+        let found = Tree::of(sql).and_then(|tree| tree.overlapping()).expect("it is one");
+        assert_eq!((found.equal.len(), found.range.as_str()), (0, "tsrange(s, e)"));
+        assert_eq!(Tree::of("SELECT 1 FROM t a, u b WHERE a.x && b.x").and_then(|tree| tree.overlapping()), None);
+    }
+}

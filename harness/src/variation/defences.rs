@@ -1,0 +1,253 @@
+//! What a script protects itself with, and the script without it.
+
+use std::ops::Range;
+
+use drift_engine::lock::Backend;
+
+use super::catalog::{Catalog, Constraint, ConstraintKind};
+use super::{Draft, Variation};
+use crate::explore::statement::{Does as Doing, message};
+use crate::scenario::script::{Script, ScriptCase};
+use crate::syntax::{Does, Tree};
+
+/// Something by which a script protects itself, in all its actors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defence {
+    /// What it is, and where: `FOR UPDATE (a.read, b.read)`.
+    pub name: String,
+    /// What takes it away.
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Edit {
+    /// A part of a step's SQL reads otherwise.
+    Step { at: (usize, usize), part: Range<usize>, text: String },
+    /// What `{begin}` stands for does.
+    Begin(String),
+    /// One statement more in the set-up.
+    SetUp(String),
+    /// An actor does not begin anew.
+    NoRetry(usize),
+}
+
+/// The defences of a script, as one of its cases has it: each once, wherever it is repeated in the same words.
+pub fn defences(script: &Script, case: &ScriptCase, catalog: &Catalog) -> Vec<Defence> {
+    let mut found = Found { script, defences: Vec::new() };
+    for (actor, of) in script.actors.iter().enumerate() {
+        for (step, of_step) in of.steps.iter().enumerate() {
+            found.of_step(case, (actor, step), &of_step.sql);
+        }
+        if of.retries > 0 {
+            found.add("retry".to_owned(), of.name.clone(), Edit::NoRetry(actor));
+        }
+    }
+    if let Some(weaker) = weaker_begin(&case.begin, case.backend)
+        && script.actors.iter().flat_map(|actor| &actor.steps).any(|step| step.sql.contains("{begin}"))
+    {
+        found.add(case.begin.clone(), "case".to_owned(), Edit::Begin(weaker));
+    }
+    let written = Written::of(script, case);
+    for constraint in catalog.constraints.iter().filter(|constraint| written.may_meet(constraint)) {
+        found.of_constraint(constraint);
+    }
+    found.defences.into_iter().map(|(what, places, edits)| Defence { name: named(&what, &places), edits }).collect()
+}
+
+fn named(what: &str, places: &[String]) -> String {
+    format!("{what} ({})", places.join(", "))
+}
+
+/// A BEGIN that promises less, if there is one.
+fn weaker_begin(begin: &str, backend: Backend) -> Option<String> {
+    match backend {
+        Backend::Postgres => {
+            let tree = Tree::of(begin)?;
+            let levels = tree.isolation_levels();
+            let read_committed = levels.iter().map(|part| (part.clone(), "ISOLATION LEVEL READ COMMITTED".to_owned()));
+            (!levels.is_empty()).then(|| tree.with(read_committed.collect::<Vec<_>>()))
+        }
+        Backend::Sqlite => {
+            let mut words = begin.split_whitespace();
+            let begins = words.next()?.eq_ignore_ascii_case("BEGIN");
+            let how = words.next()?.to_ascii_uppercase();
+            (begins && matches!(how.as_str(), "IMMEDIATE" | "EXCLUSIVE")).then(|| "BEGIN".to_owned())
+        }
+    }
+}
+
+/// What the actors write, as far as their statements say.
+struct Written {
+    /// Table and column; `None`: a whole row.
+    columns: Vec<(String, Option<String>)>,
+    /// There is a statement of which that is not known: it calls something, or cannot be read.
+    is_unknown: bool,
+}
+
+impl Written {
+    fn of(script: &Script, case: &ScriptCase) -> Self {
+        let mut written = Self { columns: Vec::new(), is_unknown: false };
+        for step in script.actors.iter().flat_map(|actor| &actor.steps) {
+            let does = message(&step.sql.replace("{begin}", &case.begin)).does;
+            let tree = Tree::of(&step.sql);
+            match tree.as_ref().and_then(Tree::change) {
+                Some(change) => match change.does {
+                    Does::Update => {
+                        let columns = change.values.into_iter().map(|(column, ..)| column);
+                        written.columns.extend(columns.map(|column| (change.table.clone(), Some(column))));
+                    }
+                    Does::Insert | Does::Delete => written.columns.push((change.table, None)),
+                },
+                None if !matches!(does, Doing::Works | Doing::Code | Doing::Mixed) => {}
+                None => written.is_unknown |= tree.and_then(|tree| tree.read()).is_none(),
+            }
+        }
+        written
+    }
+
+    /// Whether something that is written could be what a constraint refuses.
+    fn may_meet(&self, constraint: &Constraint) -> bool {
+        let meets = |(table, column): &(String, Option<String>)| {
+            let refers = constraint.refers_to.as_ref().is_some_and(|(parent, _)| same_table(parent, table));
+            let is_its = constraint.columns.is_empty()
+                || column.as_ref().is_none_or(|column| constraint.columns.iter().any(|one| one == column));
+            refers || same_table(&constraint.table, table) && is_its
+        };
+        self.is_unknown || self.columns.iter().any(meets)
+    }
+}
+
+struct Found<'s> {
+    script: &'s Script,
+    /// What it is, where, and what takes it away.
+    defences: Vec<(String, Vec<String>, Vec<Edit>)>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, what: String, place: String, edit: Edit) {
+        match self.defences.iter_mut().find(|(known, ..)| *known == what) {
+            Some((_, places, edits)) => {
+                if !places.contains(&place) {
+                    places.push(place);
+                }
+                edits.push(edit);
+            }
+            None => self.defences.push((what, vec![place], vec![edit])),
+        }
+    }
+
+    fn of_step(&mut self, case: &ScriptCase, at: (usize, usize), sql: &str) {
+        let place = self.script.name_of(at);
+        let edit = |part: Range<usize>, text: &str| Edit::Step { at, part, text: text.to_owned() };
+        let Some(tree) = Tree::of(sql) else {
+            if let Some(weaker) = weaker_begin(sql, case.backend) {
+                self.add(sql.to_owned(), place, edit(0..sql.len(), &weaker));
+            }
+            return;
+        };
+        for part in tree.locking_clauses() {
+            self.add(one_line(&sql[part.clone()]), place.clone(), edit(part, ""));
+        }
+        for part in tree.on_conflicts() {
+            let table = tree.change().map(|change| format!(" into {}", change.table)).unwrap_or_default();
+            self.add(format!("{}{table}", one_line(&sql[part.clone()])), place.clone(), edit(part, ""));
+        }
+        for part in tree.table_locks() {
+            self.add(one_line(&sql[part.clone()]), place.clone(), edit(part, "SELECT 1"));
+        }
+        for part in tree.isolation_levels() {
+            let what = one_line(&sql[part.clone()]);
+            self.add(what, place.clone(), edit(part, "ISOLATION LEVEL READ COMMITTED"));
+        }
+        for call in tree.advisory_calls() {
+            // Whoever does not lock does not unlock; whoever tries is let in.
+            let answer = if call.name.contains("try") || call.name.contains("unlock") { "true" } else { "NULL" };
+            self.add(format!("advisory lock {}", call.arguments), place.clone(), edit(call.range, answer));
+        }
+    }
+
+    fn of_constraint(&mut self, constraint: &Constraint) {
+        let mut edits = vec![Edit::SetUp(constraint.dropped())];
+        if constraint.keeps_apart() {
+            // An ON CONFLICT that needs it goes with it, or the statement could not be run at all.
+            for (actor, of) in self.script.actors.iter().enumerate() {
+                for (step, of_step) in of.steps.iter().enumerate() {
+                    let Some(tree) = Tree::of(&of_step.sql) else { continue };
+                    let is_its =
+                        tree.change().is_some_and(|change| change.does == Does::Insert && same_table(&change.table, &constraint.table));
+                    if !is_its {
+                        continue;
+                    }
+                    let needing = tree.on_conflicts().into_iter().filter(|part| names(&of_step.sql[part.clone()], constraint));
+                    edits.extend(needing.map(|part| Edit::Step { at: (actor, step), part, text: String::new() }));
+                }
+            }
+        }
+        let kind = match constraint.kind {
+            ConstraintKind::Primary | ConstraintKind::Unique | ConstraintKind::Exclusion | ConstraintKind::Foreign | ConstraintKind::Check => {
+                one_line(&constraint.definition)
+            }
+            ConstraintKind::Index => format!("UNIQUE INDEX {}", constraint.name),
+        };
+        self.defences.push((kind, vec![constraint.table.clone()], edits));
+    }
+}
+
+/// Whether an ON CONFLICT clause names a constraint, or the columns that it keeps apart.
+fn names(clause: &str, constraint: &Constraint) -> bool {
+    let clause = clause.to_ascii_lowercase();
+    let Some(target) = clause.split_once("conflict").map(|(_, after)| after.trim_start()) else { return false };
+    if let Some(name) = target.strip_prefix("on constraint") {
+        return name.trim_start().starts_with(&constraint.name.to_ascii_lowercase());
+    }
+    let Some(inside) = target.strip_prefix('(').and_then(|inside| inside.split_once(')')) else { return false };
+    let mut named: Vec<&str> = inside.0.split(',').map(|column| column.trim().trim_matches('"')).collect();
+    let mut columns: Vec<&str> = constraint.columns.iter().map(String::as_str).collect();
+    (named.sort_unstable(), columns.sort_unstable());
+    named == columns
+}
+
+/// Whether two names are one table's, as far as their texts say: a schema may be left out.
+pub(super) fn same_table(one: &str, other: &str) -> bool {
+    let bare = |name: &str| name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_ascii_lowercase();
+    bare(one) == bare(other)
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The script without these defences.
+pub fn without(script: &Script, case: &ScriptCase, defences: &[&Defence]) -> Variation {
+    let mut draft: Draft = Variation::of(script, case);
+    let mut parts: Vec<((usize, usize), Range<usize>, &str)> = Vec::new();
+    for edit in defences.iter().flat_map(|defence| &defence.edits) {
+        match edit {
+            // One part may be two defences', as an ON CONFLICT is that goes with its constraint.
+            Edit::Step { at, part, text } if !parts.iter().any(|(of, known, _)| (of, known) == (at, part)) => {
+                parts.push((*at, part.clone(), text));
+            }
+            Edit::Step { .. } => {}
+            Edit::Begin(begin) => {
+                draft.case.begin.clone_from(begin);
+                for (actor, of) in script.actors.iter().enumerate() {
+                    let begins = (0..of.steps.len()).filter(|step| of.steps[*step].sql.contains("{begin}"));
+                    begins.for_each(|step| draft.alters((actor, step)));
+                }
+            }
+            Edit::SetUp(sql) => draft.set_up(sql),
+            Edit::NoRetry(actor) => {
+                draft.script.actors[*actor].retries = 0;
+                draft.statements.push((script.actors[*actor].name.clone(), "retry = 0".to_owned()));
+            }
+        }
+    }
+    parts.sort_by_key(|(at, part, _)| (*at, std::cmp::Reverse(part.start)));
+    for (at, part, text) in parts {
+        let mut sql = draft.script.actors[at.0].steps[at.1].sql.clone();
+        sql.replace_range(part, text);
+        draft.rewrite(at, sql);
+    }
+    let names: Vec<&str> = defences.iter().map(|defence| defence.name.as_str()).collect();
+    draft.named(format!("without {}", names.join(" and ")))
+}

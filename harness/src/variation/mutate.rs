@@ -1,0 +1,228 @@
+//! Takes each defence of a script away, and explores what is left: does any check notice?
+
+use std::sync::Arc;
+
+use super::defences::{Defence, defences, without};
+use super::{Explorer, Refused, Seen, Variation, with_rows};
+use crate::explore::case::Options;
+use crate::explore::judge::Found;
+use crate::explore::search::Coverage;
+use crate::outcome::VerdictKind;
+use crate::scenario::script::{SERIAL, Script, ScriptCase};
+
+/// The most pairs of defences that are taken away together.
+const PAIRS_MAX: usize = 28;
+
+/// What becomes of a script without one of its defences.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// A check is violated.
+    Killed(Found),
+    /// No check is violated, but one is as soon as this one is taken away too: each covers for the other.
+    Covered {
+        /// The other one.
+        by: String,
+        /// What is violated without both.
+        found: Found,
+    },
+    /// It is not needed here: without it, too, every order comes to what some serial order comes to, and nobody is
+    /// refused who was not before.
+    Harmless,
+    /// No check notices.
+    Survived {
+        /// What happens, that a check could have noticed, where that is known.
+        why: String,
+        /// The order that shows it.
+        found: Option<Found>,
+    },
+    /// There is no answer.
+    Undecided(String),
+}
+
+/// A script without one of its defences, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// The script.
+    pub variation: Variation,
+    /// What became of it.
+    pub fate: Fate,
+    /// How often what was changed was run, over all executions.
+    pub executed: u64,
+    /// Complete executions.
+    pub executions: u64,
+}
+
+/// What came of a script's mutants.
+#[derive(Clone, Debug)]
+pub enum Mutated {
+    /// The script as it is does not pass, so nothing can be learned by breaking it.
+    Unfit {
+        /// Its own verdict.
+        verdict: VerdictKind,
+        /// What it says.
+        evidence: String,
+    },
+    /// Each defence, taken away.
+    Mutants {
+        /// What is said of the script as it is.
+        evidence: String,
+        /// The mutants; none, where no defence was found.
+        mutants: Vec<Mutant>,
+    },
+}
+
+/// Takes each defence of a script away, alone, then in pairs where no check noticed.
+///
+/// Cancellation: the explorer must then be dropped.
+///
+/// # Errors
+/// The database is lost.
+pub async fn mutate<E: Explorer>(
+    explorer: &mut E,
+    script: &Arc<Script>,
+    case: &ScriptCase,
+    options: &Options,
+) -> Result<Result<Mutated, Refused>, E::Error> {
+    let whole = match explorer.explore(script, case, options).await? {
+        Ok(whole) => whole,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let (verdict, evidence) = whole.explored.verdict(None, script.actors.len(), options.strategy);
+    if verdict != VerdictKind::Pass {
+        return Ok(Ok(Mutated::Unfit { verdict, evidence }));
+    }
+    let catalog = match explorer.catalog(script, case).await? {
+        Ok(catalog) => catalog,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let defences = defences(script, case, &catalog);
+    let mut mutants = Vec::new();
+    for defence in &defences {
+        mutants.push(taken_away(explorer, without(script, case, &[defence]), options).await?);
+    }
+    pairs(explorer, script, case, options, &defences, &mut mutants).await?;
+    let mut compared = Compared { script, case, options, tables: &catalog.tables, whole: &whole, is_serial: None };
+    for mutant in &mut mutants {
+        if let Fate::Survived { .. } = mutant.fate {
+            mutant.fate = compared.judge(explorer, &mutant.variation).await?;
+        }
+    }
+    Ok(Ok(Mutated::Mutants { evidence, mutants }))
+}
+
+async fn taken_away<E: Explorer>(
+    explorer: &mut E,
+    variation: Variation,
+    options: &Options,
+) -> Result<Mutant, E::Error> {
+    let seen = match explorer.explore(&variation.script, &variation.case, options).await? {
+        Ok(seen) => seen,
+        Err(Refused(why)) => {
+            let fate = Fate::Undecided(format!("it cannot be taken away by itself: {why}"));
+            return Ok(Mutant { variation, fate, executed: 0, executions: 0 });
+        }
+    };
+    let executions = seen.explored.searched.executions;
+    let executed = match variation.altered[..] {
+        [] => executions,
+        _ => variation.altered.iter().filter_map(|step| seen.ran.get(step)).sum(),
+    };
+    let fate = match seen.explored.found.first() {
+        Some(found) => Fate::Killed(found.clone()),
+        None if executed == 0 => Fate::Undecided("what was changed never ran".to_owned()),
+        None => match &seen.explored.searched.coverage {
+            Coverage::Exhausted | Coverage::Bounded(_) => Fate::Survived { why: String::new(), found: None },
+            Coverage::Stopped(why) => Fate::Undecided(format!("stopped {why}, before all orders were visited")),
+            Coverage::Diverged(how) => Fate::Undecided(format!("diverged: {how}")),
+        },
+    };
+    Ok(Mutant { variation, fate, executed, executions })
+}
+
+/// Takes two defences away where no check noticed that either was missing.
+async fn pairs<E: Explorer>(
+    explorer: &mut E,
+    script: &Script,
+    case: &ScriptCase,
+    options: &Options,
+    defences: &[Defence],
+    mutants: &mut [Mutant],
+) -> Result<(), E::Error> {
+    let survived = |mutant: &Mutant| matches!(mutant.fate, Fate::Survived { .. });
+    let all: Vec<usize> = (0..mutants.len()).filter(|number| survived(&mutants[*number])).collect();
+    let pairs = all.iter().flat_map(|one| all.iter().filter(move |other| one < *other).map(move |other| (*one, *other)));
+    for (one, other) in pairs.take(PAIRS_MAX) {
+        if !survived(&mutants[one]) && !survived(&mutants[other]) {
+            continue;
+        }
+        let both = taken_away(explorer, without(script, case, &[&defences[one], &defences[other]]), options).await?;
+        if let Fate::Killed(found) = both.fate {
+            for (number, by) in [(one, other), (other, one)] {
+                if survived(&mutants[number]) {
+                    mutants[number].fate = Fate::Covered { by: defences[by].name.clone(), found: found.clone() };
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is known of a script, to tell whether something is missing without one of its defences.
+struct Compared<'a> {
+    script: &'a Arc<Script>,
+    case: &'a ScriptCase,
+    options: &'a Options,
+    tables: &'a [String],
+    whole: &'a Seen,
+    /// Whether the script as it is always comes to what a serial order comes to; if not, how that is known.
+    is_serial: Option<Result<(), String>>,
+}
+
+impl Compared<'_> {
+    /// Whether a mutant that no check notices differs from what the script is, in anything that could be noticed.
+    async fn judge<E: Explorer>(&mut self, explorer: &mut E, variation: &Variation) -> Result<Fate, E::Error> {
+        let is_serial = match self.is_serial.clone() {
+            Some(known) => known,
+            None => {
+                let script = with_rows(self.script, self.tables);
+                let seen = explorer.explore(&script, self.case, self.options).await?;
+                let found = seen.map_err(|Refused(why)| why).and_then(|seen| match seen.explored.found.first() {
+                    Some(found) => Err(found.sentence.clone()),
+                    None => is_exhausted(&seen).then_some(()).ok_or_else(|| "not all orders were visited".to_owned()),
+                });
+                self.is_serial = Some(found.clone());
+                found
+            }
+        };
+        let survived = |why: &str, found| Fate::Survived { why: why.to_owned(), found };
+        if let Err(why) = is_serial {
+            // What is no serial order's even so says nothing of what is missing.
+            let why = format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
+            return Ok(survived(&why, None));
+        }
+        let script = with_rows(&variation.script, self.tables);
+        let seen = match explorer.explore(&script, &variation.case, self.options).await? {
+            Ok(seen) => seen,
+            Err(Refused(why)) => return Ok(Fate::Undecided(why)),
+        };
+        if let Some(found) = seen.explored.found.iter().find(|found| found.check == SERIAL) {
+            let why = format!("no check notices that {}", found.sentence);
+            return Ok(survived(&why, Some(found.clone())));
+        }
+        let names = |seen: &Seen| -> Vec<(String, String)> {
+            seen.explored.refused.iter().map(|(step, code, _)| (step.clone(), code.clone())).collect()
+        };
+        let before = names(self.whole);
+        if let Some((step, code)) = names(&seen).into_iter().find(|refusal| !before.contains(refusal)) {
+            return Ok(survived(&format!("no check notices that {step} is now refused with {code}"), None));
+        }
+        if !is_exhausted(&seen) {
+            return Ok(survived("not all orders were visited, so whether it is needed cannot be said", None));
+        }
+        Ok(Fate::Harmless)
+    }
+}
+
+fn is_exhausted(seen: &Seen) -> bool {
+    seen.explored.searched.coverage == Coverage::Exhausted
+}

@@ -1,0 +1,45 @@
+//! Why a repair that people try first did not help.
+
+use super::{Kind, Proposal};
+use crate::explore::judge::Found;
+use crate::explore::world::{Done, Event, What};
+use crate::syntax::Tree;
+
+/// Why something is violated in spite of a repair, where that can be seen in the order that was found.
+pub fn explain(proposal: &Proposal, found: &Found) -> Option<String> {
+    let variation = &proposal.variation;
+    let events: Vec<&Event> = found.execution.events().collect();
+    let rows = |event: &&Event| match &event.what {
+        What::Done(Done { rows, .. }) => Some(rows.len()),
+        _ => None,
+    };
+    let of_changed = |event: &&&Event| variation.altered.contains(&(event.actor, event.step));
+    match proposal.kind {
+        Kind::Transaction => {
+            Some("under READ COMMITTED a transaction keeps nobody from changing what it has read".to_owned())
+        }
+        Kind::RowLock | Kind::CountedRows | Kind::SkipLocked => {
+            let locking = |event: &&&Event| {
+                let sql = &variation.script.actors[event.actor].steps[event.step].sql;
+                Tree::of(sql).is_some_and(|tree| !tree.locking_clauses().is_empty())
+            };
+            let locked: Vec<usize> = events.iter().filter(of_changed).filter(locking).filter_map(|event| rows(event)).collect();
+            if !locked.is_empty() && locked.iter().all(|rows| *rows == 0) {
+                return Some("there was no row that it could have locked: rows that are not there yet cannot be".to_owned());
+            }
+            let deadlock = events.iter().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"));
+            deadlock.then(|| "the rows are locked in opposite orders, and that is a deadlock".to_owned())
+        }
+        Kind::Unique => {
+            let at_end = found.execution.ended.answers.iter().flatten().flatten();
+            let has_null = at_end.flatten().any(|value| value == "NULL");
+            has_null.then(|| "for a unique index NULLs all differ from each other".to_owned())
+        }
+        Kind::RepeatableRead => Some(
+            "under REPEATABLE READ each works on what it saw at its beginning, and is refused only where both change the \
+             same row (write skew)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
