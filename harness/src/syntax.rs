@@ -22,7 +22,17 @@ const BYTES_MAX: usize = 256 * 1024;
 
 /// Functions over rows: what they return is no row that could be locked.
 const AGGREGATES: [&str; 12] = [
-    "count", "sum", "min", "max", "avg", "array_agg", "string_agg", "json_agg", "jsonb_agg", "bool_and", "bool_or",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg",
+    "array_agg",
+    "string_agg",
+    "json_agg",
+    "jsonb_agg",
+    "bool_and",
+    "bool_or",
     "every",
 ];
 
@@ -69,6 +79,8 @@ pub struct Read {
     pub from: String,
     /// What must all hold, where it is `column = value`.
     pub equalities: Vec<Equality>,
+    /// It looks at the rows of which these hold, and asks nothing else of them.
+    pub is_by_key: bool,
     /// It takes the first rows only.
     pub has_limit: bool,
     /// Where a locking clause would be put.
@@ -181,6 +193,7 @@ impl Tree {
             can_lock: is_plain && !aggregates,
             columns: targets.map(|node| self.text[range(&node)].to_owned()).collect(),
             from: self.text[range(&from).start..after].to_owned(),
+            is_by_key: condition.as_ref().is_some_and(|node| self.asks_only_equalities(node)),
             equalities: condition.map(|node| self.equalities(&node)).unwrap_or_default(),
             has_limit: limits.iter().any(|kind| child(&select, *kind).is_some()),
             end: body(&select).end,
@@ -201,6 +214,7 @@ impl Tree {
             columns,
             from,
             equalities,
+            is_by_key: false,
             has_limit: false,
             end: body(node).end,
         })
@@ -243,9 +257,8 @@ impl Tree {
             Does::Delete => Vec::new(),
             Does::Update => {
                 let single = node.descendants().filter(|node| node.kind() == Kind::SET_SINGLE_COLUMN);
-                let pair = |node: SyntaxNode| {
-                    Some(of(&child(&node, Kind::COLUMN_TARGET)?, &child(&node, Kind::SET_EXPR)?))
-                };
+                let pair =
+                    |node: SyntaxNode| Some(of(&child(&node, Kind::COLUMN_TARGET)?, &child(&node, Kind::SET_EXPR)?));
                 single.filter_map(pair).collect()
             }
             Does::Insert => {
@@ -321,7 +334,8 @@ impl Tree {
             }
             let sides: Vec<SyntaxNode> = node.children().collect();
             let operator = node.children_with_tokens().filter_map(|part| part.into_token());
-            let operators: Vec<Kind> = operator.map(|token| token.kind()).filter(|kind| *kind != Kind::WHITESPACE).collect();
+            let operators: Vec<Kind> =
+                operator.map(|token| token.kind()).filter(|kind| *kind != Kind::WHITESPACE).collect();
             match (operators.as_slice(), sides.as_slice()) {
                 ([Kind::AND_KW], _) => open.extend(sides),
                 ([Kind::EQ], [left, right]) => {
@@ -345,6 +359,14 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Whether a WHERE is `column = value AND …`, and nothing else.
+    fn asks_only_equalities(&self, condition: &SyntaxNode) -> bool {
+        let ands = condition.descendants_with_tokens().filter(|part| part.kind() == Kind::AND_KW).count();
+        self.equalities(condition).len() == ands + 1
+    }
+}
+
 /// Whether an expression names a column.
 fn is_column(node: &SyntaxNode) -> bool {
     matches!(node.kind(), Kind::NAME_REF | Kind::FIELD_EXPR)
@@ -361,9 +383,7 @@ fn range(node: &SyntaxNode) -> Range<usize> {
 
 /// Where a statement stands, without its semicolon and what is said after it.
 fn body(node: &SyntaxNode) -> Range<usize> {
-    let is_part = |part: &SyntaxElement| {
-        !matches!(part.kind(), Kind::SEMICOLON | Kind::WHITESPACE | Kind::COMMENT)
-    };
+    let is_part = |part: &SyntaxElement| !matches!(part.kind(), Kind::SEMICOLON | Kind::WHITESPACE | Kind::COMMENT);
     let end = node.children_with_tokens().filter(is_part).last().map(|part| part.text_range().end());
     range(node).start..end.map_or(range(node).end, Into::into)
 }
@@ -376,7 +396,9 @@ fn plugged(text: &str) -> String {
         let Some(length) = plugged[begin..].find('}') else { break };
         let name = &plugged[begin + 1..begin + length];
         let is_hole = !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.'));
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.'));
         if is_hole {
             plugged.replace_range(begin..=begin + length, &format!("${}", "0".repeat(length)));
         }
@@ -416,7 +438,8 @@ mod tests {
 
     #[test]
     fn advisory_calls_have_their_arguments() {
-        let calls = tree("SELECT pg_catalog.pg_advisory_xact_lock(hashtext('a'), {id}), pg_try_advisory_lock( 7 ), f(1)");
+        let calls =
+            tree("SELECT pg_catalog.pg_advisory_xact_lock(hashtext('a'), {id}), pg_try_advisory_lock( 7 ), f(1)");
         let calls = calls.advisory_calls();
         let found: Vec<(&str, &str)> = calls.iter().map(|call| (&*call.name, &*call.arguments)).collect();
         assert_eq!(found, [("pg_advisory_xact_lock", "hashtext('a'), {id}"), ("pg_try_advisory_lock", "7")]);
@@ -429,7 +452,8 @@ mod tests {
         assert_eq!((read.tables, read.first_alias), (vec!["s.t".to_owned()], "a".to_owned()));
         assert_eq!(read.from, "FROM s.t AS a WHERE a.id = {id} AND (v > 0 OR w = 1)");
         assert_eq!(read.equalities, [Equality { column: "id".to_owned(), value: "{id}".to_owned() }]);
-        assert!(read.can_lock && read.has_limit);
+        assert!(read.can_lock && read.has_limit && !read.is_by_key);
+        assert!(tree("SELECT 1 FROM t WHERE a = 1 AND b = {b}").read().is_some_and(|read| read.is_by_key));
         for (sql, can_lock) in [
             ("SELECT count(*) FROM t", false),
             ("SELECT DISTINCT v FROM t", false),

@@ -173,12 +173,7 @@ pub fn refused<T>(result: Result<T, Lost>) -> Result<Result<T, Refused>, Lost> {
 ///
 /// # Errors
 /// The database is lost, or the script cannot be run.
-pub async fn see<W: World>(
-    world: &mut W,
-    script: &Script,
-    case: &ScriptCase,
-    options: &Options,
-) -> Result<Seen, Lost> {
+pub async fn see<W: World>(world: &mut W, script: &Script, case: &ScriptCase, options: &Options) -> Result<Seen, Lost> {
     let rules = ScriptRules::new(script, case);
     let (mut explored, rules) = explore(world, rules, None, options).await?;
     explored.tell(script, &rules);

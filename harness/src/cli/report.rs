@@ -9,6 +9,7 @@ use crate::report::bench::{self, BenchReport};
 use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
 use crate::report::plan::{self, PlanReport};
+use crate::report::varied::{self, VariedReport};
 use crate::report::{explored, html, rehearsed, rounds, terminal};
 
 /// The arguments of `report`.
@@ -67,6 +68,14 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
         Recorded::Rounds(report) => {
             print(report, args.format, rounds::write, context)?;
+            report.verdict
+        }
+        Recorded::Varied(report) => {
+            let text = |report: &VariedReport, to: &mut dyn std::io::Write| match report.command.as_str() {
+                "repair" => varied::repairs(report, false, to),
+                _ => varied::mutants(report, to),
+            };
+            print(report, args.format, text, context)?;
             report.verdict
         }
         Recorded::Rehearsed(report) => {

@@ -195,11 +195,7 @@ fn subjects(wanted: &Wanted<'_>) -> Result<Vec<Subject>, Failure> {
             }
         };
         for case in &script.cases {
-            subjects.push(Subject {
-                file: file.clone(),
-                script: Arc::new(script.of_case(case)),
-                case: case.clone(),
-            });
+            subjects.push(Subject { file: file.clone(), script: Arc::new(script.of_case(case)), case: case.clone() });
         }
     }
     subjects.retain(|subject| {
@@ -209,7 +205,7 @@ fn subjects(wanted: &Wanted<'_>) -> Result<Vec<Subject>, Failure> {
     });
     if subjects.is_empty() {
         return Err(Failure::usage(miette::miette!(
-            help = "driftlock {command} FILE --list shows what there is",
+            help = format!("driftlock {command} FILE --list shows what there is"),
             "no case is left: the filters exclude them all"
         )));
     }
@@ -267,7 +263,8 @@ async fn rows_of(
             Ok(Mutated::Unfit { verdict, evidence }) => {
                 let is_expected = verdict == VerdictKind::Violation && case.violates.is_some();
                 if is_expected {
-                    let reason = "it is violated as it is, and expected to be: there is nothing to take away".to_owned();
+                    let reason =
+                        "it is violated as it is, and expected to be: there is nothing to take away".to_owned();
                     left_out.push(NotApplicable { name: subject.name(), backend: case.backend, reason });
                     return Ok(Vec::new());
                 }
@@ -359,7 +356,8 @@ impl Rows<'_> {
                     // It is no check of the user's that was violated.
                     row.checks.clear();
                 }
-                let all = "every check passes without it: either it is not needed, or the scenario cannot see why it is";
+                let all =
+                    "every check passes without it: either it is not needed, or the scenario cannot see why it is";
                 ("survived", VerdictKind::Pass, false, format!("{all}; {why}"))
             }
             Fate::Undecided(why) => ("undecided", VerdictKind::Inconclusive, false, why),
@@ -399,7 +397,9 @@ impl Rows<'_> {
         row.statements.clone_from(&variation.statements);
         (row.waited, row.refused, row.executions, row.executed) = (waited, refused, executions, executions);
         let (word, verdict, evidence) = match verdict {
-            Verdict::Holds => ("holds", VerdictKind::Pass, "all orders were visited, and nothing is violated".to_owned()),
+            Verdict::Holds => {
+                ("holds", VerdictKind::Pass, "all orders were visited, and nothing is violated".to_owned())
+            }
             Verdict::Violated(found) => {
                 row.show(&variation.script, &found);
                 let why = explain(&proposal, &found).map(|why| format!("; {why}")).unwrap_or_default();

@@ -72,6 +72,15 @@ struct Header {
     command: String,
     #[serde(default)]
     rounds: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    results: Vec<RowHeader>,
+}
+
+/// What tells the rows of one kind of report from another's.
+#[derive(serde::Deserialize)]
+struct RowHeader {
+    #[serde(default)]
+    fate: Option<serde::de::IgnoredAny>,
 }
 
 /// A report of any command.
@@ -83,6 +92,8 @@ pub enum Recorded {
     Explored(ExploreReport),
     /// Of `verify` on scripts.
     Rounds(RoundsReport),
+    /// Of `mutate` on scripts, or of `repair`.
+    Varied(VariedReport),
     /// Of `rehearse`.
     Rehearsed(Box<RehearseReport>),
 }
@@ -207,6 +218,10 @@ impl RunDirectory {
         match header.command.as_str() {
             "explore" => Self::read_as(directory).map(Recorded::Explored),
             "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),
+            "repair" => Self::read_as(directory).map(Recorded::Varied),
+            "mutate" if header.results.iter().any(|row| row.fate.is_some()) => {
+                Self::read_as(directory).map(Recorded::Varied)
+            }
             _ if header.rounds.is_some() => Self::read_as(directory).map(Recorded::Rounds),
             _ => Self::read_as(directory).map(Recorded::Suite),
         }

@@ -10,8 +10,8 @@ use super::explored::{ExpectedRow, ViolatedRow};
 use super::terminal;
 use crate::explore::judge::Found;
 use crate::explore::schedule::came;
-use crate::outcome::{Report, VerdictKind, row};
 use crate::explore::world::Taken;
+use crate::outcome::{Report, VerdictKind, row};
 use crate::scenario::script::Script;
 
 /// How wide tables are, in columns.

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_query_for_duplicates_says_what_must_differ() {
-        let sql = "SELECT room, day, count(*) FROM bookings WHERE deleted_at IS NULL GROUP BY room, day HAVING count(*) > 1";
+        let sql =
+            "SELECT room, day, count(*) FROM bookings WHERE deleted_at IS NULL GROUP BY room, day HAVING count(*) > 1";
         let grouped = Tree::of(sql).and_then(|tree| tree.grouped()).expect("it is one");
         assert_eq!((grouped.table.as_str(), grouped.columns), ("bookings", vec!["room".to_owned(), "day".to_owned()]));
         assert_eq!(grouped.condition.as_deref(), Some("deleted_at IS NULL"));
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_query_for_overlaps_says_what_must_not_overlap() {
-        let sql = "SELECT a.id FROM bookings a JOIN bookings b ON a.room = b.room AND a.id < b.id AND a.during && b.during";
+        let sql =
+            "SELECT a.id FROM bookings a JOIN bookings b ON a.room = b.room AND a.id < b.id AND a.during && b.during";
         let found = Tree::of(sql).and_then(|tree| tree.overlapping()).expect("it is one");
         assert_eq!((found.equal, found.range), (vec!["room".to_owned()], "during".to_owned()));
         let sql = "SELECT 1 FROM t a, t b WHERE a.id <> b.id AND tsrange(a.s, a.e) && tsrange(b.s, b.e)";

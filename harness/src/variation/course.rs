@@ -1,7 +1,7 @@
 //! An actor's steps as trees, and the transaction around them.
 
 use crate::explore::statement::{Does, message};
-use crate::scenario::script::{ScriptActor, ScriptCase, ScriptStep};
+use crate::scenario::script::{Instruction, ScriptActor, ScriptCase, ScriptStep};
 use crate::syntax::{Change, Read, Tree};
 
 /// A step, and what it reads or changes.
@@ -48,7 +48,11 @@ pub(super) fn in_one_transaction(actor: &ScriptActor, case: &ScriptCase) -> Opti
             return Some((actor.clone(), begin));
         }
     }
-    if !actor.is_straight() || looked.iter().any(|one| matches!(one.does, Does::Mixed | Does::Code | Does::TakesBack)) {
+    // Whoever ends early, or goes elsewhere after a refusal, would leave it open.
+    let leaves = actor.flow.contains(&Instruction::End) || actor.steps.iter().any(|step| !step.on_error.is_empty());
+    let is_simple =
+        actor.is_straight() || !leaves && !looked.iter().any(|one| matches!(one.does, Does::Begin | Does::Commit));
+    if !is_simple || looked.iter().any(|one| matches!(one.does, Does::Mixed | Does::Code | Does::TakesBack)) {
         return None;
     }
     let mut whole = actor.clone();

@@ -173,20 +173,24 @@ impl Found<'_> {
             for (actor, of) in self.script.actors.iter().enumerate() {
                 for (step, of_step) in of.steps.iter().enumerate() {
                     let Some(tree) = Tree::of(&of_step.sql) else { continue };
-                    let is_its =
-                        tree.change().is_some_and(|change| change.does == Does::Insert && same_table(&change.table, &constraint.table));
+                    let is_its = tree.change().is_some_and(|change| {
+                        change.does == Does::Insert && same_table(&change.table, &constraint.table)
+                    });
                     if !is_its {
                         continue;
                     }
-                    let needing = tree.on_conflicts().into_iter().filter(|part| names(&of_step.sql[part.clone()], constraint));
+                    let needing =
+                        tree.on_conflicts().into_iter().filter(|part| names(&of_step.sql[part.clone()], constraint));
                     edits.extend(needing.map(|part| Edit::Step { at: (actor, step), part, text: String::new() }));
                 }
             }
         }
         let kind = match constraint.kind {
-            ConstraintKind::Primary | ConstraintKind::Unique | ConstraintKind::Exclusion | ConstraintKind::Foreign | ConstraintKind::Check => {
-                one_line(&constraint.definition)
-            }
+            ConstraintKind::Primary
+            | ConstraintKind::Unique
+            | ConstraintKind::Exclusion
+            | ConstraintKind::Foreign
+            | ConstraintKind::Check => one_line(&constraint.definition),
             ConstraintKind::Index => format!("UNIQUE INDEX {}", constraint.name),
         };
         self.defences.push((kind, vec![constraint.table.clone()], edits));

@@ -150,7 +150,8 @@ async fn pairs<E: Explorer>(
 ) -> Result<(), E::Error> {
     let survived = |mutant: &Mutant| matches!(mutant.fate, Fate::Survived { .. });
     let all: Vec<usize> = (0..mutants.len()).filter(|number| survived(&mutants[*number])).collect();
-    let pairs = all.iter().flat_map(|one| all.iter().filter(move |other| one < *other).map(move |other| (*one, *other)));
+    let pairs =
+        all.iter().flat_map(|one| all.iter().filter(move |other| one < *other).map(move |other| (*one, *other)));
     for (one, other) in pairs.take(PAIRS_MAX) {
         if !survived(&mutants[one]) && !survived(&mutants[other]) {
             continue;
@@ -197,7 +198,8 @@ impl Compared<'_> {
         let survived = |why: &str, found| Fate::Survived { why: why.to_owned(), found };
         if let Err(why) = is_serial {
             // What is no serial order's even so says nothing of what is missing.
-            let why = format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
+            let why =
+                format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
             return Ok(survived(&why, None));
         }
         let script = with_rows(&variation.script, self.tables);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
+use driftlock::explore::case::Options;
 use driftlock::explore::footprint::Rule;
 use driftlock::explore::postgres::PgWorld;
 use driftlock::explore::postgres::site::Site;
@@ -13,7 +14,9 @@ use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::volatile::Volatile;
 use driftlock::explore::world::{Lost, World};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
-use driftlock::scenario::script::Script;
+use driftlock::scenario::script::{Script, ScriptCase};
+use driftlock::variation::catalog::{Catalog, catalog};
+use driftlock::variation::{Explorer, Refused, Seen, Serially, refused, see, serial_runs, with_rows};
 use tokio_util::sync::CancellationToken;
 
 /// Where scripts run.
@@ -72,6 +75,64 @@ impl Hosts {
             all.push(found);
         }
         all
+    }
+}
+
+/// Does something in a world that is made for a script.
+macro_rules! in_a_world {
+    ($hosts:expr, $script:expr, $case:expr, |$world:ident| $body:expr) => {{
+        $hosts.made += 1;
+        let made = $hosts.made;
+        let done = match $case.backend {
+            Backend::Postgres => {
+                let site = Site::make(&$hosts.server, &format!("explore_{made}")).await.unwrap();
+                match PgWorld::new(site, $script.clone(), $case.clone()).await {
+                    Ok(mut $world) => {
+                        let done = $body;
+                        $world.close().await?;
+                        done
+                    }
+                    Err(lost) => Err(lost),
+                }
+            }
+            Backend::Sqlite => {
+                let database = $hosts.files.create_database(&format!("explore_{made}"), None).await.unwrap();
+                let keep = $hosts.files.create_database(&format!("start_{made}"), None).await.unwrap();
+                let (options, keep) = ($hosts.files.connect_options(&database), keep.path().display().to_string());
+                match SqliteWorld::new(options, &keep, $script.clone(), $case.clone()).await {
+                    Ok(mut $world) => $body,
+                    Err(lost) => Err(lost),
+                }
+            }
+        };
+        refused(done)
+    }};
+}
+
+impl Explorer for Hosts {
+    type Error = Lost;
+
+    async fn explore(
+        &mut self,
+        script: &Arc<Script>,
+        case: &ScriptCase,
+        options: &Options,
+    ) -> Result<Result<Seen, Refused>, Lost> {
+        in_a_world!(self, script, case, |world| see(&mut world, script, case, options).await)
+    }
+
+    async fn serially(
+        &mut self,
+        script: &Arc<Script>,
+        case: &ScriptCase,
+        tables: &[String],
+    ) -> Result<Result<Vec<Serially>, Refused>, Lost> {
+        let script = &with_rows(script, tables);
+        in_a_world!(self, script, case, |world| serial_runs(&mut world, script, case).await)
+    }
+
+    async fn catalog(&mut self, script: &Arc<Script>, case: &ScriptCase) -> Result<Result<Catalog, Refused>, Lost> {
+        in_a_world!(self, script, case, |world| catalog(&mut world, case.backend).await)
     }
 }
 

@@ -30,6 +30,10 @@ impl Job<'_> {
             inserts.filter(|(_, change)| change.does == Does::Insert).find_map(|(step, change)| {
                 let mut reads = looked.iter().filter(|one| one.step < step).filter_map(|one| one.read.as_ref());
                 let read = reads.find(|read| read.tables.iter().any(|table| same_table(table, &change.table)))?;
+                if !read.is_by_key {
+                    // Rows that are looked for in another way too may well agree in these columns.
+                    return None;
+                }
                 let columns: Vec<String> = read.equalities.iter().map(|one| one.column.clone()).collect();
                 let condition = None;
                 (!columns.is_empty()).then(|| Grouped { table: change.table.clone(), columns, condition })
@@ -94,10 +98,7 @@ impl Job<'_> {
             draft.set_up("CREATE EXTENSION IF NOT EXISTS btree_gist");
         }
         let equal = wanted.equal.iter().map(|column| format!("{column} WITH =, ")).collect::<String>();
-        draft.set_up(&format!(
-            "ALTER TABLE {} ADD EXCLUDE USING gist ({equal}{} WITH &&)",
-            wanted.table, wanted.range
-        ));
+        draft.set_up(&format!("ALTER TABLE {} ADD EXCLUDE USING gist ({equal}{} WITH &&)", wanted.table, wanted.range));
         Some(draft.named(format!("exclusion constraint on {}", wanted.table)))
     }
 
@@ -140,7 +141,8 @@ impl Job<'_> {
             let kind = Tree::of(&sql)?.change()?;
             for number in 0..draft.script.actors.len() {
                 let looked = look(&draft.script.actors[number], &draft.case);
-                let alike = |change: &crate::syntax::Change| change.does == kind.does && same_table(&change.table, &kind.table);
+                let alike =
+                    |change: &crate::syntax::Change| change.does == kind.does && same_table(&change.table, &kind.table);
                 let Some(one) = looked.into_iter().find(|one| one.change.as_ref().is_some_and(alike)) else { continue };
                 if done.contains(&(number, code.to_owned())) {
                     continue;

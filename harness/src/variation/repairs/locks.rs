@@ -29,7 +29,9 @@ impl Job<'_> {
                 continue;
             }
             for one in look(&draft.script.actors[actor], &draft.case) {
-                let Some(read) = one.read.filter(|read| read.can_lock && (!of_queues || read.has_limit)) else { continue };
+                let Some(read) = one.read.filter(|read| read.can_lock && (!of_queues || read.has_limit)) else {
+                    continue;
+                };
                 if !read.tables.iter().any(|table| self.is_shared(table)) {
                     continue;
                 }
@@ -82,7 +84,8 @@ impl Job<'_> {
                 Some(((one.table.clone(), column.clone()), parent.clone(), key.clone()))
             })
             .find(|(key, ..)| {
-                let writes = |actor: &ScriptActor| !self.changes(actor) || value_of(self, actor, &key.0, &key.1).is_some();
+                let writes =
+                    |actor: &ScriptActor| !self.changes(actor) || value_of(self, actor, &key.0, &key.1).is_some();
                 self.script.actors.iter().all(writes)
             })?;
         for (actor, begin) in begins.into_iter().enumerate() {
@@ -164,7 +167,8 @@ impl Job<'_> {
         let (_, first) = actors.first()?;
         let candidates = columns_of(self, first, table);
         candidates.into_iter().find_map(|column| {
-            let value = |(number, actor): &(usize, &ScriptActor)| Some((*number, value_of(self, actor, table, &column)?));
+            let value =
+                |(number, actor): &(usize, &ScriptActor)| Some((*number, value_of(self, actor, table, &column)?));
             actors.iter().map(value).collect()
         })
     }

@@ -3,9 +3,9 @@
 use super::Job;
 use crate::scenario::script::{ScriptActor, fill_some, holes};
 use crate::syntax::{Does, Read, Tree};
+use crate::variation::Variation;
 use crate::variation::course::look;
 use crate::variation::defences::same_table;
-use crate::variation::Variation;
 
 impl Job<'_> {
     /// An UPDATE that computes from the column itself, in place of a value that was read before.
@@ -44,7 +44,10 @@ fn in_one(actor: &ScriptActor, step: usize, from: usize, read: &Read) -> Option<
         let at = captured.iter().position(|one| one == name)?;
         let column = read.columns.get(at)?;
         // An expression has no alias here, and a column needs none.
-        column.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'.')).then(|| column.clone())
+        column
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'.'))
+            .then(|| column.clone())
     };
     let sql = &actor.steps[step].sql;
     let guards: Vec<String> = actor.guards(step).into_iter().map(ToString::to_string).collect();

@@ -59,7 +59,9 @@ impl Job<'_> {
                     .map(|call| {
                         let text = match call.name.contains("unlock") {
                             true => "true".to_owned(),
-                            false => format!("{}({})", call.name.replace("advisory_", "advisory_xact_"), call.arguments),
+                            false => {
+                                format!("{}({})", call.name.replace("advisory_", "advisory_xact_"), call.arguments)
+                            }
                         };
                         (call.range, text)
                     })
@@ -78,7 +80,8 @@ impl Job<'_> {
 fn begin_anew(draft: &mut Draft) -> bool {
     let mut changed = false;
     for actor in &mut draft.script.actors {
-        let begins = actor.steps.iter().any(|step| message(&step.sql.replace("{begin}", &draft.case.begin)).does == Does::Begin);
+        let begins =
+            actor.steps.iter().any(|step| message(&step.sql.replace("{begin}", &draft.case.begin)).does == Does::Begin);
         if begins && (actor.retries < RETRIES || actor.goes_on) {
             (actor.retries, actor.goes_on, changed) = (RETRIES, false, true);
             draft.statements.push((actor.name.clone(), format!("retry = {RETRIES}")));
