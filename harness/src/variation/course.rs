@@ -39,11 +39,11 @@ pub(super) fn in_one_transaction(actor: &ScriptActor, case: &ScriptCase) -> Opti
     let works = |step: &usize| looked[*step].read.is_some() || looked[*step].change.is_some();
     let position = |step: usize| course.iter().position(|one| *one == step);
     if let [begin] = begins[..]
-        && let (Some(begun), Some(first)) = (position(begin), course.iter().position(|step| works(step)))
+        && let (Some(begun), Some(first)) = (position(begin), course.iter().position(works))
         && begun < first
     {
         let ends = course.iter().position(|step| matches!(looked[*step].does, Does::Commit | Does::RollBack));
-        let last = course.iter().rposition(|step| works(step));
+        let last = course.iter().rposition(works);
         if ends.is_none_or(|end| last.is_none_or(|last| last < end)) {
             return Some((actor.clone(), begin));
         }

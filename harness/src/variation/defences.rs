@@ -207,7 +207,8 @@ fn names(clause: &str, constraint: &Constraint) -> bool {
     let Some(inside) = target.strip_prefix('(').and_then(|inside| inside.split_once(')')) else { return false };
     let mut named: Vec<&str> = inside.0.split(',').map(|column| column.trim().trim_matches('"')).collect();
     let mut columns: Vec<&str> = constraint.columns.iter().map(String::as_str).collect();
-    (named.sort_unstable(), columns.sort_unstable());
+    named.sort_unstable();
+    columns.sort_unstable();
     named == columns
 }
 

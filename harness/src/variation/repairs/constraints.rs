@@ -45,7 +45,8 @@ impl Job<'_> {
         self.catalog.constraints.iter().any(|one| {
             one.keeps_apart() && same_table(&one.table, &wanted.table) && {
                 let (mut has, mut wants) = (one.columns.clone(), wanted.columns.clone());
-                (has.sort(), wants.sort());
+                has.sort();
+                wants.sort();
                 has == wants
             }
         })

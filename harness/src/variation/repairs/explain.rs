@@ -23,7 +23,7 @@ pub fn explain(proposal: &Proposal, found: &Found) -> Option<String> {
                 let sql = &variation.script.actors[event.actor].steps[event.step].sql;
                 Tree::of(sql).is_some_and(|tree| !tree.locking_clauses().is_empty())
             };
-            let locked: Vec<usize> = events.iter().filter(of_changed).filter(locking).filter_map(|event| rows(event)).collect();
+            let locked: Vec<usize> = events.iter().filter(of_changed).filter(locking).filter_map(rows).collect();
             if !locked.is_empty() && locked.iter().all(|rows| *rows == 0) {
                 return Some("there was no row that it could have locked: rows that are not there yet cannot be".to_owned());
             }
