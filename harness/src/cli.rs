@@ -44,7 +44,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
-    /// runs the actors of your scripts freely.
+    /// runs the actors of your scripts and applications freely.
     Verify(verify::Args),
     /// Breaks the protocol on purpose, in every way there is, and sees that the checks notice.
     Mutate(mutate::Args),

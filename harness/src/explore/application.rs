@@ -5,6 +5,7 @@
 //! not waited for as long as others can go on; if it then speaks, the search is bounded.
 
 mod begin;
+mod free;
 mod leftover;
 mod observe;
 pub mod rules;
@@ -20,6 +21,8 @@ use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 pub use self::begin::{BeginError, upstream};
+use self::free::Free;
+pub use self::free::{FreeRun, Passed};
 use self::leftover::Leftover;
 use super::postgres::Control;
 use super::postgres::answer::ask_all;
@@ -132,6 +135,17 @@ pub struct AppWorld {
     leaky: bool,
     /// The actors of this execution go one after the other.
     serially: bool,
+    /// The actors run freely just now.
+    free: Option<Free>,
+}
+
+/// How closely an application's sessions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looking {
+    /// The server prints what each statement does, and plans it anew: that says which steps may be exchanged.
+    Footprints,
+    /// What is asked and answered alone.
+    Answers,
 }
 
 impl AppWorld {
@@ -141,13 +155,15 @@ impl AppWorld {
     ///
     /// # Errors
     /// The set-up fails, or the server cannot be used.
-    pub async fn new(site: Site, app: Arc<Application>) -> Result<Self, BeginError> {
+    pub async fn new(site: Site, app: Arc<Application>, looking: Looking) -> Result<Self, BeginError> {
         let lost = |error: driftlock_wire::Error| Lost::during("start the proxy", error);
         let superuser = begin::is_superuser(&site).await?;
         let mut config = Config::new(begin::upstream(&site)?);
         config.names = Names::Any;
-        config.keeps_logs = true;
-        config.session = format!("{PRINTS} -c plan_cache_mode=force_custom_plan");
+        if looking == Looking::Footprints {
+            config.keeps_logs = true;
+            config.session = format!("{PRINTS} -c plan_cache_mode=force_custom_plan");
+        }
         if superuser {
             config.session.push_str(&format!(" {NOT_LOGGED} -c deadlock_timeout={}", DEADLOCK.as_millis()));
         }
@@ -189,6 +205,7 @@ impl AppWorld {
             schema_changed: true,
             leaky: false,
             serially: false,
+            free: None,
         })
     }
 
