@@ -22,7 +22,7 @@ use tokio_postgres::Statement;
 
 pub use self::begin::{BeginError, upstream};
 use self::free::Free;
-pub use self::free::{FreeRun, Passed};
+pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
 use super::postgres::Control;
 use super::postgres::answer::ask_all;
@@ -51,6 +51,8 @@ struct Actor {
     worker: Worker,
     /// How many of its units were let through in this execution.
     step: usize,
+    /// How many of its transactions with changed rows were committed in this execution.
+    commits: usize,
     /// What its job came to; nothing as long as it goes on.
     outcome: Option<Outcome>,
     /// It takes no part in this execution.
@@ -135,6 +137,8 @@ pub struct AppWorld {
     leaky: bool,
     /// The actors of this execution go one after the other.
     serially: bool,
+    /// The most transactions with changed rows that an actor has committed in one execution.
+    commits_max: usize,
     /// The actors run freely just now.
     free: Option<Free>,
 }
@@ -205,6 +209,7 @@ impl AppWorld {
             schema_changed: true,
             leaky: false,
             serially: false,
+            commits_max: 0,
             free: None,
         })
     }
@@ -264,6 +269,7 @@ impl Actor {
             name,
             worker,
             step: 0,
+            commits: 0,
             outcome: None,
             left_out: false,
             computes_since: None,
@@ -296,7 +302,8 @@ impl World for AppWorld {
         }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
-            (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
+            (actor.step, actor.commits, actor.outcome) = (0, 0, None);
+            (actor.left_out, actor.is_outside) = (false, false);
             (actor.computes_since, actor.quiet) = (None, Quiet::new());
             (actor.began, actor.is_cold, actor.is_killed) = (true, false, false);
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;

@@ -2,13 +2,13 @@
 //! rules of `explore`.
 //!
 //! Each round begins with an arranged contention ([`AppWorld::run_freely`]): whoever is the first about to commit what it
-//! has written or locked is held until the others wait, or have come as far as they can. A program that commits each
+//! has written or locked is held until the others wait, or have come as far as they can. Where programs commit several
+//! times, each of these COMMITs has its turn. A program that commits each
 //! statement by itself cannot be held in that way; its rounds meet by luck.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -17,7 +17,7 @@ use super::rounds::{FoundRound, Moved, Options, Rounds, pause, taken};
 use crate::actor::script::{Answer, Pass, Ran};
 use crate::clock::Clock;
 use crate::explore::application::rules::{AppRules, Shown, confirm};
-use crate::explore::application::{AppWorld, FreeRun, Passed};
+use crate::explore::application::{AppWorld, FreeRun, Opening, Passed};
 use crate::explore::case::compare_serial_runs;
 use crate::explore::judge::Rules as _;
 use crate::explore::search::Execution;
@@ -53,7 +53,7 @@ pub async fn run(
     while all.rounds < options.rounds {
         let seed = options.seed.wrapping_add(all.rounds);
         all.rounds += 1;
-        let run = world.run_freely(pauses(app, seed), first(app, seed), &queries).await?;
+        let run = world.run_freely(opening(app, seed, world.commits_max()), &queries).await?;
         let history = history(&run);
         let execution = Execution { taken: history.iter().map(taken).collect(), ended: run.ended.clone() };
         let waited = history.iter().any(|moved| moved.waited.is_some());
@@ -105,20 +105,17 @@ fn not_judged(app: &Application) -> Option<String> {
     })
 }
 
-/// The pauses before each actor's units.
-fn pauses(app: &Application, seed: u64) -> Vec<VecDeque<Duration>> {
+/// How the round of a seed begins: who goes first takes turns, then which of `commits` is held.
+fn opening(app: &Application, seed: u64, commits: usize) -> Opening {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    app.actors.iter().map(|_| (0..PAUSES).map(|_| pause(&mut rng)).collect()).collect()
-}
-
-/// Who is let go first.
-fn first(app: &Application, seed: u64) -> usize {
-    usize::try_from(seed % app.actors.len().max(1) as u64).unwrap_or_default()
+    let pauses = app.actors.iter().map(|_| (0..PAUSES).map(|_| pause(&mut rng)).collect()).collect();
+    let turn = |of: u64, among: usize| usize::try_from(of % among.max(1) as u64).unwrap_or_default();
+    let actors = app.actors.len();
+    Opening { pauses, first: turn(seed, actors), commit: turn(seed / actors.max(1) as u64, commits) }
 }
 
 /// Every unit of a round, in the order in which they went to the server.
 fn history(run: &FreeRun) -> Vec<Moved> {
-    let end = run.units.iter().map(|unit| unit.ended.unwrap_or(unit.begun)).max().unwrap_or_default();
     let moved = |unit: &Passed| {
         let Passed { actor, step, begun, ended, what, waited_for, held, .. } = unit;
         let held = held
@@ -127,7 +124,7 @@ fn history(run: &FreeRun) -> Vec<Moved> {
         let notices = held.into_iter().collect();
         let answer = Answer { what: what.clone(), returned: Returned::default(), notices, waited: None };
         let sql = run.script.actors[*actor].steps[*step].sql.clone();
-        let ran = Ran { step: *step, sql, begun: *begun, ended: ended.unwrap_or(end), answer };
+        let ran = Ran { step: *step, sql, begun: *begun, ended: ended.unwrap_or(run.took), answer };
         let waited = (!waited_for.is_empty()).then(|| waited_for.iter().copied().collect());
         Moved { actor: *actor, ran, waited }
     };

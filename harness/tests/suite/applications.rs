@@ -18,6 +18,13 @@ const ADDS: &str = r#"[
 const SCHEMA: &str =
     "CREATE TABLE seats (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO seats VALUES (1), (2)";
 const ADDED: &str = "[[invariant]]\nname = \"added\"\nsql = \"SELECT id, n FROM seats WHERE id = 1 AND n <> 2\"\n";
+/// Two transactions, of which the second has the fault; and the same after a while, so that only who is held there meets it.
+const TWICE: &str = r#"
+    {"sql": "BEGIN"}, {"sql": "UPDATE seats SET n = n WHERE id = 2"}, {"sql": "COMMIT"},
+    {"sql": "SELECT pg_sleep(SECONDS)"},
+    {"sql": "BEGIN"}, {"sql": "SELECT n FROM seats WHERE id = 1", "keep": "n"},
+    {"sql": "UPDATE seats SET n = {n}::int + 1 WHERE id = 1"}, {"sql": "COMMIT"}
+"#;
 const PROGRAMS: [(&str, &str); 4] = [
     ("reads.json", r#"[{"sql": "BEGIN"}, {"sql": "SELECT n FROM seats"}, {"sql": "COMMIT"}]"#),
     ("open.json", r#"[{"sql": "BEGIN"}, {"sql": "UPDATE seats SET n = 1"}]"#),
@@ -132,6 +139,19 @@ async fn who_commits_each_statement_by_itself_meets_others_by_luck() {
     assert!(said.out.contains("VIOLATION OF ADDED"), "{}", said.out);
     let report = json_in(at.path().join("run/report.json"));
     assert_eq!(rows(&report)[0]["arranged"], 0);
+}
+
+#[tokio::test]
+async fn each_commit_of_a_program_has_its_turn_to_be_held() {
+    let other = "worker = \"WORKER soon.json\"\n[[actor]]\nname = \"late\"\nworker = \"WORKER late.json\"";
+    let at = app(other, ADDED);
+    for (file, seconds) in [("soon.json", "0"), ("late.json", "0.4")] {
+        std::fs::write(at.path().join(file), format!("[{}]", TWICE.replace("SECONDS", seconds))).unwrap();
+    }
+    let file = std::fs::read_to_string(at.path().join("app.toml")).unwrap().replacen("count = 2\n", "", 1);
+    std::fs::write(at.path().join("app.toml"), file).unwrap();
+    let said = verified(at.path(), "8").await.ends_with(1);
+    assert!(said.out.contains("VIOLATION OF ADDED") && said.out.contains("driftlock held it for"), "{}", said.out);
 }
 
 #[tokio::test]

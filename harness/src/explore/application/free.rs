@@ -1,6 +1,6 @@
 //! Actors that run freely. They begin together, and one of them is held once: whoever is the first to come to its COMMIT
-//! in a transaction that has written or locked, by the server's word. It goes on as soon as the others wait, have ended,
-//! or do nothing more. From then on nobody is held.
+//! in a transaction that has written or locked, by the server's word; or to its second one, or third. It goes on as soon
+//! as the others wait, have ended, or do nothing more. From then on nobody is held.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -56,6 +56,17 @@ pub struct Passed {
     pub held: Option<Duration>,
 }
 
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// How long each actor is kept back before its next units.
+    pub pauses: Vec<VecDeque<Duration>>,
+    /// Who is let go first.
+    pub first: usize,
+    /// Which COMMIT of an actor is held, of those with something to keep, from 0.
+    pub commit: usize,
+}
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct FreeRun {
@@ -69,6 +80,8 @@ pub struct FreeRun {
     pub wrote: bool,
     /// How it ended.
     pub ended: Ended,
+    /// When, since the actors began.
+    pub took: Duration,
     /// What each actor has printed.
     pub outputs: Vec<(String, String)>,
 }
@@ -80,6 +93,9 @@ pub(super) struct Free {
     passed: Vec<Passed>,
     /// Where in that list a step is.
     at: BTreeMap<(usize, usize), usize>,
+    /// Which COMMIT of an actor is held, and to how many each has come.
+    commit: usize,
+    commits: BTreeMap<usize, usize>,
     /// Whose COMMIT is held, and since when.
     held: Option<(ConnectionId, usize, Instant)>,
     /// Who was held and is not any more, and for how long.
@@ -92,8 +108,10 @@ pub(super) struct Free {
 }
 
 impl Free {
-    fn new() -> Self {
+    fn new(commit: usize) -> Self {
         Self {
+            commit,
+            commits: BTreeMap::new(),
             since: Instant::now(),
             passed: Vec::new(),
             at: BTreeMap::new(),
@@ -142,24 +160,20 @@ impl Free {
 }
 
 impl AppWorld {
-    /// Puts the beginning back and has every actor do its job, all at the same time; each is kept back for a moment
-    /// before its units, as `pauses` say, and `first` is let go first.
+    /// Puts the beginning back and has every actor do its job, all at the same time.
     ///
     /// Cancellation: the world must then be dropped.
     ///
     /// # Errors
     /// The database is lost, or a program neither goes on nor ends.
-    pub async fn run_freely(
-        &mut self,
-        pauses: Vec<VecDeque<Duration>>,
-        first: usize,
-        queries: &[String],
-    ) -> Result<FreeRun, Lost> {
+    pub async fn run_freely(&mut self, opening: Opening, queries: &[String]) -> Result<FreeRun, Lost> {
         // All are at their first unit then, so that none is late by its start.
         self.reset().await?;
-        self.free = Some(Free::new());
+        let (begin, Opening { pauses, first, commit }) = (Instant::now(), opening);
+        self.free = Some(Free::new(commit));
         self.gate.run_freely(pauses, first);
         self.go_on().await?;
+        let took = begin.elapsed();
         let ended = self.finish(queries).await?;
         self.gate.close();
         let Free { mut passed, arranged, was_held, changed, .. } = self.free.take().expect("it was put there above");
@@ -171,7 +185,12 @@ impl AppWorld {
             }
         }
         let script = transcript::script(&self.app, &transcript);
-        Ok(FreeRun { units: passed, script, arranged, wrote, ended, outputs })
+        Ok(FreeRun { units: passed, script, arranged, wrote, ended, took, outputs })
+    }
+
+    /// The most transactions with changed rows that an actor has committed in one execution so far.
+    pub fn commits_max(&self) -> usize {
+        self.commits_max
     }
 
     /// A unit has gone to the server, and nobody has chosen it.
@@ -253,7 +272,8 @@ impl AppWorld {
         }
     }
 
-    /// Of those that are held, the first one that has written or locked stays so; the others go on.
+    /// Of those that are held, the first one that has written or locked stays so, if it is at the COMMIT that is to be
+    /// held; the others go on.
     async fn choose_whom_to_hold(&mut self) -> Result<(), Lost> {
         for connection in self.gate.held() {
             let free = self.free.as_ref().expect("it lasts as long as the run");
@@ -261,13 +281,17 @@ impl AppWorld {
                 continue;
             }
             let is_first = free.held.is_none() && free.was_held.is_none();
-            if is_first && self.has_written_or_locked(connection).await? {
-                let actor = self.sessions.get(&connection).map_or(0, |session| session.actor);
+            let keeps = is_first && self.has_written_or_locked(connection).await?;
+            let actor = self.sessions.get(&connection).map_or(0, |session| session.actor);
+            let free = self.free.as_mut().expect("as above");
+            let before = free.commits.entry(actor).or_default();
+            if keeps && *before == free.commit {
+                free.held = Some((connection, actor, Instant::now()));
                 self.gate.hold_no_commits();
-                self.free.as_mut().expect("as above").held = Some((connection, actor, Instant::now()));
-            } else {
-                self.gate.pass(connection);
+                continue;
             }
+            *before += usize::from(keeps);
+            self.gate.pass(connection);
         }
         Ok(())
     }
@@ -327,7 +351,7 @@ mod tests {
 
     #[test]
     fn who_was_held_has_met_another_only_if_that_one_spoke_or_waited_meanwhile() {
-        let mut free = Free::new();
+        let mut free = Free::new(0);
         let at = |ms: u64| free.since + Duration::from_millis(ms);
         let [early, held, late] = [at(1), at(5), at(9)];
         free.sent(0, 0, early);

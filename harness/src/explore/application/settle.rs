@@ -246,6 +246,10 @@ impl AppWorld {
     fn writes(&mut self, connection: ConnectionId, answer: &Answer, what: &What) -> bool {
         let Some(session) = self.sessions.get_mut(&connection) else { return false };
         let is_lost = session.wrote && matches!(what, What::Done(done) if done.rolled_back);
+        // What a statement commits by itself was written by it alone.
+        let commits = session.wrote && answer.outcomes.iter().any(|outcome| outcome.tag == "COMMIT");
+        self.actors[session.actor].commits += usize::from(commits);
+        self.commits_max = self.commits_max.max(self.actors[session.actor].commits);
         session.wrote |= answer.outcomes.iter().any(|outcome| transcript::changes(&outcome.tag));
         if answer.transaction == Some(Transaction::Idle) {
             session.wrote = false;
