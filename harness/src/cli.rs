@@ -46,7 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
-    /// runs the actors of your scripts freely.
+    /// runs the actors of your scripts and applications freely.
     Verify(verify::Args),
     /// Takes away what protects a script of yours, or breaks the engine's protocol in every way there is, and sees that
     /// the checks notice.

@@ -1,10 +1,16 @@
 //! What the proxy asks and tells: holds units until somebody admits them, and keeps what happened, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use driftlock_wire::{Admission, Answer, Connected, ConnectionId, Ending, EndpointId, Gate, Ticket, Unit, Watch};
+use driftlock_wire::{
+    Admission, Answer, Connected, ConnectionId, Ending, EndpointId, Gate, Ticket, Transaction, Unit, Watch,
+};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::units::keeps;
 
 /// How many bytes of an answer's rows are kept, for people to look at.
 const ROW_BYTES_MAX: usize = 4_000;
@@ -27,6 +33,8 @@ pub enum Happened {
     },
     /// A unit has arrived, and is held.
     Arrived,
+    /// A unit has gone to the server, and nobody chose it.
+    Passed(ConnectionId, Arc<Unit>),
     /// The server has answered a unit; and what it has logged for it, if that was not too much to keep.
     Answered(ConnectionId, Arc<Unit>, Box<Answer>, Option<Vec<String>>),
     /// The connection has ended.
@@ -46,6 +54,8 @@ pub struct Seat {
     pub held: Option<Arc<Unit>>,
     /// The unit that was admitted, and is not answered.
     pub sent: Option<Arc<Unit>>,
+    /// It is in a transaction that has not failed.
+    in_transaction: bool,
     /// What the server logged since its last unit was admitted; `None` once it was too much.
     logs: Option<Vec<String>>,
     log_bytes: usize,
@@ -54,14 +64,31 @@ pub struct Seat {
     arrived: u64,
 }
 
+/// Which units are held.
+#[derive(Debug, Default)]
+enum Holds {
+    /// All of them.
+    #[default]
+    All,
+    /// None, and nobody is told of them.
+    Nothing,
+    /// Of actors that run freely none, or those that are to keep what their transaction did. Each unit is told of, and the
+    /// next ones of each actor are kept back for a moment.
+    Free {
+        /// Those that are to keep something are held.
+        commits: bool,
+        /// How long the next units of each actor are kept back.
+        pauses: Vec<VecDeque<Duration>>,
+    },
+}
+
 #[derive(Debug, Default)]
 struct State {
     actors: BTreeMap<EndpointId, usize>,
     seats: BTreeMap<ConnectionId, Seat>,
-    happened: Vec<(usize, Happened)>,
+    happened: Vec<(usize, Instant, Happened)>,
     arrivals: u64,
-    /// Nothing is held any more.
-    open: bool,
+    holds: Holds,
     /// Whose units are not held.
     free: BTreeSet<usize>,
 }
@@ -83,8 +110,8 @@ impl Holding {
         self.state().actors.insert(endpoint, actor);
     }
 
-    /// Takes what has happened since, oldest first, with whose connection it was.
-    pub fn take(&self) -> Vec<(usize, Happened)> {
+    /// Takes what has happened since, oldest first, with whose connection it was, and when.
+    pub fn take(&self) -> Vec<(usize, Instant, Happened)> {
         std::mem::take(&mut self.state().happened)
     }
 
@@ -137,12 +164,58 @@ impl Holding {
 
     /// From now on nothing is held; what is held goes through.
     pub fn open(&self) {
-        let held: Vec<ConnectionId> = {
-            let mut state = self.state();
-            state.open = true;
-            state.seats.iter().filter(|(_, seat)| seat.held.is_some()).map(|(id, _)| *id).collect()
+        self.state().holds = Holds::Nothing;
+        let held = self.look(|connection, seat| seat.held.is_some().then_some(connection));
+        held.into_iter().flatten().for_each(|connection| self.admit(connection, Admission::Forward));
+    }
+
+    /// From now on actors run freely, each with these pauses before its next units; what is held goes through. A unit is
+    /// held only if it is to keep what an open transaction did.
+    pub fn run_freely(&self, pauses: Vec<VecDeque<Duration>>, first: usize) {
+        let actors = pauses.len().max(1);
+        self.state().holds = Holds::Free { commits: true, pauses };
+        let mut held: Vec<(usize, ConnectionId)> = self
+            .look(|connection, seat| seat.held.is_some().then_some((seat.actor, connection)))
+            .into_iter()
+            .flatten()
+            .collect();
+        held.sort_by_key(|(actor, _)| (actor + actors - first % actors) % actors);
+        held.into_iter().for_each(|(_, connection)| self.pass(connection));
+    }
+
+    /// Whoever runs freely is not held any more; who is held now stays so.
+    pub fn hold_no_commits(&self) {
+        if let Holds::Free { commits, .. } = &mut self.state().holds {
+            *commits = false;
+        }
+    }
+
+    /// Lets the unit that a connection is held with through, and tells of it.
+    pub fn pass(&self, connection: ConnectionId) {
+        let Some((actor, unit)) = self.state().seats.get(&connection).and_then(|s| Some((s.actor, s.held.clone()?)))
+        else {
+            return;
         };
-        held.into_iter().for_each(|connection| self.admit(connection, Admission::Forward));
+        // Told first: its answer must not be heard of before it.
+        self.tell(actor, Happened::Passed(connection, unit));
+        self.admit(connection, Admission::Forward);
+    }
+
+    /// The connections that are held, in the order in which their units arrived.
+    pub fn held(&self) -> Vec<ConnectionId> {
+        let held = self.look(|connection, seat| seat.held.is_some().then_some((seat.arrived, connection)));
+        let mut held: Vec<(u64, ConnectionId)> = held.into_iter().flatten().collect();
+        held.sort_unstable();
+        held.into_iter().map(|(_, connection)| connection).collect()
+    }
+
+    /// Sends a unit that was not held.
+    fn send(&self, connection: ConnectionId, unit: &Arc<Unit>) {
+        let mut state = self.state();
+        let Some(seat) = state.seats.get_mut(&connection) else { return };
+        seat.sent = Some(unit.clone());
+        let actor = seat.actor;
+        self.note(state, actor, Happened::Passed(connection, unit.clone()));
     }
 
     /// Nothing of this actor's is held as long as that is so.
@@ -153,7 +226,7 @@ impl Holding {
 
     /// From now on everything is held.
     pub fn close(&self) {
-        self.state().open = false;
+        self.state().holds = Holds::All;
     }
 
     /// Adds what has happened to an actor elsewhere.
@@ -162,7 +235,7 @@ impl Holding {
     }
 
     fn note(&self, mut state: MutexGuard<'_, State>, actor: usize, happened: Happened) {
-        state.happened.push((actor, happened));
+        state.happened.push((actor, Instant::now(), happened));
         drop(state);
         self.changed.notify_waiters();
     }
@@ -177,8 +250,8 @@ impl Gate for Holding {
         let mut state = self.state();
         let Some(actor) = state.actors.get(&client.endpoint).copied() else { return };
         let pid = client.server_pid;
-        let (held, sent, admit, arrived) = (None, None, None, 0);
-        let seat = Seat { actor, held, sent, logs: Some(Vec::new()), log_bytes: 0, admit, arrived };
+        let (held, sent, admit, arrived, logs) = (None, None, None, 0, Some(Vec::new()));
+        let seat = Seat { actor, held, sent, in_transaction: false, logs, log_bytes: 0, admit, arrived };
         state.seats.insert(connection, seat);
         let asks_for =
             |word: &str| client.parameters.iter().any(|(name, value)| name.contains(word) || value.contains(word));
@@ -188,12 +261,28 @@ impl Gate for Holding {
 
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         let mut state = self.state();
-        let State { seats, arrivals, open, free, .. } = &mut *state;
+        let State { seats, arrivals, holds, free, .. } = &mut *state;
         let Some(seat) = seats.get_mut(&connection) else { return Ticket::Now(Admission::Forward) };
         let actor = seat.actor;
-        if *open || free.contains(&actor) {
+        if matches!(holds, Holds::Nothing) || free.contains(&actor) {
             seat.sent = Some(unit.clone());
             return Ticket::Now(Admission::Forward);
+        }
+        if let Holds::Free { commits, pauses } = holds
+            && !(*commits && seat.in_transaction && keeps(unit))
+        {
+            let pause = pauses.get_mut(actor).and_then(VecDeque::pop_front).unwrap_or_default();
+            drop(state);
+            if pause.is_zero() {
+                self.send(connection, unit);
+                return Ticket::Now(Admission::Forward);
+            }
+            let (gate, unit) = (self.clone(), unit.clone());
+            return Ticket::later(async move {
+                tokio::time::sleep(pause).await;
+                gate.send(connection, &unit);
+                Admission::Forward
+            });
         }
         let (sender, admitted) = oneshot::channel();
         (seat.held, seat.admit, seat.arrived) = (Some(unit.clone()), Some(sender), *arrivals);
@@ -207,6 +296,8 @@ impl Gate for Holding {
         let mut state = self.state();
         let Some(seat) = state.seats.get_mut(&connection) else { return };
         seat.sent = None;
+        // A batch whose end is not there yet leaves open how it stands.
+        seat.in_transaction = answer.transaction.map_or(seat.in_transaction, |now| now == Transaction::Open);
         let (actor, logs) = (seat.actor, seat.logs.replace(Vec::new()));
         self.note(state, actor, Happened::Answered(connection, unit.clone(), Box::new(answer.clone()), logs));
     }

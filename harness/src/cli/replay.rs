@@ -10,6 +10,7 @@ use super::explore::scripts::load;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::Looking;
 use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_units};
 use crate::explore::case::compare_serial_runs;
 use crate::explore::engine::case::EngineCase;
@@ -138,7 +139,7 @@ async fn replay_application(
     app: &Arc<Application>,
     order: &[Choice],
 ) -> Result<Replayed, CaseFailure> {
-    let mut world = hosts.application(app.clone()).await?;
+    let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let mut rules = AppRules::new(app, &world);
     // What differs by itself is no difference.
     compare_serial_runs(&mut world, &mut rules, app.violates.as_deref()).await?;

@@ -1,4 +1,4 @@
-//! `driftlock verify`: scenarios on real databases, and the actors of scripts.
+//! `driftlock verify`: scenarios on real databases, and the actors of scripts and of applications.
 
 pub mod scripts;
 
@@ -11,6 +11,7 @@ use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::outcome::SuiteReport;
 use crate::scenario::Scenario;
+use crate::scenario::application::is_application_at;
 use crate::scenario::collect::{collect, scripts_apart};
 use crate::scenario::shipped::{SHIPPED, Shipped};
 use crate::verify::plan::Case;
@@ -18,14 +19,15 @@ use crate::verify::plan::Case;
 /// The arguments of `verify`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scenario files, or directories of them. Default: the scenarios that are built in. Or scripts, as
-    /// `explore` takes them, told by their content: their actors then run freely, round after round
+    /// Scenario files, or directories of them. Default: the scenarios that are built in. Or scripts and
+    /// applications, as `explore` takes them, told by their content: their actors then run freely, round
+    /// after round
     #[arg(value_name = "FILE or DIR")]
     pub paths: Vec<PathBuf>,
     /// Only this lock strategy.
     #[arg(long, value_parser = parse_strategy)]
     pub strategy: Option<LockStrategy>,
-    /// How many rounds of a script are run, if none shows a violation
+    /// How many rounds of a script or an application are run, if none shows a violation
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub rounds: u64,
     /// What the commands with cases share.
@@ -54,9 +56,10 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         return scripts::run(&args, &of_scripts, context).await;
     }
     if let Some(script) = of_scripts.first() {
+        let what = if is_application_at(script) { "an application" } else { "a script" };
         return Err(Failure::usage(miette::miette!(
-            help = "Run scripts and scenarios one after the other: each gives a report of its own.",
-            "{} is a script, and {} is none",
+            help = "Run scenarios by themselves, and scripts and applications by themselves: each gives a report of its own.",
+            "{} is {what}, and {} is none",
             script.display(),
             others[0].display()
         )));

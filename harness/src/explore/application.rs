@@ -5,6 +5,7 @@
 //! not waited for as long as others can go on; if it then speaks, the search is bounded.
 
 mod begin;
+mod free;
 mod leftover;
 mod observe;
 pub mod rules;
@@ -20,6 +21,8 @@ use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 pub use self::begin::{BeginError, upstream};
+use self::free::Free;
+pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
 use super::postgres::Control;
 use super::postgres::answer::ask_all;
@@ -48,6 +51,8 @@ struct Actor {
     worker: Worker,
     /// How many of its units were let through in this execution.
     step: usize,
+    /// How many of its transactions with changed rows were committed in this execution.
+    commits: usize,
     /// What its job came to; nothing as long as it goes on.
     outcome: Option<Outcome>,
     /// It takes no part in this execution.
@@ -132,6 +137,19 @@ pub struct AppWorld {
     leaky: bool,
     /// The actors of this execution go one after the other.
     serially: bool,
+    /// The most transactions with changed rows that an actor has committed in one execution.
+    commits_max: usize,
+    /// The actors run freely just now.
+    free: Option<Free>,
+}
+
+/// How closely an application's sessions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looking {
+    /// The server prints what each statement does, and plans it anew: that says which steps may be exchanged.
+    Footprints,
+    /// What is asked and answered alone.
+    Answers,
 }
 
 impl AppWorld {
@@ -141,13 +159,15 @@ impl AppWorld {
     ///
     /// # Errors
     /// The set-up fails, or the server cannot be used.
-    pub async fn new(site: Site, app: Arc<Application>) -> Result<Self, BeginError> {
+    pub async fn new(site: Site, app: Arc<Application>, looking: Looking) -> Result<Self, BeginError> {
         let lost = |error: driftlock_wire::Error| Lost::during("start the proxy", error);
         let superuser = begin::is_superuser(&site).await?;
         let mut config = Config::new(begin::upstream(&site)?);
         config.names = Names::Any;
-        config.keeps_logs = true;
-        config.session = format!("{PRINTS} -c plan_cache_mode=force_custom_plan");
+        if looking == Looking::Footprints {
+            config.keeps_logs = true;
+            config.session = format!("{PRINTS} -c plan_cache_mode=force_custom_plan");
+        }
         if superuser {
             config.session.push_str(&format!(" {NOT_LOGGED} -c deadlock_timeout={}", DEADLOCK.as_millis()));
         }
@@ -189,6 +209,8 @@ impl AppWorld {
             schema_changed: true,
             leaky: false,
             serially: false,
+            commits_max: 0,
+            free: None,
         })
     }
 
@@ -247,6 +269,7 @@ impl Actor {
             name,
             worker,
             step: 0,
+            commits: 0,
             outcome: None,
             left_out: false,
             computes_since: None,
@@ -279,7 +302,8 @@ impl World for AppWorld {
         }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
-            (actor.step, actor.outcome, actor.left_out, actor.is_outside) = (0, None, false, false);
+            (actor.step, actor.commits, actor.outcome) = (0, 0, None);
+            (actor.left_out, actor.is_outside) = (false, false);
             (actor.computes_since, actor.quiet) = (None, Quiet::new());
             (actor.began, actor.is_cold, actor.is_killed) = (true, false, false);
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;

@@ -60,6 +60,10 @@ rules! {
     /// An insert of a key whose row another transaction is updating or deleting waits too, also under
     /// `ON CONFLICT DO NOTHING`.
     InsertWaitsForUpdate: Postgres, "PostgreSQL, index-unique-checks, 64.5";
+    /// `ON CONFLICT` looks for conflicts in one unique index after another, in the order in which they were
+    /// made. After a wait it goes on at the index at which it waited: a key of an earlier index that has
+    /// been taken meanwhile is found only if the insert itself comes to be.
+    ConflictGoesOnWhereItWaited: Postgres, "PostgreSQL, src/backend/executor/execIndexing.c, ExecCheckIndexConstraints";
     /// A key that is there is a unique violation (23505).
     UniqueViolationFails: Postgres, "PostgreSQL, index-unique-checks, 64.5";
     /// `ON CONFLICT DO UPDATE` locks the row, also when its WHERE leaves it as it is.

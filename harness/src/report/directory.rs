@@ -199,6 +199,14 @@ impl RunDirectory {
         Ok(())
     }
 
+    /// Writes what an actor's program has printed in a round that came to a violation.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn printed(&self, slug: &str, text: &str) -> Result<(), WriteError> {
+        self.write(&format!("printed-{slug}.log"), |to| to.write_all(text.as_bytes()))
+    }
+
     /// Writes a file of a case: an order of its steps, as this text.
     ///
     /// # Errors
@@ -295,6 +303,8 @@ fn is_output(file: &Path) -> bool {
         || of_a_case("counterexample-", ".json")
         || of_a_case("schedule-", ".json")
         || of_a_case("schedule-", ".spec")
+        || of_a_case("schedule-", ".log")
+        || of_a_case("printed-", ".log")
 }
 
 fn slug(row: &ResultRow) -> String {

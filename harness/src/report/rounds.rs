@@ -16,6 +16,9 @@ use crate::verify::rounds::FoundRound;
 
 /// How wide counterexamples are, in columns.
 const WIDTH: u16 = 120;
+/// How much of what a program printed is shown, from its end.
+const PRINTED_LINES_MAX: usize = 5;
+const PRINTED_CHARS_MAX: usize = 200;
 
 /// The outcome of `verify` on scripts.
 pub type RoundsReport = Report<RoundRow>;
@@ -41,10 +44,16 @@ pub struct RoundRow {
     pub rounds: u64,
     /// In how many two actors were under way at the same time for certain.
     pub overlapped: u64,
+    /// In how many of these that was arranged, where it is tried: of applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arranged: Option<u64>,
     /// In how many a step was seen to wait for another actor.
     pub waited: u64,
     /// In how many a step was refused.
     pub refused: u64,
+    /// What is not compared with serial orders, for it differs by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_compared: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// The command that runs it, or the round of its violation, again.
@@ -66,6 +75,9 @@ pub struct ShownRound {
     pub seed: u64,
     /// What its actors did, in the order in which it was sent.
     pub steps: Vec<Step>,
+    /// What each actor's program has printed, at its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub printed: Vec<(String, String)>,
 }
 
 impl ShownRound {
@@ -83,7 +95,10 @@ impl ShownRound {
             if let Some(by) = &moved.waited {
                 let names: Vec<&str> = by.iter().map(|by| script.actors[*by].name.as_str()).collect();
                 let whom = if names.is_empty() { String::new() } else { format!(" for {}", names.join(", ")) };
-                outcome = format!("waited{whom}, {outcome}");
+                outcome = match moved.ran.answer.what {
+                    What::Waits { .. } => format!("waits{whom}"),
+                    _ => format!("waited{whom}, {outcome}"),
+                };
             }
             for notice in &moved.ran.answer.notices {
                 outcome.push_str(&format!("; {}", cut(notice)));
@@ -102,8 +117,16 @@ impl ShownRound {
             round: found.number,
             seed: found.seed,
             steps: found.history.iter().map(step).collect(),
+            printed: found.outputs.iter().map(|(actor, text)| (actor.clone(), last_lines(text))).collect(),
         }
     }
+}
+
+/// The last lines of what was printed.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let short = |line: &&str| line.chars().take(PRINTED_CHARS_MAX).collect::<String>();
+    lines[lines.len().saturating_sub(PRINTED_LINES_MAX)..].iter().map(short).collect::<Vec<_>>().join("\n")
 }
 
 row!(RoundRow, |row| format!("{} [{}]", row.name, row.backend), row.backend.to_string());
@@ -114,20 +137,34 @@ row!(RoundRow, |row| format!("{} [{}]", row.name, row.backend), row.backend.to_s
 /// The writer's.
 pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
     let mut table = terminal::table();
-    table.set_header(["case", "backend", "rounds", "overlapped", "waited", "refused", "verdict"]);
+    let is_arranged = report.results.iter().any(|row| row.arranged.is_some());
+    let mut header = vec!["case", "backend", "rounds", "overlapped", "waited", "refused", "verdict"];
+    if is_arranged {
+        header.insert(4, "arranged");
+    }
+    table.set_header(header.clone());
     for row in &report.results {
         let numbers = [row.rounds, row.overlapped, row.waited, row.refused].map(|number| number.to_string());
         let [rounds, overlapped, waited, refused] = numbers;
-        table.add_row([row.name.clone(), row.backend.to_string(), rounds, overlapped, waited, refused, wording(row)]);
+        let mut cells =
+            vec![row.name.clone(), row.backend.to_string(), rounds, overlapped, waited, refused, wording(row)];
+        if is_arranged {
+            cells.insert(4, row.arranged.map_or(String::new(), |arranged| arranged.to_string()));
+        }
+        table.add_row(cells);
     }
-    for index in 2..6 {
-        table.column_mut(index).expect("the table has seven columns").set_cell_alignment(CellAlignment::Right);
+    let numbers = 2..header.len() - 1;
+    for index in numbers {
+        table.column_mut(index).expect("the table has a column for each word").set_cell_alignment(CellAlignment::Right);
     }
     writeln!(to, "{table}\n")?;
     for row in report.results.iter().filter(|row| !row.met || report.results.len() == 1) {
         writeln!(to, "{} on {}: {}", row.name, row.backend, row.evidence)?;
         for shown in &row.counterexamples {
             counterexample::timed(&shown.steps, WIDTH, to)?;
+            for (actor, text) in &shown.printed {
+                text.lines().try_for_each(|line| writeln!(to, "  {actor} printed: {line}"))?;
+            }
             writeln!(to, "  {}: {}", shown.check, shown.sentence)?;
         }
         writeln!(to, "  replay: {}\n", row.replay)?;

@@ -1,4 +1,5 @@
-//! Rounds of a script: its actors run freely at the same time, many times over, and each end is judged.
+//! Rounds of a script: its actors run freely at the same time, many times over, and each end is judged. Those of an
+//! application are [`super::applications`], and come to the same.
 //!
 //! Nobody holds anybody back, so what comes of a round is the database's doing, and chance. A
 //! violation is real; its absence is what was seen, and an expected one that did not come is no answer:
@@ -13,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::actor::script::{Pass, Ran, Session, run as run_actor};
 use crate::clock::Clock;
+use crate::explore::application::rules::Shown;
 use crate::explore::captured::Types;
 use crate::explore::footprint::Footprint;
 use crate::explore::judge::Rules as _;
@@ -41,12 +43,17 @@ pub struct Rounds {
     pub rounds: u64,
     /// In how many two actors were under way at the same time for certain.
     pub overlapped: u64,
+    /// In how many of these that was arranged: an actor was held before its COMMIT until the others had come as far as
+    /// they could. Nothing where that is not tried.
+    pub arranged: Option<u64>,
     /// In how many a step was seen to wait for another actor, by the server's word.
     pub waited: u64,
     /// In how many a step was refused.
     pub refused: u64,
     /// How many different outcomes there were.
     pub outcomes: usize,
+    /// What is not compared with serial orders, for it differs by itself.
+    pub not_compared: Vec<String>,
     /// Why finding nothing would say nothing, if so.
     pub says_nothing: Option<String>,
     /// The violations, one a check; the expected one first.
@@ -68,6 +75,12 @@ pub struct FoundRound {
     pub seed: u64,
     /// Every step, in the order in which they were sent.
     pub history: Vec<Moved>,
+    /// The steps as a script, where no file says them: those of programs.
+    pub script: Option<Script>,
+    /// What the programs have printed.
+    pub outputs: Vec<(String, String)>,
+    /// The same violation, where programs come to it again when their steps go in that order, one at a time.
+    pub again: Option<Box<Shown>>,
 }
 
 /// One actor's step.
@@ -82,23 +95,35 @@ pub struct Moved {
 }
 
 impl Rounds {
-    /// The verdict, and the sentence that shows it.
-    pub fn verdict(&self, case: &ScriptCase) -> (VerdictKind, String) {
-        let Self { rounds, overlapped, waited, refused, outcomes, .. } = self;
+    /// No rounds yet.
+    pub(super) fn none() -> Self {
+        Self {
+            rounds: 0,
+            overlapped: 0,
+            arranged: None,
+            waited: 0,
+            refused: 0,
+            outcomes: 0,
+            not_compared: Vec::new(),
+            says_nothing: None,
+            found: Vec::new(),
+            took: Duration::ZERO,
+        }
+    }
+
+    /// The verdict, and the sentence that shows it; `violates` is the check that is expected to be violated.
+    pub fn verdict(&self, violates: Option<&str>) -> (VerdictKind, String) {
         if let Some(found) = self.found.first() {
             return (VerdictKind::Violation, format!("{}: {}, in round {}", found.check, found.sentence, found.number));
         }
-        let evidence = format!(
-            "{rounds} rounds; in {overlapped} of them actors were under way at the same time, in {waited} a step \
-             waited for another actor, in {refused} one was refused; outcomes: {outcomes}"
-        );
-        if *overlapped == 0 {
+        let evidence = self.evidence();
+        if self.overlapped == 0 {
             return (
                 VerdictKind::Inconclusive,
                 format!("no two actors were ever under way at the same time ({evidence})"),
             );
         }
-        match &case.violates {
+        match violates {
             Some(check) => {
                 let why = format!(
                     "{check} was not violated, which proves nothing: a free run visits the orders that come; `driftlock explore` visits all that matter"
@@ -112,11 +137,34 @@ impl Rounds {
         }
     }
 
-    /// Whether it is what the case expects.
-    pub fn is_met(&self, case: &ScriptCase) -> bool {
-        match &case.violates {
-            Some(check) => self.found.iter().any(|found| found.check == *check),
-            None => self.verdict(case).0 == VerdictKind::Pass,
+    /// What was seen, in numbers.
+    fn evidence(&self) -> String {
+        let Self { rounds, overlapped, waited, refused, outcomes, .. } = self;
+        let arranged = self.arranged.map_or(String::new(), |arranged| {
+            format!(" (arranged in {arranged}, by luck in {})", overlapped.saturating_sub(arranged))
+        });
+        let not_compared = match &self.not_compared[..] {
+            [] => String::new(),
+            parts => format!("; not compared, for it differs by itself: {}", parts.join(", ")),
+        };
+        format!(
+            "{rounds} rounds; in {overlapped} of them actors were under way at the same time{arranged}, in {waited} a \
+             step waited for another actor, in {refused} one was refused; outcomes: {outcomes}{not_compared}"
+        )
+    }
+
+    /// Whether it is what is expected.
+    pub fn is_met(&self, violates: Option<&str>) -> bool {
+        match violates {
+            Some(check) => self.found.iter().any(|found| found.check == check),
+            None => self.verdict(None).0 == VerdictKind::Pass,
+        }
+    }
+
+    /// Adds a violation, unless one of its check is known.
+    pub(super) fn add(&mut self, found: FoundRound) {
+        if !self.found.iter().any(|known| known.check == found.check) {
+            self.found.push(found);
         }
     }
 }
@@ -139,16 +187,7 @@ pub async fn run<W: World, S: Session>(
     let (expected, types) = (case.violates.as_deref(), world.types());
     let mut rules = ScriptRules::new(script, case);
     let mut outcomes = BTreeMap::new();
-    let mut all = Rounds {
-        rounds: 0,
-        overlapped: 0,
-        waited: 0,
-        refused: 0,
-        outcomes: 0,
-        says_nothing: None,
-        found: Vec::new(),
-        took: Duration::ZERO,
-    };
+    let mut all = Rounds::none();
     while all.rounds < options.rounds {
         let seed = options.seed.wrapping_add(all.rounds);
         all.rounds += 1;
@@ -179,9 +218,17 @@ pub async fn run<W: World, S: Session>(
         let wrong = rules.wrong(world, &execution).await?;
         let ends = wrong.iter().any(|(check, _)| expected.is_none_or(|expected| expected == check));
         for (check, sentence) in wrong {
-            if !all.found.iter().any(|known| known.check == check) {
-                all.found.push(FoundRound { check, sentence, number: all.rounds, seed, history: history.clone() });
-            }
+            let (number, history) = (all.rounds, history.clone());
+            all.add(FoundRound {
+                check,
+                sentence,
+                number,
+                seed,
+                history,
+                script: None,
+                outputs: Vec::new(),
+                again: None,
+            });
         }
         if ends {
             break;
@@ -252,7 +299,7 @@ async fn round<S: Session>(
 }
 
 /// Mostly none, so that actors meet.
-fn pause(rng: &mut ChaCha8Rng) -> Duration {
+pub(super) fn pause(rng: &mut ChaCha8Rng) -> Duration {
     if rng.random_bool(0.75) { Duration::ZERO } else { rng.random_range(Duration::ZERO..=PAUSE_MAX) }
 }
 
@@ -276,7 +323,7 @@ fn history<S: Session>(sessions: &[S], passes: &[Pass]) -> Vec<Moved> {
 }
 
 /// A step as `explore` knows it, to be judged in the same way.
-fn taken(moved: &Moved) -> Taken {
+pub(super) fn taken(moved: &Moved) -> Taken {
     let (actor, step) = (moved.actor, moved.ran.step);
     let events = vec![Event { actor, step, what: moved.ran.answer.what.clone() }];
     let sql = moved.ran.sql.clone();

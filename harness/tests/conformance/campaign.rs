@@ -83,16 +83,18 @@ impl Databases {
         Campaign { tally, took: start.elapsed(), disagreement, unnoticed }
     }
 
-    /// Runs one program with every rule in place.
+    /// Runs one program with every rule in place; takes out of `unnoticed` the rules that it notices broken.
     ///
     /// # Errors
     /// How the two disagree, for people.
-    pub fn try_one(&self, program: &Program) -> Result<(), String> {
+    pub fn try_one(&self, program: &Program, unnoticed: &mut Vec<Rule>) -> Result<(), String> {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut lane = Lane::new(self.addresses[0].clone(), Rules::default());
+        lane.unnoticed = std::mem::take(unnoticed);
         runtime.block_on(async {
             let result = lane.run(program).await;
             lane.close().await;
+            *unnoticed = lane.unnoticed;
             result
         })
     }

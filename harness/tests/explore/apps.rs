@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
-use driftlock::explore::application::AppWorld;
 use driftlock::explore::application::rules::AppRules;
+use driftlock::explore::application::{AppWorld, Looking};
 use driftlock::explore::case::compare_serial_runs;
 use driftlock::explore::judge::Rules;
 use driftlock::explore::postgres::site::Site;
@@ -119,7 +119,8 @@ pub async fn found(
     strategy: Strategy,
 ) -> (Searched, BTreeSet<String>) {
     let site = Site::make(server, &format!("apps_{made}")).await.unwrap();
-    let mut world = AppWorld::new(site, app.clone()).await.unwrap_or_else(|error| panic!("{error}"));
+    let mut world =
+        AppWorld::new(site, app.clone(), Looking::Footprints).await.unwrap_or_else(|error| panic!("{error}"));
     let mut rules = AppRules::new(app, &world);
     // Whoever stays is warm from then on.
     compare_serial_runs(&mut world, &mut rules, None).await.unwrap();

@@ -180,14 +180,23 @@ fn what_is_wrong_with_a_program_is_said_with_what_it_printed() {
 }
 
 #[test]
+fn whoever_waits_for_a_transaction_that_a_program_has_left_open_is_stuck() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("open.json"), r#"[{"sql": "BEGIN"}, {"sql": "UPDATE seats SET n = 1"}]"#)
+        .unwrap();
+    file(directory.path(), "open", "worker = \"WORKER open.json\"", SOLD_ONCE);
+    let (code, said) = explore(directory.path(), "open");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("violation of stuck") && said.contains("would wait for ever"), "{said}");
+}
+
+#[test]
 fn a_command_that_cannot_take_an_application_says_so() {
     let directory = tempfile::tempdir().unwrap();
     file(directory.path(), "app", "run = \"true\"", "");
-    for command in ["verify", "bench"] {
-        let (code, said) = driftlock(directory.path(), &[command, "app.toml"]);
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("this is an application"), "{said}");
-    }
+    let (code, said) = driftlock(directory.path(), &["bench", "app.toml"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("this is an application"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `verify`, `mutate` and `report` as the program that ships: what they print, write and exit with.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
+mod applications;
 #[path = "../program/called.rs"]
 mod called;
 mod coverage;

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
-use crate::explore::application::{AppWorld, BeginError};
+use crate::explore::application::{AppWorld, BeginError, Looking};
 use crate::explore::engine::{EngineWorld, MakeError};
 use crate::explore::postgres::PgWorld;
 use crate::explore::postgres::site::Site;
@@ -203,9 +203,13 @@ impl Hosts {
     }
 
     /// The actors of an application, in a database of their own.
-    pub(crate) async fn application(&mut self, app: Arc<Application>) -> Result<AppWorld, CaseFailure> {
+    pub(crate) async fn application(
+        &mut self,
+        app: Arc<Application>,
+        looking: Looking,
+    ) -> Result<AppWorld, CaseFailure> {
         let site = self.postgres_site().await?;
-        Ok(AppWorld::new(site, app).await?)
+        Ok(AppWorld::new(site, app, looking).await?)
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {

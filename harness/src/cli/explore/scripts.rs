@@ -15,6 +15,7 @@ use super::row::row;
 use crate::cli::common::{print, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::Looking;
 use crate::explore::application::rules::{AppRules, Shown, confirm};
 use crate::explore::case::{Explored, Options, explore};
 use crate::explore::engine::case::{self, EngineCase};
@@ -46,8 +47,8 @@ impl Source {
     }
 }
 
-/// What is explored.
-pub(super) enum Subject<'a> {
+/// What is explored, or run freely.
+pub(crate) enum Subject<'a> {
     Script(&'a Source, &'a ScriptCase),
     Application(&'a AppSource),
     Engine(EngineCase),
@@ -60,7 +61,7 @@ pub(crate) struct AppSource {
 }
 
 impl Subject<'_> {
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Script(source, case) => format!("{}/{}", source.script.name, case.name),
             Self::Application(source) => source.app.name.clone(),
@@ -68,7 +69,7 @@ impl Subject<'_> {
         }
     }
 
-    pub(super) fn file(&self) -> &str {
+    pub(crate) fn file(&self) -> &str {
         match self {
             Self::Script(source, _) => &source.file,
             Self::Application(source) => &source.file,
@@ -76,7 +77,7 @@ impl Subject<'_> {
         }
     }
 
-    pub(super) fn backend(&self) -> Backend {
+    pub(crate) fn backend(&self) -> Backend {
         match self {
             Self::Script(_, case) => case.backend,
             Self::Application(_) => Backend::Postgres,
@@ -85,7 +86,7 @@ impl Subject<'_> {
     }
 
     /// The check that is expected to be violated.
-    pub(super) fn violates(&self) -> Option<String> {
+    pub(crate) fn violates(&self) -> Option<String> {
         match self {
             Self::Script(_, case) => case.violates.clone(),
             Self::Application(source) => source.app.violates.clone(),
@@ -379,7 +380,7 @@ async fn explored_application(
     options: &Options,
 ) -> Result<Outcome, CaseFailure> {
     let violates = app.violates.as_deref();
-    let mut world = hosts.application(app.clone()).await?;
+    let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let rules = AppRules::new(app, &world);
     let (mut explored, mut rules) = explore(&mut world, rules, violates, options).await?;
     (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());

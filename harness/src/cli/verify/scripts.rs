@@ -1,7 +1,8 @@
-//! `driftlock verify SCRIPT.toml`: the script's actors run freely, round after round.
+//! `driftlock verify FILE.toml`: the actors of a script, or of an application, run freely, round after round.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
@@ -11,36 +12,68 @@ use crate::actor::script::postgres::PgSession;
 use crate::actor::script::sqlite::SqliteSession;
 use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::explore::hosts::{CaseFailure, Hosts};
-use crate::cli::explore::scripts::{Source, load};
+use crate::cli::explore::scripts::{AppSource, Source, Subject, load};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::Looking;
+use crate::explore::application::rules::Shown;
 use crate::explore::postgres::PgWorld;
+use crate::explore::schedule::Schedule;
 use crate::explore::sqlite::SqliteWorld;
 use crate::outcome::VerdictKind;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
+use crate::scenario::application::{Application, is_application_at};
 use crate::scenario::script::{Script, ScriptCase};
-use crate::verify::rounds::{Options, Rounds, run as run_rounds};
+use crate::verify::applications;
+use crate::verify::rounds::{FoundRound, Options, Rounds, run as run_rounds};
 
 /// The seed, if none is given.
 const SEED: u64 = 1;
 
-/// Runs the scripts in these files.
+/// After how long it is said how many rounds there were, again and again.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What a file holds.
+enum Loaded {
+    Script(Source),
+    Application(AppSource),
+}
+
+impl Loaded {
+    fn of(file: &Path) -> Result<Self, Failure> {
+        if !is_application_at(file) {
+            return load(file).map(Self::Script);
+        }
+        let app = Arc::new(Application::load(file).map_err(Failure::usage)?);
+        Ok(Self::Application(AppSource { file: file.display().to_string(), app }))
+    }
+
+    fn subjects(&self) -> Vec<Subject<'_>> {
+        match self {
+            Self::Script(source) => source.script.cases.iter().map(|case| Subject::Script(source, case)).collect(),
+            Self::Application(source) => vec![Subject::Application(source)],
+        }
+    }
+}
+
+/// Runs the scripts and the applications in these files.
 ///
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> Result<Exit, Failure> {
     if args.strategy.is_some() {
-        return Err(Failure::usage(miette::miette!("--strategy is for scenarios: a script's SQL has its own locks")));
+        return Err(Failure::usage(miette::miette!(
+            "--strategy is for scenarios: a script's SQL has its own locks, and so has an application"
+        )));
     }
-    let sources = files.iter().map(|file| load(file)).collect::<Result<Vec<Source>, Failure>>()?;
-    let named = |source: &Source, case: &ScriptCase| format!("{}/{}", source.script.name, case.name);
-    let all = || sources.iter().flat_map(|source| source.script.cases.iter().map(move |case| (source, case)));
-    let names: Vec<String> = all().map(|(source, case)| named(source, case)).collect();
+    let loaded = files.iter().map(|file| Loaded::of(file)).collect::<Result<Vec<Loaded>, Failure>>()?;
+    let all: Vec<Subject<'_>> = loaded.iter().flat_map(Loaded::subjects).collect();
+    let names: Vec<String> = all.iter().map(Subject::name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let cases: Vec<(&Source, &ScriptCase)> =
-        all().filter(|(source, case)| args.suite.wants(&named(source, case), case.backend, &names)).collect();
+    let cases: Vec<Subject<'_>> =
+        all.into_iter().filter(|case| args.suite.wants(&case.name(), case.backend(), &names)).collect();
     if cases.is_empty() {
         return Err(Failure::usage(miette::miette!(
             help = "driftlock verify FILE --list shows what there is",
@@ -48,8 +81,8 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         )));
     }
     if args.suite.list {
-        for (source, case) in &cases {
-            writeln!(context.out, "{} {}", named(source, case), case.backend)?;
+        for case in &cases {
+            writeln!(context.out, "{} {}", case.name(), case.backend())?;
         }
         return Ok(Exit::Met);
     }
@@ -59,7 +92,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     let mut report = RoundsReport::new("verify", Some(seed), "none");
     (report.rounds, report.planned) = (Some(args.rounds), cases.len());
     let mut hosts = Hosts::default();
-    let ended = run_cases(args, &cases, &mut hosts, &mut report, context).await;
+    let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
     hosts.stop(context).await?;
     report.conclude();
     if ended.is_ok() || !report.results.is_empty() {
@@ -73,12 +106,13 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
 
 async fn run_cases(
     args: &Args,
-    cases: &[(&Source, &ScriptCase)],
+    cases: &[Subject<'_>],
+    directory: &RunDirectory,
     hosts: &mut Hosts,
     report: &mut RoundsReport,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let wants = |backend| cases.iter().any(|(_, case)| case.backend == backend);
+    let wants = |backend| cases.iter().any(|case| case.backend() == backend);
     let started = hosts.start_all(wants, &args.suite.postgres, context).await?;
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
@@ -86,27 +120,88 @@ async fn run_cases(
     let options = Options { rounds: args.rounds, seed: report.seed.unwrap_or_default() };
     let (cancel, limit) = (context.cancel.clone(), args.suite.time_limit.map(Duration::from_secs));
     let until = limit.map(|limit| tokio::time::Instant::now() + limit);
-    for (source, case) in cases.iter().filter(|(_, case)| !started.lacks(case.backend)) {
-        let over = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
+    for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
+        let (begin, counted) = (tokio::time::Instant::now(), AtomicU64::new(0));
+        let mut ticks = tokio::time::interval_at(begin + TOLD_EVERY, TOLD_EVERY);
+        let ran = {
+            let mut running = std::pin::pin!(of_subject(hosts, case, options, &counted));
+            let mut over = std::pin::pin!(async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            });
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(Failure::interrupted()),
+                    () = &mut over => {
+                        let (left, total) = (cases.len() - report.results.len(), cases.len());
+                        report.not_verified.push(format!(
+                            "{left} of {total} cases have not come to an end within the time limit{}",
+                            so_far(&counted)
+                        ));
+                        return Ok(());
+                    }
+                    ran = &mut running => break ran,
+                    _ = ticks.tick(), if matches!(case, Subject::Application(_)) => {
+                        let (rounds, seconds) = (counted.load(Ordering::Relaxed), begin.elapsed().as_secs());
+                        writeln!(context.err, "{}: {rounds} of {} rounds in {seconds} s", case.name(), options.rounds)?;
+                    }
+                }
             }
         };
-        let ran = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
-            () = over => {
-                let (left, total) = (cases.len() - report.results.len(), cases.len());
-                report.not_verified.push(format!("{left} of {total} cases have not come to an end within the time limit"));
-                return Ok(());
-            }
-            ran = rounds(hosts, Arc::new(source.script.of_case(case)), case, options) => ran,
-        };
-        let ran = ran.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
-        report.results.push(row(args, source, case, &ran, options));
+        let ran = ran.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        let again = written(case, &ran, directory)?;
+        let mut row = row(args, case, &ran, options);
+        row.replay = again.unwrap_or(row.replay);
+        report.results.push(row);
     }
     Ok(())
+}
+
+/// Writes what the programs have printed, and the schedules of violations that can be run again: the command for the first.
+fn written(subject: &Subject<'_>, ran: &Rounds, directory: &RunDirectory) -> Result<Option<String>, Failure> {
+    let mut first = None;
+    for (number, FoundRound { check, outputs, again, .. }) in ran.found.iter().enumerate() {
+        let slug = format!("{}-{check}", subject.name());
+        for (actor, text) in outputs {
+            directory.printed(&format!("{slug}-{actor}"), text).map_err(unwritable)?;
+        }
+        if let Some(Shown { script, case, found, .. }) = again.as_deref() {
+            let text = Schedule::new(subject.file(), script, case, found).text();
+            let path = directory.schedule(&slug, "json", &text).map_err(unwritable)?;
+            if number == 0 {
+                first = Some(format!("driftlock replay {}", quoted(&path.display().to_string())));
+            }
+        }
+    }
+    Ok(first)
+}
+
+/// How far the case came that was cut off, where that is known.
+fn so_far(counted: &AtomicU64) -> String {
+    match counted.load(Ordering::Relaxed) {
+        0 => String::new(),
+        rounds => format!(" (the last one after {rounds} rounds without a finding)"),
+    }
+}
+
+async fn of_subject(
+    hosts: &mut Hosts,
+    subject: &Subject<'_>,
+    options: Options,
+    counted: &AtomicU64,
+) -> Result<Rounds, CaseFailure> {
+    match subject {
+        Subject::Script(source, case) => rounds(hosts, Arc::new(source.script.of_case(case)), case, options).await,
+        Subject::Application(source) => {
+            let mut world = hosts.application(source.app.clone(), Looking::Answers).await?;
+            let ran = applications::run(&mut world, &source.app, options, counted).await;
+            world.close().await.and(ran).map_err(CaseFailure::Lost)
+        }
+        Subject::Engine(_) => unreachable!("the engine is explored, and its scenarios are verified"),
+    }
 }
 
 /// Runs a case in a database of its own.
@@ -144,42 +239,44 @@ async fn rounds(
     }
 }
 
-fn row(args: &Args, source: &Source, case: &ScriptCase, ran: &Rounds, options: Options) -> RoundRow {
-    let (verdict, evidence) = ran.verdict(case);
-    let name = format!("{}/{}", source.script.name, case.name);
+fn row(args: &Args, subject: &Subject<'_>, ran: &Rounds, options: Options) -> RoundRow {
+    let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
+    let (verdict, evidence) = ran.verdict(violates.as_deref());
     let seed = ran.found.first().map_or(options.seed, |found| found.seed);
     let replay = format!(
-        "driftlock verify {} --filter {name} --backend {} --seed {seed} --rounds {}{}",
-        quoted(&source.file),
-        case.backend,
+        "driftlock verify {} --filter {name} --backend {backend} --seed {seed} --rounds {}{}",
+        quoted(subject.file()),
         options.rounds,
         args.suite.repeated()
     );
-    let violated = |found: &crate::verify::rounds::FoundRound| ViolatedRow {
+    let violated = |found: &FoundRound| ViolatedRow {
         name: found.check.clone(),
         verdict: VerdictKind::Violation,
         why: found.sentence.clone(),
     };
+    let shown = |found: &FoundRound| match (subject, &found.script) {
+        (Subject::Script(source, case), _) => Some(ShownRound::new(&source.script.of_case(case), found)),
+        (_, script) => script.as_ref().map(|script| ShownRound::new(script, found)),
+    };
     RoundRow {
-        name,
-        backend: case.backend,
+        backend,
         verdict,
+        met: ran.is_met(violates.as_deref()),
         expected: ExpectedRow {
-            verdict: if case.violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
-            check: case.violates.clone(),
+            verdict: if violates.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
+            check: violates,
         },
-        met: ran.is_met(case),
         evidence,
         checks: ran.found.iter().map(violated).collect(),
         rounds: ran.rounds,
         overlapped: ran.overlapped,
+        arranged: ran.arranged,
         waited: ran.waited,
         refused: ran.refused,
+        not_compared: ran.not_compared.clone(),
         duration_ms: u64::try_from(ran.took.as_millis()).unwrap_or(u64::MAX),
         replay,
-        counterexamples: {
-            let script = source.script.of_case(case);
-            ran.found.iter().map(|found| ShownRound::new(&script, found)).collect()
-        },
+        counterexamples: ran.found.iter().filter_map(shown).collect(),
+        name,
     }
 }

@@ -22,6 +22,11 @@ use crate::explore::world::Lost;
 use crate::scenario::application::Application;
 use crate::scenario::script::NamedQuery;
 
+/// How soon the sessions of killed programs are ended at the server: one that waits there does not see that its client has
+/// left.
+const TERMINATED_AFTER: Duration = Duration::from_millis(100);
+const TERMINATE: &str =
+    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid)";
 /// How long whoever is left of an execution may go on, with nothing held.
 const RUN_OUT_MAX: Duration = Duration::from_secs(5);
 
@@ -189,12 +194,24 @@ impl AppWorld {
             actor.worker.kill().await;
         }
         let begin = Instant::now();
+        let of_these = |world: &Self| {
+            let sessions = world.sessions.values().filter(|session| actors.contains(&session.actor));
+            sessions.map(|session| session.pid).collect::<Vec<_>>()
+        };
         // Killed programs are heard of by their connections.
-        while self.sessions.values().any(|session| actors.contains(&session.actor)) {
+        loop {
+            let left = of_these(self);
+            if left.is_empty() {
+                break;
+            }
             if begin.elapsed() > DEPARTURE_MAX {
                 return Err(Lost::new("a connection is still open, though its program was killed"));
             }
-            let _ = tokio::time::timeout(DEPARTURE_MAX, self.gate.changes()).await;
+            if tokio::time::timeout(TERMINATED_AFTER, self.gate.changes()).await.is_err() {
+                let pids: Vec<i32> = left.into_iter().flatten().collect();
+                let asked = self.control.client.query(TERMINATE, &[&pids]).await;
+                asked.map_err(|error| said("end the sessions of a killed program", &error))?;
+            }
             self.hear(&mut Moved::default()).await?;
         }
         self.await_departures().await

@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::AppWorld;
+use super::{AppWorld, transcript};
 use crate::explore::judge::{Found, Rules, run, run_serially};
 use crate::explore::rules::{permutations, violated};
 use crate::explore::search::{Execution, orders};
 use crate::explore::volatile::Volatile;
 use crate::explore::world::{Choice, Ended, Event, Lost, Rows, What, shown};
 use crate::scenario::application::{AppActor, Application, Job};
-use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptActor, ScriptCase, ScriptStep};
+use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptCase};
 
 /// The name under which it is reported that an actor ended otherwise than is expected.
 pub const EXITS: &str = "exits";
@@ -34,6 +34,8 @@ pub struct AppRules {
     tables: Vec<String>,
     queries: Vec<String>,
     volatile: Volatile,
+    /// Of how many actors outcomes are compared with serial orders.
+    serial_actors_max: usize,
     serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
     /// The most steps that each actor took.
     steps: Vec<usize>,
@@ -52,10 +54,17 @@ impl AppRules {
             tables: differences.iter().map(|query| query.name.clone()).collect(),
             queries,
             volatile: Volatile::default(),
+            serial_actors_max: SERIAL_ACTORS_MAX,
             serial: BTreeMap::new(),
             steps: vec![0; app.actors.len()],
             refused: BTreeMap::new(),
         }
+    }
+
+    /// Compares outcomes with serial orders only of so many actors.
+    #[must_use]
+    pub fn comparing(self, actors_max: usize) -> Self {
+        Self { serial_actors_max: actors_max, ..self }
     }
 
     /// The refusals, by step and code, each with how many executions had it.
@@ -105,10 +114,9 @@ impl AppRules {
         }
         let state = self.state(&execution.ended)?;
         let actors: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
-        if actors.len() > SERIAL_ACTORS_MAX {
-            world.bounds.insert(format!(
-                "of more than {SERIAL_ACTORS_MAX} actors outcomes are not compared with serial orders"
-            ));
+        let most = self.serial_actors_max;
+        if actors.len() > most {
+            world.bounds.insert(format!("of more than {most} actors outcomes are not compared with serial orders"));
             return Ok(None);
         }
         if !self.serial.contains_key(&actors) {
@@ -299,36 +307,8 @@ pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice
     let transcript = std::mem::take(&mut world.transcript);
     let mut wrong = rules.wrong(world, &execution).await?;
     wrong.sort_by_key(|(violated, _)| violated != check);
-    let step = |number: usize, sql: &str| ScriptStep {
-        name: (number + 1).to_string(),
-        sql: sql.to_owned(),
-        ..ScriptStep::default()
-    };
-    let actor = |(number, actor): (usize, &AppActor)| ScriptActor {
-        name: actor.name.clone(),
-        steps: transcript
-            .iter()
-            .filter(|((of, _), _)| *of == number)
-            .map(|((_, at), shown)| step(*at, &shown.sql))
-            .collect(),
-        goes_on: true,
-        ..ScriptActor::default()
-    };
-    let app = rules.app.clone();
-    let case = ScriptCase {
-        name: app.name.clone(),
-        backend: drift_engine::lock::Backend::Postgres,
-        begin: String::new(),
-        violates: app.violates.clone(),
-        set: BTreeMap::new(),
-    };
-    let script = Script {
-        name: app.name.clone(),
-        summary: app.summary.clone(),
-        actors: app.actors.iter().enumerate().map(actor).collect(),
-        cases: vec![case.clone()],
-        ..Script::default()
-    };
+    let script = transcript::script(&rules.app, &transcript);
+    let case = script.cases[0].clone();
     let mut with_rows = execution.clone();
     for Event { actor, step, what } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
         if let (What::Done(done), Some(shown)) = (what, transcript.get(&(*actor, *step))) {

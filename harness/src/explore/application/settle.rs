@@ -17,7 +17,7 @@ use crate::explore::world::{Event, Lost, Note, What, World};
 
 /// After how long it is looked whether a program that says nothing still computes, and how often then.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long all threads of a program must sleep before it is said to wait for something outside of the database.
 const ASLEEP_MIN: Duration = Duration::from_secs(2);
 /// How long a session may take to end at the server, once its client has left.
@@ -82,12 +82,12 @@ impl AppWorld {
     }
 
     /// The connections whose unit is under way.
-    fn sent(&self) -> Vec<ConnectionId> {
+    pub(super) fn sent(&self) -> Vec<ConnectionId> {
         self.gate.look(|id, seat| seat.sent.is_some().then_some(id)).into_iter().flatten().collect()
     }
 
     /// The actors of which something is to come soon: they compute, or have ended and still hold a connection.
-    fn computing(&self) -> Vec<usize> {
+    pub(super) fn computing(&self) -> Vec<usize> {
         let speaks = self.gate.look(|_, seat| (seat.held.is_some() || seat.sent.is_some()).then_some(seat.actor));
         let connected = |number: usize| self.sessions.values().any(|session| session.actor == number);
         let computes = |number: &usize| {
@@ -103,7 +103,7 @@ impl AppWorld {
     }
 
     /// Looks whether an actor that says nothing still computes.
-    fn look_at(&mut self, number: usize) -> Result<(), Lost> {
+    pub(super) fn look_at(&mut self, number: usize) -> Result<(), Lost> {
         let held = self.enabled();
         let serially = self.serially;
         let (silent_max, actor) = (self.app.silent_max, &mut self.actors[number]);
@@ -128,7 +128,7 @@ impl AppWorld {
 
     /// Whether those that wait outside of the database are to be waited for: nobody else can go on. After their bound
     /// they are taken for stuck, if somebody waits in the database, or for whoever waits outside.
-    fn awaits_outsiders(&mut self) -> Result<bool, Lost> {
+    pub(super) fn awaits_outsiders(&mut self) -> Result<bool, Lost> {
         let outside: Vec<usize> = (0..self.actors.len()).filter(|number| self.actors[*number].is_outside).collect();
         let Some(first) = outside.first() else { return Ok(false) };
         if !self.enabled().is_empty() {
@@ -152,7 +152,7 @@ impl AppWorld {
     }
 
     /// Notes that an actor has spoken, or has ended.
-    fn spoke(&mut self, number: usize) {
+    pub(super) fn spoke(&mut self, number: usize) {
         let actor = &mut self.actors[number];
         (actor.computes_since, actor.quiet) = (None, Quiet::new());
         if std::mem::take(&mut actor.is_outside) {
@@ -166,7 +166,7 @@ impl AppWorld {
 
     /// Notes what has happened since.
     pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
-        for (actor, happened) in self.gate.take() {
+        for (actor, at, happened) in self.gate.take() {
             match happened {
                 Happened::Connected { connection, pid, isolates, times_out } => {
                     if times_out {
@@ -193,6 +193,7 @@ impl AppWorld {
                         self.bounds.insert(format!("{name} spoke to the database after its job was done"));
                     }
                 }
+                Happened::Passed(connection, unit) => self.passed(actor, connection, &unit, at)?,
                 Happened::Cancelled => {
                     let name = &self.actors[actor].name;
                     self.bounds.insert(format!("{name} had a statement cancelled: when is its own choice"));
@@ -220,12 +221,16 @@ impl AppWorld {
                     if answer.unknown {
                         self.bounds.insert("the server sent a message that is not known".to_owned());
                     }
+                    if let Some(free) = &mut self.free {
+                        free.answered((actor, step), at, what, &answer);
+                        continue;
+                    }
                     let failed = matches!(what, What::Failed { .. });
                     let printed = logs.map(|trees| Printed::of(&trees));
                     moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
                     moved.0.push(Event { actor, step, what });
                 }
-                Happened::Closed(connection) => self.closed(connection, moved),
+                Happened::Closed(connection) => self.closed(connection, at, moved),
                 Happened::Ended(job) if job != self.actors[actor].worker.job() => {}
                 Happened::Ended(_) => {
                     let outcome = self.actors[actor].worker.ended().await;
@@ -241,6 +246,10 @@ impl AppWorld {
     fn writes(&mut self, connection: ConnectionId, answer: &Answer, what: &What) -> bool {
         let Some(session) = self.sessions.get_mut(&connection) else { return false };
         let is_lost = session.wrote && matches!(what, What::Done(done) if done.rolled_back);
+        // What a statement commits by itself was written by it alone.
+        let commits = session.wrote && answer.outcomes.iter().any(|outcome| outcome.tag == "COMMIT");
+        self.actors[session.actor].commits += usize::from(commits);
+        self.commits_max = self.commits_max.max(self.actors[session.actor].commits);
         session.wrote |= answer.outcomes.iter().any(|outcome| transcript::changes(&outcome.tag));
         if answer.transaction == Some(Transaction::Idle) {
             session.wrote = false;
@@ -249,7 +258,7 @@ impl AppWorld {
     }
 
     /// A connection has ended: what its session held is let go, and what it had not committed is gone.
-    fn closed(&mut self, connection: ConnectionId, moved: &mut Moved) {
+    fn closed(&mut self, connection: ConnectionId, at: Instant, moved: &mut Moved) {
         let Some(session) = self.sessions.remove(&connection) else { return };
         self.leaving.extend(session.pid);
         let Actor { name, is_killed, .. } = &self.actors[session.actor];
@@ -264,7 +273,12 @@ impl AppWorld {
         }
         if let Some(step) = session.step {
             let (code, message) = ("08006".to_owned(), "the connection ended before the answer".to_owned());
-            moved.0.push(Event { actor: session.actor, step, what: What::Failed { code, message } });
+            let (actor, what) = (session.actor, What::Failed { code, message });
+            // Of whom we have ended, it is shown that it still waited.
+            if let Some(free) = self.free.as_mut().filter(|_| !self.actors[actor].is_killed) {
+                free.ended((actor, step), at, what.clone());
+            }
+            moved.0.push(Event { actor, step, what });
             moved.1.add(&Footprint::everything());
         }
         if session.note.in_transaction || session.note.touched.advisory {
@@ -288,7 +302,7 @@ impl AppWorld {
         Ok(())
     }
 
-    async fn ask(&self, sent: &[ConnectionId]) -> Result<Vec<Said>, Lost> {
+    pub(super) async fn ask(&self, sent: &[ConnectionId]) -> Result<Vec<Said>, Lost> {
         ask(&self.control.client, &self.isolation, self.pids(sent)).await
     }
 
@@ -296,7 +310,7 @@ impl AppWorld {
         sent.iter().filter_map(|id| self.sessions.get(id).and_then(|session| session.pid)).collect()
     }
 
-    fn all_wait(&self, sent: &[ConnectionId], said: &[Said]) -> bool {
+    pub(super) fn all_wait(&self, sent: &[ConnectionId], said: &[Said]) -> bool {
         let known: Vec<i32> = self.sessions.values().filter_map(|session| session.pid).collect();
         let pids = self.pids(sent);
         pids.len() == sent.len() && all_wait(&pids, said, &known)

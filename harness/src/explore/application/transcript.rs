@@ -1,11 +1,16 @@
 //! Units of an application as people read them, and as two executions are compared by them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use drift_engine::lock::Backend;
 use driftlock_wire::{Answer, Column, Parameter, Shown, Source, Step, Unit};
 
 use crate::app::units::{keeps, plain, rows_of_tag};
 use crate::explore::statement::CHANGES_ROWS;
 use crate::explore::world::{Done, What};
+use crate::scenario::application::Application;
+use crate::scenario::script::{Script, ScriptActor, ScriptCase, ScriptStep};
 
 /// The most rows of an answer that are shown.
 const ROWS_SHOWN: usize = 4;
@@ -172,6 +177,35 @@ fn text(value: &[u8], column: Option<&Column>) -> String {
             number(value).map_or_else(as_text, |n| n.to_string())
         }
         _ => as_text(),
+    }
+}
+
+/// The units of an execution, by actor and step, as the steps of a script: what shows scripts shows these too.
+pub(super) fn script(app: &Application, units: &BTreeMap<(usize, usize), super::Shown>) -> Script {
+    let step = |(number, sql): (usize, &str)| ScriptStep {
+        name: (number + 1).to_string(),
+        sql: sql.to_owned(),
+        ..ScriptStep::default()
+    };
+    let actor = |(number, name): (usize, &str)| ScriptActor {
+        name: name.to_owned(),
+        steps: units.range((number, 0)..(number + 1, 0)).map(|((_, at), unit)| step((*at, &unit.sql))).collect(),
+        goes_on: true,
+        ..ScriptActor::default()
+    };
+    let case = ScriptCase {
+        name: app.name.clone(),
+        backend: Backend::Postgres,
+        begin: String::new(),
+        violates: app.violates.clone(),
+        set: BTreeMap::new(),
+    };
+    Script {
+        name: app.name.clone(),
+        summary: app.summary.clone(),
+        actors: app.actors.iter().map(|actor| &*actor.name).enumerate().map(actor).collect(),
+        cases: vec![case],
+        ..Script::default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The row actions: each is tried until it is done, and starts anew after a wait.
+//! The row actions: each is tried until it is done, and starts anew after a wait; only the insert of a
+//! run remembers at which index it waited.
 
 use drift_engine::claim::CustomerId;
 use drift_engine::op::{Isolation, Scope, Strength, Wait};
@@ -13,6 +14,9 @@ use super::transaction::Xid;
 use crate::model::data::RunRow;
 use crate::model::rule::Rule;
 use crate::model::sqlstate;
+
+/// The unique indexes of `drift_runs`, in the order in which they were made: the primary key, then the identity.
+const RUN_INDEXES: [fn(&RunRow, &RunRow) -> bool; 2] = [|a, b| a.id == b.id, RunRow::shares_identity];
 
 /// What came of trying an action.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,14 +159,20 @@ impl PgModel {
     }
 
     fn insert_run(&mut self, session: SessionId, running: &mut Running, run: RunRow) -> Result<Acted, DbError> {
-        // The primary key first, then the identity: the order in which the indexes were made.
-        for index in [|a: &RunRow, b: &RunRow| a.id == b.id, RunRow::shares_identity as fn(&RunRow, &RunRow) -> bool] {
-            let same = |row: &Row<RunRow>| row.chain.newest().is_some_and(|newest| index(row.value(newest.id), &run));
+        // Who finds no conflict inserts, and that looks at every index anew: a conflict begins all again.
+        let from = std::mem::take(&mut running.conflicts_from);
+        let goes_on = self.rules.holds(Rule::ConflictGoesOnWhereItWaited);
+        for index in (from..RUN_INDEXES.len()).chain(0..from) {
+            let same =
+                |row: &Row<RunRow>| row.chain.newest().is_some_and(|it| RUN_INDEXES[index](row.value(it.id), &run));
             let rows = self.store.runs.iter().filter(|(_, row)| same(row)).map(|(row, _)| At::Run(*row));
             for at in rows.collect::<Vec<_>>() {
                 match self.existing(session, at) {
                     Existing::None => {}
-                    Existing::InFlight(xid) => return Ok(Acted::Waits(Waiting::For(xid))),
+                    Existing::InFlight(xid) => {
+                        running.conflicts_from = if goes_on { index } else { 0 };
+                        return Ok(Acted::Waits(Waiting::For(xid)));
+                    }
                     Existing::There(at, _) => {
                         let made_by = self.store.chain(at).newest().expect("it is there").made_by;
                         self.check_seen(session, running, made_by)?;

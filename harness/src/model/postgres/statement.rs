@@ -62,6 +62,8 @@ pub(super) struct Running {
     pub parents: Vec<Action>,
     pub changes: Changes,
     pub opened: Option<Opened>,
+    /// The unique index at which the insert of a run goes on after a wait.
+    pub conflicts_from: usize,
     reply: Reply,
 }
 
@@ -76,6 +78,7 @@ impl Running {
             parents: Vec::new(),
             changes: Changes::default(),
             opened: None,
+            conflicts_from: 0,
             reply: Reply::Done,
         }
     }
