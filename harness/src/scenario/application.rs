@@ -144,11 +144,6 @@ pub fn is_application(bytes: &[u8]) -> bool {
     table.contains_key("server") || actors.is_some_and(|actors| actors.iter().any(is_program))
 }
 
-/// Whether there is an application at a path, as far as can be seen.
-pub fn is_application_at(path: &Path) -> bool {
-    content(path).is_ok_and(|bytes| is_application(&bytes))
-}
-
 const JOBS: [&str; 3] = ["run", "worker", "http"];
 
 fn read(text: &str, directory: &Path) -> Result<Application, Vec<Problem>> {

@@ -135,6 +135,23 @@ impl Hosts {
         Ok(Started { backends, profile, missing })
     }
 
+    /// Makes a backend ready, if it is not yet.
+    pub(crate) async fn ready(
+        &mut self,
+        backend: Backend,
+        postgres: &PostgresArgs,
+        context: &Context<'_>,
+    ) -> Result<(), Failure> {
+        let is_ready = match backend {
+            Backend::Postgres => self.server().is_some(),
+            Backend::Sqlite => self.files().is_some(),
+        };
+        if !is_ready {
+            self.start(backend, postgres, context).await?;
+        }
+        Ok(())
+    }
+
     /// Makes a backend ready.
     pub(crate) async fn start(
         &mut self,
