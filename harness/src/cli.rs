@@ -18,6 +18,7 @@ pub mod record;
 pub mod rehearse;
 pub mod replay;
 pub mod report;
+pub mod run;
 pub mod verify;
 
 use std::io::Write;
@@ -41,8 +42,10 @@ pub struct Cli {
 }
 
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Run(run::Args),
     /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
     /// runs the actors of your scripts freely.
     Verify(verify::Args),
@@ -55,7 +58,7 @@ pub enum Command {
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Record(record::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
-    Rehearse(rehearse::Args),
+    Rehearse(Box<rehearse::Args>),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
     /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
@@ -87,12 +90,13 @@ impl Cli {
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
         let context = &mut Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
         match self.command {
+            Command::Run(args) => run::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
             Command::Record(args) => record::run(args, context).await,
-            Command::Rehearse(args) => rehearse::run(args, context).await,
+            Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
             Command::Plan(args) => plan::run(args, context).await,

@@ -11,6 +11,10 @@ use super::rehearsed::RehearseReport;
 use super::rounds::RoundsReport;
 use crate::history::{History, file};
 use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
+use crate::overall::OverallReport;
+
+/// What a run of several printed.
+pub const OUTPUT: &str = "output.txt";
 
 /// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
@@ -84,6 +88,8 @@ pub enum Recorded {
     Rounds(RoundsReport),
     /// Of `rehearse`.
     Rehearsed(Box<RehearseReport>),
+    /// Of `run`.
+    Overall(Box<OverallReport>),
 }
 
 impl RunDirectory {
@@ -197,6 +203,7 @@ impl RunDirectory {
         match header.command.as_str() {
             "explore" => Self::read_as(directory).map(Recorded::Explored),
             "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),
+            "run" => Self::read_as(directory).map(|report| Recorded::Overall(Box::new(report))),
             _ if header.rounds.is_some() => Self::read_as(directory).map(Recorded::Rounds),
             _ => Self::read_as(directory).map(Recorded::Suite),
         }
@@ -265,7 +272,7 @@ impl Drop for RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    ["report.json", "junit.xml", "report.md", "report.sarif", "histograms.hlog"].contains(&&*name)
+    ["report.json", "junit.xml", "report.md", "report.sarif", "histograms.hlog", OUTPUT].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
         || of_a_case("schedule-", ".json")

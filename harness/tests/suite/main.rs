@@ -7,6 +7,7 @@ mod coverage;
 mod harmless;
 mod interrupted;
 mod mutate;
+mod project;
 mod refused;
 mod scripts;
 mod verify;
