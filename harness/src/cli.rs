@@ -4,6 +4,7 @@ pub mod bench;
 pub mod capacity;
 pub mod common;
 pub mod compare;
+pub mod completions;
 pub mod doctor;
 pub mod explore;
 pub mod init;
@@ -36,9 +37,30 @@ use crate::exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = "driftlock", version, max_term_width = 100)]
 pub struct Cli {
+    /// When colours are printed: auto is on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: Color,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// When colours are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Into files and pipes too.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// The commands.
@@ -78,6 +100,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Prints the report of an earlier run again.
     Report(report::Args),
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Completions(completions::Args),
 }
 
 impl Cli {
@@ -106,6 +130,7 @@ impl Cli {
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
+            Command::Completions(args) => completions::run(&args, context),
         }
     }
 }

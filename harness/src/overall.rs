@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Exit;
 use crate::outcome::{Report, VerdictKind, row};
 
+/// The profile of whoever has no server.
+const NO_SERVER: &str = "none";
+
 /// The outcome of `driftlock run`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverallReport {
@@ -113,8 +116,19 @@ row!(CaseRow, |row| row.title.clone(), row.class.clone());
 impl OverallReport {
     /// A report to which nothing has come yet.
     pub fn new(project_profile: &str, runs: Vec<RunRow>) -> Self {
-        let report = Report::new("run", None, "none");
+        let report = Report::new("run", None, NO_SERVER);
         Self { report, project_profile: project_profile.to_owned(), runs, notes: Vec::new(), is_interrupted: false }
+    }
+
+    /// Adds how a run's server treats the disk: several do it in several ways.
+    pub fn add_profile(&mut self, profile: &str) {
+        let known = &mut self.report.profile;
+        let is_new = !profile.is_empty() && profile != NO_SERVER && known.split(", ").all(|one| one != profile);
+        match known.as_str() {
+            _ if !is_new => {}
+            NO_SERVER => profile.clone_into(known),
+            _ => known.push_str(&format!(", {profile}")),
+        }
     }
 
     /// The cases of a run.
@@ -197,6 +211,8 @@ mod tests {
         assert_eq!(exit(&[Some(Exit::Violated), Some(Exit::Usage)]), Exit::Usage);
         assert_eq!(exit(&[Some(Exit::Usage), Some(Exit::Interrupted), None]), Exit::Interrupted);
         let mut whole = report(&[Some(Exit::Met)]);
+        ["none", "fast", "", "durable", "fast"].iter().for_each(|profile| whole.add_profile(profile));
+        assert_eq!(whole.report.profile, "fast, durable");
         whole.conclude();
         assert_eq!(whole.report.verdict, VerdictKind::Pass);
         let mut part = report(&[Some(Exit::Met), None]);

@@ -4,7 +4,7 @@ mod each;
 mod line;
 mod regressions;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,10 @@ pub struct Args {
     /// Also append the summary to this file, as Markdown: in a GitHub workflow "$GITHUB_STEP_SUMMARY"
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+
+    /// Print the summary alone, without what each run prints: that is in its directory
+    #[arg(long, short)]
+    pub quiet: bool,
 
     /// How the summary is written to standard output; with json, nothing else is
     #[arg(long, default_value = "text")]
@@ -129,15 +133,19 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         return Ok(Exit::Met);
     }
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("run")));
-    clear(&path, &planned);
+    // What cannot be written later is better known now.
+    let summary = args.summary.as_deref().map(appended).transpose()?;
+    let earlier = RunDirectory::read_as::<OverallReport>(&path).ok();
     let directory = RunDirectory::create(path).map_err(unwritable)?;
+    clear(&directory, earlier, &planned);
     let rows = planned.iter().map(|planned| RunRow::new(&planned.name, &planned.line)).collect();
     let mut report = OverallReport::new(&args.profile, rows);
     let all = each::All { planned: &planned, goes_on, acceptance, regressions: &project.regressions };
-    each::run(&all, &directory, &mut report, args.format, context).await?;
+    let is_shown = args.format == Format::Text && !args.quiet;
+    each::run(&all, &directory, &mut report, is_shown, context).await?;
     report.notes = acceptance.notes(&report.report.results, runs.len() == project.runs.len());
     write(&directory, &report)?;
-    if let Some(file) = &args.summary {
+    if let Some(file) = summary {
         summarise(file, &directory, &report)?;
     }
     print(&report, args.format, overall::write, context)?;
@@ -182,11 +190,12 @@ fn selected(project: &Project, args: &Args, file: &Path) -> Result<Vec<Run>, Fai
 }
 
 /// Removes what an earlier run left in the directories of runs that this one has not: it would seem to be this one's.
-fn clear(path: &Path, planned: &[Planned]) {
-    let Ok(earlier) = RunDirectory::read_as::<OverallReport>(path) else { return };
-    for run in earlier.runs.iter().filter(|run| planned.iter().all(|planned| planned.name != run.name)) {
-        let inner = path.join(&run.name);
-        if inner.is_dir() && RunDirectory::create(inner.clone()).is_ok() {
+fn clear(directory: &RunDirectory, earlier: Option<OverallReport>, planned: &[Planned]) {
+    let earlier = earlier.map(|report| report.runs).unwrap_or_default();
+    for run in earlier.iter().filter(|run| planned.iter().all(|planned| planned.name != run.name)) {
+        // A name of another program's making leads nowhere else.
+        let inner = directory.path().join(Path::new(&run.name).file_name().unwrap_or_default());
+        if inner != directory.path() && inner.is_dir() && RunDirectory::create(inner.clone()).is_ok() {
             // It fails where there is anything else in it.
             let _ = std::fs::remove_dir(inner);
         }
@@ -218,14 +227,18 @@ fn markdown(directory: &RunDirectory, report: &OverallReport, to: &mut dyn Write
     overall::markdown::write(report, &printed, to)
 }
 
-/// Appends the summary to a file, which other steps of a job may write too.
-fn summarise(file: &Path, directory: &RunDirectory, report: &OverallReport) -> Result<(), Failure> {
-    let written = OpenOptions::new().append(true).create(true).open(file).and_then(|mut to| {
-        let mut text = Vec::new();
-        markdown(directory, report, &mut text)?;
-        to.write_all(&text)
-    });
-    written.map_err(|error| {
-        Failure::environment(miette::miette!("failed to write the summary to {}: {error}", file.display()))
-    })
+/// A file to append the summary to, which other steps of a job may write too.
+fn appended(file: &Path) -> Result<(File, &Path), Failure> {
+    let opened = OpenOptions::new().append(true).create(true).open(file);
+    opened.map(|opened| (opened, file)).map_err(|error| no_summary(file, &error))
+}
+
+fn summarise((mut to, file): (File, &Path), directory: &RunDirectory, report: &OverallReport) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    let written = markdown(directory, report, &mut text).and_then(|()| to.write_all(&text));
+    written.map_err(|error| no_summary(file, &error))
+}
+
+fn no_summary(file: &Path, error: &io::Error) -> Failure {
+    Failure::environment(miette::miette!("failed to write the summary to {}: {error}", file.display()))
 }

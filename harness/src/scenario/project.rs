@@ -244,7 +244,9 @@ fn draft(section: &mut Section<'_>, root: &Path, check: Check<'_>) -> Option<Pro
     if distinct.len() < names.len() {
         section.refuse("has two runs of one name: names tell them apart");
     }
-    if runs.is_empty() || runs.len() > RUNS_MAX {
+    // What is there and no list has been told.
+    let is_list = section.peek("run").is_none_or(DeValue::is_array);
+    if is_list && runs.is_empty() || runs.len() > RUNS_MAX {
         section.refuse(&format!("has {} runs; it must have 1 to {RUNS_MAX}, each as [[run]]", runs.len()));
     }
     let profiles = profiles.into_iter().map(|(name, profile)| Some((name, profile.into_inner()?)));

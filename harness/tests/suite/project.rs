@@ -102,6 +102,16 @@ async fn all_runs_have_one_summary_one_exit_code_and_one_directory() {
     assert!(summary.contains("| broken | explore | 1 | 0 | 0 | violation |"), "{summary}");
     assert!(summary.contains("SELECT n FROM c → (0)") && !summary.contains('\u{1b}'), "{summary}");
     assert_eq!(summary[before.len()..], text(path.join("out/report.md")));
+    // What cannot be written is known before anything is run.
+    let called = call(path, &["run", "--output", "none", "--summary", "races"]).await.ends_with(4);
+    assert!(
+        called.err.contains("failed to write the summary to races") && !path.join("none").exists(),
+        "{}",
+        called.err
+    );
+    // The summary alone.
+    let quiet = call(path, &["run", "-q", "--output", "quiet"]).await.ends_with(1).out;
+    assert!(!quiet.contains("== ") && !quiet.contains("coverage") && quiet.contains("2 of 3 as expected"), "{quiet}");
     // And all of it can be printed again.
     assert!(call(path, &["report", "out"]).await.ends_with(1).out.contains("2 of 3 as expected"));
     // What another selection leaves there is not this one's.
@@ -302,4 +312,25 @@ async fn what_a_ci_needs_is_written_and_nothing_is_overwritten() {
     let at = tempfile::tempdir().unwrap();
     call(at.path(), &["init", "--ci", "jenkins"]).await.ends_with(2);
     call(at.path(), &["init", "--ci", "sh", "--app"]).await.ends_with(2);
+}
+
+#[tokio::test]
+async fn colours_are_where_they_are_asked_for_and_a_shell_is_told_every_command() {
+    let at = repository(PROJECT);
+    let escape = '\u{1b}';
+    for (color, expected) in [("auto", false), ("never", false), ("always", true)] {
+        let called = call(at.path(), &["run", "sound", "--color", color]).await.ends_with(0);
+        assert_eq!(called.out.contains(escape), expected, "{color}: {}", called.out);
+        let called = call(at.path(), &["--color", color, "run", "--config", "races/sound.toml"]).await.ends_with(2);
+        assert_eq!(called.err.contains(escape), expected, "{color}: {}", called.err);
+        assert!(called.err.contains("this is a script or an application"), "{}", called.err);
+    }
+    let bash = call(at.path(), &["completions", "bash"]).await.ends_with(0).out;
+    assert!(bash.contains("--changed") && bash.contains("rehearse"), "{bash}");
+    call(at.path(), &["completions", "--man", "man"]).await.ends_with(0);
+    let page = text(at.path().join("man/driftlock-run.1"));
+    assert!(page.contains("driftlock") && page.contains("summary"), "{page}");
+    call(at.path(), &["completions"]).await.ends_with(2);
+    fs::write(at.path().join("file"), "").unwrap();
+    call(at.path(), &["completions", "--man", "file/x"]).await.ends_with(4);
 }

@@ -33,6 +33,8 @@ pub(crate) struct Hosts {
     /// The directory, as soon as the engine's schema has been in it.
     sqlite: Option<Databases>,
     made: u32,
+    /// What was made ready when it was needed.
+    pub(crate) used: Vec<BackendUsed>,
 }
 
 /// Why a case could not be explored.
@@ -147,7 +149,8 @@ impl Hosts {
             Backend::Sqlite => self.files().is_some(),
         };
         if !is_ready {
-            self.start(backend, postgres, context).await?;
+            let used = self.start(backend, postgres, context).await?;
+            self.used.push(used);
         }
         Ok(())
     }

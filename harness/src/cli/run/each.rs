@@ -7,7 +7,7 @@ use anstream::StripStream;
 
 use super::line::{self, Planned, What};
 use super::{regressions, write};
-use crate::cli::common::{Format, quoted, unwritable, verdict_exit};
+use crate::cli::common::{quoted, unwritable, verdict_exit};
 use crate::cli::{Command, Context, Failure, explore, mutate, rehearse, verify};
 use crate::clock::Clock;
 use crate::exit::Exit;
@@ -76,20 +76,20 @@ pub(super) async fn run(
     all: &All<'_>,
     directory: &RunDirectory,
     report: &mut OverallReport,
-    format: Format,
+    is_shown: bool,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
     for (number, run) in all.planned.iter().enumerate() {
         if context.cancel.is_cancelled() {
             break;
         }
-        if format == Format::Text {
+        if is_shown {
             writeln!(context.out, "== {}: {}\n", run.name, run.line)?;
         }
         let clock = Clock::start();
         let inner = directory.path().join(&run.name);
-        let (ended, collected) = printed(run, all.goes_on[number], &inner, format, context).await?;
-        if format == Format::Text {
+        let (ended, collected) = printed(run, all.goes_on[number], &inner, is_shown, context).await?;
+        if is_shown {
             writeln!(context.out)?;
         }
         report.runs[number].duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -109,14 +109,11 @@ async fn printed(
     run: &Planned,
     goes_on: bool,
     directory: &Path,
-    format: Format,
+    is_shown: bool,
     context: &mut Context<'_>,
 ) -> Result<(Result<Exit, Failure>, Collected), Failure> {
     let mut sink = io::sink();
-    let shown: &mut (dyn Write + Send) = match format {
-        Format::Text => &mut *context.out,
-        Format::Json => &mut sink,
-    };
+    let shown: &mut (dyn Write + Send) = if is_shown { &mut *context.out } else { &mut sink };
     let mut both = Both { shown, kept: StripStream::new(Vec::new()), room: OUTPUT_MAX };
     let mut inner = Context { out: &mut both, err: &mut *context.err, cancel: context.cancel.clone() };
     let mut collected = Collected::default();
@@ -160,7 +157,7 @@ async fn carried_out(command: Command, context: &mut Context<'_>) -> Result<Exit
 
 /// Notes what came of a run.
 fn note(report: &mut OverallReport, number: usize, ended: Result<Exit, Failure>, collected: Collected, all: &All<'_>) {
-    let Collected { mut rows, planned, not_verified, not_applicable, backends } = collected;
+    let Collected { mut rows, planned, not_verified, not_applicable, profile, backends } = collected;
     all.acceptance.apply(&mut rows);
     for row in rows.iter_mut().filter(|row| !row.met) {
         row.keep = keep(&row.replay, all.regressions);
@@ -185,6 +182,7 @@ fn note(report: &mut OverallReport, number: usize, ended: Result<Exit, Failure>,
     (run.planned, run.not_verified) = (planned, not_verified);
     report.report.results.extend(rows);
     report.report.not_applicable.extend(not_applicable);
+    report.add_profile(&profile);
     for backend in backends {
         if !report.report.backends.contains(&backend) {
             report.report.backends.push(backend);

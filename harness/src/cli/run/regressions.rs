@@ -112,6 +112,8 @@ pub(super) async fn replay(
             }
         }
     }
+    collected.backends.clone_from(&hosts.used);
+    collected.profile = hosts.server().map_or("none", |server| server.settings().profile().as_str()).to_owned();
     hosts.stop(context).await?;
     ended.map(|()| exit)
 }

@@ -17,6 +17,8 @@ pub struct Collected {
     pub not_verified: Vec<String>,
     /// What makes no sense there.
     pub not_applicable: Vec<NotApplicable>,
+    /// How the server treats the disk.
+    pub profile: String,
     /// The databases.
     pub backends: Vec<BackendUsed>,
 }
@@ -79,6 +81,7 @@ fn of<R: Row>(run: &str, report: &Report<R>, parts: impl Fn(&R) -> (String, Back
         planned: report.planned,
         not_verified: report.not_verified.clone(),
         not_applicable: report.not_applicable.clone(),
+        profile: report.profile.clone(),
         backends: report.backends.clone(),
     }
 }

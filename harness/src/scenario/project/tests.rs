@@ -145,6 +145,8 @@ fn an_empty_file_two_of_a_name_and_a_script_are_refused() {
     assert!(parse(named, &[]).unwrap_err().contains("must not be regressions"));
     let script = "name = 'x'\n[[actor]]\nname = 'a'\nsteps = ['SELECT 1']";
     assert!(parse(script, &[]).unwrap_err().contains("1:1: this is a script"));
+    let mistyped = parse("run = 'x'", &[]).unwrap_err();
+    assert!(mistyped.contains("must be a list of tables") && !mistyped.contains("0 runs"), "{mistyped}");
     let empty = "[[run]]\nname = 'a'\ncommand = 'explore'\nfiles = []\n";
     assert!(parse(empty, &[]).unwrap_err().contains("has no `files`"));
 }
