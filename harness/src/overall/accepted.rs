@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{AcceptedRow, CaseRow};
+use super::{AcceptedRow, CaseRow, ViolatedRow};
 use crate::outcome::VerdictKind;
 use crate::scenario::project::Accepted;
 
@@ -19,11 +19,11 @@ impl Acceptance<'_> {
     /// Has the cases be met of which everything that is violated is accepted.
     pub fn apply(&self, rows: &mut [CaseRow]) {
         for row in rows.iter_mut().filter(|row| !row.met && row.verdict == VerdictKind::Violation) {
-            let of_check = |check: &str| {
+            let of_violated = |violated: &ViolatedRow| {
                 let mut all = self.entries.iter().filter(|entry| entry.until >= self.today);
-                all.find(|entry| means(entry, row) && entry.check.as_deref().is_none_or(|one| one == check))
+                all.find(|entry| means(entry, row) && is_of(entry, violated))
             };
-            let found: Option<Vec<&Accepted>> = row.violated.iter().map(|violated| of_check(&violated.check)).collect();
+            let found: Option<Vec<&Accepted>> = row.violated.iter().map(of_violated).collect();
             let Some(until) = found.iter().flatten().map(|entry| entry.until).min() else { continue };
             let mut reasons: Vec<&str> = found.iter().flatten().map(|entry| entry.reason.as_str()).collect();
             reasons.dedup();
@@ -47,7 +47,8 @@ impl Acceptance<'_> {
                 continue;
             }
             let rows: Vec<&CaseRow> = of_entry.collect();
-            let is_still = rows.iter().any(|row| row.verdict == VerdictKind::Violation);
+            let is_still =
+                rows.iter().any(|row| !row.met && row.violated.iter().any(|violated| is_of(entry, violated)));
             if is_still && entry.until < self.today {
                 let (until, reason) = (entry.until, &entry.reason);
                 notes.push(format!("{what} was accepted until {until}, which is over ({reason})"));
@@ -66,16 +67,29 @@ fn means(entry: &Accepted, row: &CaseRow) -> bool {
     entry.name == row.name && entry.backend.is_none_or(|backend| backend == row.backend)
 }
 
+/// Whether an entry for a case speaks of this violation of it.
+fn is_of(entry: &Accepted, violated: &ViolatedRow) -> bool {
+    let is_in = |file: &String| {
+        // FILE:LINE:COLUMN
+        let at = violated.at.as_deref().and_then(|at| at.rsplitn(3, ':').last()).unwrap_or_default();
+        at.strip_suffix(file.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    entry.check.as_ref().is_none_or(|check| *check == violated.check) && entry.file.as_ref().is_none_or(is_in)
+}
+
 #[cfg(test)]
 mod tests {
     use drift_engine::lock::Backend;
     use jiff::civil::date;
 
     use super::*;
-    use crate::overall::ViolatedRow;
 
     fn row(verdict: VerdictKind, violated: &[&str]) -> CaseRow {
-        let one = |check: &&str| ViolatedRow { check: (*check).to_owned(), why: "x".into(), at: None };
+        let one = |check: &&str| ViolatedRow {
+            check: (*check).to_owned(),
+            why: "x".into(),
+            at: Some("m/7_a.sql:3:1".into()),
+        };
         CaseRow {
             run: "r".into(),
             name: "a/b".into(),
@@ -95,7 +109,7 @@ mod tests {
 
     fn entry(name: &str, check: Option<&str>, backend: Option<Backend>) -> Accepted {
         let (name, check) = (name.to_owned(), check.map(str::to_owned));
-        Accepted { name, check, backend, reason: "Known.".into(), until: date(2026, 6, 30) }
+        Accepted { name, check, backend, file: None, reason: "Known.".into(), until: date(2026, 6, 30) }
     }
 
     fn accepts(entries: &[Accepted], today: Date, row: &CaseRow) -> bool {
@@ -114,6 +128,10 @@ mod tests {
             (entry("a/b", Some("d"), None), false),
             (entry("a/b", None, Some(Backend::Sqlite)), false),
             (entry("a", None, None), false),
+            (Accepted { file: Some("7_a.sql".into()), ..entry("a/b", None, None) }, true),
+            (Accepted { file: Some("m/7_a.sql".into()), ..entry("a/b", None, None) }, true),
+            (Accepted { file: Some("_a.sql".into()), ..entry("a/b", None, None) }, false),
+            (Accepted { file: Some("8_a.sql".into()), ..entry("a/b", Some("c"), None) }, false),
         ] {
             let entries = [entry];
             assert_eq!(accepts(&entries, last, &found), expected, "{entries:?}");

@@ -125,6 +125,8 @@ pub struct Accepted {
     pub check: Option<String>,
     /// Only on this backend.
     pub backend: Option<Backend>,
+    /// Only in this file, by its name or the end of its path: of findings about migrations.
+    pub file: Option<String>,
     /// Why it is accepted.
     pub reason: String,
     /// The last day on which it is.
@@ -304,9 +306,10 @@ fn accepted(section: &mut Section<'_>) -> Option<Accepted> {
     let check = section.optional("check", value::text).map_known(Some, None);
     let backend = Backend::ALL.map(|backend| (backend.as_str(), backend));
     let backend = section.optional("backend", value::word(backend)).map_known(Some, None);
+    let file = section.optional("file", value::text).map_known(Some, None);
     let (reason, until) = (section.required("reason", value::text), section.required("until", value::day));
     let (name, reason, until) = (name?.into_inner(), reason?.into_inner(), until?.into_inner());
-    Some(Accepted { name, check: check?, backend: backend?, reason, until })
+    Some(Accepted { name, check: check?, backend: backend?, file: file?, reason, until })
 }
 
 /// The name of a run is a directory's too.

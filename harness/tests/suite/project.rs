@@ -222,6 +222,14 @@ async fn a_violation_is_accepted_until_its_last_day_and_no_longer() {
     assert!(called.out.contains("was accepted until 2020-01-31, which is over (Issue 7.)"), "{}", called.out);
     let other = broken(&entry("errors", "2099-12-31"));
     call(other.path(), &["run"]).await.ends_with(1);
+    // What is accepted does not hide what is not, whichever is found first.
+    for (check, hidden) in [("serial", "few"), ("few", "serial")] {
+        let both = broken(&entry(check, "2099-12-31"));
+        let few = "[[invariant]]\nname = \"few\"\nsql = \"SELECT n FROM c WHERE n < 2\"\n[[serial]]";
+        fs::write(both.path().join("races/broken.toml"), counter("broken", LOSES).replace("[[serial]]", few)).unwrap();
+        let called = call(both.path(), &["run", "-q"]).await.ends_with(1);
+        assert!(called.out.contains(&format!("{hidden}: ")), "{}", called.out);
+    }
 
     // What is mended is told as such, and fails nothing.
     fs::write(at.path().join("races/broken.toml"), counter("broken", ADDS)).unwrap();
@@ -277,6 +285,14 @@ async fn a_schedule_is_replayed_where_its_script_is_not() {
     let called = call(elsewhere.path(), &["replay", schedule]).await.ends_with(1);
     assert!(called.out.contains("the same course, and the same violation"), "{}", called.out);
     assert!(called.err.contains("note: races/broken.toml is not there"), "{}", called.err);
+    // Commands that came with a schedule are not run.
+    let mut program = json_in(elsewhere.path().join(schedule));
+    let app = "name = 'a'\nsummary = 'b'\n[[actor]]\nname = 'x'\nrun = 'touch ran'\n";
+    program["text"] = app.into();
+    fs::write(elsewhere.path().join("app.json"), program.to_string()).unwrap();
+    let called = call(elsewhere.path(), &["replay", "app.json"]).await.ends_with(2);
+    assert!(called.err.contains("a schedule of an application has not its programs"), "{}", called.err);
+    assert!(!elsewhere.path().join("ran").exists());
     // One of the format before carries nothing, and says so.
     let mut old = json_in(elsewhere.path().join(schedule));
     old["driftlock_schedule"] = 1.into();

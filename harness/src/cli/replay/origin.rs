@@ -72,12 +72,11 @@ impl Origin {
             )));
         };
         let program = read(named, text.clone())?;
-        if let Program::Application(app) = &program
-            && !app.directory.is_dir()
-        {
+        // Its programs are not carried; and whoever sends a schedule is not to have commands of theirs run.
+        if matches!(program, Program::Application(_)) {
             return Err(Failure::usage(miette::miette!(
-                help = "Replay it in a checkout that has them, in the directory in which it was found",
-                "{} is not there, and the programs of an application are not in its schedule",
+                help = "Replay it in a checkout of the application, in the directory in which it was found",
+                "{} is not there, and a schedule of an application has not its programs",
                 schedule.script
             )));
         }
