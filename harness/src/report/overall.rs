@@ -41,6 +41,9 @@ pub fn write(report: &OverallReport, to: &mut dyn Write) -> io::Result<()> {
     }
     terminal::surroundings(&report.report.not_verified, &report.report.backends, to)?;
     writeln!(to, "profile {} of driftlock.toml", report.project_profile)?;
+    if report.is_interrupted {
+        writeln!(to, "{}: this is what there was until then", "interrupted".yellow())?;
+    }
     let met = report.report.results.iter().filter(|row| row.is_as_expected()).count();
     terminal::conclusion(report.report.verdict, met, report.report.planned.max(report.report.results.len()), to)
 }

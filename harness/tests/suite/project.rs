@@ -222,11 +222,21 @@ async fn a_violation_is_accepted_until_its_last_day_and_no_longer() {
     assert!(called.out.contains("was accepted until 2020-01-31, which is over (Issue 7.)"), "{}", called.out);
     let other = broken(&entry("errors", "2099-12-31"));
     call(other.path(), &["run"]).await.ends_with(1);
-    // What is accepted does not hide what is not, whichever is found first.
-    for (check, hidden) in [("serial", "few"), ("few", "serial")] {
+    // What is accepted does not hide what is not, whichever order is visited first: each violation ends in an order of
+    // its own.
+    for (check, hidden) in [("last-one", "last-two"), ("last-two", "last-one")] {
         let both = broken(&entry(check, "2099-12-31"));
-        let few = "[[invariant]]\nname = \"few\"\nsql = \"SELECT n FROM c WHERE n < 2\"\n[[serial]]";
-        fs::write(both.path().join("races/broken.toml"), counter("broken", LOSES).replace("[[serial]]", few)).unwrap();
+        let last = |who: &str| {
+            format!("[[invariant]]\nname = \"last-{who}\"\nsql = \"SELECT 1 FROM c WHERE n < 2 AND who = '{who}'\"\n")
+        };
+        let script = counter("broken", "UPDATE c SET n = {n} + 1, who = 'one'");
+        let at = script.rfind("'one'").unwrap();
+        let script = format!("{}'two'{}", &script[..at], &script[at + 5..]);
+        let script = script
+            .replace("(n integer); INSERT INTO c VALUES (0)", "(n integer, who text); INSERT INTO c VALUES (0, '')");
+        let script =
+            script.replace("[[serial]]\nname = \"n\"\nsql = \"SELECT n FROM c\"\n", &(last("one") + &last("two")));
+        fs::write(both.path().join("races/broken.toml"), script).unwrap();
         let called = call(both.path(), &["run", "-q"]).await.ends_with(1);
         assert!(called.out.contains(&format!("{hidden}: ")), "{}", called.out);
     }
@@ -259,6 +269,8 @@ async fn a_schedule_that_is_kept_is_replayed_first_on_the_script_as_it_is_now() 
     fs::write(path.join("races/broken.toml"), counter("broken", ADDS)).unwrap();
     let called = call(path, &["run", "regressions"]).await.ends_with(0);
     assert!(called.out.contains("the same course, and serial is not violated"), "{}", called.out);
+    // Also from below, where the path of the schedule leads nowhere, it is the script as it is now.
+    call(&path.join("races"), &["run", "regressions"]).await.ends_with(0);
     let locked = counter("broken", LOSES).replace("steps = [", "steps = [\"BEGIN IMMEDIATE\", ");
     fs::write(path.join("races/broken.toml"), locked.replace("+ 1\"]", "+ 1\", \"COMMIT\"]")).unwrap();
     let called = call(path, &["run", "regressions", "--output", "out"]).await.ends_with(0);

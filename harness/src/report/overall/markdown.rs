@@ -22,7 +22,8 @@ pub fn write(
     printed: &dyn Fn(&RunRow) -> Option<String>,
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(to, "## driftlock: {}\n", report.report.verdict.as_str())?;
+    let stopped = if report.is_interrupted { ", interrupted" } else { "" };
+    writeln!(to, "## driftlock: {}{stopped}\n", report.report.verdict.as_str())?;
     writeln!(to, "| {} |\n|{}", HEADER.join(" | "), " --- |".repeat(HEADER.len()))?;
     for cells in cells(report) {
         writeln!(to, "| {} |", cells.map(|cell| escaped(&cell)).join(" | "))?;
