@@ -271,7 +271,10 @@ fn the_documents_show_commands_that_there_are() {
             let command = words.next().expect("driftlock is shown with a command");
             let help = helps.entry(command.to_owned()).or_insert_with(|| printed(&[command, "--help"]));
             for option in words.filter(|word| word.starts_with("--")) {
-                assert!(help.split_whitespace().any(|word| word == option), "{page}: {command} has no {option}");
+                assert!(
+                    help.split_whitespace().any(|word| word.split('[').next() == Some(option)),
+                    "{page}: {command} has no {option}"
+                );
             }
             shown += 1;
         }

@@ -21,7 +21,7 @@ use super::read::Section;
 use super::script::is_script;
 use super::value::{self, Wrong, mistyped, nearest};
 
-pub use options::{Options, names as option_names};
+pub use options::{Kind as OptionKind, Options, known as options_of, names as option_names};
 
 /// The file's name.
 pub const FILE: &str = "driftlock.toml";

@@ -11,7 +11,7 @@ use crate::scenario::value::{self, Wrong, mistyped};
 
 /// How an option is written in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// `true` or `false`.
     Flag,
     /// A text or a number.
@@ -129,7 +129,8 @@ pub fn names(command: CommandName) -> impl Iterator<Item = &'static str> {
     known(command).iter().map(|(name, _)| *name)
 }
 
-fn known(command: CommandName) -> &'static [(&'static str, Kind)] {
+/// The options of a command, and how each is written.
+pub fn known(command: CommandName) -> &'static [(&'static str, Kind)] {
     KNOWN.iter().find(|(one, _)| *one == command).map_or(&[], |(_, known)| known)
 }
 
