@@ -4,6 +4,7 @@ pub mod bench;
 pub mod capacity;
 pub mod common;
 pub mod compare;
+pub mod completions;
 pub mod doctor;
 pub mod explore;
 pub mod init;
@@ -20,6 +21,7 @@ pub mod repair;
 pub mod replay;
 pub mod report;
 mod varied;
+pub mod run;
 pub mod verify;
 
 use std::io::Write;
@@ -37,14 +39,37 @@ use crate::exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = "driftlock", version, max_term_width = 100)]
 pub struct Cli {
+    /// When colours are printed: auto is on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: Color,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
+/// When colours are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Into files and pipes too.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Run(run::Args),
     /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
     /// runs the actors of your scripts and applications freely.
     Verify(verify::Args),
@@ -60,7 +85,7 @@ pub enum Command {
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Record(record::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
-    Rehearse(rehearse::Args),
+    Rehearse(Box<rehearse::Args>),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
     /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
@@ -80,6 +105,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Prints the report of an earlier run again.
     Report(report::Args),
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Completions(completions::Args),
 }
 
 impl Cli {
@@ -92,13 +119,14 @@ impl Cli {
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
         let context = &mut Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
         match self.command {
+            Command::Run(args) => run::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
             Command::Repair(args) => repair::run(args, context).await,
             Command::Record(args) => record::run(args, context).await,
-            Command::Rehearse(args) => rehearse::run(args, context).await,
+            Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
             Command::Plan(args) => plan::run(args, context).await,
@@ -108,6 +136,7 @@ impl Cli {
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
+            Command::Completions(args) => completions::run(&args, context),
         }
     }
 }

@@ -34,6 +34,11 @@ impl Exit {
         Self::Met,
     ];
 
+    /// The one with this code, if there is one.
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::BY_STRENGTH.into_iter().find(|exit| *exit as u8 == code)
+    }
+
     /// The one to report of two that apply.
     pub fn worst(self, other: Self) -> Self {
         Self::BY_STRENGTH.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)

@@ -17,6 +17,7 @@ pub mod model;
 pub mod mutant;
 pub mod oracle;
 pub mod outcome;
+pub mod overall;
 pub mod provision;
 pub mod recheck;
 pub mod rehearse;

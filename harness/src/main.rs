@@ -3,18 +3,16 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anstream::ColorChoice;
 use clap::Parser;
 use clap::error::ErrorKind;
-use driftlock::cli::{Cli, Context};
+use driftlock::cli::{Cli, Color, Context};
 use driftlock::exit::Exit;
 use miette::MietteHandlerOpts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    // A broken line would part a place in a file ("claims.csv:3:4") from its message.
-    let unwrapped = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
-    unwrapped.expect("nothing has been reported yet");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -23,6 +21,7 @@ fn main() -> ExitCode {
             return if asked { Exit::Met.into() } else { Exit::Usage.into() };
         }
     };
+    colour(cli.color);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -36,6 +35,22 @@ fn main() -> ExitCode {
             Exit::Environment.into()
         }
     }
+}
+
+/// Has everything that is printed be coloured or not, what is said of mistakes included.
+fn colour(color: Color) {
+    let (choice, of_mistakes) = match color {
+        Color::Auto => (ColorChoice::Auto, None),
+        Color::Always => (ColorChoice::Always, Some(true)),
+        Color::Never => (ColorChoice::Never, Some(false)),
+    };
+    choice.write_global();
+    let handler = move || {
+        // A broken line would part a place in a file ("claims.csv:3:4") from its message.
+        let options = MietteHandlerOpts::new().wrap_lines(false);
+        Box::new(of_mistakes.into_iter().fold(options, MietteHandlerOpts::color).build())
+    };
+    miette::set_hook(Box::new(move |_| handler())).expect("nothing has been reported yet");
 }
 
 async fn run(cli: Cli) -> Exit {

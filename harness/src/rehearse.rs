@@ -6,6 +6,7 @@ pub mod apply;
 pub mod blame;
 pub mod budget;
 pub mod catalog;
+pub mod changed;
 pub mod companion;
 pub mod course;
 pub mod crowd;

@@ -7,6 +7,7 @@ pub mod directory;
 pub mod explored;
 pub mod html;
 pub mod junit;
+pub mod overall;
 pub mod plan;
 pub mod record;
 pub mod rehearsed;

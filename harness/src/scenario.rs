@@ -11,6 +11,7 @@ pub mod data;
 mod draft;
 mod file;
 pub mod problem;
+pub mod project;
 pub mod promised;
 mod read;
 mod rules;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use driftlock::scenario::project::Project;
 use serde_json::Value;
 
 /// The lines that the README may have.
@@ -185,6 +186,9 @@ fn the_documents_say_what_the_program_says() {
     assert_says("docs/reference/scenario.md", "scenario-file", &fenced("toml", &text_of("scenarios/same-run.toml")));
     assert_says("docs/reference/script.md", "script-format", &script_format());
 
+    let template = driftlock::scenario::project::TEMPLATE;
+    assert_says("docs/commands/run.md", "project-file", &fenced("toml", template));
+
     let help = printed(&["--help"]);
     assert_says("docs/commands/index.md", "help", &fenced("text", &help));
     let commands = commands(&help);
@@ -267,12 +271,34 @@ fn the_documents_show_commands_that_there_are() {
             let command = words.next().expect("driftlock is shown with a command");
             let help = helps.entry(command.to_owned()).or_insert_with(|| printed(&[command, "--help"]));
             for option in words.filter(|word| word.starts_with("--")) {
-                assert!(help.split_whitespace().any(|word| word == option), "{page}: {command} has no {option}");
+                assert!(
+                    help.split_whitespace().any(|word| word.split('[').next() == Some(option)),
+                    "{page}: {command} has no {option}"
+                );
             }
             shown += 1;
         }
     }
     assert!(shown > 20, "only {shown} commands are shown");
+}
+
+/// The projects that the documents show are projects: their runs, and what else they have, in one file.
+#[test]
+fn the_projects_of_the_documents_are_projects() {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-project");
+    for directory in ["driftlock", "migrations"] {
+        std::fs::create_dir_all(place.join(directory)).expect("a directory can be made");
+    }
+    std::fs::write(place.join("driftlock/a.toml"), "").expect("a file can be written");
+    let text = text_of("docs/tutorial/ci.md");
+    let shown: Vec<String> = blocks(&text, &["toml"]).into_iter().map(|lines| lines.join("\n")).collect();
+    assert!(shown.len() >= 2, "only {} files", shown.len());
+    let read = Project::parse(&place.join("driftlock.toml"), shown.join("\n").as_bytes(), &|_, _, _| Ok(()));
+    let project = read.unwrap_or_else(|problems| {
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        panic!("{messages:?}")
+    });
+    assert_eq!((project.runs.len(), project.accepted.len()), (2, 1));
 }
 
 /// The scripts that the tutorial has a reader write are scripts.

@@ -1,8 +1,11 @@
-//! `driftlock init`: a commented script to begin with.
+//! `driftlock init`: a commented script to begin with, and what a repository's CI needs.
+
+mod ci;
+mod schema;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -13,19 +16,35 @@ use crate::scenario::shipped::TEMPLATE;
 /// Writes a commented file to begin with, or the format's JSON schema: `driftlock explore FILE` runs it
 ///
 /// A script by default: SQL sessions and what must be true at the end. With --app an application: your own programs.
+/// With --ci the files that have a CI system call `driftlock run`: the workflow, driftlock.toml, and a script in
+/// driftlock/ if there is none yet.
 ///
 /// A file that is there is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to write it [default: driftlock.toml, driftlock-app.toml, or driftlock.schema.json]
+    /// Where to write it [default: driftlock-script.toml, driftlock-app.toml, driftlock.schema.json, or
+    /// driftlock.project.schema.json]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Write a file for an application: programs of your own, in any language
     #[arg(long, conflicts_with = "schema")]
     pub app: bool,
-    /// Write the JSON schema of scripts, with which editors complete and check them
-    #[arg(long)]
-    pub schema: bool,
+    /// Write what a CI system needs
+    #[arg(long, value_enum, value_name = "github|gitlab|sh", conflicts_with_all = ["schema", "app", "file"])]
+    pub ci: Option<ci::Ci>,
+    /// Write the JSON schema of scripts, or with --schema=project that of driftlock.toml, with which editors complete and
+    /// check them
+    #[arg(long, value_enum, value_name = "script|project", num_args = 0..=1, require_equals = true, default_missing_value = "script")]
+    pub schema: Option<SchemaOf>,
+}
+
+/// Of what a schema is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaOf {
+    /// Of scripts.
+    Script,
+    /// Of driftlock.toml.
+    Project,
 }
 
 /// Runs the command.
@@ -33,28 +52,39 @@ pub struct Args {
 /// # Errors
 /// The file is there already, or cannot be written.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(ci) = args.ci {
+        return ci::run(ci, context);
+    }
     let (text, name) = match (args.schema, args.app) {
-        (true, _) => (SCHEMA, "driftlock.schema.json"),
-        (false, true) => (APPLICATION, "driftlock-app.toml"),
-        (false, false) => (TEMPLATE.text, "driftlock.toml"),
+        (Some(SchemaOf::Script), _) => (SCHEMA.to_owned(), "driftlock.schema.json"),
+        (Some(SchemaOf::Project), _) => (format!("{:#}\n", schema::of_project()), "driftlock.project.schema.json"),
+        (None, true) => (APPLICATION.to_owned(), "driftlock-app.toml"),
+        (None, false) => (TEMPLATE.text.to_owned(), "driftlock-script.toml"),
     };
     let path = args.file.clone().unwrap_or_else(|| PathBuf::from(name));
-    let made = OpenOptions::new().write(true).create_new(true).open(&path);
-    let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
     let shown = path.display();
-    match written {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Failure::usage(miette::miette!(
-                help = "driftlock init FILE writes it elsewhere",
-                "{shown} exists already"
-            )));
-        }
-        Err(error) => return Err(Failure::environment(miette::miette!("failed to write {shown}: {error}"))),
+    if !written(&path, &text)? {
+        return Err(Failure::usage(miette::miette!(
+            help = "driftlock init FILE writes it elsewhere",
+            "{shown} exists already"
+        )));
     }
     match args.schema {
-        true => writeln!(context.out, "written to {shown}; a script's first line names it: #:schema ./{shown}")?,
-        false => writeln!(context.out, "written to {shown}; try: driftlock explore {shown}")?,
+        Some(of) => {
+            let file = if of == SchemaOf::Script { "a script" } else { "driftlock.toml" };
+            writeln!(context.out, "written to {shown}; {file}'s first line names it: #:schema ./{shown}")?;
+        }
+        None => writeln!(context.out, "written to {shown}; try: driftlock explore {shown}")?,
     }
     Ok(Exit::Met)
+}
+
+/// Writes a file, unless there is one; answers whether it has.
+fn written(path: &Path, text: &str) -> Result<bool, Failure> {
+    let made = OpenOptions::new().write(true).create_new(true).open(path);
+    match made.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Failure::environment(miette::miette!("failed to write {}: {error}", path.display()))),
+    }
 }

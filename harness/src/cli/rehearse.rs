@@ -1,21 +1,23 @@
 //! `driftlock rehearse`: migrations under verified traffic.
 
+mod again;
 mod held;
+mod pending;
 mod release;
 mod sqlite;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
-use super::common::{Format, parse_backend, print, quoted, run_name, verdict_exit};
+use super::common::{Format, parse_backend, print, run_name, verdict_exit};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::outcome::BackendUsed;
-use crate::provision::{Journal, PostgresChoice, Profile, RunName, Server, sqlite_version};
+use crate::provision::{Journal, Profile, RunName, Server, sqlite_version};
 use crate::rehearse::application::Application;
 use crate::rehearse::companion::Companion;
 use crate::rehearse::dump::Dump;
@@ -23,13 +25,13 @@ use crate::rehearse::finding::Kind;
 use crate::rehearse::migrations::Version;
 use crate::rehearse::migrations::layout::Layout;
 use crate::rehearse::settings::{EVENTS_MAX, Expect};
-use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
 use crate::rehearse::sqlite::companion::COMPANIONS;
 use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::{self, RehearseReport, layout};
 use crate::scenario::script::Script;
+use pending::Pending;
 
 /// Rehearses migrations on a throw-away database under verified traffic, before the deploy
 ///
@@ -75,6 +77,11 @@ pub struct Args {
     /// The version to go to. Default: the last
     #[arg(long, value_name = "M", value_parser = Version::parse)]
     pub to: Option<Version>,
+
+    /// Rehearse what has changed since HEAD left this branch or commit, committed or not: the migrations whose files git
+    /// names. Earlier ones are there already; where none has changed, there is nothing to rehearse, and the exit code is 0
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["from", "to", "runner"])]
+    pub changed: Option<String>,
 
     /// Also rehearse beside this companion; may be given several times
     #[arg(long, value_enum)]
@@ -237,6 +244,8 @@ struct Case {
     journal: Option<Journal>,
     /// Whether it is about being cut off.
     failures: bool,
+    /// What is to be known about the files that it is about.
+    notes: Vec<String>,
 }
 
 impl Case {
@@ -265,7 +274,11 @@ impl Case {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let cases = cases(&args)?;
+    let Pending { subjects, unchanged } = pending::subjects(&args).await?;
+    let cases = cases(&args, subjects)?;
+    if cases.is_empty() && !unchanged.is_empty() {
+        return pending::nothing(&args, unchanged, context);
+    }
     let data = args
         .data
         .as_deref()
@@ -279,6 +292,9 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     };
     let brought = held::Brought { script, releases, data };
     if args.list {
+        for one in &unchanged {
+            writeln!(context.out, "{}: {}", one.name, one.reason)?;
+        }
         for case in &cases {
             let (from, to) = case.subject.range().map_err(refused)?;
             let (name, beside) = (&case.subject.name, case.beside());
@@ -311,7 +327,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     }
     let profile = server.as_ref().map_or(Profile::Durable, |server| server.settings().profile());
     let mut report = RehearseReport::new("rehearse", Some(args.seed), profile.as_str());
-    (report.backends, report.planned) = (backends, cases.len());
+    (report.backends, report.planned, report.not_applicable) = (backends, cases.len(), unchanged);
     // What is built in is not foreign.
     let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
     let ended = match server.as_ref().filter(|server| !is_ours && !server.confines_foreign_code()) {
@@ -335,25 +351,10 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
 }
 
 /// The rehearsals that the arguments ask for.
-fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
-    let mut subjects: Vec<Subject> = if args.runner.is_some() {
-        let directories = args.directories.iter().map(|path| Some(path.as_path()));
-        let directories: Vec<Option<&Path>> =
-            if args.directories.is_empty() { vec![None] } else { directories.collect() };
-        directories.into_iter().map(Subject::of_runner).collect::<Result<_, _>>().map_err(refused)?
-    } else if args.directories.is_empty() {
-        SHIPPED.iter().map(ShippedDirectory::subject).collect()
-    } else {
-        args.directories
-            .iter()
-            .map(|path| Subject::read(path, args.layout, args.backend))
-            .collect::<Result<_, _>>()
-            .map_err(refused)?
-    };
-    let names: Vec<String> = subjects.iter().map(|subject| subject.name.clone()).collect();
-    subjects.retain(|subject| args.wants(&subject.name, &names));
+fn cases(args: &Args, subjects: Vec<(Subject, Vec<String>)>) -> Result<Vec<Case>, Failure> {
+    let is_any = !subjects.is_empty();
     let mut cases = Vec::new();
-    for mut subject in subjects {
+    for (mut subject, notes) in subjects {
         let settings = &mut subject.settings;
         if args.directories.is_empty() && args.backend.is_some_and(|wanted| wanted != settings.backend()) {
             continue;
@@ -395,16 +396,19 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
             (true, None) => Journal::ALL.map(Some).to_vec(),
         };
         for journal in journals {
-            let case = |companion, failures| Case { subject: subject.clone(), companion, journal, failures };
+            let case = |companion, failures| Case {
+                subject: subject.clone(),
+                companion,
+                journal,
+                failures,
+                notes: notes.clone(),
+            };
             cases.extend(beside.iter().map(|companion| case(*companion, false)));
             cases.extend(args.failures.then(|| case(None, true)));
         }
     }
-    if cases.is_empty() {
-        return Err(Failure::usage(miette::miette!(
-            help = "driftlock rehearse --list shows what there is",
-            "nothing is left to rehearse: the filters exclude everything"
-        )));
+    if cases.is_empty() && is_any {
+        return Err(pending::filtered());
     }
     Ok(cases)
 }
@@ -412,59 +416,6 @@ fn cases(args: &Args) -> Result<Vec<Case>, Failure> {
 fn expectation(case: &Case) -> String {
     let kinds: Vec<&str> = case.expected().iter().filter(|one| !one.may).map(|one| Kind::as_str(one.finding)).collect();
     if kinds.is_empty() { "within the budget".to_owned() } else { kinds.join(", ") }
-}
-
-/// The command that holds one rehearsal again.
-fn replay(args: &Args, case: &Case) -> String {
-    let subject = &case.subject;
-    let mut words = String::from("driftlock rehearse");
-    match args.directories.is_empty() {
-        true if args.runner.is_none() => words.push_str(&format!(" --filter {}", subject.name)),
-        true => {}
-        false => words.push_str(&format!(" {}", quoted(&subject.path))),
-    }
-    for (name, command) in [("--runner", &args.runner), ("--runner-down", &args.runner_down)] {
-        words.extend(command.as_ref().map(|command| format!(" {name} {}", quoted(command))));
-    }
-    words.extend(args.layout.map(|layout| format!(" --layout {}", layout.name)));
-    words.extend(args.backend.map(|backend| format!(" --backend {backend}")));
-    words.extend(case.journal.map(|journal| format!(" --journal {}", journal.as_str())));
-    for (name, value) in [("--from", &args.from), ("--to", &args.to)] {
-        words.extend(value.as_ref().map(|value| format!(" {name} {}", quoted(value.as_str()))));
-    }
-    if let Some(companion) = case.companion.filter(|_| case.companion != subject.companion()) {
-        words.push_str(&format!(" --companion {}", companion.as_str()));
-    }
-    if case.failures {
-        words.push_str(" --failures");
-    }
-    if args.fidelity == Fidelity::Runner {
-        words.push_str(" --fidelity runner");
-    }
-    words.extend(args.application.map(|application| format!(" --application {}", application.as_str())));
-    words.extend(args.data.as_ref().map(|path| format!(" --data {}", quoted(&path.display().to_string()))));
-    words.extend(args.events.map(|events| format!(" --events {events}")));
-    match &args.traffic {
-        TrafficChoice::Engine => {}
-        TrafficChoice::None => words.push_str(" --traffic none"),
-        TrafficChoice::Script(path) => words.push_str(&format!(" --traffic {}", quoted(&path.display().to_string()))),
-    }
-    words.extend(args.app.iter().map(|app| format!(" --app {}", quoted(&app.to_string()))));
-    let budget = [
-        ("--read-block", args.read_block),
-        ("--write-block", args.write_block),
-        ("--access-exclusive", args.access_exclusive),
-    ];
-    for (name, value) in budget {
-        words.extend(value.map(|value| format!(" {name} {value}")));
-    }
-    words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
-    let cast = args.cast(subject.settings.backend());
-    words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));
-    if args.postgres.postgres != PostgresChoice::Auto {
-        words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));
-    }
-    words
 }
 
 fn write(directory: &RunDirectory, report: &RehearseReport) -> Result<(), Failure> {

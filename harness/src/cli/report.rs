@@ -10,7 +10,7 @@ use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
 use crate::report::plan::{self, PlanReport};
 use crate::report::varied::{self, VariedReport};
-use crate::report::{explored, html, rehearsed, rounds, terminal};
+use crate::report::{explored, html, overall, rehearsed, rounds, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -77,6 +77,10 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             };
             print(report, args.format, text, context)?;
             report.verdict
+        }
+        Recorded::Overall(report) => {
+            print(&**report, args.format, overall::write, context)?;
+            return Ok(report.exit());
         }
         Recorded::Rehearsed(report) => {
             print(&**report, args.format, rehearsed::write, context)?;

@@ -18,7 +18,7 @@ use crate::outcome::{NotApplicable, VerdictKind};
 use crate::report::directory::RunDirectory;
 use crate::report::explored::ExpectedRow;
 use crate::report::varied::{self, VariedReport, VariedRow};
-use crate::scenario::collect::{Program, collect_programs};
+use crate::scenario::collect::{Program, Read, collect_programs};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::variation::catalog::{Catalog, catalog};
 use crate::variation::mutate::{Fate, Mutant, Mutated, mutate};
@@ -183,7 +183,7 @@ pub(super) async fn run(wanted: &Wanted<'_>, context: &mut Context<'_>) -> Resul
 fn subjects(wanted: &Wanted<'_>) -> Result<Vec<Subject>, Failure> {
     let command = wanted.task.command();
     let mut subjects = Vec::new();
-    for (file, program) in collect_programs(wanted.files).map_err(Failure::usage)? {
+    for Read { file, program, .. } in collect_programs(wanted.files).map_err(Failure::usage)? {
         let file = file.display().to_string();
         let script = match program {
             Program::Script(script) => script,

@@ -24,10 +24,18 @@ pub struct Found {
     pub execution: Execution,
 }
 
+/// The sentence of an execution in which nothing is violated.
+const NOTHING: &str = "nothing is violated";
+
 impl Found {
     /// An execution with which nothing is wrong.
     pub fn nothing(execution: Execution) -> Self {
-        Self { check: "end".to_owned(), sentence: "nothing is violated".to_owned(), execution }
+        Self { check: "end".to_owned(), sentence: NOTHING.to_owned(), execution }
+    }
+
+    /// Whether it is none.
+    pub fn is_nothing(&self) -> bool {
+        self.sentence == NOTHING
     }
 }
 

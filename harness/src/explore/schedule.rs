@@ -9,14 +9,16 @@ use super::statement::{self, Class};
 use super::world::{Choice, Done, Taken, What, shown};
 use crate::scenario::script::{Script, ScriptCase};
 
-/// The version of the format.
-pub const VERSION: u32 = 1;
+/// The version of the format. The one before has no text of its script.
+pub const VERSION: u32 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u32 = 1;
 
 /// What stands for a script's file where the engine's own protocol was explored.
 pub const ENGINE: &str = "engine";
 
 /// The longest schedule file, in bytes.
-pub const BYTES_MAX: u64 = 4 << 20;
+pub const BYTES_MAX: u64 = 16 << 20;
 
 /// An order of steps, and what came of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub struct Schedule {
     /// The steps, in the order in which they were let through.
     #[serde(default)]
     pub step: Vec<Letting>,
+    /// What the script's file said, so that the schedule can be replayed where it is not. Of an application it is the
+    /// file alone, without the programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// One step that is let through.
@@ -80,8 +86,8 @@ pub enum ScheduleError {
 }
 
 impl Schedule {
-    /// Of a violation.
-    pub fn new(file: &str, script: &Script, case: &ScriptCase, found: &Found) -> Self {
+    /// Of a violation in a script whose file says this, if it has one.
+    pub fn new(file: &str, text: Option<&str>, script: &Script, case: &ScriptCase, found: &Found) -> Self {
         let letting = |taken: &Taken| Letting {
             actor: script.actors[taken.actor].name.clone(),
             step: script.actors[taken.actor].steps[taken.step].name.clone(),
@@ -95,6 +101,7 @@ impl Schedule {
             check: found.check.clone(),
             sentence: found.sentence.clone(),
             step: found.execution.taken.iter().map(letting).collect(),
+            text: text.map(str::to_owned),
         }
     }
 
@@ -113,8 +120,10 @@ impl Schedule {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let schedule: Self = serde_json::from_str(&text).map_err(|error| format(error.to_string()))?;
         match schedule.driftlock_schedule {
-            VERSION => Ok(schedule),
-            other => Err(format(format!("it has version {other}; this program reads version {VERSION}"))),
+            VERSION_MIN..=VERSION => Ok(schedule),
+            other => {
+                Err(format(format!("it has version {other}; this program reads versions {VERSION_MIN} to {VERSION}")))
+            }
         }
     }
 

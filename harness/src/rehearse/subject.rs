@@ -7,7 +7,7 @@ use drift_engine::migrate;
 
 use super::companion::Companion;
 use super::migrations::layout::Layout;
-use super::migrations::{Migrations, Mistakes, Version};
+use super::migrations::{Migration, Migrations, Mistakes, Version};
 use super::settings::{FILE, Settings};
 use crate::sql::Dialect;
 
@@ -24,6 +24,36 @@ pub struct Subject {
     pub settings: Settings,
     /// Whether a tool of its own migrates it: then its files are that tool's business.
     pub has_runner: bool,
+}
+
+/// The files of the migrations that have changed, and of others that this has to do with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// Those that have changed; without any, there is nothing to rehearse.
+    pub changed: Vec<String>,
+    /// Those that have not, and lie between these: they are rehearsed with them.
+    pub between: Vec<String>,
+    /// Those that have not, and come later.
+    pub newer: Vec<String>,
+}
+
+impl Narrowed {
+    /// What is to be known about the order, in sentences.
+    pub fn notes(&self) -> Vec<String> {
+        let some = |files: &[String]| match files {
+            [] => None,
+            [one] => Some(one.clone()),
+            [one, .., last] => Some(format!("{one} to {last}")),
+        };
+        let changed = || some(&self.changed).unwrap_or_default();
+        let between = some(&self.between)
+            .map(|files| format!("{files} have not changed, and lie between files that have: they are rehearsed too"));
+        let newer = some(&self.newer).map(|files| {
+            let changed = changed();
+            format!("{changed} comes before what has not changed ({files}): where that is applied already, the order is another one")
+        });
+        between.into_iter().chain(newer).collect()
+    }
 }
 
 /// Why a directory cannot be rehearsed.
@@ -162,6 +192,28 @@ impl Subject {
             return Err(SubjectError::Nothing { path: self.path.clone(), from, to });
         }
         Ok((from, to))
+    }
+
+    /// Has the migrations that somebody has changed be the pending ones: what comes before the first of them is there,
+    /// and the last of them is gone to. Answers which they are.
+    pub fn narrow(&mut self, is_changed: impl Fn(&Path) -> bool) -> Narrowed {
+        let of = |migration: &Migration| {
+            let files = std::iter::once(&migration.up.file).chain(migration.down.as_ref().map(|down| &down.file));
+            files.into_iter().any(|file| is_changed(Path::new(file)))
+        };
+        let list = &self.migrations.list;
+        let Some((first, last)) = list.iter().position(of).zip(list.iter().rposition(of)) else {
+            return Narrowed::default();
+        };
+        let file = |migration: &Migration| migration.up.file.clone();
+        let narrowed = Narrowed {
+            changed: list[first..=last].iter().filter(|one| of(one)).map(file).collect(),
+            between: list[first..=last].iter().filter(|one| !of(one)).map(file).collect(),
+            newer: list[last + 1..].iter().map(file).collect(),
+        };
+        let (from, to) = (self.migrations.before(&list[first].version), list[last].version.clone());
+        (self.settings.from, self.settings.to) = (Some(from), Some(to));
+        narrowed
     }
 
     /// Beside whom it is rehearsed, where the command line does not say.

@@ -12,6 +12,10 @@ use super::rounds::RoundsReport;
 use super::varied::VariedReport;
 use crate::history::{History, file};
 use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
+use crate::overall::OverallReport;
+
+/// What a run of several printed.
+pub const OUTPUT: &str = "output.txt";
 
 /// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ pub enum Recorded {
     Varied(VariedReport),
     /// Of `rehearse`.
     Rehearsed(Box<RehearseReport>),
+    /// Of `run`.
+    Overall(Box<OverallReport>),
 }
 
 impl RunDirectory {
@@ -230,6 +236,7 @@ impl RunDirectory {
             "mutate" if header.results.iter().any(|row| row.fate.is_some()) => {
                 Self::read_as(directory).map(Recorded::Varied)
             }
+            "run" => Self::read_as(directory).map(|report| Recorded::Overall(Box::new(report))),
             _ if header.rounds.is_some() => Self::read_as(directory).map(Recorded::Rounds),
             _ => Self::read_as(directory).map(Recorded::Suite),
         }
@@ -298,7 +305,7 @@ impl Drop for RunDirectory {
 fn is_output(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let of_a_case = |prefix, suffix| name.starts_with(prefix) && name.ends_with(suffix);
-    ["report.json", "junit.xml", "report.md", "report.sarif", "histograms.hlog"].contains(&&*name)
+    ["report.json", "junit.xml", "report.md", "report.sarif", "histograms.hlog", OUTPUT].contains(&&*name)
         || of_a_case("history-", ".jsonl")
         || of_a_case("counterexample-", ".json")
         || of_a_case("schedule-", ".json")

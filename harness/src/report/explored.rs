@@ -104,7 +104,7 @@ pub struct TogetherRow {
 impl TogetherRow {
     /// Of a violation.
     pub fn new(script: &Script, case: &ScriptCase, of: &FoundTogether) -> Self {
-        let schedule = Schedule::new("", script, case, &of.found);
+        let schedule = Schedule::new("", None, script, case, &of.found);
         let start = of.flights[0].begun.min(of.flights[1].begun);
         Self {
             check: schedule.check,

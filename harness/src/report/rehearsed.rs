@@ -36,6 +36,9 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
     if report.results.len() > 1 {
         writeln!(to, "{}\n", summary(report))?;
     }
+    for one in &report.not_applicable {
+        writeln!(to, "{}: {}", one.name, one.reason)?;
+    }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
     writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();

@@ -99,6 +99,17 @@ pub fn scripts_apart(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (scripts, others)
 }
 
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Which one.
+    pub file: PathBuf,
+    /// What it says.
+    pub text: String,
+    /// What it means.
+    pub program: Program,
+}
+
 /// What `explore` visits the orders of.
 #[derive(Clone, Debug)]
 pub enum Program {
@@ -108,11 +119,11 @@ pub enum Program {
     Application(Application),
 }
 
-/// Reads the files of scripts and applications, and those among the `*.toml` files of directories; with each its file.
+/// Reads the files of scripts and applications, and those among the `*.toml` files of directories.
 ///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
-pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Program)>, CollectErrors> {
+pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<Read>, CollectErrors> {
     let (mut programs, mut problems) = (Vec::new(), Vec::new());
     for path in paths {
         match files(path) {
@@ -125,7 +136,7 @@ pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Program)>, Co
                 }
                 for file in files {
                     match program(&file) {
-                        Ok(program) => programs.push((file, program)),
+                        Ok(read) => programs.push(read),
                         Err(problem) => problems.push(problem.into()),
                     }
                 }
@@ -140,11 +151,24 @@ pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Program)>, Co
 ///
 /// # Errors
 /// It cannot be read, or makes no sense.
-pub fn program(file: &Path) -> Result<Program, LoadError> {
-    match is_application(&content(file)?) {
-        true => Application::load(file).map(Program::Application),
-        false => Script::load(file).map(Program::Script),
-    }
+pub fn program(file: &Path) -> Result<Read, LoadError> {
+    let bytes = content(file)?;
+    let program = program_of(file, &bytes)?;
+    // What was read as TOML is UTF-8.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Read { file: file.to_owned(), text, program })
+}
+
+/// Reads the content of a file that is, or could be, at a path, as what it is meant as.
+///
+/// # Errors
+/// It makes no sense.
+pub fn program_of(file: &Path, bytes: &[u8]) -> Result<Program, LoadError> {
+    let read = match is_application(bytes) {
+        true => Application::parse(file, bytes).map(Program::Application),
+        false => Script::parse(file, bytes).map(Program::Script),
+    };
+    read.map_err(LoadError::Wrong)
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, CollectError> {

@@ -103,6 +103,13 @@ impl Problems {
         Self { source: NamedSource::new(file, text.to_owned()), problems, unlisted }
     }
 
+    /// The same, without the passwords that the file's URLs have.
+    pub(super) fn without_passwords(self) -> Self {
+        let file = self.source.name().to_owned();
+        let text = masked(self.source.inner());
+        Self { source: NamedSource::new(file, text), ..self }
+    }
+
     /// The file, as it was named.
     pub fn file(&self) -> &str {
         self.source.name()
@@ -127,6 +134,20 @@ impl Problems {
     }
 }
 
+/// A text of the same length in bytes, in which nobody reads what stands before the @ of a URL.
+fn masked(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for (at, mark) in text.match_indices("://") {
+        let begin = at + mark.len();
+        let rest = &text[begin..];
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(rest.len());
+        if let Some(sign) = rest[..end].rfind('@') {
+            bytes[begin..begin + sign].fill(b'*');
+        }
+    }
+    String::from_utf8(bytes).expect("whole characters were replaced")
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.problems.len(), self.unlisted) {
@@ -146,5 +167,19 @@ impl Diagnostic for Problems {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn a_password_is_masked_and_places_stay() {
+        let text = "a = 'postgres://me:sécret@h/d' # ü\nb = \"http://h/p\"";
+        let masked = masked(text);
+        assert_eq!(masked.len(), text.len());
+        assert!(masked.contains("*@h/d' # ü") && masked.contains("http://h/p"), "{masked}");
+        assert!(!masked.contains("me") && !masked.contains("cret"), "{masked}");
     }
 }

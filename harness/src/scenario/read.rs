@@ -173,7 +173,11 @@ impl<'t> Section<'t> {
 
     /// Reports something about the section as a whole.
     pub(super) fn refuse(&mut self, message: &str) {
-        self.problems.push(Wrong::new(message).under(&self.name).at(self.at.clone()));
+        let wrong = match self.name.as_str() {
+            "" => Wrong::new(format!("the file {message}")),
+            name => Wrong::new(message).under(name),
+        };
+        self.problems.push(wrong.at(self.at.clone()));
     }
 
     /// Reads a table inside; when absent, an empty one in this section's place.
@@ -212,6 +216,34 @@ impl<'t> Section<'t> {
                 Some(table) => list.push(Spanned::new(item.span(), self.read_inner(key, item.span(), table, &read))),
                 None => {
                     self.problems.push(mistyped("a table", item.get_ref()).under(&self.qualified(key)).at(item.span()))
+                }
+            }
+        }
+        list
+    }
+
+    /// Reads the tables of a table (`[key.NAME]`), each with its name; an absent one has none.
+    pub(super) fn named_sections<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str, &mut Section<'_>) -> T,
+    ) -> Vec<(String, Spanned<T>)> {
+        let Some((_, table)) = self.inner(key) else {
+            return Vec::new();
+        };
+        let mut list = Vec::new();
+        for (name, value) in table {
+            let name = &**name.get_ref();
+            let full = format!("{key}.{}", shown(name));
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    let of_name = |section: &mut Section<'_>| read(name, section);
+                    let read = self.read_inner(&full, value.span(), table, of_name);
+                    list.push((name.to_owned(), Spanned::new(value.span(), read)));
+                }
+                None => {
+                    let wrong = mistyped("a table", value.get_ref()).help(format!("It begins with `[{full}]`."));
+                    self.problems.push(wrong.under(&self.qualified(&full)).at(value.span()));
                 }
             }
         }

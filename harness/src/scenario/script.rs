@@ -185,6 +185,18 @@ impl Script {
         Self::parse(path, &content(path)?).map_err(LoadError::Wrong)
     }
 
+    /// The text of a script's file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no text.
+    pub fn text_of(path: &Path) -> Result<String, LoadError> {
+        let bytes = content(path)?;
+        String::from_utf8(bytes).map_err(|error| match Self::parse(path, error.as_bytes()) {
+            Err(problems) => LoadError::Wrong(problems),
+            Ok(_) => unreachable!("what is no UTF-8 is no script"),
+        })
+    }
+
     /// How long a step may go on without either ending or waiting for another actor.
     pub fn step_max(&self) -> Duration {
         self.step_seconds.map_or(STEP_MAX, |seconds| Duration::from_secs(u64::from(seconds)))

@@ -31,6 +31,11 @@ impl Wrong {
         self
     }
 
+    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
     pub(super) fn under(mut self, name: &str) -> Self {
         self.message = format!("`{name}` {}", self.message);
         self
@@ -133,7 +138,7 @@ pub(super) fn mistyped(expected: &str, found: &DeValue<'_>) -> Wrong {
 }
 
 /// The word that was probably meant.
-pub(super) fn nearest(text: &str, words: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
     // A word far longer than any of ours is no near miss, and is not worth comparing.
     let short = Some(text).filter(|text| text.len() <= 64)?;
     let scored = words.iter().map(|word| (strsim::jaro_winkler(short, word), *word));

@@ -69,10 +69,10 @@ fn a_violation_is_shown_written_and_replayed_and_another_course_is_told() {
     let (code, said) = replay(&schedule);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("another course was taken: step 2 of first came to: (10); it had come to: (11)"), "{said}");
-    fs::write(&schedule, text.replace("\"driftlock_schedule\": 1", "\"driftlock_schedule\": 2")).unwrap();
+    fs::write(&schedule, text.replace("\"driftlock_schedule\": 2", "\"driftlock_schedule\": 3")).unwrap();
     let (code, said) = replay(&schedule);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("version 2"), "{said}");
+    assert!(said.contains("version 3"), "{said}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_init_writes_can_be_explored_and_is_never_overwritten() {
     assert_eq!(driftlock(path, &["init"]).0, Some(0));
     assert_eq!(driftlock(path, &["init", "--schema"]).0, Some(0));
     assert!(fs::read_to_string(path.join("driftlock.schema.json")).unwrap().starts_with('{'));
-    let (code, said) = driftlock(path, &["explore", "driftlock.toml", "--backend", "sqlite"]);
+    let (code, said) = driftlock(path, &["explore", "driftlock-script.toml", "--backend", "sqlite"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("exhausted at statement granularity"), "{said}");
     let (code, said) = driftlock(path, &["init"]);

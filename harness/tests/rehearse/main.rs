@@ -4,6 +4,7 @@
 mod apps;
 #[path = "../program/called.rs"]
 mod called;
+mod changed;
 #[path = "../program/comes.rs"]
 mod comes;
 mod command;

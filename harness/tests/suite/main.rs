@@ -8,6 +8,7 @@ mod coverage;
 mod harmless;
 mod interrupted;
 mod mutate;
+mod project;
 mod refused;
 mod scripts;
 mod verify;

@@ -33,6 +33,8 @@ pub(crate) struct Hosts {
     /// The directory, as soon as the engine's schema has been in it.
     sqlite: Option<Databases>,
     made: u32,
+    /// What was made ready when it was needed.
+    pub(crate) used: Vec<BackendUsed>,
 }
 
 /// Why a case could not be explored.
@@ -133,6 +135,24 @@ impl Hosts {
         let profile = self.server().map_or("none", |server| server.settings().profile().as_str()).to_owned();
         let missing = missing.into_iter().map(|(backend, failure)| (backend, failure.report.to_string())).collect();
         Ok(Started { backends, profile, missing })
+    }
+
+    /// Makes a backend ready, if it is not yet.
+    pub(crate) async fn ready(
+        &mut self,
+        backend: Backend,
+        postgres: &PostgresArgs,
+        context: &Context<'_>,
+    ) -> Result<(), Failure> {
+        let is_ready = match backend {
+            Backend::Postgres => self.server().is_some(),
+            Backend::Sqlite => self.files().is_some(),
+        };
+        if !is_ready {
+            let used = self.start(backend, postgres, context).await?;
+            self.used.push(used);
+        }
+        Ok(())
     }
 
     /// Makes a backend ready.

@@ -17,6 +17,8 @@ const TIMEOUT_VARIABLE: &str = "PGISOLATIONTIMEOUT";
 /// A file that was read.
 pub(super) struct Read {
     pub name: String,
+    /// What the file says.
+    pub text: String,
     pub spec: Spec,
 }
 
@@ -50,7 +52,7 @@ async fn run_all(
 ) -> Result<Exit, Failure> {
     let mut target = Target::make(server, 0).await?;
     let mut exit = Exit::Met;
-    for (number, Read { name, spec }) in specs.iter().enumerate() {
+    for (number, Read { name, spec, .. }) in specs.iter().enumerate() {
         let ended = match output {
             Some(directory) => {
                 let file = File::create(directory.join(format!("{name}.out")))?;
@@ -95,22 +97,27 @@ fn step_max(variable: Option<String>) -> Result<Duration, Failure> {
 pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Read>, Failure> {
     let (mut specs, mut problems) = (Vec::new(), Vec::new());
     for file in files {
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) => {
-                problems.push(format!("{}: {error}", file.display()));
-                continue;
-            }
-        };
-        match parse(&text) {
-            Ok(spec) => {
-                let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                specs.push(Read { name, spec });
-            }
-            Err(mistakes) => problems.extend(mistakes.iter().map(|mistake| located(file, &text, mistake))),
+        match fs::read_to_string(file) {
+            Ok(text) => match read(file, text) {
+                Ok(read) => specs.push(read),
+                Err(failure) => problems.push(failure.report.to_string()),
+            },
+            Err(error) => problems.push(format!("{}: {error}", file.display())),
         }
     }
     if problems.is_empty() { Ok(specs) } else { Err(Failure::usage(miette::miette!("{}", problems.join("\n")))) }
+}
+
+/// Reads the text of a file.
+pub(super) fn read(file: &Path, text: String) -> Result<Read, Failure> {
+    let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match parse(&text) {
+        Ok(spec) => Ok(Read { name, text, spec }),
+        Err(mistakes) => {
+            let problems: Vec<String> = mistakes.iter().map(|mistake| located(file, &text, mistake)).collect();
+            Err(Failure::usage(miette::miette!("{}", problems.join("\n"))))
+        }
+    }
 }
 
 /// A mistake with its line and column, both from 1; columns count characters.

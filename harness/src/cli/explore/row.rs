@@ -33,7 +33,7 @@ pub(super) fn row(
     let replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
     for Violation { script, case, found, shown, until, spec, outputs } in &violations {
         let slug = format!("{}-{}", name.replace('/', "-"), found.check);
-        let schedule = Schedule::new(subject.file(), script, case, found).text();
+        let schedule = Schedule::new(subject.file(), subject.text(), script, case, found).text();
         let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
         for (actor, text) in outputs {
             directory.schedule(&format!("{slug}-{actor}"), "log", text).map_err(unwritable)?;

@@ -29,21 +29,24 @@ use crate::explore::specification::{ExportError, export, script_of};
 use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExploreReport, TogetherRow};
+use crate::scenario::LoadError;
 use crate::scenario::application::Application;
-use crate::scenario::collect::{Program, collect_programs};
+use crate::scenario::collect::{Program, Read, collect_programs};
 use crate::scenario::script::{Overlap, Script, ScriptCase};
-use crate::scenario::shipped::SCRIPTS;
+use crate::scenario::shipped::{SCRIPTS, Shipped};
 
 /// A script, and the name of its file.
 pub(crate) struct Source {
     pub file: String,
+    /// What the file says.
+    pub text: Arc<str>,
     pub script: Arc<Script>,
 }
 
 impl Source {
     /// As one of its cases has it.
     pub fn of_case(&self, case: &ScriptCase) -> Self {
-        Self { file: self.file.clone(), script: Arc::new(self.script.of_case(case)) }
+        Self { script: Arc::new(self.script.of_case(case)), file: self.file.clone(), text: self.text.clone() }
     }
 }
 
@@ -57,6 +60,8 @@ pub(crate) enum Subject<'a> {
 /// An application, and the name of its file.
 pub(crate) struct AppSource {
     pub file: String,
+    /// What the file says.
+    pub text: Arc<str>,
     pub app: Arc<Application>,
 }
 
@@ -74,6 +79,15 @@ impl Subject<'_> {
             Self::Script(source, _) => &source.file,
             Self::Application(source) => &source.file,
             Self::Engine(_) => ENGINE,
+        }
+    }
+
+    /// What the file says; of the engine there is none.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Script(source, _) => Some(&source.text),
+            Self::Application(source) => Some(&source.text),
+            Self::Engine(_) => None,
         }
     }
 
@@ -206,9 +220,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
 /// Reads the files, or takes the built-in scripts. What is wrong with several files is reported at once.
 fn sources(args: &Args) -> Result<(Vec<Source>, Vec<AppSource>), Failure> {
     if args.built_in {
-        let sources =
-            SCRIPTS.map(|shipped| Source { file: shipped.path.to_owned(), script: Arc::new(shipped.script()) });
-        return Ok((sources.into(), Vec::new()));
+        return Ok((SCRIPTS.iter().map(shipped).collect(), Vec::new()));
     }
     if args.files.is_empty() {
         return Err(Failure::usage(miette::miette!(
@@ -216,42 +228,66 @@ fn sources(args: &Args) -> Result<(Vec<Source>, Vec<AppSource>), Failure> {
             "there is nothing to explore: no file is given"
         )));
     }
-    let is_spec = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "spec");
+    let is_spec = |file: &&PathBuf| is_specification(file);
     let (specs, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) = args.files.iter().partition(is_spec);
-    let shipped = |file: &PathBuf| SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
     let (known, scripts): (Vec<&PathBuf>, Vec<&PathBuf>) =
-        scripts.into_iter().partition(|file| shipped(file).is_some());
+        scripts.into_iter().partition(|file| shipped_at(file).is_some());
     let (mut sources, mut applications) = (Vec::new(), Vec::new());
     for file in known {
         sources.push(load(file)?);
     }
     let scripts: Vec<PathBuf> = scripts.into_iter().cloned().collect();
-    for (file, program) in collect_programs(&scripts).map_err(Failure::usage)? {
-        let file = file.display().to_string();
+    for Read { file, text, program } in collect_programs(&scripts).map_err(Failure::usage)? {
+        let (file, text) = (file.display().to_string(), text.into());
         match program {
-            Program::Script(script) => sources.push(Source { file, script: Arc::new(script) }),
-            Program::Application(app) => applications.push(AppSource { file, app: Arc::new(app) }),
+            Program::Script(script) => sources.push(Source { file, text, script: Arc::new(script) }),
+            Program::Application(app) => applications.push(AppSource { file, text, app: Arc::new(app) }),
         }
     }
     let specs: Vec<PathBuf> = specs.into_iter().cloned().collect();
     for (file, read) in specs.iter().zip(super::isolationtester::read_all(&specs)?) {
-        sources.push(Source { file: file.display().to_string(), script: Arc::new(script_of(&read.name, &read.spec)) });
+        sources.push(specification(file, read));
     }
     Ok((sources, applications))
 }
 
 /// Reads one file; a built-in script may be named by its path in the checkout, wherever that is.
 pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
-    let shipped = SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists());
-    let script = match shipped {
-        Some(shipped) => shipped.script(),
-        None if file.extension().is_some_and(|extension| extension == "spec") => {
-            let read = super::isolationtester::read_all(&[file.to_owned()])?.remove(0);
-            script_of(&read.name, &read.spec)
-        }
-        None => Script::load(file).map_err(Failure::usage)?,
-    };
-    Ok(Source { file: file.display().to_string(), script: Arc::new(script) })
+    if let Some(known) = shipped_at(file) {
+        return Ok(shipped(known));
+    }
+    if is_specification(file) {
+        return Ok(specification(file, super::isolationtester::read_all(&[file.to_owned()])?.remove(0)));
+    }
+    let text = Script::text_of(file).map_err(Failure::usage)?;
+    read_as(file, text)
+}
+
+/// What the text of a script's or a specification's file means.
+pub(crate) fn read_as(file: &Path, text: String) -> Result<Source, Failure> {
+    if is_specification(file) {
+        return Ok(specification(file, super::isolationtester::read(file, text)?));
+    }
+    let script = Script::parse(file, text.as_bytes()).map_err(|problems| Failure::usage(LoadError::Wrong(problems)))?;
+    Ok(Source { file: file.display().to_string(), text: text.into(), script: Arc::new(script) })
+}
+
+/// The built-in script that a path in the checkout means, where there is no such file.
+pub(crate) fn shipped_at(file: &Path) -> Option<&'static Shipped> {
+    SCRIPTS.iter().find(|shipped| Path::new(shipped.path) == file && !file.exists())
+}
+
+fn shipped(shipped: &Shipped) -> Source {
+    Source { file: shipped.path.to_owned(), text: shipped.text.into(), script: Arc::new(shipped.script()) }
+}
+
+pub(crate) fn is_specification(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "spec")
+}
+
+fn specification(file: &Path, read: super::isolationtester::Read) -> Source {
+    let script = Arc::new(script_of(&read.name, &read.spec));
+    Source { file: file.display().to_string(), text: read.text.into(), script }
 }
 
 async fn run_cases(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
-use super::{Args, Case, Fidelity, TrafficChoice, replay, sqlite, unwritable, write};
+use super::again::replay;
+use super::{Args, Case, Fidelity, TrafficChoice, sqlite, unwritable, write};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
@@ -248,6 +249,7 @@ async fn one(
     row.wal_bytes = wal;
     row.applications = applications;
     row.notes.extend(notes);
+    row.notes.extend(case.notes.iter().cloned());
     Ok(row)
 }
 

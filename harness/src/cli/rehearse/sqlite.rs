@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
+use super::again::replay;
 use super::held::{EVENTS_FOR_CUTS, Held};
-use super::{Args, Case, Fidelity, TrafficChoice, replay, unwritable};
+use super::{Args, Case, Fidelity, TrafficChoice, unwritable};
 use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::database::Database;
@@ -150,6 +151,7 @@ pub(super) async fn one(
     };
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
+    row.notes.extend(case.notes.iter().cloned());
     Ok(row)
 }
 

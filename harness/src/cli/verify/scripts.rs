@@ -25,6 +25,7 @@ use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
 use crate::scenario::application::{Application, is_application_at};
+use crate::scenario::LoadError;
 use crate::scenario::script::{Script, ScriptCase};
 use crate::verify::applications;
 use crate::verify::rounds::{FoundRound, Options, Rounds, run as run_rounds};
@@ -46,8 +47,9 @@ impl Loaded {
         if !is_application_at(file) {
             return load(file).map(Self::Script);
         }
-        let app = Arc::new(Application::load(file).map_err(Failure::usage)?);
-        Ok(Self::Application(AppSource { file: file.display().to_string(), app }))
+        let text = Script::text_of(file).map_err(Failure::usage)?;
+        let app = Arc::new(Application::parse(file, text.as_bytes()).map_err(|wrong| Failure::usage(LoadError::Wrong(wrong)))?);
+        Ok(Self::Application(AppSource { file: file.display().to_string(), text: text.into(), app }))
     }
 
     fn subjects(&self) -> Vec<Subject<'_>> {
@@ -169,7 +171,7 @@ fn written(subject: &Subject<'_>, ran: &Rounds, directory: &RunDirectory) -> Res
             directory.printed(&format!("{slug}-{actor}"), text).map_err(unwritable)?;
         }
         if let Some(Shown { script, case, found, .. }) = again.as_deref() {
-            let text = Schedule::new(subject.file(), script, case, found).text();
+            let text = Schedule::new(subject.file(), subject.text(), script, case, found).text();
             let path = directory.schedule(&slug, "json", &text).map_err(unwritable)?;
             if number == 0 {
                 first = Some(format!("driftlock replay {}", quoted(&path.display().to_string())));

@@ -11,6 +11,9 @@ use super::{RehearseReport, applications, wording};
 /// The writer's.
 pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "## Rehearsed migrations: {}\n", report.verdict.as_str())?;
+    for one in &report.not_applicable {
+        writeln!(to, "{}: {}.\n", escaped(&one.name), escaped(&one.reason))?;
+    }
     for row in &report.results {
         writeln!(to, "### {} ({}): {}\n", escaped(&row.name), row.strategy, escaped(&wording(row)))?;
         writeln!(to, "Versions {} to {}, {}.\n", row.from, row.to, escaped(&row.traffic))?;
@@ -61,7 +64,7 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A text in which nothing is taken for Markdown or HTML.
-fn escaped(text: &str) -> String {
+pub(in crate::report) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

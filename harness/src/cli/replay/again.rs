@@ -1,0 +1,169 @@
+//! Runs the order of a schedule, and says what came of it.
+
+use std::sync::Arc;
+
+use drift_engine::lock::Backend;
+
+use super::origin::{Origin, Program};
+use crate::cli::explore::hosts::{CaseFailure, Hosts};
+use crate::cli::provisioning::PostgresArgs;
+use crate::cli::{Context, Failure};
+use crate::explore::application::Looking;
+use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_units};
+use crate::explore::case::compare_serial_runs;
+use crate::explore::engine::case::EngineCase;
+use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
+use crate::explore::judge::{Found, Rules, run as run_order};
+use crate::explore::rules::{ScriptRules, queries};
+use crate::explore::schedule::{ENGINE, Schedule};
+use crate::explore::world::{Choice, Lost, World};
+use crate::report::explored;
+use crate::scenario::application::Application;
+use crate::scenario::script::{Script, ScriptCase};
+use crate::setting::Setting;
+
+/// What came of an order.
+pub(crate) struct Came {
+    /// The case's name, as `explore` has it.
+    pub(crate) name: String,
+    /// On which database.
+    pub(crate) backend: Backend,
+    /// The first difference to the schedule's course, in a sentence.
+    pub(crate) difference: Option<String>,
+    /// What is violated, and how; the schedule's own check first.
+    pub(crate) violated: Option<(String, String)>,
+}
+
+/// Runs a schedule's order, and shows it. The hosts are to be stopped by whoever gave them.
+///
+/// # Errors
+/// See [`Failure`].
+pub(crate) async fn replayed(
+    schedule: &Schedule,
+    origin: &Origin,
+    hosts: &mut Hosts,
+    postgres: &PostgresArgs,
+    context: &mut Context<'_>,
+) -> Result<Came, Failure> {
+    let cancel = context.cancel.clone();
+    let (name, backend, replayed) = match &origin.program {
+        Program::Engine => {
+            let (case, setting) =
+                EngineCase::named(&schedule.case).ok_or_else(|| Origin::missing("case", &schedule.case))?;
+            hosts.ready(case.backend, postgres, context).await?;
+            let replayed = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Failure::interrupted()),
+                replayed = replay_engine(hosts, schedule, setting) => replayed,
+            };
+            let replayed = replayed.map_err(|failure| failure.about(ENGINE, &schedule.case, case.backend))?;
+            (schedule.case.clone(), case.backend, replayed)
+        }
+        Program::Application(app) => {
+            let order = schedule.order_of(|name| app.actors.iter().position(|actor| actor.name == name))?;
+            hosts.ready(Backend::Postgres, postgres, context).await?;
+            let replayed = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Failure::interrupted()),
+                replayed = replay_application(hosts, schedule, app, &order) => replayed,
+            };
+            let about = |failure: CaseFailure| failure.about(&origin.file, &schedule.case, Backend::Postgres);
+            (app.name.clone(), Backend::Postgres, replayed.map_err(about)?)
+        }
+        Program::Script(source) => {
+            let case = source.script.cases.iter().find(|case| case.name == schedule.case);
+            let case = case.ok_or_else(|| Origin::missing("case", &schedule.case))?;
+            let script = Arc::new(source.script.of_case(case));
+            let order = schedule.order(&script)?;
+            hosts.ready(case.backend, postgres, context).await?;
+            let found = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(Failure::interrupted()),
+                found = replay(hosts, &script, case, &order) => found,
+            };
+            let found = found.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
+            let name = format!("{}/{}", source.script.name, case.name);
+            (name, case.backend, Replayed { script: Script::clone(&script), found, until: None, shown: None })
+        }
+    };
+    let Replayed { script, mut found, until, shown } = replayed;
+    found.sort_by_key(|found| found.check != schedule.check);
+    let first = &found[0];
+    let until = until.unwrap_or(first.execution.taken.len());
+    explored::counterexample(&script, shown.as_ref().unwrap_or(first), until, context.out)?;
+    let violated = (!first.is_nothing()).then(|| (first.check.clone(), first.sentence.clone()));
+    Ok(Came { name, backend, difference: schedule.difference(&script, &first.execution.taken), violated })
+}
+
+/// An order that was run again.
+struct Replayed {
+    script: Script,
+    /// One at least; without a check's name if nothing is violated.
+    found: Vec<Found>,
+    /// How many of its steps show it, if not all.
+    until: Option<usize>,
+    /// The first as it is shown, where that is more.
+    shown: Option<Found>,
+}
+
+/// Runs an order of an application's units.
+async fn replay_application(
+    hosts: &mut Hosts,
+    schedule: &Schedule,
+    app: &Arc<Application>,
+    order: &[Choice],
+) -> Result<Replayed, CaseFailure> {
+    let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
+    let mut rules = AppRules::new(app, &world);
+    // What differs by itself is no difference.
+    compare_serial_runs(&mut world, &mut rules, app.violates.as_deref()).await?;
+    let Shown { script, found, with_rows, .. } = confirm_units(&mut world, &mut rules, order, &schedule.check).await?;
+    world.close().await?;
+    let shown = Some(Found { execution: with_rows, ..found.clone() });
+    Ok(Replayed { script, found: vec![found], until: None, shown })
+}
+
+/// Runs an order of the engine's operations: its actors are numbered in the schedule.
+async fn replay_engine(hosts: &mut Hosts, schedule: &Schedule, setting: Setting) -> Result<Replayed, CaseFailure> {
+    let numbers = schedule.numbers(setting.roles().len()).map_err(|error| Lost::by_script(error.to_string()))?;
+    let mut world = hosts.engine(setting).await?;
+    let mut rules = EngineRules::default();
+    let Confirmed { script, found, until, .. } =
+        confirm(&mut world, &mut rules, &schedule.case, &numbers, &schedule.check).await?;
+    Ok(Replayed { script, found: vec![found], until: Some(until), shown: None })
+}
+
+async fn replay(
+    hosts: &mut Hosts,
+    script: &std::sync::Arc<Script>,
+    case: &ScriptCase,
+    order: &[Choice],
+) -> Result<Vec<Found>, CaseFailure> {
+    match case.backend {
+        Backend::Postgres => {
+            let mut world = hosts.postgres(script.clone(), case).await?;
+            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
+        }
+        Backend::Sqlite => {
+            let mut world = hosts.sqlite(script.clone(), case).await?;
+            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
+        }
+    }
+}
+
+/// Every violation of an order; one without a check's name if there is none.
+async fn judged<W: World>(
+    world: &mut W,
+    (script, case): (&Script, &ScriptCase),
+    order: &[Choice],
+) -> Result<Vec<Found>, Lost> {
+    let mut rules = ScriptRules::new(script, case);
+    let execution = run_order(world, order, &queries(script)).await?;
+    let wrong = rules.wrong(world, &execution).await?;
+    let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };
+    let found: Vec<Found> = wrong.into_iter().map(found).collect();
+    if found.is_empty() {
+        return Ok(vec![Found::nothing(execution)]);
+    }
+    Ok(found)
+}
