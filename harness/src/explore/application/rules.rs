@@ -330,7 +330,7 @@ pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice
         ..Script::default()
     };
     let mut with_rows = execution.clone();
-    for Event { actor, step, what } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
+    for Event { actor, step, what, .. } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
         if let (What::Done(done), Some(shown)) = (what, transcript.get(&(*actor, *step))) {
             done.rows.clone_from(&shown.rows);
         }

@@ -223,7 +223,7 @@ impl AppWorld {
                     let failed = matches!(what, What::Failed { .. });
                     let printed = logs.map(|trees| Printed::of(&trees));
                     moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
-                    moved.0.push(Event { actor, step, what });
+                    moved.0.push(Event::new(actor, step, what));
                 }
                 Happened::Closed(connection) => self.closed(connection, moved),
                 Happened::Ended(job) if job != self.actors[actor].worker.job() => {}
@@ -264,7 +264,7 @@ impl AppWorld {
         }
         if let Some(step) = session.step {
             let (code, message) = ("08006".to_owned(), "the connection ended before the answer".to_owned());
-            moved.0.push(Event { actor: session.actor, step, what: What::Failed { code, message } });
+            moved.0.push(Event::new(session.actor, step, What::Failed { code, message }));
             moved.1.add(&Footprint::everything());
         }
         if session.note.in_transaction || session.note.touched.advisory {
@@ -326,7 +326,7 @@ impl AppWorld {
                 && is_news
             {
                 self.waiters.insert((actor, step));
-                moved.0.push(Event { actor, step, what: What::Waits { by } });
+                moved.0.push(Event::new(actor, step, What::Waits { by }));
                 moved.1.add(&self.touched_waiting(*connection, said.locks.clone()).await?);
             }
         }
