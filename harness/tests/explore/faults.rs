@@ -127,11 +127,12 @@ async fn compare(backend: Backend) {
             actor.retries_on = ["08006", "57P01", "40001", "57014", "5"].map(str::to_owned).into();
         }
         let case = script.cases[0].clone();
-        let steps = script.actors.iter().enumerate().flat_map(|(at, actor)| (0..actor.steps.len()).map(move |s| (at, s)));
+        let steps =
+            script.actors.iter().enumerate().flat_map(|(at, actor)| (0..actor.steps.len()).map(move |s| (at, s)));
         let steps: Vec<(usize, usize)> = steps.collect();
-        let all = steps.iter().flat_map(|(actor, step)| {
-            FaultKind::ALL.map(|kind| Fault { actor: *actor, step: *step, kind })
-        });
+        let all = steps
+            .iter()
+            .flat_map(|(actor, step)| FaultKind::ALL.map(|kind| Fault { actor: *actor, step: *step, kind }));
         let all: Vec<Fault> = all.filter(|f| f.kind.is_on(backend) && can_come(&script, &case, *f)).collect();
         let fault = *all.choose(&mut rng).unwrap();
         let searches = [Strategy::BruteForce, Strategy::Exhaustive].map(|strategy| (strategy, Rule::ALL.to_vec()));
