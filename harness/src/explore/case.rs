@@ -84,7 +84,7 @@ impl Explored {
     pub fn verdict(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> (VerdictKind, String) {
         let Searched { executions, abandoned, .. } = self.searched;
         if let Some(found) = self.found.first() {
-            let by = found.execution.fault().and_then(|_| self.faulted.as_ref());
+            let by = found.execution.fault().and(self.faulted.as_ref());
             let fault =
                 by.and_then(|faulted| faulted.first(&found.check)).map_or(String::new(), |how| format!(", {how}"));
             let number = executions + by.map_or(0, |faulted| faulted.executions);
