@@ -41,7 +41,7 @@ impl World for Idle {
     async fn take(&mut self, choice: Choice, _last: Option<&Taken>) -> Result<Taken, Lost> {
         let (actor, step) = (choice.actor, self.next[choice.actor]);
         self.next[actor] += 1;
-        let events = vec![Event { actor, step, what: What::Done(Done::default()) }];
+        let events = vec![Event::new(actor, step, What::Done(Done::default()))];
         Ok(Taken::new(choice, step, events, Footprint::everything(), false))
     }
 

@@ -1,5 +1,6 @@
 //! `driftlock explore`: interleavings on a real database, step by step.
 
+mod faults;
 pub mod hosts;
 pub mod isolationtester;
 mod row;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
+pub use self::faults::Faults;
 use super::common::{Format, parse_backend};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
@@ -60,7 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "STRATEGY", default_value = "exhaustive", value_parser = parse_strategy)]
     pub strategy: Strategy,
 
-    /// Stop a case after this many executions (a number) or this long (30s, 5m); what overlaps is counted anew
+    /// Stop a case after this many executions (a number) or this long (30s, 5m), with all that is let fail; what
+    /// overlaps is counted anew
     #[arg(long, value_name = "N|TIME", value_parser = parse_budget)]
     pub budget: Option<Limit>,
 
@@ -74,6 +77,14 @@ pub struct Args {
     /// ten times as many where they hardly met, as on a busy machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=TRIES_MAX))]
     pub overlap_tries: Option<u64>,
+
+    /// Let things fail too: at each step of each actor, once in an execution, and visit every order that matters of the
+    /// rest, instead of the pairs that the script lets overlap. On PostgreSQL lost-before, lost-after (the connection is
+    /// lost before the server got the step, or after it carried it out), 40001, 40P01, 55P03, 57014, 53300, terminated
+    /// (the session is), killed (the client is); on SQLite busy, killed; or all [the script's `faults`]
+    #[arg(long, value_name = "KIND,…|all", value_parser = faults::parse,
+          conflicts_with_all = ["overlap", "overlap_tries", "built_in", "as_isolationtester"])]
+    pub faults: Option<Faults>,
 
     /// Go on after a violation, and list every outcome
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::faulted::Faulted;
 use super::judge::{Found, Judge, Limit, Rules, run_serially};
 use super::overlap::Overlapped;
 use super::rules::ScriptRules;
@@ -47,6 +48,8 @@ pub struct Explored {
     pub found: Vec<Found>,
     /// What came of the steps that were run at the same time.
     pub overlaps: Vec<Overlapped>,
+    /// What came of what was let fail, if anything was.
+    pub faulted: Option<Faulted>,
     /// How long the search took, without making violations smaller.
     pub took: Duration,
     /// Why finding nothing would say nothing, if so.
@@ -65,7 +68,7 @@ impl Explored {
         let of_step = |(actor, step, column): &(usize, usize, usize)| {
             format!("column {} of step {}", column + 1, script.name_of((*actor, *step)))
         };
-        let asked: Vec<&NamedQuery> = script.invariants.iter().chain(&script.serial).collect();
+        let asked: Vec<&NamedQuery> = rules.asked().collect();
         let of_query = |(query, column): &(usize, usize)| format!("column {} of {}", column + 1, asked[*query].name);
         self.not_compared = steps.map(of_step).chain(queries.map(of_query)).collect();
     }
@@ -81,7 +84,12 @@ impl Explored {
     pub fn verdict(&self, violates: Option<&str>, actors: usize, strategy: Strategy) -> (VerdictKind, String) {
         let Searched { executions, abandoned, .. } = self.searched;
         if let Some(found) = self.found.first() {
-            return (VerdictKind::Violation, format!("{}: {}, in execution {executions}", found.check, found.sentence));
+            let by = found.execution.fault().and(self.faulted.as_ref());
+            let fault =
+                by.and_then(|faulted| faulted.first(&found.check)).map_or(String::new(), |how| format!(", {how}"));
+            let number = executions + by.map_or(0, |faulted| faulted.executions);
+            let sentence = format!("{}: {}{fault}, in execution {number}", found.check, found.sentence);
+            return (VerdictKind::Violation, sentence);
         }
         let overlaps = || self.overlaps.iter().map(Overlapped::evidence).collect::<Vec<_>>().join("; ");
         for of in &self.overlaps {
@@ -97,17 +105,14 @@ impl Explored {
             Coverage::Stopped(why) => {
                 return (VerdictKind::Inconclusive, format!("stopped {why}, before all orders were visited"));
             }
-            Coverage::Diverged(how) => {
-                let why = "something decides that is neither the order of steps nor the data, a clock perhaps";
-                return (VerdictKind::Inconclusive, format!("diverged: {how}; {why}"));
-            }
+            Coverage::Diverged(how) => return diverged(how),
         };
         // Only whoever leaves out what comes to the same has seen more orders than executions.
         let orders = match strategy {
             Strategy::Exhaustive => format!("stand for {} orders", self.orders),
             _ => format!("of {} orders", self.orders),
         };
-        let evidence = format!(
+        let mut evidence = format!(
             "{all}: {executions} executions ({abandoned} more were left half-way) {orders}; in {} of them \
              a step waited; outcomes: {}{}{}",
             self.waited,
@@ -118,6 +123,14 @@ impl Explored {
                 parts => format!("; not compared, for it differs by itself: {}", parts.join(", ")),
             }
         );
+        if let Some(faulted) = &self.faulted {
+            evidence = format!("{evidence}; {}", faulted.evidence());
+            match &faulted.coverage {
+                Coverage::Exhausted | Coverage::Bounded(_) => {}
+                Coverage::Stopped(_) => return (VerdictKind::Inconclusive, evidence),
+                Coverage::Diverged(how) => return diverged(how),
+            }
+        }
         if let Some(why) = self.says_nothing.as_ref().filter(|_| violates.is_none()) {
             return (VerdictKind::Inconclusive, format!("{why} ({evidence})"));
         }
@@ -150,6 +163,11 @@ impl Explored {
             None => self.verdict(None, actors, strategy).0 == VerdictKind::Pass,
         }
     }
+}
+
+fn diverged(how: &str) -> (VerdictKind, String) {
+    let why = "something decides that is neither the order of steps nor the data, a clock perhaps";
+    (VerdictKind::Inconclusive, format!("diverged: {how}; {why}"))
 }
 
 /// How two executions of the same order differ, beside what is not compared.
@@ -264,11 +282,23 @@ pub async fn explore<W: World, R: Rules<W>>(
     found.sort_by_key(|found| Some(found.check.as_str()) != violates);
     let outcomes = judge.outcomes.into_iter().collect();
     let orders = orders(&judge.rules.steps());
-    let overlaps = Vec::new();
+    let (overlaps, faulted) = (Vec::new(), None);
     let (refused, not_compared) = (Vec::new(), Vec::new());
     let (waited, says_nothing) = (judge.waited, judge.rules.says_nothing());
     Ok((
-        Explored { searched, orders, outcomes, waited, found, overlaps, took, says_nothing, refused, not_compared },
+        Explored {
+            searched,
+            orders,
+            outcomes,
+            waited,
+            found,
+            overlaps,
+            faulted,
+            took,
+            says_nothing,
+            refused,
+            not_compared,
+        },
         judge.rules,
     ))
 }

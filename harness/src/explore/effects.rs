@@ -13,6 +13,8 @@ use crate::scenario::script::{Script, ScriptCase};
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
     executions: u64,
+    /// Steps that were sent.
+    sent: BTreeSet<(usize, usize)>,
     /// Steps that have changed a row.
     changed: BTreeSet<(usize, usize)>,
     /// Actors that came to their end without being refused.
@@ -27,6 +29,7 @@ impl Effects {
     /// Looks at an execution.
     pub fn see(&mut self, script: &Script, execution: &Execution) {
         self.executions += 1;
+        self.sent.extend(execution.taken.iter().map(|taken| (taken.actor, taken.step)));
         for event in execution.events() {
             let at = (event.actor, event.step);
             if !matches!(event.what, What::Waits { .. }) {
@@ -36,10 +39,10 @@ impl Effects {
                 What::Done(done) if done.affected.is_some_and(|rows| rows > 0) => {
                     self.changed.insert(at);
                 }
-                What::Failed { code, .. } => {
+                What::Failed { code, .. } if event.fault.is_none() => {
                     *self.refused.entry((at.0, at.1, code.clone())).or_default() += 1;
                 }
-                What::Done(_) | What::Waits { .. } => {}
+                What::Done(_) | What::Failed { .. } | What::Waits { .. } => {}
             }
         }
         let took_part: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
@@ -65,13 +68,20 @@ impl Effects {
         self.refused.iter().map(|((actor, step, code), times)| (script.name_of((*actor, *step)), code.clone(), *times))
     }
 
-    /// Why a search in which nothing was violated says nothing, if so.
-    pub fn say_nothing(&self, script: &Script, case: &ScriptCase) -> Option<String> {
+    /// Every step that was sent, in whatever execution: actor and step.
+    pub fn sent(&self) -> &BTreeSet<(usize, usize)> {
+        &self.sent
+    }
+
+    /// Why a search in which nothing was violated says nothing, if so; `faults`: things were let fail, too.
+    pub fn say_nothing(&self, script: &Script, case: &ScriptCase, faults: bool) -> Option<String> {
         if !script.is_program || script.allows_no_effect || self.executions == 0 {
             return None;
         }
         let hint = "if that is meant, say `allows-no-effect = true`";
-        if let [only] = &script.actors[..] {
+        if let [only] = &script.actors[..]
+            && !faults
+        {
             return Some(format!("{} is the only actor, so nothing runs concurrently with it; {hint}", only.name));
         }
         for (number, actor) in script.actors.iter().enumerate() {
@@ -132,7 +142,7 @@ mod tests {
 
     fn seen(script: &Script, whats: &[(usize, usize, What)]) -> Effects {
         let taken = |(actor, step, what): &(usize, usize, What)| {
-            let events = vec![Event { actor: *actor, step: *step, what: what.clone() }];
+            let events = vec![Event::new(*actor, *step, what.clone())];
             Taken::new((*actor).into(), *step, events, Footprint::default(), false)
         };
         let ended = Ended { stuck: Vec::new(), answers: Vec::new() };
@@ -149,23 +159,25 @@ mod tests {
     fn what_did_nothing_in_any_order_is_told_and_what_did_something_is_not() {
         let (script_of, case) = script(&["UPDATE t SET v = 1"]);
         let both = seen(&script_of, &[(0, 0, changed(1)), (1, 0, changed(1))]);
-        assert_eq!(both.say_nothing(&script_of, &case), None);
+        assert_eq!(both.say_nothing(&script_of, &case, false), None);
         let one = seen(&script_of, &[(0, 0, changed(1)), (1, 0, changed(0))]);
-        assert!(one.say_nothing(&script_of, &case).unwrap().starts_with("no step of b changed a row"));
+        assert!(one.say_nothing(&script_of, &case, false).unwrap().starts_with("no step of b changed a row"));
         let failed = What::Failed { code: "42501".to_owned(), message: String::new() };
         let refused = seen(&script_of, &[(0, 0, changed(1)), (1, 0, failed)]);
-        let why = refused.say_nothing(&script_of, &case).unwrap();
+        let why = refused.say_nothing(&script_of, &case, false).unwrap();
         assert!(why.starts_with("b was refused in every order (step 1: 42501)"), "{why}");
         let allowed = Script { allows_no_effect: true, ..script_of };
-        assert_eq!(refused.say_nothing(&allowed, &case), None);
+        assert_eq!(refused.say_nothing(&allowed, &case, false), None);
     }
 
     #[test]
     fn a_transaction_that_is_never_ended_and_an_actor_alone_are_told() {
         let (open, case) = script(&["BEGIN", "UPDATE t SET v = 1"]);
         let steps = [(0, 0, changed(0)), (0, 1, changed(1)), (1, 0, changed(0)), (1, 1, changed(1))];
-        assert!(seen(&open, &steps).say_nothing(&open, &case).unwrap().contains("never ends it"));
+        assert!(seen(&open, &steps).say_nothing(&open, &case, false).unwrap().contains("never ends it"));
         let alone = Script { actors: open.actors[..1].to_vec(), ..open };
-        assert!(seen(&alone, &steps[..2]).say_nothing(&alone, &case).unwrap().contains("only actor"));
+        assert!(seen(&alone, &steps[..2]).say_nothing(&alone, &case, false).unwrap().contains("only actor"));
+        // With faults one actor alone has something to show.
+        assert!(seen(&alone, &steps[..2]).say_nothing(&alone, &case, true).unwrap().contains("never ends it"));
     }
 }

@@ -209,7 +209,7 @@ impl EngineWorld {
                         message: error.message.clone(),
                     },
                 };
-                events.push(Event { actor: at, step, what });
+                events.push(Event::new(at, step, what));
                 if look || left.error.is_some() {
                     let its = self.touched(at, &left).await?;
                     if look {
@@ -300,7 +300,7 @@ impl EngineWorld {
                     if at == started {
                         self.waiters.insert(step);
                         let by = self.actors[at].waits_for.clone();
-                        events.push(Event { actor: at, step: self.actors[at].step, what: What::Waits { by } });
+                        events.push(Event::new(at, self.actors[at].step, What::Waits { by }));
                         touched.add(&self.waiting_touch(at, look).await?);
                     }
                 }

@@ -140,6 +140,8 @@ pub struct Judge<R> {
     pub outcomes: BTreeMap<String, u64>,
     /// How many executions had a step that waited.
     pub waited: u64,
+    /// How many executions had a fault.
+    pub struck: u64,
     /// How many there were.
     executions: Arc<AtomicU64>,
     /// How many there were before the search, which its limit counts too.
@@ -160,9 +162,16 @@ impl<R> Judge<R> {
             found,
             outcomes,
             waited: 0,
+            struck: 0,
             executions: Arc::default(),
             before: 0,
         }
+    }
+
+    /// Its time has begun earlier.
+    #[must_use]
+    pub fn since(self, begun: Instant) -> Self {
+        Self { begun, ..self }
     }
 
     /// Counts its executions here, too.
@@ -228,6 +237,7 @@ async fn end<W: World>(
 impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
     async fn visit(&mut self, world: &mut W, execution: Execution) -> Result<Go, Lost> {
         self.waited += u64::from(execution.taken.iter().any(Taken::waits));
+        self.struck += u64::from(execution.fault().is_some());
         self.executions.fetch_add(1, Ordering::Relaxed);
         self.rules.see(&execution);
         let wrong = self.rules.wrong(world, &execution).await?;

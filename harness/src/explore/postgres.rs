@@ -6,6 +6,7 @@
 pub(super) mod answer;
 pub(super) mod beginning;
 mod digest;
+mod fault;
 pub(super) mod hazards;
 pub(crate) mod notices;
 mod observe;
@@ -38,10 +39,11 @@ use self::session::Actor;
 use self::site::{Site, is_superuser};
 use self::state::set_up;
 use super::captured::Types;
+use super::fault::{Armed, Fault};
 use super::footprint::Footprint;
 use super::statement::message;
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
-use crate::scenario::script::{ActorState, Progress, Script, ScriptCase, fill_queries};
+use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -114,6 +116,8 @@ pub struct PgWorld {
     chosen_timeouts: bool,
     /// The script can end sessions, as far as its text says.
     kills: bool,
+    /// What is to fail in each execution.
+    fault: Option<Armed>,
 }
 
 impl PgWorld {
@@ -142,6 +146,7 @@ impl PgWorld {
             bounds: BTreeSet::new(),
             chosen_timeouts: false,
             kills,
+            fault: None,
         };
         world.open_actors().await?;
         Ok(world)
@@ -165,6 +170,34 @@ impl PgWorld {
     /// How many sessions are known to have ended.
     fn closed(&self) -> usize {
         self.actors.iter().filter(|one| one.client.is_closed()).count()
+    }
+
+    /// A transition, with all that is known of it.
+    fn taken(
+        &mut self,
+        choice: Choice,
+        (step, sql): (usize, String),
+        mut events: Vec<Event>,
+        mut observed: Footprint,
+        last: Option<&Taken>,
+    ) -> Taken {
+        let actor = choice.actor;
+        // Which of two answers came first is nobody's doing.
+        events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
+        if self.kills && observed.is_empty() {
+            // Of a session that may be ended not even BEGIN can be exchanged with what ends it.
+            observed = Footprint::everything();
+        }
+        let footprint = match last {
+            None => observed,
+            Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
+        };
+        for one in &mut self.actors {
+            one.listen();
+            one.note.notices = std::mem::take(&mut one.told);
+        }
+        let notes = self.actors.iter().map(|one| one.note.clone()).collect();
+        Taken { notes, sql, ..Taken::new(choice, step, events, footprint, false) }
     }
 
     /// Makes the database anew, and connects to it.
@@ -210,6 +243,7 @@ impl World for PgWorld {
             self.put_back().await?;
         }
         self.executions += 1;
+        self.fault.iter_mut().for_each(Armed::again);
         if std::mem::take(&mut self.changed) {
             self.control.hazards.look(&self.control.client).await?;
         }
@@ -248,6 +282,15 @@ impl World for PgWorld {
         }
         let step = self.actors[actor].progress.next;
         let sql = self.actors[actor].progress.sql(&self.case, &self.script.actors[actor].steps[step]);
+        match self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)) {
+            None => {}
+            Some(FaultKind::LostAfter) => self.actors[actor].loses_answer = true,
+            Some(kind) => {
+                if let Some(taken) = self.suffer(choice, kind, last).await? {
+                    return Ok(taken);
+                }
+            }
+        }
         // Whose wait times out is nobody's victim.
         let may_close = !choice.times_out && self.actors.iter().any(|one| one.waits_for.contains(&actor));
         let one = &mut self.actors[actor];
@@ -301,28 +344,21 @@ impl World for PgWorld {
             self.bounds.insert("no wait times out, for the file says so");
         }
         self.forbid_idle_timeouts().await?;
-        // Which of two answers came first is nobody's doing.
-        events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
-        if self.kills && observed.is_empty() {
-            // Of a session that may be ended not even BEGIN can be exchanged with what ends it.
-            observed = Footprint::everything();
-        }
-        let footprint = match last {
-            None => observed,
-            Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
-        };
-        for one in &mut self.actors {
-            one.listen();
-            one.note.notices = std::mem::take(&mut one.told);
-        }
-        let notes = self.actors.iter().map(|one| one.note.clone()).collect();
-        let taken = Taken { notes, sql: sent, ..Taken::new(choice, step, events, footprint, false) };
+        let taken = self.taken(choice, (step, sent), events, observed, last);
         let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(does);
         Ok(Taken { may_time_out, ..taken })
     }
 
     fn may_time_out(&self, actor: usize) -> bool {
         self.lets_time_out(&self.actors[actor].note.settings)
+    }
+
+    fn inject(&mut self, fault: Option<Fault>) -> Option<Fault> {
+        std::mem::replace(&mut self.fault, fault.map(Armed::new)).map(|armed| armed.fault)
+    }
+
+    async fn tables(&mut self) -> Result<Vec<NamedQuery>, Lost> {
+        self.ask_tables().await
     }
 
     fn bounds(&self) -> Vec<String> {

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::effects::Effects;
 use super::judge::{Rules, run_serially};
+use super::repeated::repeated;
 use super::search::Execution;
 use super::volatile::Volatile;
 use super::world::{self, Ended, Event, Lost, Rows, What, World};
-use crate::scenario::script::{COMMITTED, ERRORS, NamedQuery, OnError, SERIAL, STUCK, Script, ScriptActor, ScriptCase};
+use crate::scenario::script::{
+    COMMITTED, ERRORS, FaultKind, NamedQuery, OnError, REPEATED, SERIAL, STUCK, Script, ScriptActor, ScriptCase,
+};
 
 /// The rules of a script.
 pub struct ScriptRules<'s> {
@@ -18,6 +21,11 @@ pub struct ScriptRules<'s> {
     pub volatile: Volatile,
     /// What the actors came to.
     pub effects: Effects,
+    /// Whether things are let fail.
+    faults: bool,
+    /// Where the script has no queries for it, the rows of these tables are compared with those of serial orders: where
+    /// what a lost answer was about was done again.
+    tables: Vec<NamedQuery>,
     /// The final states that serial orders of these actors give.
     serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
 }
@@ -31,18 +39,35 @@ impl<'s> ScriptRules<'s> {
     /// Of this script.
     pub fn new(script: &'s Script, case: &'s ScriptCase) -> Self {
         let (volatile, effects) = (Volatile::default(), Effects::default());
-        Self { script, case, volatile, effects, serial: BTreeMap::new() }
+        Self { script, case, volatile, effects, faults: false, tables: Vec::new(), serial: BTreeMap::new() }
+    }
+
+    /// Of a script with which things are let fail; these are queries for the rows of its tables.
+    #[must_use]
+    pub fn with_faults(self, tables: Vec<NamedQuery>) -> Self {
+        let tables = if self.script.serial.is_empty() { tables } else { Vec::new() };
+        Self { faults: true, tables, ..self }
+    }
+
+    /// Every query that is asked at the end, in order.
+    pub fn asked(&self) -> impl Iterator<Item = &NamedQuery> {
+        self.script.invariants.iter().chain(&self.script.serial).chain(&self.tables)
+    }
+
+    /// The queries by which a final state is compared with that of serial orders.
+    fn compared(&self) -> &[NamedQuery] {
+        if self.script.serial.is_empty() { &self.tables } else { &self.script.serial }
     }
 
     /// How the final state differs from that of every serial order: of those that did not roll back,
     /// or of all.
     async fn differs<W: World>(&mut self, world: &mut W, execution: &Execution) -> Result<Option<String>, Lost> {
-        if self.script.serial.is_empty() {
+        if self.compared().is_empty() {
             return Ok(None);
         }
         let state = self.state(&execution.ended)?;
-        let [survived, all] = takers(self.script, execution);
-        for actors in [&survived, &all] {
+        let takers = takers(self.script, execution);
+        for actors in &takers {
             if !self.serial.contains_key(actors) {
                 let states = self.serial_states(world, actors).await?;
                 self.serial.insert(actors.clone(), states);
@@ -51,13 +76,13 @@ impl<'s> ScriptRules<'s> {
                 return Ok(None);
             }
         }
-        let serial: Vec<&str> = self.serial[&survived].iter().map(String::as_str).collect();
+        let serial: Vec<&str> = self.serial[&takers[0]].iter().map(String::as_str).collect();
         Ok(Some(format!("the final state is {state}; serial orders give {}", serial.join(" or "))))
     }
 
     /// Those actors of an execution whose serial orders it is compared with, and are not known yet.
     pub fn unknown(&self, execution: &Execution) -> Vec<BTreeSet<usize>> {
-        let mut sets = if self.script.serial.is_empty() { Vec::new() } else { takers(self.script, execution).to_vec() };
+        let mut sets = if self.compared().is_empty() { Vec::new() } else { takers(self.script, execution) };
         sets.retain(|actors| !self.serial.contains_key(actors));
         sets
     }
@@ -74,7 +99,7 @@ impl<'s> ScriptRules<'s> {
     pub fn state(&self, ended: &Ended) -> Result<String, Lost> {
         let first = self.script.invariants.len();
         let mut state = Vec::new();
-        for (number, (query, answer)) in self.script.serial.iter().zip(&ended.answers[first..]).enumerate() {
+        for (number, (query, answer)) in self.compared().iter().zip(&ended.answers[first..]).enumerate() {
             match answer.as_ref().map(|rows| self.volatile.of_query(first + number, rows)) {
                 Ok(rows) => state.push(format!("{} = {}", query.name, shown(&rows))),
                 Err(error) => return Err(Lost::by_script(format!("failed to ask {}: {error}", query.name))),
@@ -85,17 +110,21 @@ impl<'s> ScriptRules<'s> {
 
     async fn serial_states<W: World>(&self, world: &mut W, actors: &BTreeSet<usize>) -> Result<BTreeSet<String>, Lost> {
         let mut states = BTreeSet::new();
+        let queries: Vec<String> = self.asked().map(|query| query.sql.clone()).collect();
+        // What is compared with is what comes of it where nothing fails.
+        let fault = world.inject(None);
         for order in permutations(&actors.iter().copied().collect::<Vec<_>>()) {
-            let execution = run_serially(world, &order, &queries(self.script)).await?;
+            let execution = run_serially(world, &order, &queries).await?;
             states.insert(self.state(&execution.ended)?);
         }
+        world.inject(fault);
         Ok(states)
     }
 }
 
 impl<W: World> Rules<W> for ScriptRules<'_> {
     fn queries(&self) -> Vec<String> {
-        queries(self.script)
+        self.asked().map(|query| query.sql.clone()).collect()
     }
 
     async fn wrong(&mut self, world: &mut W, execution: &Execution) -> Result<Vec<(String, String)>, Lost> {
@@ -106,6 +135,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             let actor = &script.actors[event.actor];
             let step = &actor.steps[event.step];
             if let What::Failed { code, message } = &event.what
+                && event.fault.is_none()
                 && !script.refusals.tolerate(code)
                 && !step.errors.contains(code)
                 && !is_handled(actor, event.step, code, || goes_on_after(&events, at))
@@ -124,8 +154,20 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
             ));
         }
         wrong.extend(violated(&script.invariants, &execution.ended, shown)?);
-        if let Some(sentence) = self.differs(world, execution).await? {
-            wrong.push((SERIAL.to_owned(), sentence));
+        let repeated = repeated(script, execution);
+        let by_tables = script.serial.is_empty();
+        // Rows of tables that nobody has named are compared for this alone.
+        if (!by_tables || repeated.is_some())
+            && let Some(sentence) = self.differs(world, execution).await?
+        {
+            wrong.push((if by_tables { REPEATED } else { SERIAL }.to_owned(), sentence));
+        }
+        if let Some(repeated) = repeated {
+            let names: BTreeSet<&str> = script.invariants.iter().map(|query| query.name.as_str()).collect();
+            let is_of_rows = |check: &str| names.contains(check) || [SERIAL, REPEATED].contains(&check);
+            for (_, sentence) in wrong.iter_mut().filter(|(check, _)| is_of_rows(check)) {
+                *sentence = format!("{repeated}: {sentence}");
+            }
         }
         Ok(wrong)
     }
@@ -155,7 +197,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
     }
 
     fn says_nothing(&self) -> Option<String> {
-        self.effects.say_nothing(self.script, self.case)
+        self.effects.say_nothing(self.script, self.case, self.faults)
     }
 
     fn mistake(&self, _: &W, execution: &Execution) -> Option<(usize, Lost)> {
@@ -220,11 +262,18 @@ fn undone(script: &Script, execution: &Execution) -> Option<(String, String)> {
     Some((COMMITTED.to_owned(), sentence))
 }
 
-/// The actors of an execution that came to their end, and all that took part.
-fn takers(script: &Script, execution: &Execution) -> [BTreeSet<usize>; 2] {
+/// The actors of an execution that came to their end, and all that took part. Whoever a fault has ended is in both, or
+/// in neither: what it was about may have been done.
+fn takers(script: &Script, execution: &Execution) -> Vec<BTreeSet<usize>> {
     let all: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
     let failed = |actor: &usize| is_refused(script, execution, *actor);
-    [all.iter().copied().filter(|actor| !failed(actor)).collect(), all]
+    let survived: BTreeSet<usize> = all.iter().copied().filter(|actor| !failed(actor)).collect();
+    let mut takers = vec![survived.clone(), all.clone()];
+    if let Some(fault) = execution.fault().filter(|fault| failed(&fault.actor)) {
+        takers.push(survived.into_iter().chain([fault.actor]).collect());
+        takers.push(all.into_iter().filter(|actor| *actor != fault.actor).collect());
+    }
+    takers
 }
 
 /// Whether an actor does something after one of these events.
@@ -243,14 +292,16 @@ fn is_handled(actor: &ScriptActor, step: usize, code: &str, goes_on: impl Fn() -
 }
 
 /// Whether an actor was refused in the end. Whoever begins anew is not, nor who does what its file says then; of one
-/// that ignores errors each counts that its step does not allow.
+/// that ignores errors each counts that its step does not allow. Whoever does something else after a fault may have given
+/// up what it was about.
 pub(super) fn is_refused(script: &Script, execution: &Execution, actor: usize) -> bool {
     let of = &script.actors[actor];
     let events: Vec<&Event> = execution.events().collect();
     let mut own = events.iter().enumerate().filter(|(_, event)| event.actor == actor);
     own.any(|(at, event)| match &event.what {
+        What::Failed { .. } if event.fault.is_some_and(|fault| fault.kind == FaultKind::Killed) => true,
         What::Failed { code, .. } => match of.on_error(event.step, code) {
-            Some(OnError::Go(_)) => false,
+            Some(OnError::Go(_)) => event.fault.is_some(),
             Some(OnError::End) => true,
             Some(OnError::Retry) => !goes_on_after(&events, at),
             None => of.goes_on || !goes_on_after(&events, at),

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::Fault;
 use super::judge::Found;
 use super::statement::{self, Class};
 use super::world::{Choice, Done, Taken, What, shown};
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{FaultKind, Script, ScriptCase};
 
 /// The version of the format. The one before has no text of its script.
 pub const VERSION: u32 = 2;
@@ -34,6 +35,9 @@ pub struct Schedule {
     pub check: String,
     /// How, in a sentence.
     pub sentence: String,
+    /// What fails in it, if anything is let fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Failing>,
     /// The steps, in the order in which they were let through.
     #[serde(default)]
     pub step: Vec<Letting>,
@@ -41,6 +45,18 @@ pub struct Schedule {
     /// file alone, without the programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// What fails, the first time that an actor is about to send a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failing {
+    /// Whose.
+    pub actor: String,
+    /// Its name.
+    pub step: String,
+    /// The kind of failure, as `--faults` has it.
+    pub kind: String,
 }
 
 /// One step that is let through.
@@ -83,6 +99,12 @@ pub enum ScheduleError {
         /// What is missing.
         what: String,
     },
+    /// Something is to fail that this program does not know.
+    #[error("there is no fault `{kind}`: the schedule was written by another version, or by hand")]
+    Fault {
+        /// What.
+        kind: String,
+    },
 }
 
 impl Schedule {
@@ -94,12 +116,18 @@ impl Schedule {
             came: came(script, taken),
             times_out: taken.times_out,
         };
+        let failing = |Fault { actor, step, kind }: Fault| Failing {
+            actor: script.actors[actor].name.clone(),
+            step: script.actors[actor].steps[step].name.clone(),
+            kind: kind.to_string(),
+        };
         Self {
             driftlock_schedule: VERSION,
             script: file.to_owned(),
             case: case.name.clone(),
             check: found.check.clone(),
             sentence: found.sentence.clone(),
+            fault: found.execution.fault().map(failing),
             step: found.execution.taken.iter().map(letting).collect(),
             text: text.map(str::to_owned),
         }
@@ -154,6 +182,21 @@ impl Schedule {
             at.map(|actor| Choice { actor, times_out: letting.times_out })
         };
         self.step.iter().map(number).collect()
+    }
+
+    /// What fails in it, if anything does.
+    ///
+    /// # Errors
+    /// The script has no such actor or step, or there is no such failure.
+    pub fn fault(&self, script: &Script) -> Result<Option<Fault>, ScheduleError> {
+        let Some(Failing { actor, step, kind }) = &self.fault else { return Ok(None) };
+        let missing = |what: String| ScheduleError::Changed { what };
+        let number = script.actors.iter().position(|one| one.name == *actor);
+        let number = number.ok_or_else(|| missing(format!("actor {actor}")))?;
+        let at = script.actors[number].steps.iter().position(|one| one.name == *step);
+        let at = at.ok_or_else(|| missing(format!("step {step} of {actor}")))?;
+        let kind = FaultKind::named(kind).ok_or_else(|| ScheduleError::Fault { kind: kind.clone() })?;
+        Ok(Some(Fault { actor: number, step: at, kind }))
     }
 
     /// The actors' numbers, in the schedule's order: the last word of each name, below `actors`.
@@ -214,6 +257,7 @@ pub fn came(script: &Script, taken: &Taken) -> Vec<String> {
     for event in &taken.events {
         let step = &script.actors[event.actor].steps[event.step];
         let what = match &event.what {
+            What::Failed { .. } if event.fault.is_some() => event.fault.map_or("", |fault| fault.told()).to_owned(),
             What::Done(done) => done_as(&step.sql, done),
             What::Failed { code, .. } => format!("failed: {code}"),
             What::Waits { by } => {

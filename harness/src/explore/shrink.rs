@@ -85,6 +85,8 @@ impl Serial {
         }
         let queries = rules.queries();
         let mut is_clean = false;
+        // A fault is to blame for what it brings about in a serial order too.
+        let fault = world.inject(None);
         for serial in permutations(&actors.iter().copied().collect::<Vec<_>>()).into_iter().take(SERIAL_MAX) {
             let execution = run_serially(world, &serial, &queries).await?;
             let wrong = rules.wrong(world, &execution).await?;
@@ -93,6 +95,7 @@ impl Serial {
                 break;
             }
         }
+        world.inject(fault);
         self.clean.insert(actors.clone(), is_clean);
         Ok(is_clean)
     }

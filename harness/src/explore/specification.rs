@@ -60,6 +60,9 @@ pub enum ExportError {
     /// A specification has statements alone, and its sessions other names.
     #[error("data is copied, or a session is ended")]
     Beside,
+    /// A specification cannot have anything fail.
+    #[error("something is let fail in it")]
+    Fault,
     /// Specifications are PostgreSQL's.
     #[error("specifications are for PostgreSQL")]
     Backend,
@@ -76,6 +79,9 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     }
     if !execution.ended.stuck.is_empty() {
         return Err(ExportError::Stuck);
+    }
+    if execution.fault().is_some() {
+        return Err(ExportError::Fault);
     }
     let mut sent = std::collections::BTreeSet::new();
     if execution.taken.iter().any(|taken| taken.times_out || !sent.insert((taken.actor, taken.step))) {

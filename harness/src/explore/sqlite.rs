@@ -6,6 +6,8 @@
 //! in its text alone: it begins, reads, or counts as writing. Each execution begins with a copy of the file
 //! that the set-up made, and with new connections: nothing else is certain to leave nothing behind.
 
+mod fault;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -16,6 +18,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
 use tokio::sync::watch;
 
+use self::fault::Held;
+use super::fault::{Armed, Fault};
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
 use super::world::{Choice, Done, Ended, Event, Lost, Rows, Taken, What, World};
@@ -43,6 +47,7 @@ struct Actor {
     progress: Progress,
     /// Somebody's step has ended since it was parked.
     may_try: bool,
+    held: Held,
 }
 
 impl Drop for Actor {
@@ -62,6 +67,10 @@ pub struct SqliteWorld {
     control: SqliteConnection,
     actors: Vec<Actor>,
     made: u64,
+    /// The file has a write-ahead log.
+    wal: bool,
+    /// What is to fail in each execution.
+    fault: Option<Armed>,
 }
 
 impl SqliteWorld {
@@ -85,8 +94,10 @@ impl SqliteWorld {
         close(control).await?;
         let start = PathBuf::from(start);
         copy(options.get_filename(), &start)?;
-        let (control, actors) = (open(&options).await?, connect_all(&options, &script.actors).await?);
-        Ok(Self { script, case, options, start, control, actors, made: 0 })
+        let (mut control, actors) = (open(&options).await?, connect_all(&options, &script.actors).await?);
+        let journal: Result<String, _> = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut control).await;
+        let wal = journal.map_err(|error| Lost::during("ask for the journal's mode", error))? == "wal";
+        Ok(Self { script, case, options, start, control, actors, made: 0, wal, fault: None })
     }
 
     /// Waits until an actor's step has ended, or its connection is parked.
@@ -165,6 +176,7 @@ impl World for SqliteWorld {
         self.control = open(&self.options).await?;
         self.actors = connect_all(&self.options, &self.script.actors).await?;
         self.made += 1;
+        self.fault.iter_mut().for_each(Armed::again);
         Ok(())
     }
 
@@ -178,6 +190,10 @@ impl World for SqliteWorld {
 
     fn made(&self) -> u64 {
         self.made
+    }
+
+    fn inject(&mut self, fault: Option<Fault>) -> Option<Fault> {
+        std::mem::replace(&mut self.fault, fault.map(Armed::new)).map(|armed| armed.fault)
     }
 
     fn enabled(&self) -> Vec<usize> {
@@ -196,6 +212,12 @@ impl World for SqliteWorld {
         let number = self.actors[actor].progress.next;
         let (step, again) = (&of.steps[number], self.actors[actor].progress.state == ActorState::Waiting);
         let sql = self.actors[actor].progress.sql(&self.case, step);
+        let strikes = if again { None } else { self.fault.as_mut().and_then(|armed| armed.strikes(actor, number)) };
+        if let Some(kind) = strikes
+            && let Some(taken) = self.suffer(choice, kind, &sql).await?
+        {
+            return Ok(taken);
+        }
         let mut footprint = footprint(&sql);
         let one = &mut self.actors[actor];
         if again {
@@ -211,7 +233,7 @@ impl World for SqliteWorld {
         let Some(answer) = self.settle(actor).await? else {
             let one = &mut self.actors[actor];
             (one.progress.state, one.may_try) = (ActorState::Waiting, false);
-            let events = vec![Event { actor, step: number, what: What::Waits { by: Vec::new() } }];
+            let events = vec![Event::new(actor, number, What::Waits { by: Vec::new() })];
             return Ok(Taken { sql, ..Taken::new(choice, number, events, footprint, again) });
         };
         let (what, returned) =
@@ -221,16 +243,18 @@ impl World for SqliteWorld {
             footprint = Footprint::everything();
             if one.progress.refused(of, code) == AfterError::RollsBack {
                 roll_back(one.connection.as_mut().expect("the step has ended")).await;
+                one.held = Held::default();
             }
         }
         if !matches!(what, What::Failed { .. }) {
+            one.held = one.held.after(&sql);
             one.progress.answered(of, &returned, |_, value| literal(value));
         }
         // Whoever's step has ended does not wait.
         for other in &mut self.actors {
             other.may_try |= other.progress.state == ActorState::Waiting;
         }
-        let events = vec![Event { actor, step: number, what }];
+        let events = vec![Event::new(actor, number, what)];
         Ok(Taken { sql, ..Taken::new(choice, number, events, footprint, false) })
     }
 
@@ -290,7 +314,7 @@ async fn connect(options: &SqliteConnectOptions, actor: &ScriptActor) -> Result<
     let busy = busy.map_err(|error| Lost::during("install a busy handler", error))?;
     let parkings = busy.parkings();
     let (connection, progress) = (Some(connection), Progress::of(actor));
-    Ok(Actor { connection, reply: None, busy, parkings, progress, may_try: false })
+    Ok(Actor { connection, reply: None, busy, parkings, progress, may_try: false, held: Held::default() })
 }
 
 pub(super) async fn execute(connection: &mut SqliteConnection, sql: &str, what: &str) -> Result<(), Lost> {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::Future;
 
 use super::captured::Types;
+use super::fault::{Fault, Injected};
 use super::footprint::Footprint;
 use super::volatile::Volatile;
+use crate::scenario::script::NamedQuery;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +69,20 @@ pub struct Event {
     pub step: usize,
     /// What.
     pub what: What,
+    /// What brought it about, where a fault did.
+    pub fault: Option<Injected>,
+}
+
+impl Event {
+    /// Of a step that no fault has met.
+    pub fn new(actor: usize, step: usize, what: What) -> Self {
+        Self { actor, step, what, fault: None }
+    }
+
+    /// Of a step that a fault has met.
+    pub fn failed(actor: usize, step: usize, fault: Injected) -> Self {
+        Self { actor, step, what: fault.refusal(), fault: Some(fault) }
+    }
 }
 
 /// What a search chooses: whose step goes next.
@@ -197,7 +213,8 @@ impl Taken {
 
     /// Whether a step ended as a deadlock's victim.
     pub fn deadlocked(&self) -> bool {
-        self.events.iter().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"))
+        let is_victim = |event: &Event| matches!(&event.what, What::Failed { code, .. } if code == "40P01");
+        self.events.iter().any(|event| event.fault.is_none() && is_victim(event))
     }
 
     /// Whether the step itself waits.
@@ -285,6 +302,17 @@ pub trait World: Send {
     /// Whether a wait of an actor's next step could end by a timeout that its session has set.
     fn may_time_out(&self, _actor: usize) -> bool {
         false
+    }
+
+    /// Has this fault come in each of the next executions, or none. Answers which one had been to come; a world that can
+    /// bring none about has none.
+    fn inject(&mut self, _fault: Option<Fault>) -> Option<Fault> {
+        None
+    }
+
+    /// A query for the rows of each table of the beginning: what in them any transaction of the same course gives alike.
+    fn tables(&mut self) -> impl Future<Output = Result<Vec<NamedQuery>, Lost>> + Send {
+        std::future::ready(Ok(Vec::new()))
     }
 
     /// What keeps a search of this world from having seen everything, so far.

@@ -1,5 +1,6 @@
 //! What `explore` has to say: rows as data, and the same for people.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement};
@@ -7,6 +8,7 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::terminal;
+use crate::explore::faulted::{FaultViolation, Faulted};
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
 use crate::explore::schedule::{Letting, Schedule, came};
@@ -65,8 +67,70 @@ pub struct ExploreRow {
     /// The steps that were run at the same time.
     #[serde(default)]
     pub overlaps: Vec<OverlapRow>,
+    /// What was let fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<FaultsRow>,
     /// The command that runs it, or its counterexample, again.
     pub replay: String,
+}
+
+/// What was let fail, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultsRow {
+    /// The actors, each with how many of its steps are places.
+    pub places: BTreeMap<String, usize>,
+    /// The kinds of failures.
+    pub kinds: Vec<String>,
+    /// How many searches there were: one for each place and each kind that can come there.
+    pub searches: u64,
+    /// How many there were to be.
+    pub wanted: u64,
+    /// Complete executions in them.
+    pub executions: u64,
+    /// How far they came: `exhausted`, `bounded`, `stopped` or `diverged`.
+    pub coverage: String,
+    /// At how many places each kind led to a violation.
+    pub by_kind: BTreeMap<String, u64>,
+    /// The violations.
+    pub violations: Vec<FaultViolationRow>,
+    /// What could not come where it was to, in any order.
+    pub never_came: Vec<String>,
+    /// Steps that are sent only after something else fails: they are no places.
+    pub unsent: Vec<String>,
+}
+
+/// A violation that a failure led to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultViolationRow {
+    /// The failure's kind.
+    pub kind: String,
+    /// The step at which it came: ACTOR.STEP.
+    pub place: String,
+    /// What was violated.
+    pub check: String,
+}
+
+impl FaultsRow {
+    /// Of what was let fail, which was covered so far.
+    pub fn new(of: &Faulted, coverage: &str) -> Self {
+        let violation = |of: &FaultViolation| FaultViolationRow {
+            kind: of.kind.to_string(),
+            place: of.place.clone(),
+            check: of.check.clone(),
+        };
+        Self {
+            places: of.places.iter().cloned().collect(),
+            kinds: of.kinds.iter().map(ToString::to_string).collect(),
+            searches: of.searches,
+            wanted: of.wanted,
+            executions: of.executions,
+            coverage: coverage.to_owned(),
+            by_kind: of.by_kind().into_iter().map(|(kind, places)| (kind.to_string(), places)).collect(),
+            violations: of.violations.iter().map(violation).collect(),
+            never_came: of.never_came.clone(),
+            unsent: of.unsent.clone(),
+        }
+    }
 }
 
 /// Two steps that were run at the same time.

@@ -6,6 +6,7 @@
 mod condition;
 mod contradictions;
 mod edit;
+mod fault;
 mod flow;
 mod holes;
 mod overlap;
@@ -24,6 +25,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::condition::Condition;
+pub use self::fault::{FaultKind, LOST};
 use self::flow::Node;
 pub use self::flow::{Instruction, OnError};
 pub use self::holes::{answers, fill, fill_some, holes};
@@ -79,6 +81,8 @@ pub struct Script {
     pub allows_no_effect: bool,
     /// Waits never time out, whatever the sessions' settings are.
     pub never_times_out: bool,
+    /// The failures that `explore` lets happen where its command line names none.
+    pub faults: Vec<FaultKind>,
     /// Where and how it is run: one at least, with different names.
     pub cases: Vec<ScriptCase>,
 }
@@ -96,8 +100,10 @@ pub struct ScriptActor {
     /// back and has ended.
     pub goes_on: bool,
     /// How often it begins anew, from its first step, after it was refused for the sake of concurrency and has
-    /// rolled back: a serialization failure, a deadlock, SQLite's lock.
+    /// rolled back: a serialization failure, a deadlock, SQLite's lock; or what `retries_on` names.
     pub retries: u32,
+    /// The codes after which it begins anew, instead of those; none is the usual ones.
+    pub retries_on: Vec<String>,
     /// It begins when all others have ended.
     pub is_last: bool,
 }
@@ -175,6 +181,9 @@ pub const ERRORS: &str = "errors";
 pub const STUCK: &str = "stuck";
 /// The name under which it is reported that a COMMIT was answered with ROLLBACK.
 pub const COMMITTED: &str = "committed";
+/// The name under which it is reported that what was done, its answer lost, was done again, where the file has no
+/// `[[serial]]` by which that would be seen.
+pub const REPEATED: &str = "repeated";
 
 impl Script {
     /// Reads a script file.
@@ -280,6 +289,7 @@ fn inside_quotes(text: &str, value: Range<usize>) -> (u32, u32) {
 /// Where the parts of a script are in its file.
 struct Places {
     setup: Range<usize>,
+    faults: Range<usize>,
     actors: Vec<ActorPlaces>,
     /// The names of the queries, invariants first.
     queries: Vec<Range<usize>>,
@@ -319,6 +329,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         let nodes = plain(actor.required_list("steps", read::node));
         let goes_on = plain(actor.or("goes-on", false, value::boolean));
         let retries = plain(actor.or("retry", 0, value::integer(0..=RETRIES_MAX)));
+        let retries_on = plain(actor.or("retry-on", Vec::new(), codes));
         let is_last = plain(actor.or("last", false, value::boolean));
         let (name, nodes) = (name?, nodes?);
         // Steps that stand inside another one are told by its place.
@@ -327,7 +338,8 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         let (steps, flow) = flow::flatten(nodes.into_iter().map(Spanned::into_inner).collect());
         let retries = u32::try_from(retries?).unwrap_or(u32::MAX);
         let (name, steps) = (name.into_inner(), numbered(steps));
-        Some((ScriptActor { name, steps, flow, goes_on: goes_on?, retries, is_last: is_last? }, places))
+        let (goes_on, retries_on, is_last) = (goes_on?, retries_on?, is_last?);
+        Some((ScriptActor { name, steps, flow, goes_on, retries, retries_on, is_last }, places))
     });
     let query = |query: &mut Section<'_>| {
         let (name, sql) = (query.required("name", word), plain(query.required("sql", sql)));
@@ -338,6 +350,7 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let (invariants, serial) = (section.sections("invariant", query), section.sections("serial", query));
     let refusals = plain(section.or("refusals", Refusals::default(), variant::refusals));
     let allows_no_effect = plain(section.or("allows-no-effect", false, value::boolean));
+    let faults = section.or("faults", Vec::new(), fault::faults);
     let timeouts = plain(section.or("timeouts", false, value::word([("any", false), ("never", true)])));
     let overlaps = section.sections("overlap", overlap::read);
     let cases = section.sections("case", |case| {
@@ -372,8 +385,8 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
             })
             .into();
     }
-    let setup = setup?;
-    let set_up = setup.span();
+    let (setup, faults) = (setup?, faults?);
+    let (set_up, faults_at) = (setup.span(), faults.span());
     let ((actors, actor_places), (invariants, mut queries), (serial, more)) =
         (all(actors)?, all(invariants)?, all(serial)?);
     queries.extend(more);
@@ -391,10 +404,12 @@ fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
         refusals: refusals?,
         allows_no_effect: allows_no_effect?,
         never_times_out: timeouts?,
+        faults: faults.into_inner(),
         cases,
     };
     let (overlaps, _) = all(overlaps)?;
-    Some((script, Places { setup: set_up, actors: actor_places, queries, cases: case_places, overlaps }))
+    let (actors, cases) = (actor_places, case_places);
+    Some((script, Places { setup: set_up, faults: faults_at, actors, queries, cases, overlaps }))
 }
 
 /// Gives the steps that have no name their number.

@@ -235,7 +235,7 @@ pub async fn run<W: World, S: Session>(
         }
     }
     all.found.sort_by_key(|found| Some(found.check.as_str()) != expected);
-    all.says_nothing = rules.effects.say_nothing(script, case);
+    all.says_nothing = rules.effects.say_nothing(script, case, false);
     (all.outcomes, all.took) = (outcomes.len(), clock.elapsed());
     Ok(all)
 }
@@ -325,7 +325,7 @@ fn history<S: Session>(sessions: &[S], passes: &[Pass]) -> Vec<Moved> {
 /// A step as `explore` knows it, to be judged in the same way.
 pub(super) fn taken(moved: &Moved) -> Taken {
     let (actor, step) = (moved.actor, moved.ran.step);
-    let events = vec![Event { actor, step, what: moved.ran.answer.what.clone() }];
+    let events = vec![Event::new(actor, step, moved.ran.answer.what.clone())];
     let sql = moved.ran.sql.clone();
     Taken { sql, ..Taken::new(actor.into(), step, events, Footprint::everything(), false) }
 }

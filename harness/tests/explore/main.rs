@@ -8,6 +8,7 @@ mod apps;
 mod command;
 mod engine;
 mod export;
+mod faults;
 mod free;
 mod generated;
 mod kinds;

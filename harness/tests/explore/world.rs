@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 use driftlock::explore::case::Options;
+use driftlock::explore::fault::Fault;
 use driftlock::explore::footprint::Rule;
 use driftlock::explore::postgres::PgWorld;
 use driftlock::explore::postgres::site::Site;
@@ -30,6 +31,8 @@ pub struct Hosts {
 pub struct Found {
     pub searched: Searched,
     pub outcomes: BTreeSet<String>,
+    /// How many failures executions had.
+    pub faults: BTreeSet<usize>,
 }
 
 impl Hosts {
@@ -52,6 +55,16 @@ impl Hosts {
 
     /// Searches with fewer rules than there are for what may be exchanged.
     pub async fn search_by(&mut self, script: &Arc<Script>, searches: &[(Strategy, Vec<Rule>)]) -> Vec<Found> {
+        self.search_failing(script, None, searches).await
+    }
+
+    /// Searches with something that fails in each execution.
+    pub async fn search_failing(
+        &mut self,
+        script: &Arc<Script>,
+        fault: Option<Fault>,
+        searches: &[(Strategy, Vec<Rule>)],
+    ) -> Vec<Found> {
         let mut all = Vec::new();
         for (strategy, rules) in searches {
             self.made += 1;
@@ -60,6 +73,7 @@ impl Hosts {
                 Backend::Postgres => {
                     let site = Site::make(&self.server, &format!("explore_{made}")).await.unwrap();
                     let mut world = PgWorld::new(site, script.clone(), case).await.unwrap();
+                    world.inject(fault);
                     let found = outcomes(&mut world, script, *strategy, rules).await;
                     world.close().await.unwrap();
                     found
@@ -69,6 +83,7 @@ impl Hosts {
                     let keep = self.files.create_database(&format!("start_{made}"), None).await.unwrap();
                     let (options, keep) = (self.files.connect_options(&database), keep.path().display().to_string());
                     let mut world = SqliteWorld::new(options, &keep, script.clone(), case).await.unwrap();
+                    world.inject(fault);
                     outcomes(&mut world, script, *strategy, rules).await
                 }
             };
@@ -137,18 +152,22 @@ impl Explorer for Hosts {
 }
 
 async fn outcomes<W: World>(world: &mut W, script: &Script, strategy: Strategy, rules: &[Rule]) -> Found {
-    let mut collect = Collect(BTreeSet::new());
+    let mut collect = Collect { outcomes: BTreeSet::new(), faults: BTreeSet::new() };
     let searched = search_by(world, strategy, 1, &queries(script), &mut collect, rules).await;
     let searched = searched.unwrap_or_else(|lost| panic!("{lost}\n{script:#?}"));
     assert!(!matches!(searched.coverage, Coverage::Stopped(_)));
-    Found { searched, outcomes: collect.0 }
+    Found { searched, outcomes: collect.outcomes, faults: collect.faults }
 }
 
-struct Collect(BTreeSet<String>);
+struct Collect {
+    outcomes: BTreeSet<String>,
+    faults: BTreeSet<usize>,
+}
 
 impl<W: World> Visitor<W> for Collect {
     async fn visit(&mut self, _: &mut W, execution: Execution) -> Result<Go, Lost> {
-        self.0.insert(execution.outcome(&Volatile::default()));
+        self.faults.insert(execution.events().filter(|event| event.fault.is_some()).count());
+        self.outcomes.insert(execution.outcome(&Volatile::default()));
         Ok(Go::On)
     }
 

@@ -11,7 +11,7 @@ use crate::explore::schedule::Schedule;
 use crate::explore::search::{Coverage, Strategy};
 use crate::outcome::VerdictKind;
 use crate::report::directory::RunDirectory;
-use crate::report::explored::{self, ExpectedRow, ExploreRow, OverlapRow, ViolatedRow};
+use crate::report::explored::{self, ExpectedRow, ExploreRow, FaultsRow, OverlapRow, ViolatedRow};
 
 /// The row of a case; its violations are shown, and written as schedules.
 pub(super) fn row(
@@ -74,7 +74,9 @@ pub(super) fn row(
     let own = violations.iter().map(|violation| &violation.found);
     let found = own.chain(explored.overlaps.iter().flat_map(|of| &of.found).map(|of| &of.found));
     let seconds = explored.took.max(Duration::from_micros(1)).as_secs_f64();
-    let searched = &explored.searched;
+    let (searched, faulted) = (&explored.searched, explored.faulted.as_ref());
+    let executions = searched.executions + faulted.map_or(0, |of| of.executions);
+    let abandoned = searched.abandoned + faulted.map_or(0, |of| of.abandoned);
     Ok(ExploreRow {
         name,
         backend,
@@ -96,10 +98,10 @@ pub(super) fn row(
         coverage: coverage(&explored),
         refused: explored.refused.clone(),
         not_compared: explored.not_compared.clone(),
-        executions: searched.executions,
-        abandoned: searched.abandoned,
+        executions,
+        abandoned,
         orders: explored.orders,
-        executions_per_second: (searched.executions + searched.abandoned) as f64 / seconds,
+        executions_per_second: (executions + abandoned) as f64 / seconds,
         outcomes: explored.outcomes.clone(),
         duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
         overlaps: explored
@@ -113,20 +115,30 @@ pub(super) fn row(
                 violations: subject.together(&of.found),
             })
             .collect(),
+        faults: faulted.map(|of| FaultsRow::new(of, word_of(&of.coverage))),
         replay,
     })
 }
 
-/// How far the search came, in one word.
+/// How far the search came, with all that was let fail, in one word.
 fn coverage(explored: &Explored) -> String {
-    let word = match explored.searched.coverage {
+    let of_faults = explored.faulted.as_ref().map(|of| &of.coverage);
+    let word = match (word_of(&explored.searched.coverage), of_faults.map(word_of)) {
         // What only chance brings about is never exhausted.
-        Coverage::Exhausted if explored.overlaps.is_empty() => "exhausted",
-        Coverage::Exhausted | Coverage::Bounded(_) => "bounded",
-        Coverage::Stopped(_) => "stopped",
-        Coverage::Diverged(_) => "diverged",
+        ("exhausted", None) if !explored.overlaps.is_empty() => "bounded",
+        ("exhausted", Some(word)) | ("bounded", Some(word @ ("stopped" | "diverged"))) => word,
+        (word, _) => word,
     };
     word.to_owned()
+}
+
+fn word_of(coverage: &Coverage) -> &'static str {
+    match coverage {
+        Coverage::Exhausted => "exhausted",
+        Coverage::Bounded(_) => "bounded",
+        Coverage::Stopped(_) => "stopped",
+        Coverage::Diverged(_) => "diverged",
+    }
 }
 
 /// The arguments that matter to a case.
@@ -140,6 +152,9 @@ fn repeated(args: &Args) -> String {
     }
     if let Some(tries) = args.overlap_tries {
         text.push_str(&format!(" --overlap-tries {tries}"));
+    }
+    if let Some(faults) = &args.faults {
+        text.push_str(&format!(" --faults {}", faults.text()));
     }
     if let Some(limit) = args.budget {
         text.push_str(&format!(" --budget {limit}"));

@@ -9,9 +9,9 @@ use drift_engine::lock::Backend;
 
 use tokio::time::Instant;
 
-use super::Args;
 use super::hosts::{CaseFailure, Hosts};
 use super::row::row;
+use super::{Args, faults};
 use crate::cli::common::{print, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
@@ -20,19 +20,21 @@ use crate::explore::application::rules::{AppRules, Shown, confirm};
 use crate::explore::case::{Explored, Options, explore};
 use crate::explore::engine::case::{self, EngineCase};
 use crate::explore::engine::rules::{Confirmed, explore_engine};
+use crate::explore::faulted::explore_faults;
 use crate::explore::judge::Found;
 use crate::explore::overlap::{FoundTogether, overlap};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::ENGINE;
 use crate::explore::search::Coverage;
 use crate::explore::specification::{ExportError, export, script_of};
+use crate::explore::world::World;
 use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExploreReport, TogetherRow};
 use crate::scenario::LoadError;
 use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
-use crate::scenario::script::{Overlap, Script, ScriptCase};
+use crate::scenario::script::{FaultKind, Overlap, Script, ScriptCase};
 use crate::scenario::shipped::{SCRIPTS, Shipped};
 
 /// A script, and the name of its file.
@@ -177,6 +179,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
             "--overlap is for PostgreSQL: on SQLite nothing runs beside a statement that writes"
         )));
     }
+    faults::check(args, &cases)?;
     for case in &cases {
         match case {
             Subject::Script(source, _) => drop(args.overlaps(&source.script)?),
@@ -307,15 +310,16 @@ async fn run_cases(
     report.not_verified.extend(started.not_verified());
     let cancel = context.cancel.clone();
     for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
+        let kinds = faults::of(args, case);
         let pairs = match case {
-            Subject::Script(source, _) => args.overlaps(&source.script)?,
-            Subject::Application(_) | Subject::Engine(_) => Vec::new(),
+            Subject::Script(source, _) if kinds.is_empty() => args.overlaps(&source.script)?,
+            _ => Vec::new(),
         };
         options.executions.store(0, Ordering::Relaxed);
         let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
         ticks.reset();
         let outcome = {
-            let mut exploring = std::pin::pin!(explored(hosts, case, &pairs, &options));
+            let mut exploring = std::pin::pin!(explored(hosts, case, (&pairs, &kinds), &options));
             loop {
                 tokio::select! {
                     biased;
@@ -329,6 +333,13 @@ async fn run_cases(
             }
         };
         let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        if args.faults.is_some() && kinds.is_empty() {
+            report.not_applicable.push(NotApplicable {
+                name: format!("{} (faults)", case.name()),
+                backend: case.backend(),
+                reason: format!("of these faults none exists on {}", case.backend()),
+            });
+        }
         if case.backend() == Backend::Sqlite && !pairs.is_empty() {
             report.not_applicable.push(NotApplicable {
                 name: format!("{} (overlap)", case.name()),
@@ -344,7 +355,7 @@ async fn run_cases(
 async fn explored(
     hosts: &mut Hosts,
     subject: &Subject<'_>,
-    pairs: &[Overlap],
+    (pairs, kinds): (&[Overlap], &[FaultKind]),
     options: &Options,
 ) -> Result<Outcome, CaseFailure> {
     let (source, case) = match subject {
@@ -353,13 +364,13 @@ async fn explored(
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
     let (script, violates) = (source.script.clone(), case.violates.as_deref());
-    let rules = ScriptRules::new(&script, case);
     let explored = match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
-            let (mut explored, rules) = explore(&mut world, rules, violates, options).await?;
-            explored.tell(&script, &rules);
-            if options.all || !explored.has_found(violates) {
+            let (mut explored, rules) = explored_script(&mut world, &script, case, kinds, options).await?;
+            if let Some(rules) = rules
+                && (options.all || !explored.has_found(violates))
+            {
                 explored.overlaps = overlap(&mut world, rules, &script, violates, pairs, options).await?;
             }
             world.close().await?;
@@ -368,9 +379,7 @@ async fn explored(
         // Nothing runs beside a writer there.
         Backend::Sqlite => {
             let mut world = hosts.sqlite(script.clone(), case).await?;
-            let (mut explored, rules) = explore(&mut world, rules, violates, options).await?;
-            explored.tell(&script, &rules);
-            explored
+            explored_script(&mut world, &script, case, kinds, options).await?.0
         }
     };
     let violation = |found: &Found| Violation {
@@ -384,6 +393,28 @@ async fn explored(
     };
     let violations = explored.found.iter().map(violation).collect();
     Ok(Outcome { explored, more: String::new(), violations })
+}
+
+/// Explores a script, then with things that fail, if any are to; else its rules are handed back.
+async fn explored_script<'s, W: World>(
+    world: &mut W,
+    script: &'s Script,
+    case: &'s ScriptCase,
+    kinds: &[FaultKind],
+    options: &Options,
+) -> Result<(Explored, Option<ScriptRules<'s>>), CaseFailure> {
+    let (begun, mut rules) = (Instant::now(), ScriptRules::new(script, case));
+    if !kinds.is_empty() {
+        let wants = kinds.contains(&FaultKind::LostAfter) && script.serial.is_empty();
+        rules = rules.with_faults(if wants { world.tables().await? } else { Vec::new() });
+    }
+    let (mut explored, rules) = explore(world, rules, case.violates.as_deref(), options).await?;
+    explored.tell(script, &rules);
+    if kinds.is_empty() {
+        return Ok((explored, Some(rules)));
+    }
+    explore_faults(world, rules, (script, case), kinds, &mut explored, options, begun).await?;
+    Ok((explored, None))
 }
 
 async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options) -> Result<Outcome, CaseFailure> {

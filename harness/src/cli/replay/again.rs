@@ -13,8 +13,9 @@ use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_uni
 use crate::explore::case::compare_serial_runs;
 use crate::explore::engine::case::EngineCase;
 use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
+use crate::explore::fault::Fault;
 use crate::explore::judge::{Found, Rules, run as run_order};
-use crate::explore::rules::{ScriptRules, queries};
+use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
 use crate::explore::world::{Choice, Lost, World};
 use crate::report::explored;
@@ -74,12 +75,12 @@ pub(crate) async fn replayed(
             let case = source.script.cases.iter().find(|case| case.name == schedule.case);
             let case = case.ok_or_else(|| Origin::missing("case", &schedule.case))?;
             let script = Arc::new(source.script.of_case(case));
-            let order = schedule.order(&script)?;
+            let (order, fault) = (schedule.order(&script)?, schedule.fault(&script)?);
             hosts.ready(case.backend, postgres, context).await?;
             let found = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
-                found = replay(hosts, &script, case, &order) => found,
+                found = replay(hosts, &script, case, &order, fault) => found,
             };
             let found = found.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
             let name = format!("{}/{}", source.script.name, case.name);
@@ -138,15 +139,16 @@ async fn replay(
     script: &std::sync::Arc<Script>,
     case: &ScriptCase,
     order: &[Choice],
+    fault: Option<Fault>,
 ) -> Result<Vec<Found>, CaseFailure> {
     match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
-            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault).await.map_err(CaseFailure::Lost)
         }
         Backend::Sqlite => {
             let mut world = hosts.sqlite(script.clone(), case).await?;
-            judged(&mut world, (script, case), order).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault).await.map_err(CaseFailure::Lost)
         }
     }
 }
@@ -156,9 +158,18 @@ async fn judged<W: World>(
     world: &mut W,
     (script, case): (&Script, &ScriptCase),
     order: &[Choice],
+    fault: Option<Fault>,
 ) -> Result<Vec<Found>, Lost> {
     let mut rules = ScriptRules::new(script, case);
-    let execution = run_order(world, order, &queries(script)).await?;
+    if fault.is_some() {
+        let tables = world.tables().await?;
+        rules = rules.with_faults(tables);
+        // What differs by itself is no difference.
+        compare_serial_runs(world, &mut rules, case.violates.as_deref()).await?;
+    }
+    world.inject(fault);
+    let queries = Rules::<W>::queries(&rules);
+    let execution = run_order(world, order, &queries).await?;
     let wrong = rules.wrong(world, &execution).await?;
     let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };
     let found: Vec<Found> = wrong.into_iter().map(found).collect();

@@ -310,7 +310,7 @@ pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice
     let script = transcript::script(&rules.app, &transcript);
     let case = script.cases[0].clone();
     let mut with_rows = execution.clone();
-    for Event { actor, step, what } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
+    for Event { actor, step, what, .. } in with_rows.taken.iter_mut().flat_map(|taken| &mut taken.events) {
         if let (What::Done(done), Some(shown)) = (what, transcript.get(&(*actor, *step))) {
             done.rows.clone_from(&shown.rows);
         }

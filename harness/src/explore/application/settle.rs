@@ -228,7 +228,7 @@ impl AppWorld {
                     let failed = matches!(what, What::Failed { .. });
                     let printed = logs.map(|trees| Printed::of(&trees));
                     moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
-                    moved.0.push(Event { actor, step, what });
+                    moved.0.push(Event::new(actor, step, what));
                 }
                 Happened::Closed(connection) => self.closed(connection, at, moved),
                 Happened::Ended(job) if job != self.actors[actor].worker.job() => {}
@@ -278,7 +278,7 @@ impl AppWorld {
             if let Some(free) = self.free.as_mut().filter(|_| !self.actors[actor].is_killed) {
                 free.ended((actor, step), at, what.clone());
             }
-            moved.0.push(Event { actor, step, what });
+            moved.0.push(Event::new(actor, step, what));
             moved.1.add(&Footprint::everything());
         }
         if session.note.in_transaction || session.note.touched.advisory {
@@ -340,7 +340,7 @@ impl AppWorld {
                 && is_news
             {
                 self.waiters.insert((actor, step));
-                moved.0.push(Event { actor, step, what: What::Waits { by } });
+                moved.0.push(Event::new(actor, step, What::Waits { by }));
                 moved.1.add(&self.touched_waiting(*connection, said.locks.clone()).await?);
             }
         }

@@ -236,7 +236,7 @@ fn script(name: &str, backend: Backend, actors: Vec<ScriptActor>) -> Script {
 /// The execution, with what each operation was answered.
 fn told(mut execution: Execution, history: &History) -> Execution {
     let ids: Vec<ActorId> = history.meta.actors.keys().copied().collect();
-    for Event { actor, step, what } in execution.taken.iter_mut().flat_map(|taken| &mut taken.events) {
+    for Event { actor, step, what, .. } in execution.taken.iter_mut().flat_map(|taken| &mut taken.events) {
         if let What::Done(done) = what
             && let Some(entry) = operations(history, ids[*actor]).nth(*step)
         {

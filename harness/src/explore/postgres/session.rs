@@ -36,6 +36,8 @@ pub(super) struct Actor {
     pub preludes: usize,
     /// What gives the session its own settings back when the step has ended.
     pub give_back: Option<String>,
+    /// When its step has been carried out, its connection is lost before the answer is read.
+    pub loses_answer: bool,
     /// What a new session's statements are run under.
     settings: Settings,
 }
@@ -61,6 +63,7 @@ impl Actor {
             trees: Vec::new(),
             preludes: 0,
             give_back: None,
+            loses_answer: false,
             settings: Settings::default(),
         };
         opened.settings = opened.ask_settings().await?;
@@ -85,7 +88,7 @@ impl Actor {
         self.progress = Progress::of(actor);
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
-        self.give_back = None;
+        (self.give_back, self.loses_answer) = (None, false);
         self.forget();
         Ok(true)
     }

@@ -9,10 +9,11 @@ use super::patience::ends;
 use super::question::{all_wait, ask, ask_ended};
 use super::session::{Actor, Reply};
 use super::{Answer, KILLED, Pace, PgWorld, came, killed, said};
+use crate::explore::fault::{Injected, keeps};
 use crate::explore::footprint::Footprint;
 use crate::explore::statement::{Does, message};
 use crate::explore::world::{Event, Lost, Note, Settings, What};
-use crate::scenario::script::{ActorState, AfterError, Returned, ScriptActor, ScriptStep, Value};
+use crate::scenario::script::{ActorState, AfterError, FaultKind, Returned, ScriptActor, ScriptStep, Value};
 
 impl PgWorld {
     /// Waits until each step that was sent has ended or waits for another actor in a way that lasts.
@@ -52,7 +53,7 @@ impl PgWorld {
                     if *actor == started {
                         self.waiters.insert(step);
                         waits = Some((*actor, said.locks.clone()));
-                        events.push(Event { actor: started, step: one.progress.next, what: What::Waits { by } });
+                        events.push(Event::new(started, one.progress.next, What::Waits { by }));
                     }
                 }
                 if let Some((actor, locks)) = waits
@@ -158,6 +159,15 @@ impl PgWorld {
         } else if failed {
             ask_ended(&self.control.client, &self.control.ask, one.pid).await?;
         }
+        let mut fault = None;
+        if self.actors[actor].loses_answer {
+            let is_done = matches!(&what, What::Done(done) if !done.rolled_back);
+            let sql = self.actors[actor].progress.sql(&self.case, step);
+            let (lost, open) = self.lose(actor, false).await?;
+            footprint.add(&lost);
+            let injected = Injected { kind: FaultKind::LostAfter, kept: is_done && !open && keeps(&sql) };
+            (what, fault) = (injected.refusal(), Some(injected));
+        }
         let one = &mut self.actors[actor];
         one.trees.clear();
         if let Some(give_back) = one.give_back.take() {
@@ -180,9 +190,11 @@ impl PgWorld {
             // A warning that there was nothing to roll back is our own doing.
             drop(one.notices.take());
             one.note = Note { settings: one.note.settings, ..Note::default() };
-            footprint = Footprint::everything();
+            if fault.is_none() {
+                footprint = Footprint::everything();
+            }
         }
-        Ok((Event { actor, step: number, what }, footprint))
+        Ok((Event { fault, ..Event::new(actor, number, what) }, footprint))
     }
 }
 

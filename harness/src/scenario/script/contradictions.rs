@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::{
-    ACTORS_MAX, ActorPlaces, COMMITTED, ERRORS, Instruction, OnError, Places, SERIAL, STEPS_MAX, STUCK, Script,
-    ScriptActor, answers, holes,
+    ACTORS_MAX, ActorPlaces, COMMITTED, ERRORS, Instruction, OnError, Places, REPEATED, SERIAL, STEPS_MAX, STUCK,
+    Script, ScriptActor, answers, holes,
 };
 use crate::scenario::problem::Problem;
 
@@ -24,7 +24,7 @@ pub(super) fn of(script: &Script, places: &Places) -> Vec<Problem> {
     let queries = || script.invariants.iter().chain(&script.serial);
     let names = queries().map(|query| query.name.as_str());
     wrong.extend(doubled("invariants", names.zip(&places.queries)));
-    let own = [SERIAL, ERRORS, STUCK, COMMITTED];
+    let own = [SERIAL, ERRORS, STUCK, COMMITTED, REPEATED];
     for (query, at) in queries().zip(&places.queries).take(script.invariants.len()) {
         if own.contains(&query.name.as_str()) {
             wrong.push(Problem::new(
@@ -49,6 +49,11 @@ pub(super) fn of(script: &Script, places: &Places) -> Vec<Problem> {
     if queries().next().is_none() {
         let message = "nothing is asked of the end: there is neither an `[[invariant]]` nor a `[[serial]]`";
         wrong.push(Problem::new(0..0, message));
+    }
+    let exists = |case: &super::ScriptCase| script.faults.iter().any(|kind| kind.is_on(case.backend));
+    if !script.faults.is_empty() && !script.cases.iter().any(exists) {
+        let message = "none of these faults exists on the database of any case";
+        wrong.push(Problem::new(places.faults.clone(), message));
     }
     for (actor, place) in script.actors.iter().zip(&places.actors) {
         wrong.extend(of_actor(script, actor, place));
@@ -81,6 +86,10 @@ fn of_actor(script: &Script, actor: &ScriptActor, place: &ActorPlaces) -> Vec<Pr
         let (name, number) = (&actor.name, actor.steps.len());
         let message = format!("actor {name} must have 1 to {STEPS_MAX} steps; it has {number}");
         wrong.push(Problem::new(at.clone(), message));
+    }
+    if !actor.retries_on.is_empty() && actor.retries == 0 {
+        let message = format!("actor {} has `retry-on`, and no `retry`: it never begins anew", actor.name);
+        wrong.push(Problem::new(place.name.clone(), message));
     }
     let names = actor.steps.iter().map(|step| step.name.as_str());
     wrong.extend(doubled(&format!("steps of actor {}", actor.name), names.zip(&place.steps)));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::condition::Condition;
-use super::{ScriptActor, ScriptStep};
+use super::{ScriptActor, ScriptStep, is_retryable};
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +180,14 @@ impl ScriptActor {
         let ways = &self.steps[step].on_error;
         let named = ways.iter().find(|(named, _)| named == code);
         named.or_else(|| ways.iter().find(|(named, _)| named == ANY_CODE)).map(|(_, way)| *way)
+    }
+
+    /// Whether a refusal with this code has it begin anew, as often as its `retry` allows, where no step says more.
+    pub fn retries_after(&self, code: &str) -> bool {
+        match &self.retries_on[..] {
+            [] => is_retryable(code),
+            codes => codes.iter().any(|named| named == code),
+        }
     }
 
     /// Leaves out the steps of which this does not hold.

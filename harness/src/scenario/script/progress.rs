@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::flow::{Instruction, OnError};
 use super::holes::{fill, fill_answers};
-use super::{Script, ScriptActor, ScriptCase, ScriptStep, is_retryable};
+use super::{FaultKind, LOST, Script, ScriptActor, ScriptCase, ScriptStep};
 
 /// Where an actor is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +154,8 @@ impl Progress {
         for name in names {
             self.captured.remove(name);
         }
+        // Of a session that is gone nothing is open.
+        self.in_transaction &= ![LOST, FaultKind::Terminated.code()].contains(&code);
         let again = match actor.on_error(self.next, code) {
             Some(OnError::Go(to)) => {
                 self.go(actor, to);
@@ -165,7 +167,7 @@ impl Progress {
                 self.go(actor, self.at + 1);
                 return AfterError::GoesOn;
             }
-            None => is_retryable(code),
+            None => actor.retries_after(code),
         };
         let attempts = self.attempts;
         let committed = std::mem::take(&mut self.committed);
@@ -178,6 +180,12 @@ impl Progress {
             self.state = ActorState::Ended;
         }
         AfterError::RollsBack
+    }
+
+    /// Notes that it is gone: it does nothing any more, whatever the file says.
+    pub fn gone(&mut self) {
+        let committed = std::mem::take(&mut self.committed);
+        *self = Self { captured: committed.clone(), committed, state: ActorState::Ended, ..Self::default() };
     }
 
     /// Goes on from an instruction to the next step.

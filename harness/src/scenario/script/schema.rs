@@ -28,6 +28,7 @@ summary = "It has every key."
 setup = "CREATE TABLE t (v integer)"
 refusals = ["40001"]
 timeouts = "never"
+faults = ["lost-after", "40001"]
 allows-no-effect = true
 step-seconds = 60
 
@@ -35,6 +36,7 @@ step-seconds = 60
 name = "one"
 goes-on = false
 retry = 2
+retry-on = ["40001", "08006"]
 last = false
 steps = [
   "{begin}",

@@ -75,7 +75,8 @@ fn contradictions_point_at_what_they_are_about() {
     assert_eq!(wrong("{ sql = \"DELETE", &many), "12:771: actor two must have 1 to 64 steps; it has 65");
     let none = wrong("[\n  { sql = \"DELETE FROM t\", errors = [\"23503\"] },\n]", "[]");
     assert_eq!(none, "10:8: actor two must have 1 to 64 steps; it has 0");
-    let unknown = "26:12: case postgres violates `more`, which is not one of few, serial, errors, stuck, committed";
+    let unknown =
+        "26:12: case postgres violates `more`, which is not one of few, serial, errors, stuck, committed, repeated";
     assert_eq!(wrong("violates = \"few\"", "violates = \"more\""), unknown);
 }
 

@@ -1,0 +1,255 @@
+//! A case with failures: at each place and of each kind one search, in which this failure comes once in every execution.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::case::{Explored, Options};
+use super::fault::{Fault, can_come};
+use super::judge::{Found, Judge};
+use super::rules::ScriptRules;
+use super::search::{Coverage, search};
+use super::shrink::shrink;
+use super::world::{Lost, World};
+use crate::scenario::script::{FaultKind, Script, ScriptCase};
+
+/// What came of a case's failures.
+#[derive(Clone, Debug)]
+pub struct Faulted {
+    /// The actors, each with how many of its steps are places.
+    pub places: Vec<(String, usize)>,
+    /// The kinds that were let happen.
+    pub kinds: Vec<FaultKind>,
+    /// How many searches there were to be: a place and a kind that can come there.
+    pub wanted: u64,
+    /// How many there were.
+    pub searches: u64,
+    /// Complete executions.
+    pub executions: u64,
+    /// Executions that were left half-way.
+    pub abandoned: u64,
+    /// How far the searches came, all together.
+    pub coverage: Coverage,
+    /// What was violated, and with which failure.
+    pub violations: Vec<FaultViolation>,
+    /// What could not come where it was to, in any order: a kind at a step.
+    pub never_came: Vec<String>,
+    /// Steps that are never sent unless something else fails.
+    pub unsent: Vec<String>,
+}
+
+/// What a failure brought about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultViolation {
+    /// The failure's kind.
+    pub kind: FaultKind,
+    /// The step at which it came: ACTOR.STEP.
+    pub place: String,
+    /// What was violated.
+    pub check: String,
+}
+
+impl Faulted {
+    fn new(kinds: &[FaultKind]) -> Self {
+        Self {
+            places: Vec::new(),
+            kinds: kinds.to_vec(),
+            wanted: 0,
+            searches: 0,
+            executions: 0,
+            abandoned: 0,
+            coverage: Coverage::Exhausted,
+            violations: Vec::new(),
+            never_came: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// At how many places each kind led to a violation.
+    pub fn by_kind(&self) -> BTreeMap<FaultKind, u64> {
+        let violated = |kind: FaultKind| {
+            let places = self.violations.iter().filter(|of| of.kind == kind).map(|of| &of.place);
+            places.collect::<BTreeSet<_>>().len() as u64
+        };
+        self.kinds.iter().map(|kind| (*kind, violated(*kind))).collect()
+    }
+
+    /// With which failure a check was first violated, if with any.
+    pub fn first(&self, check: &str) -> Option<String> {
+        let first = self.violations.iter().find(|of| of.check == check);
+        first.map(|of| format!("with {} at {}", of.kind, of.place))
+    }
+
+    /// What was covered.
+    pub fn evidence(&self) -> String {
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
+        let many = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let of = |(number, (actor, places)): (usize, &(String, usize))| match number {
+            0 => format!("all {} of {actor}", many(*places, "place")),
+            _ => format!("all {places} of {actor}"),
+        };
+        let places: Vec<String> = self.places.iter().enumerate().map(of).collect();
+        let searches = match self.searches == self.wanted {
+            true => many(usize::try_from(self.searches).unwrap_or(usize::MAX), "search").replace("searchs", "searches"),
+            false => format!("{} of {} searches", self.searches, self.wanted),
+        };
+        let coverage = match &self.coverage {
+            Coverage::Exhausted => "exhausted".to_owned(),
+            Coverage::Bounded(bound) => format!("bounded: {bound}"),
+            Coverage::Stopped(why) => format!("stopped {why}"),
+            Coverage::Diverged(how) => format!("diverged: {how}"),
+        };
+        let listed = |what: &str, names: &[String]| match names {
+            [] => String::new(),
+            _ => format!("; {what}: {}", names.join(", ")),
+        };
+        format!(
+            "faults: {} × {} where it can come ({}): {searches}, {coverage}; {} executions ({} more were left half-way){}{}",
+            places.join(", "),
+            many(kinds.len(), "kind"),
+            kinds.join(", "),
+            self.executions,
+            self.abandoned,
+            listed("could not come", &self.never_came),
+            listed("sent only after something else fails", &self.unsent),
+        )
+    }
+
+    /// Adds how far one search came.
+    fn add(&mut self, coverage: Coverage) {
+        match (&mut self.coverage, coverage) {
+            (Coverage::Stopped(_) | Coverage::Diverged(_), _) | (_, Coverage::Exhausted) => {}
+            (Coverage::Bounded(known), Coverage::Bounded(bound)) => {
+                if !known.contains(&bound) {
+                    *known = format!("{known}; {bound}");
+                }
+            }
+            (all, other) => *all = other,
+        }
+    }
+}
+
+/// The failures of these kinds that can come at the steps that were sent, in the order of the file.
+fn all(script: &Script, case: &ScriptCase, kinds: &[FaultKind], sent: &BTreeSet<(usize, usize)>) -> Vec<Fault> {
+    let of = |(actor, step): &(usize, usize)| {
+        let (actor, step) = (*actor, *step);
+        kinds.iter().map(move |kind| Fault { actor, step, kind: *kind })
+    };
+    sent.iter().flat_map(of).filter(|fault| can_come(script, case, *fault)).collect()
+}
+
+/// Lets failures of these kinds happen in a case that was explored without any, since `begun`; `explored` gets what is
+/// violated by them.
+///
+/// Cancellation: the world must then be dropped.
+///
+/// # Errors
+/// The database is lost, or a query of the script fails.
+pub async fn explore_faults<W: World>(
+    world: &mut W,
+    mut rules: ScriptRules<'_>,
+    (script, case): (&Script, &ScriptCase),
+    kinds: &[FaultKind],
+    explored: &mut Explored,
+    options: &Options,
+    begun: Instant,
+) -> Result<(), Lost> {
+    let (violates, sent) = (case.violates.as_deref(), rules.effects.sent().clone());
+    let faults = all(script, case, kinds, &sent);
+    let mut faulted = Faulted::new(kinds);
+    faulted.wanted = faults.len() as u64;
+    for (number, actor) in script.actors.iter().enumerate() {
+        let is_sent = |step: &usize| sent.contains(&(number, *step));
+        faulted.places.push((actor.name.clone(), (0..actor.steps.len()).filter(is_sent).count()));
+        let unsent = (0..actor.steps.len()).filter(|step| !is_sent(step));
+        faulted.unsent.extend(unsent.map(|step| script.name_of((number, step))));
+    }
+    match &explored.searched.coverage {
+        Coverage::Stopped(why) => faulted.coverage = Coverage::Stopped(format!("{why}, before anything was let fail")),
+        Coverage::Diverged(how) => faulted.coverage = Coverage::Diverged(how.clone()),
+        Coverage::Exhausted | Coverage::Bounded(_) => {}
+    }
+    let queries = super::judge::Rules::<W>::queries(&rules);
+    let mut found: Vec<(Fault, Found)> = Vec::new();
+    for fault in faults {
+        if matches!(faulted.coverage, Coverage::Stopped(_) | Coverage::Diverged(_)) {
+            break;
+        }
+        world.inject(Some(fault));
+        let mut judge = Judge::new(rules, options.limit, options.all, violates);
+        judge = judge.counting(options.executions.clone()).since(begun);
+        judge.before = explored.searched.executions + faulted.executions;
+        let searched = search(world, options.strategy, options.seed, &queries, &mut judge).await?;
+        world.inject(None);
+        faulted.searches += 1;
+        faulted.executions += searched.executions;
+        faulted.abandoned += searched.abandoned;
+        let place = script.name_of((fault.actor, fault.step));
+        if judge.struck == 0 && judge.found.is_empty() {
+            faulted.never_came.push(format!("{} at {place}", fault.kind));
+        }
+        faulted.add(searched.coverage);
+        for of in std::mem::take(&mut judge.found) {
+            let (kind, place, check) = (fault.kind, place.clone(), of.check.clone());
+            let is_known =
+                found.iter().map(|(_, known)| known).chain(&explored.found).any(|known| known.check == check);
+            faulted.violations.push(FaultViolation { kind, place, check });
+            if !is_known {
+                found.push((fault, of));
+            }
+        }
+        rules = judge.rules;
+    }
+    explored.took = begun.elapsed();
+    for (fault, of) in found {
+        world.inject(Some(fault));
+        explored.found.push(shrink(world, &mut rules, of).await?);
+        world.inject(None);
+    }
+    explored.found.sort_by_key(|found| Some(found.check.as_str()) != violates);
+    explored.faulted = Some(faulted);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_all_searches_is_how_far_they_came() {
+        let mut faulted = Faulted::new(&[FaultKind::Killed]);
+        faulted.add(Coverage::Exhausted);
+        assert_eq!(faulted.coverage, Coverage::Exhausted);
+        faulted.add(Coverage::Bounded("a".to_owned()));
+        faulted.add(Coverage::Bounded("b".to_owned()));
+        faulted.add(Coverage::Exhausted);
+        assert_eq!(faulted.coverage, Coverage::Bounded("a; b".to_owned()));
+        faulted.add(Coverage::Stopped("by what was found".to_owned()));
+        faulted.add(Coverage::Bounded("c".to_owned()));
+        assert_eq!(faulted.coverage, Coverage::Stopped("by what was found".to_owned()));
+    }
+
+    #[test]
+    fn what_was_covered_is_told_in_numbers() {
+        let mut faulted = Faulted::new(&[FaultKind::Killed, FaultKind::LostAfter]);
+        faulted.places = vec![("bob".to_owned(), 9), ("alice".to_owned(), 8)];
+        (faulted.wanted, faulted.searches, faulted.executions) = (34, 34, 120);
+        let evidence = faulted.evidence();
+        let expected = "faults: all 9 places of bob, all 8 of alice × 2 kinds where it can come (killed, lost-after): \
+                        34 searches, exhausted; 120 executions";
+        assert!(evidence.starts_with(expected), "{evidence}");
+        faulted.searches = 3;
+        assert!(faulted.evidence().contains("3 of 34 searches"));
+    }
+
+    #[test]
+    fn each_kind_counts_the_places_at_which_something_was_violated() {
+        let mut faulted = Faulted::new(&[FaultKind::Killed, FaultKind::LostAfter]);
+        for (place, check) in [("a.1", "x"), ("a.1", "y"), ("a.2", "x")] {
+            let (place, check) = (place.to_owned(), check.to_owned());
+            faulted.violations.push(FaultViolation { kind: FaultKind::LostAfter, place, check });
+        }
+        assert_eq!(faulted.by_kind(), BTreeMap::from([(FaultKind::Killed, 0), (FaultKind::LostAfter, 2)]));
+        assert_eq!(faulted.first("y").as_deref(), Some("with lost-after at a.1"));
+    }
+}
