@@ -13,12 +13,14 @@
 pub mod application;
 pub mod captured;
 pub mod case;
+pub mod course;
 pub mod effects;
 pub mod engine;
 pub mod footprint;
 pub mod judge;
 pub mod overlap;
 pub mod postgres;
+pub mod reached;
 pub mod rules;
 pub mod schedule;
 pub mod search;

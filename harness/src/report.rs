@@ -10,5 +10,6 @@ pub mod junit;
 pub mod plan;
 pub mod record;
 pub mod rehearsed;
+pub mod replayed;
 pub mod rounds;
 pub mod terminal;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use drift_engine::lock::Backend;
 
 use super::common::{Format, parse_backend};
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -108,6 +109,10 @@ pub struct Args {
     /// (DIR/NAME.out); else the report and the schedules of violations
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::explored::ExploreReport;
 use super::junit;
 use super::rehearsed::RehearseReport;
+use super::replayed::ReplayReport;
 use super::rounds::RoundsReport;
 use crate::history::{History, file};
 use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
@@ -80,6 +81,8 @@ pub enum Recorded {
     Suite(SuiteReport),
     /// Of `explore`.
     Explored(ExploreReport),
+    /// Of `replay`.
+    Replayed(Box<ReplayReport>),
     /// Of `verify` on scripts.
     Rounds(RoundsReport),
     /// Of `rehearse`.
@@ -156,6 +159,14 @@ impl RunDirectory {
         self.write("junit.xml", |to| junit::write(report, to))
     }
 
+    /// Writes the report of `replay`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn replayed(&self, report: &ReplayReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))
+    }
+
     /// Writes what `record` saw of a program.
     ///
     /// # Errors
@@ -196,6 +207,7 @@ impl RunDirectory {
         let header: Header = Self::read_as(directory)?;
         match header.command.as_str() {
             "explore" => Self::read_as(directory).map(Recorded::Explored),
+            "replay" => Self::read_as(directory).map(|report| Recorded::Replayed(Box::new(report))),
             "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),
             _ if header.rounds.is_some() => Self::read_as(directory).map(Recorded::Rounds),
             _ => Self::read_as(directory).map(Recorded::Suite),
