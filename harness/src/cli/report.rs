@@ -6,6 +6,7 @@ use super::common::{Format, print, verdict_exit};
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::outcome::ResultRow;
 use crate::report::bench::{self, BenchReport};
 use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
@@ -57,10 +58,12 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match &report {
         Recorded::Replayed(report) => args.page.write(|| html::of_replayed(report))?,
         Recorded::Explored(report) => args.page.write(|| html::of_explored(report))?,
-        _ if args.page.html.is_some() => {
-            return Err(Failure::usage(miette::miette!("only runs of bench, plan and compare have charts")));
+        Recorded::Rounds(report) => args.page.write(|| html::of_rounds(report))?,
+        Recorded::Suite(report) => {
+            let history = |row: &ResultRow| RunDirectory::read_history(&args.directory, row);
+            args.page.write(|| html::of_suite(report, &history))?;
         }
-        _ => {}
+        Recorded::Rehearsed(report) => args.page.write(|| html::of_rehearsed(report))?,
     }
     let verdict = match &report {
         Recorded::Suite(report) => {

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
 use super::junit;
-use super::rehearsed::RehearseReport;
+use super::rehearsed::{self, RehearseReport};
 use super::replayed::ReplayReport;
 use super::rounds::RoundsReport;
 use crate::history::{History, file};
 use crate::outcome::{ResultRow, SCHEMA_VERSION, SuiteReport};
+
+/// The longest history that is drawn, in bytes.
+const HISTORY_BYTES_MAX: u64 = 64 << 20;
 
 /// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
@@ -159,6 +162,17 @@ impl RunDirectory {
         self.write("junit.xml", |to| junit::write(report, to))
     }
 
+    /// Writes the report of `rehearse` in every form.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rehearsed(&self, report: &RehearseReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write(report, to))?;
+        self.write("report.md", |to| rehearsed::markdown::write(report, to))?;
+        self.write("report.sarif", |to| rehearsed::sarif::write(report, to))
+    }
+
     /// Writes the report of `replay`.
     ///
     /// # Errors
@@ -235,6 +249,14 @@ impl RunDirectory {
             Header { schema_version: SCHEMA_VERSION, .. } => serde_json::from_slice(&text).map_err(format),
             Header { schema_version: found, .. } => Err(ReadError::Version { path, found }),
         }
+    }
+
+    /// Reads what was recorded of a case, if it is there and not too long to be drawn.
+    pub fn read_history(directory: &Path, row: &ResultRow) -> Option<History> {
+        let path = directory.join(format!("history-{}.jsonl", slug(row)));
+        let is_short = path.metadata().is_ok_and(|metadata| metadata.len() <= HISTORY_BYTES_MAX);
+        let text = Self::bytes(&path).ok().filter(|_| is_short)?;
+        file::read(&text[..]).ok()
     }
 
     /// What is in a file of a run.

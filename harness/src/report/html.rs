@@ -7,20 +7,29 @@ mod chart;
 mod compare;
 mod explored;
 mod frame;
+mod gantt;
 mod lanes;
 mod paint;
 mod picture;
 mod plan;
 mod player;
+mod rehearsed;
 mod replayed;
+mod rounds;
 mod scale;
+mod suite;
+mod timeline;
 
 use self::frame::of_charts as page;
 use super::bench::BenchReport;
 use super::compare::CompareReport;
 use super::explored::ExploreReport;
 use super::plan::PlanReport;
+use super::rehearsed::RehearseReport;
 use super::replayed::ReplayReport;
+use super::rounds::RoundsReport;
+use crate::history::History;
+use crate::outcome::{ResultRow, SuiteReport};
 
 /// The page of a run of `explore`.
 pub fn of_explored(report: &ExploreReport) -> String {
@@ -30,6 +39,21 @@ pub fn of_explored(report: &ExploreReport) -> String {
 /// The page of a run of `replay`.
 pub fn of_replayed(report: &ReplayReport) -> String {
     replayed::page(report)
+}
+
+/// The page of a run of `verify` or `mutate`; `history` is what was recorded of a case, if it can be read.
+pub fn of_suite(report: &SuiteReport, history: &dyn Fn(&ResultRow) -> Option<History>) -> String {
+    suite::page(report, history)
+}
+
+/// The page of a run of `verify` on scripts.
+pub fn of_rounds(report: &RoundsReport) -> String {
+    rounds::page(report)
+}
+
+/// The page of a run of `rehearse`.
+pub fn of_rehearsed(report: &RehearseReport) -> String {
+    rehearsed::page(report)
 }
 
 /// The page of a run of `bench`.

@@ -100,16 +100,35 @@ await opened("explore.html", { script: false }, async page => {
   assert.equal(await player.locator("button:visible").count(), 0);
 });
 
+// The statement that was found fault with leads to its finding, and the finding to what to do.
+await opened("rehearse.html", {}, async page => {
+  const [row] = read("rehearse").results;
+  await openAll(page);
+  const link = page.locator(".gantt a").first();
+  const target = await link.getAttribute("href");
+  const words = plain(await page.locator(target).innerText());
+  assert.ok(row.findings.some(of => words.includes(plain(of.sentence)) && words.includes(plain(of.advice))), words);
+  const statements = row.files.reduce((sum, file) => sum + file.statements.length, 0);
+  assert.equal(await page.locator(".gantt li").count(), statements);
+});
+// Every check that killed a mutant has its dot.
+await opened("mutate.html", {}, async page => {
+  const killed = read("mutate").results.filter(row => row.killed_by).reduce((sum, row) => sum + row.killed_by.length, 0);
+  assert.ok(killed > 0);
+  assert.equal((await page.locator(".matrix").innerText()).split("●").length - 1, killed);
+});
+
 // Pictures, to be looked at by people.
-const pages = ["explore", "replay"];
+const pages = ["explore", "replay", "verify", "mutate", "rehearse"];
 for (const name of pages) {
   for (const width of [1200, 390]) {
     for (const scheme of ["light", "dark"]) {
       await opened(`${name}.html`, { width, scheme }, async page => {
         await openAll(page);
-        const player = page.locator(".player").first();
+        const player = page.locator(".player:visible").first();
         if (await player.count()) {
-          for (let press = 0; press < 6; press += 1) await player.locator("[data-do=next]").click();
+          const next = player.locator("[data-do=next]");
+          for (let press = 0; press < 6 && await next.isEnabled(); press += 1) await next.click();
         }
         await page.screenshot({ path: `${name}-${width}-${scheme}.png`, fullPage: true });
       });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
-use super::{Args, Case, Fidelity, TrafficChoice, replay, sqlite, unwritable, write};
+use super::{Args, Case, Fidelity, TrafficChoice, replay, sqlite, unwritable};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
@@ -107,7 +107,7 @@ pub(super) async fn all(
                 report.results.push(row);
                 report.conclude();
                 // Should nothing come after this, what there is so far is there.
-                write(directory, report)?;
+                directory.rehearsed(report).map_err(unwritable)?;
             }
             Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
             Err(Held::Site(

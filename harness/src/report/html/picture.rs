@@ -122,8 +122,8 @@ impl Picture {
         }
     }
 
-    /// Of operations that ran freely: what was answered only after others had begun is drawn until its answer.
-    pub fn of_operations(steps: &[outcome::Step], unit_of_time: Time) -> Self {
+    /// Of operations that ran freely, with times in milliseconds: what was answered only after others had begun is drawn until its answer.
+    pub fn of_operations(steps: &[outcome::Step]) -> Self {
         let actors: BTreeSet<&str> = steps.iter().map(|step| step.actor.as_str()).collect();
         let actors: Vec<String> = actors.into_iter().map(str::to_owned).collect();
         // At one time answers come before questions.
@@ -144,7 +144,7 @@ impl Picture {
             let mark = Mark { lane, kind, waits_for: Vec::new(), goes_on: !is_sent };
             let sql = if *is_sent { step.operation.clone() } else { String::new() };
             Step {
-                label: unit_of_time.shown(*time),
+                label: format!("{:.2}", *time as f64 / 1e6),
                 title: step.actor.clone(),
                 units: vec![Unit {
                     actor: step.actor.clone(),
@@ -158,24 +158,6 @@ impl Picture {
             }
         };
         Self { steps: moments.iter().map(shown).collect(), actors: actors.clone(), ..Self::default() }
-    }
-}
-
-/// What the times of operations count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Time {
-    /// Nanoseconds since the start.
-    Nanoseconds,
-    /// The steps of a schedule.
-    Steps,
-}
-
-impl Time {
-    fn shown(self, time: u64) -> String {
-        match self {
-            Self::Nanoseconds => format!("{:.2}", time as f64 / 1e6),
-            Self::Steps => time.to_string(),
-        }
     }
 }
 
