@@ -56,7 +56,7 @@ pub enum Command {
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Record(record::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
-    Rehearse(rehearse::Args),
+    Rehearse(Box<rehearse::Args>),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Init(init::Args),
     /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
@@ -93,7 +93,7 @@ impl Cli {
             Command::Explore(args) => explore::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
             Command::Record(args) => record::run(args, context).await,
-            Command::Rehearse(args) => rehearse::run(args, context).await,
+            Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Init(args) => init::run(&args, context),
             Command::Bench(args) => bench::run(args, context).await,
             Command::Plan(args) => plan::run(args, context).await,

@@ -88,7 +88,8 @@ await opened("explore.html", {}, async page => {
   await page.locator(".course.shown .unit").nth(1).click();
   assert.equal(await page.locator("output").first().textContent(), `Step 2 of ${violated.course.steps.length}`);
   await page.locator(".player [data-copy]").first().click();
-  assert.equal(await page.locator(".player [data-copy]").first().textContent(), "Copied");
+  // The clipboard answers when it does.
+  await page.locator(".player [data-copy]", { hasText: "Copied" }).first().waitFor({ timeout: 10_000 });
 });
 await opened("replay.html", { width: 390, scheme: "dark" }, page => steps(page, read("replay").counterexample));
 // Without script every step of both orders is written out, and what would do nothing is not shown.
