@@ -10,6 +10,7 @@ pub mod explore;
 pub mod init;
 pub mod merge;
 pub mod mutate;
+pub mod page;
 pub mod pgbench;
 mod pipe;
 pub mod plan;

@@ -13,6 +13,7 @@
 pub mod application;
 pub mod captured;
 pub mod case;
+pub mod course;
 pub mod effects;
 pub mod engine;
 pub mod fault;
@@ -22,6 +23,7 @@ pub mod judge;
 pub mod overlap;
 pub mod postgres;
 mod repeated;
+pub mod reached;
 pub mod rules;
 pub mod schedule;
 pub mod search;

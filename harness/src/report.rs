@@ -11,6 +11,7 @@ pub mod overall;
 pub mod plan;
 pub mod record;
 pub mod rehearsed;
+pub mod replayed;
 pub mod rounds;
 pub mod terminal;
 pub mod varied;

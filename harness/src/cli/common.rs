@@ -12,6 +12,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::Serialize;
 
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -20,7 +21,7 @@ use crate::history::History;
 use crate::outcome::{BackendUsed, ResultRow, SuiteReport, VerdictKind};
 use crate::provision::{PostgresChoice, Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::report::directory::{RunDirectory, WriteError};
-use crate::report::terminal;
+use crate::report::{html, terminal};
 use crate::verify::judge::Judged;
 use crate::verify::plan::Case;
 use crate::verify::suite::{self, Observer, SuiteError};
@@ -76,6 +77,9 @@ pub struct SuiteArgs {
     /// Where PostgreSQL comes from.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// The page.
+    #[command(flatten)]
+    pub page: PageArgs,
     /// How the result is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
@@ -185,6 +189,8 @@ pub async fn run(
         directory.report(&report).map_err(unwritable)?;
     }
     let exit = ended?;
+    let history = |row: &ResultRow| RunDirectory::read_history(directory.path(), row);
+    args.page.write(|| html::of_suite(&report, &history))?;
     print(&report, args.format, terminal::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))

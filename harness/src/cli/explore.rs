@@ -13,6 +13,7 @@ use drift_engine::lock::Backend;
 
 pub use self::faults::Faults;
 use super::common::{Format, parse_backend};
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -119,6 +120,10 @@ pub struct Args {
     /// (DIR/NAME.out); else the report and the schedules of violations
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]

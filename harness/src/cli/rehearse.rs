@@ -13,6 +13,7 @@ use std::sync::Arc;
 use drift_engine::lock::Backend;
 
 use super::common::{Format, parse_backend, print, run_name, verdict_exit};
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
@@ -29,6 +30,7 @@ use crate::rehearse::sqlite::companion::COMPANIONS;
 use crate::rehearse::subject::{Subject, SubjectError};
 use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
+use crate::report::html;
 use crate::report::rehearsed::{self, RehearseReport, layout};
 use crate::scenario::script::Script;
 use pending::Pending;
@@ -176,6 +178,10 @@ pub struct Args {
     /// The root of everything random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 
     /// How the result is written to standard output
     #[arg(long, default_value = "text")]
@@ -342,9 +348,10 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     }
     report.conclude();
     if !report.results.is_empty() {
-        write(&directory, &report)?;
+        directory.rehearsed(&report).map_err(unwritable)?;
     }
     let exit = ended?;
+    args.page.write(|| html::of_rehearsed(&report))?;
     print(&report, args.format, rehearsed::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))
@@ -416,13 +423,6 @@ fn cases(args: &Args, subjects: Vec<(Subject, Vec<String>)>) -> Result<Vec<Case>
 fn expectation(case: &Case) -> String {
     let kinds: Vec<&str> = case.expected().iter().filter(|one| !one.may).map(|one| Kind::as_str(one.finding)).collect();
     if kinds.is_empty() { "within the budget".to_owned() } else { kinds.join(", ") }
-}
-
-fn write(directory: &RunDirectory, report: &RehearseReport) -> Result<(), Failure> {
-    directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?)).map_err(unwritable)?;
-    directory.write("junit.xml", |to| crate::report::junit::write(report, to)).map_err(unwritable)?;
-    directory.write("report.md", |to| rehearsed::markdown::write(report, to)).map_err(unwritable)?;
-    directory.write("report.sarif", |to| rehearsed::sarif::write(report, to)).map_err(unwritable)
 }
 
 fn refused(error: SubjectError) -> Failure {

@@ -5,11 +5,17 @@ pub(crate) mod origin;
 
 use std::path::PathBuf;
 
+use super::common::{quoted, unwritable, verdict_exit};
 use super::explore::hosts::Hosts;
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::schedule::{Schedule, ScheduleError};
+use crate::outcome::VerdictKind;
+use crate::report::directory::RunDirectory;
+use crate::report::html;
+use crate::report::replayed::ReplayReport;
 use again::Came;
 use origin::Origin;
 
@@ -25,6 +31,14 @@ pub struct Args {
     /// The schedule (schedule-*.json)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// Where to write a report, for `driftlock report`; without it none is written
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
@@ -47,18 +61,33 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     if let Some(note) = origin.note() {
         writeln!(context.err, "note: {note}")?;
     }
+    let directory = args.output.clone().map(RunDirectory::create).transpose().map_err(unwritable)?;
+    // Only a report has room for a run that does not violate it, so only then it is looked for.
+    let more = args.output.is_some() || args.page.html.is_some();
     let mut hosts = Hosts::default();
-    let came = again::replayed(&schedule, &origin, &mut hosts, &args.postgres, context).await;
+    let came = again::replayed(&schedule, &origin, more, &mut hosts, &args.postgres, context).await;
+    let profile = hosts.server().map_or("none", |server| server.settings().profile().as_str());
+    let backends = hosts.used.clone();
     hosts.stop(context).await?;
-    let Came { difference, violated, .. } = came?;
-    if let Some(difference) = difference {
-        writeln!(context.out, "another course was taken: {difference}")?;
-        return Ok(Exit::Inconclusive);
+    let Came { difference, violated, counterexample, .. } = came?;
+    let (verdict, conclusion) = match difference {
+        Some(difference) => (VerdictKind::Inconclusive, format!("another course was taken: {difference}")),
+        None if violated.is_some_and(|(check, _)| check == schedule.check) => {
+            (VerdictKind::Violation, "the same course, and the same violation".to_owned())
+        }
+        None => (VerdictKind::Pass, format!("the same course; {} is not violated", schedule.check)),
+    };
+    writeln!(context.out, "{conclusion}")?;
+    if let Some(mut counterexample) = counterexample {
+        counterexample.replay = format!("driftlock replay {}", quoted(&args.file.display().to_string()));
+        let mut report = ReplayReport::new(verdict, conclusion, counterexample);
+        report.schedule = args.file.display().to_string();
+        (report.script, report.case) = (schedule.script, schedule.case);
+        (report.profile, report.backends) = (profile.to_owned(), backends);
+        if let Some(directory) = &directory {
+            directory.replayed(&report).map_err(unwritable)?;
+        }
+        args.page.write(|| html::of_replayed(&report))?;
     }
-    if violated.is_some_and(|(check, _)| check == schedule.check) {
-        writeln!(context.out, "the same course, and the same violation")?;
-        return Ok(Exit::Violated);
-    }
-    writeln!(context.out, "the same course; {} is not violated", schedule.check)?;
-    Ok(Exit::Met)
+    Ok(verdict_exit(verdict))
 }

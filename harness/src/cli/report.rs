@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use super::common::{Format, print, verdict_exit};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::outcome::ResultRow;
 use crate::report::bench::{self, BenchReport};
 use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
 use crate::report::plan::{self, PlanReport};
 use crate::report::varied::{self, VariedReport};
-use crate::report::{explored, html, overall, rehearsed, rounds, terminal};
+use crate::report::{explored, html, overall, rehearsed, replayed, rounds, terminal};
 
 /// The arguments of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,9 +23,9 @@ pub struct Args {
     /// How it is written to standard output.
     #[arg(long, default_value = "text")]
     pub format: Format,
-    /// Also write it with charts, as one HTML file that needs nothing else: runs of bench, plan and compare.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    /// The page.
+    #[command(flatten)]
+    pub page: PageArgs,
 }
 
 /// Runs the command; the exit code is that of the report's verdict.
@@ -35,28 +37,42 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match RunDirectory::command(&args.directory).map_err(unreadable)?.as_str() {
         "bench" => {
             let report = BenchReport::load(&args.directory)?;
-            pictured(args, || html::of_bench(&report))?;
+            args.page.write(|| html::of_bench(&report))?;
             print(&report, args.format, bench::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         "compare" => {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
-            pictured(args, || html::of_compare(&report))?;
+            args.page.write(|| html::of_compare(&report))?;
             print(&report, args.format, compare::write, context)?;
             return Ok(report.exit());
         }
         "plan" => {
             let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
-            pictured(args, || html::of_plan(&report))?;
+            args.page.write(|| html::of_plan(&report))?;
             print(&report, args.format, plan::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         _ => {}
     }
-    if args.html.is_some() {
-        return Err(Failure::usage(miette::miette!("only runs of bench, plan and compare have charts")));
-    }
     let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
+    match &report {
+        Recorded::Replayed(report) => args.page.write(|| html::of_replayed(report))?,
+        Recorded::Explored(report) => args.page.write(|| html::of_explored(report))?,
+        Recorded::Rounds(report) => args.page.write(|| html::of_rounds(report))?,
+        Recorded::Suite(report) => {
+            let history = |row: &ResultRow| RunDirectory::read_history(&args.directory, row);
+            args.page.write(|| html::of_suite(report, &history))?;
+        }
+        Recorded::Rehearsed(report) => args.page.write(|| html::of_rehearsed(report))?,
+        Recorded::Varied(_) | Recorded::Overall(_) if args.page.html.is_some() => {
+            return Err(Failure::usage(miette::miette!(
+                help = "driftlock report DIR prints it as text; each run of `driftlock run` has a directory, and a page, of its own",
+                "there is no page for mutants of scripts, repairs, and runs of `driftlock run`"
+            )));
+        }
+        Recorded::Varied(_) | Recorded::Overall(_) => {}
+    }
     let verdict = match &report {
         Recorded::Suite(report) => {
             print(report, args.format, terminal::write, context)?;
@@ -64,6 +80,10 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
         Recorded::Explored(report) => {
             print(report, args.format, |report, to| explored::write(report, false, to), context)?;
+            report.verdict
+        }
+        Recorded::Replayed(report) => {
+            print(&**report, args.format, replayed::write, context)?;
             report.verdict
         }
         Recorded::Rounds(report) => {
@@ -88,11 +108,4 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
     };
     Ok(verdict_exit(verdict))
-}
-
-/// Writes the page, if one is wanted.
-fn pictured(args: &Args, page: impl FnOnce() -> String) -> Result<(), Failure> {
-    let Some(path) = &args.html else { return Ok(()) };
-    std::fs::write(path, page())
-        .map_err(|error| Failure::environment(miette::miette!("failed to write {}: {error}", path.display())))
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::faulted::Faulted;
 use super::judge::{Found, Judge, Limit, Rules, run_serially};
 use super::overlap::Overlapped;
+use super::reached::Reached;
 use super::rules::ScriptRules;
 use super::search::{Coverage, Execution, Searched, Strategy, orders, search};
 use super::shrink::shrink;
@@ -41,7 +42,7 @@ pub struct Explored {
     /// The orders in which the actors' steps can be arranged, whether possible or not.
     pub orders: f64,
     /// Every outcome, with how many executions came to it.
-    pub outcomes: Vec<(String, u64)>,
+    pub outcomes: Vec<Reached>,
     /// The executions in which a step waited.
     pub waited: u64,
     /// The violations, one a check, each made smaller; the expected one first.
@@ -280,7 +281,7 @@ pub async fn explore<W: World, R: Rules<W>>(
         found.push(shrink(world, &mut judge.rules, one).await?);
     }
     found.sort_by_key(|found| Some(found.check.as_str()) != violates);
-    let outcomes = judge.outcomes.into_iter().collect();
+    let outcomes = judge.outcomes.into_values().collect();
     let orders = orders(&judge.rules.steps());
     let (overlaps, faulted) = (Vec::new(), None);
     let (refused, not_compared) = (Vec::new(), Vec::new());

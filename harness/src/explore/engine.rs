@@ -9,6 +9,7 @@ mod looking;
 mod perform;
 pub mod rules;
 mod set_up;
+pub mod state;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -467,8 +468,8 @@ impl World for EngineWorld {
         self.reopen().await?;
         let history =
             perform::history(&self.setting, &self.base, &self.database, &mut self.checker, seen, performed).await?;
-        let state = format!("{:?} {:?}", history.end.runs, history.end.events);
+        let answers = state::answers(&history.end);
         self.history = Some(history);
-        Ok(Ended { stuck, answers: vec![Ok(vec![vec![state]])] })
+        Ok(Ended { stuck, answers })
     }
 }

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::reached::Reached;
 use super::search::{Execution, Go, Visitor, choices};
 use super::volatile::Volatile;
 use super::world::{Choice, Lost, Taken, World};
+
+/// What stands for a check where none is violated.
+pub const NOTHING: &str = "end";
 
 /// A violation, and an execution that shows it.
 #[derive(Clone, Debug)]
@@ -22,20 +26,23 @@ pub struct Found {
     pub sentence: String,
     /// The execution.
     pub execution: Execution,
+    /// The same actors one after the other, where that was seen not to violate it.
+    pub serial: Option<Execution>,
 }
 
 /// The sentence of an execution in which nothing is violated.
-const NOTHING: &str = "nothing is violated";
+const SENTENCE: &str = "nothing is violated";
 
 impl Found {
     /// An execution with which nothing is wrong.
     pub fn nothing(execution: Execution) -> Self {
-        Self { check: "end".to_owned(), sentence: NOTHING.to_owned(), execution }
+        Self { check: NOTHING.to_owned(), sentence: SENTENCE.to_owned(), execution, serial: None }
     }
 
     /// Whether it is none.
     pub fn is_nothing(&self) -> bool {
-        self.sentence == NOTHING
+        // An invariant may well have the same name.
+        self.sentence == SENTENCE
     }
 }
 
@@ -137,7 +144,7 @@ pub struct Judge<R> {
     /// The first violation of each check.
     pub found: Vec<Found>,
     /// Every outcome, with how many executions came to it.
-    pub outcomes: BTreeMap<String, u64>,
+    pub outcomes: BTreeMap<String, Reached>,
     /// How many executions had a step that waited.
     pub waited: u64,
     /// How many executions had a fault.
@@ -244,10 +251,12 @@ impl<W: World, R: Rules<W>> Visitor<W> for Judge<R> {
         let ends = wrong.iter().any(|(check, _)| self.expected.as_ref().is_none_or(|expected| expected == check));
         for (check, sentence) in wrong {
             if !self.found.iter().any(|found| found.check == check) {
-                self.found.push(Found { check, sentence, execution: execution.clone() });
+                self.found.push(Found { check, sentence, execution: execution.clone(), serial: None });
             }
         }
-        *self.outcomes.entry(execution.outcome(&self.rules.left_out())).or_default() += 1;
+        let left_out = self.rules.left_out();
+        let outcome = self.outcomes.entry(execution.outcome(&left_out));
+        outcome.or_insert_with(|| Reached::by(&execution, &left_out)).executions += 1;
         Ok(if ends && !self.goes_on { Go::Stop } else { Go::On })
     }
 

@@ -103,7 +103,7 @@ pub async fn overlap(
             let ends = wrong.iter().any(|(check, _)| expected.is_none_or(|expected| expected == check));
             for (check, sentence) in wrong {
                 if !of.found.iter().any(|known| known.found.check == check) {
-                    let found = Found { check, sentence, execution: execution.clone() };
+                    let found = Found { check, sentence, execution: execution.clone(), serial: None };
                     of.found.push(FoundTogether { found, at, flights: together.flights, number: of.tries });
                 }
             }

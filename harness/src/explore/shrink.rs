@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::{Found, Rules, run, run_serially};
 use super::rules::permutations;
+use super::search::Execution;
 use super::world::{Choice, Lost, World};
 use crate::scenario::script::ERRORS;
 
@@ -20,13 +21,13 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
     let all = actors(&best.execution.order());
     // Where every serial order violates it too, it is not an order that is to blame.
     let by_order = serial.is_clean(world, rules, &all).await?;
-    loop {
+    'smaller: loop {
         let order = best.execution.order();
         let mut smaller = None;
         for candidate in candidates(&order) {
             tries += 1;
             if tries > rules.shrinks_max() {
-                return Ok(best);
+                break 'smaller;
             }
             let fewer = actors(&candidate);
             if fewer.len() < actors(&order).len() {
@@ -43,15 +44,33 @@ pub async fn shrink<W: World, R: Rules<W>>(world: &mut W, rules: &mut R, found: 
             if size(&taken) < size(&order)
                 && let Some((check, sentence)) = wrong.into_iter().find(|(check, why)| way(check, why) == serial.way)
             {
-                smaller = Some(Found { check, sentence, execution });
+                smaller = Some(Found { check, sentence, execution, serial: None });
                 break;
             }
         }
         match smaller {
             Some(found) => best = found,
-            None => return Ok(best),
+            None => break,
         }
     }
+    // Fewer actors were run one after the other already, where that could tell anything.
+    best.serial = serial.clean.remove(&actors(&best.execution.order())).flatten();
+    Ok(best)
+}
+
+/// The same actors one after the other, in the first order that does not violate what was found, if there is one.
+///
+/// # Errors
+/// The database is lost.
+pub async fn serial_without<W: World, R: Rules<W>>(
+    world: &mut W,
+    rules: &mut R,
+    found: &Found,
+) -> Result<Option<Execution>, Lost> {
+    let mut serial = Serial { way: way(&found.check, &found.sentence), clean: BTreeMap::new() };
+    let all = actors(&found.execution.order());
+    serial.is_clean(world, rules, &all).await?;
+    Ok(serial.clean.remove(&all).flatten())
 }
 
 /// In which way something is violated: by which check, and with which code where there is one.
@@ -67,7 +86,8 @@ fn actors(order: &[Choice]) -> BTreeSet<usize> {
 /// Which actors can run one after the other without violating what was found.
 struct Serial {
     way: (String, Option<String>),
-    clean: BTreeMap<BTreeSet<usize>, bool>,
+    /// By actors, with the execution that shows it.
+    clean: BTreeMap<BTreeSet<usize>, Option<Execution>>,
 }
 
 /// The most serial orders that are tried of the same actors.
@@ -81,22 +101,23 @@ impl Serial {
         actors: &BTreeSet<usize>,
     ) -> Result<bool, Lost> {
         if let Some(known) = self.clean.get(actors) {
-            return Ok(*known);
+            return Ok(known.is_some());
         }
         let queries = rules.queries();
-        let mut is_clean = false;
+        let mut clean = None;
         // A fault is to blame for what it brings about in a serial order too.
         let fault = world.inject(None);
         for serial in permutations(&actors.iter().copied().collect::<Vec<_>>()).into_iter().take(SERIAL_MAX) {
             let execution = run_serially(world, &serial, &queries).await?;
             let wrong = rules.wrong(world, &execution).await?;
             if !wrong.iter().any(|(check, sentence)| way(check, sentence) == self.way) {
-                is_clean = true;
+                clean = Some(execution);
                 break;
             }
         }
         world.inject(fault);
-        self.clean.insert(actors.clone(), is_clean);
+        let is_clean = clean.is_some();
+        self.clean.insert(actors.clone(), clean);
         Ok(is_clean)
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::explored::ExploreReport;
 use super::junit;
-use super::rehearsed::RehearseReport;
+use super::rehearsed::{self, RehearseReport};
+use super::replayed::ReplayReport;
 use super::rounds::RoundsReport;
 use super::varied::VariedReport;
 use crate::history::{History, file};
@@ -16,6 +17,9 @@ use crate::overall::OverallReport;
 
 /// What a run of several printed.
 pub const OUTPUT: &str = "output.txt";
+
+/// The longest history that is drawn, in bytes.
+const HISTORY_BYTES_MAX: u64 = 64 << 20;
 
 /// A directory for the outputs of one run. One that was made for it, and to which nothing came, is removed again.
 #[derive(Debug)]
@@ -94,6 +98,8 @@ pub enum Recorded {
     Suite(SuiteReport),
     /// Of `explore`.
     Explored(ExploreReport),
+    /// Of `replay`.
+    Replayed(Box<ReplayReport>),
     /// Of `verify` on scripts.
     Rounds(RoundsReport),
     /// Of `mutate` on scripts, or of `repair`.
@@ -183,6 +189,25 @@ impl RunDirectory {
         self.write("junit.xml", |to| junit::write(report, to))
     }
 
+    /// Writes the report of `rehearse` in every form.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn rehearsed(&self, report: &RehearseReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        self.write("junit.xml", |to| junit::write(report, to))?;
+        self.write("report.md", |to| rehearsed::markdown::write(report, to))?;
+        self.write("report.sarif", |to| rehearsed::sarif::write(report, to))
+    }
+
+    /// Writes the report of `replay`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn replayed(&self, report: &ReplayReport) -> Result<(), WriteError> {
+        self.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, report)?))
+    }
+
     /// Writes what `record` saw of a program.
     ///
     /// # Errors
@@ -231,6 +256,7 @@ impl RunDirectory {
         let header: Header = Self::read_as(directory)?;
         match header.command.as_str() {
             "explore" => Self::read_as(directory).map(Recorded::Explored),
+            "replay" => Self::read_as(directory).map(|report| Recorded::Replayed(Box::new(report))),
             "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),
             "repair" => Self::read_as(directory).map(Recorded::Varied),
             "mutate" if header.results.iter().any(|row| row.fate.is_some()) => {
@@ -263,6 +289,14 @@ impl RunDirectory {
             Header { schema_version: SCHEMA_VERSION, .. } => serde_json::from_slice(&text).map_err(format),
             Header { schema_version: found, .. } => Err(ReadError::Version { path, found }),
         }
+    }
+
+    /// Reads what was recorded of a case, if it is there and not too long to be drawn.
+    pub fn read_history(directory: &Path, row: &ResultRow) -> Option<History> {
+        let path = directory.join(format!("history-{}.jsonl", slug(row)));
+        let is_short = path.metadata().is_ok_and(|metadata| metadata.len() <= HISTORY_BYTES_MAX);
+        let text = Self::bytes(&path).ok().filter(|_| is_short)?;
+        file::read(&text[..]).ok()
     }
 
     /// What is in a file of a run.

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::terminal;
 use crate::explore::faulted::{FaultViolation, Faulted};
+use crate::explore::course::Counterexample;
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
+use crate::explore::reached::OutcomeRow;
 use crate::explore::schedule::{Letting, Schedule, came};
 use crate::outcome::{Report, VerdictKind, row};
 use crate::scenario::script::{Script, ScriptCase};
@@ -60,8 +62,14 @@ pub struct ExploreRow {
     pub orders: f64,
     /// Executions a second, whole ones and those left half-way.
     pub executions_per_second: f64,
-    /// The outcomes, with how many executions came to each.
-    pub outcomes: Vec<(String, u64)>,
+    /// What the executions came to.
+    pub outcomes: Vec<OutcomeRow>,
+    /// The violations, step by step.
+    #[serde(default)]
+    pub counterexamples: Vec<Counterexample>,
+    /// What the script or application shows, in one line.
+    #[serde(default)]
+    pub summary: String,
     /// How long the search took, in milliseconds.
     pub duration_ms: u64,
     /// The steps that were run at the same time.
@@ -237,8 +245,8 @@ pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Resul
             writeln!(to, "  replay: {}", row.replay)?;
         }
         if all {
-            for (outcome, executions) in &row.outcomes {
-                writeln!(to, "  {executions:>6} × {outcome}")?;
+            for outcome in &row.outcomes {
+                writeln!(to, "  {:>6} × {outcome}", outcome.executions)?;
             }
         }
     }
@@ -256,7 +264,8 @@ fn refused(row: &ExploreRow) -> String {
     codes.join(" ")
 }
 
-fn wording(row: &ExploreRow) -> String {
+/// The verdict in relation to what was expected.
+pub(super) fn wording(row: &ExploreRow) -> String {
     let expected = || row.expected.check.clone().unwrap_or_default();
     match (row.met, row.verdict) {
         (true, VerdictKind::Violation) => format!("violation of {}, as expected", expected()),

@@ -175,7 +175,8 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }
 
-fn wording(row: &RoundRow) -> String {
+/// The verdict in relation to what was expected.
+pub(super) fn wording(row: &RoundRow) -> String {
     let first = || row.checks.first().map(|check| check.name.clone()).unwrap_or_default();
     match (row.met, row.verdict) {
         (true, VerdictKind::Violation) => format!("violation of {}, as expected", first()),

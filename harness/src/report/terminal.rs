@@ -131,7 +131,7 @@ fn recorded(loom: Option<&LoomRow>) -> String {
 }
 
 /// The verdict in relation to what was expected.
-fn wording(row: &ResultRow) -> String {
+pub(super) fn wording(row: &ResultRow) -> String {
     let violated = |check: Option<crate::check::CheckName>| match check {
         Some(check) => format!("violation of {check}"),
         None => "violation".to_owned(),

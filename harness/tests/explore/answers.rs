@@ -24,8 +24,9 @@ fn actor(name: &str, more: &str, steps: &str) -> String {
 /// The outcomes of a report.
 fn outcomes(said: &str) -> Vec<serde_json::Value> {
     let report: serde_json::Value = serde_json::from_str(&said[said.find("\n{").unwrap()..]).unwrap();
+    let rows = report["results"][0]["outcomes"].as_array().unwrap();
     let mut all: Vec<serde_json::Value> =
-        report["results"][0]["outcomes"].as_array().unwrap().iter().map(|one| one[0].clone()).collect();
+        rows.iter().map(|one| serde_json::json!([one["steps"], one["stuck"], one["end"]])).collect();
     all.sort_by_key(ToString::to_string);
     all
 }

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use drift_engine::lock::{Backend, LockStrategy};
 use driftlock::check::CheckName;
 use driftlock::explore::case::Options;
+use driftlock::explore::course::Names;
 use driftlock::explore::engine::rules::explore_engine;
 use driftlock::explore::engine::{EngineWorld, case};
 use driftlock::explore::judge::Limit;
+use driftlock::explore::reached::Reached;
 use driftlock::explore::search::{Coverage, Strategy};
 use driftlock::fixture::{Databases, Host};
 use driftlock::mutant;
@@ -66,7 +68,11 @@ async fn the_reduced_search_reaches_every_end_of_brute_force() {
         let (explored, ..) = explore_engine(&mut world, "ends", None, &options).await.unwrap();
         assert_eq!(explored.searched.coverage, Coverage::Exhausted);
         let found: BTreeSet<String> = explored.found.iter().map(|found| found.check.clone()).collect();
-        let outcomes: BTreeSet<String> = explored.outcomes.into_iter().map(|(outcome, _)| outcome).collect();
+        let outcome = |reached: &Reached| {
+            let row = reached.row(&Names::default());
+            serde_json::to_string(&(row.steps, row.stuck, row.end)).unwrap()
+        };
+        let outcomes: BTreeSet<String> = explored.outcomes.iter().map(outcome).collect();
         ends.push((outcomes, found, explored.searched.executions));
     }
     let [reduced, all] = &ends[..] else { panic!() };

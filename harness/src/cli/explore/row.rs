@@ -7,6 +7,7 @@ use super::scripts::{Outcome, Subject, Violation};
 use crate::cli::common::{Format, quoted, unwritable};
 use crate::cli::{Context, Failure};
 use crate::explore::case::Explored;
+use crate::explore::course::Counterexample;
 use crate::explore::schedule::Schedule;
 use crate::explore::search::{Coverage, Strategy};
 use crate::outcome::VerdictKind;
@@ -21,7 +22,8 @@ pub(super) fn row(
     directory: &RunDirectory,
     context: &mut Context<'_>,
 ) -> Result<ExploreRow, Failure> {
-    let Outcome { explored, more, violations } = outcome;
+    let Outcome { explored, more, violations, names } = outcome;
+    let mut counterexamples = Vec::new();
     let (name, backend, violates) = (subject.name(), subject.backend(), subject.violates());
     let (verdict, mut evidence) = explored.verdict(violates.as_deref(), subject.actors(), args.strategy);
     if !more.is_empty() {
@@ -31,7 +33,8 @@ pub(super) fn row(
     let files = if args.built_in { " --built-in".to_owned() } else { format!(" {}", quoted(subject.file())) };
     let mut first = None;
     let replay = format!("driftlock explore{files} --filter {name} --backend {backend}{}", repeated(args));
-    for Violation { script, case, found, shown, until, spec, outputs } in &violations {
+    for violation in &violations {
+        let Violation { script, case, found, shown, until, spec, outputs, .. } = violation;
         let slug = format!("{}-{}", name.replace('/', "-"), found.check);
         let schedule = Schedule::new(subject.file(), subject.text(), script, case, found).text();
         let path = directory.schedule(&slug, "json", &schedule).map_err(unwritable)?;
@@ -48,6 +51,7 @@ pub(super) fn row(
             _ => {}
         }
         let own = format!("driftlock replay {}", quoted(&path.display().to_string()));
+        counterexamples.push(violation.counterexample(own.clone()));
         if violates.as_ref().is_none_or(|check| *check == found.check) {
             // The first one is whose sentence the evidence is.
             first.get_or_insert_with(|| own.clone());
@@ -63,6 +67,9 @@ pub(super) fn row(
     }
     let replay = first.unwrap_or(replay);
     for together in explored.overlaps.iter().flat_map(|of| &of.found) {
+        let all = together.found.execution.taken.len();
+        let of_pair = Counterexample::new(&names, &together.found, all, replay.clone());
+        counterexamples.push(Counterexample { together: Some(together.at), ..of_pair });
         if args.format == Format::Text && (!met || args.filter.is_some() || args.all || !args.built_in) {
             writeln!(context.out, "{name} on {backend}: violation of {}", together.found.check)?;
             if let Subject::Script(source, case) = subject {
@@ -102,7 +109,9 @@ pub(super) fn row(
         abandoned,
         orders: explored.orders,
         executions_per_second: (executions + abandoned) as f64 / seconds,
-        outcomes: explored.outcomes.clone(),
+        outcomes: explored.outcomes.iter().map(|outcome| outcome.row(&names)).collect(),
+        counterexamples,
+        summary: subject.summary(),
         duration_ms: u64::try_from(explored.took.as_millis()).unwrap_or(u64::MAX),
         overlaps: explored
             .overlaps

@@ -18,8 +18,10 @@ use crate::exit::Exit;
 use crate::explore::application::Looking;
 use crate::explore::application::rules::{AppRules, Shown, confirm};
 use crate::explore::case::{Explored, Options, explore};
+use crate::explore::course::{Counterexample, Course, Names};
 use crate::explore::engine::case::{self, EngineCase};
-use crate::explore::engine::rules::{Confirmed, explore_engine};
+use crate::explore::engine::rules::{Confirmed, actor_name, explore_engine};
+use crate::explore::engine::state::QUERIES;
 use crate::explore::faulted::explore_faults;
 use crate::explore::judge::Found;
 use crate::explore::overlap::{FoundTogether, overlap};
@@ -31,6 +33,7 @@ use crate::explore::world::World;
 use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExploreReport, TogetherRow};
+use crate::report::html;
 use crate::scenario::LoadError;
 use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
@@ -73,6 +76,15 @@ impl Subject<'_> {
             Self::Script(source, case) => format!("{}/{}", source.script.name, case.name),
             Self::Application(source) => source.app.name.clone(),
             Self::Engine(case) => case.name.clone(),
+        }
+    }
+
+    /// What it shows, in one line.
+    pub(super) fn summary(&self) -> String {
+        match self {
+            Self::Script(source, _) => source.script.summary.clone(),
+            Self::Application(source) => source.app.summary.clone(),
+            Self::Engine(_) => String::new(),
         }
     }
 
@@ -136,10 +148,28 @@ pub(super) struct Violation {
     pub shown: Option<Found>,
     /// How many of its steps show it.
     pub until: usize,
+    /// What the queries are called that are asked at the end.
+    pub queries: Vec<String>,
     /// A script's order as a specification, or why it cannot be one.
     pub spec: Option<Result<String, ExportError>>,
     /// What the actors' programs have printed.
     pub outputs: Vec<(String, String)>,
+    /// The same actors one after the other, where that does not violate it.
+    pub serial: Option<Course>,
+}
+
+impl Violation {
+    /// As data.
+    pub fn counterexample(&self, replay: String) -> Counterexample {
+        let mut names = Names::of(&self.script);
+        names.queries.clone_from(&self.queries);
+        let found = self.shown.as_ref().unwrap_or(&self.found);
+        Counterexample {
+            serial: self.serial.clone(),
+            outputs: self.outputs.iter().cloned().collect(),
+            ..Counterexample::new(&names, found, self.until, replay)
+        }
+    }
 }
 
 /// After how long it is said how far a search has come, again and again.
@@ -151,6 +181,8 @@ pub(super) struct Outcome {
     /// What is to be said beside what the search says.
     pub more: String,
     pub violations: Vec<Violation>,
+    /// What actors, steps and queries are called.
+    pub names: Names,
 }
 
 /// Runs the command.
@@ -215,6 +247,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         directory.explored(&report).map_err(unwritable)?;
     }
     ended?;
+    args.page.write(|| html::of_explored(&report))?;
     print(&report, args.format, |report, to| explored::write(report, args.all, to), context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
@@ -382,17 +415,20 @@ async fn explored(
             explored_script(&mut world, &script, case, kinds, options).await?.0
         }
     };
+    let names = Names::of(&script);
     let violation = |found: &Found| Violation {
         script: script.clone(),
         case: (*case).clone(),
         found: found.clone(),
         shown: None,
         until: found.execution.taken.len(),
+        queries: names.queries.clone(),
         spec: Some(export(&script, case, &found.execution)),
         outputs: Vec::new(),
+        serial: found.serial.as_ref().map(|serial| Course::new(&names, serial)),
     };
     let violations = explored.found.iter().map(violation).collect();
-    Ok(Outcome { explored, more: String::new(), violations })
+    Ok(Outcome { explored, more: String::new(), violations, names })
 }
 
 /// Explores a script, then with things that fail, if any are to; else its rules are handed back.
@@ -434,11 +470,14 @@ async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options
     if case.violates.is_some() {
         more = format!("the mutant altered {altered} operations; {more}");
     }
-    let violation = |Confirmed { script, case, found, until }| {
-        let (shown, spec, outputs) = (None, None, Vec::new());
-        Violation { script: script.into(), case, found, shown, until, spec, outputs }
+    let asked = || QUERIES.map(str::to_owned).into();
+    let violation = |Confirmed { script, case, found, until, serial }| {
+        let (shown, spec, outputs, queries) = (None, None, Vec::new(), asked());
+        Violation { script: script.into(), case, found, shown, until, queries, spec, outputs, serial }
     };
-    Ok(Outcome { explored, more, violations: confirmed.into_iter().map(violation).collect() })
+    let actors = case.settings[0].roles().into_iter().map(|(id, role)| actor_name(id, role));
+    let names = Names { actors: actors.collect(), queries: asked(), ..Names::default() };
+    Ok(Outcome { explored, more, violations: confirmed.into_iter().map(violation).collect(), names })
 }
 
 async fn explored_application(
@@ -466,8 +505,18 @@ async fn explored_application(
         }
         let until = found.execution.taken.len();
         let shown = Some(Found { execution: with_rows, ..found.clone() });
-        violations.push(Violation { script: script.into(), case, found, shown, until, spec: None, outputs });
+        let queries = rules.names().queries;
+        let serial = match &of.serial {
+            Some(serial) => {
+                let serial = confirm(&mut world, &mut rules, &serial.order(), &of.check).await?;
+                let names = Names { queries: queries.clone(), ..Names::of(&serial.script) };
+                (serial.found.check != of.check).then(|| Course::new(&names, &serial.with_rows))
+            }
+            None => None,
+        };
+        let script = script.into();
+        violations.push(Violation { script, case, found, shown, until, queries, spec: None, outputs, serial });
     }
     world.close().await?;
-    Ok(Outcome { explored, more: String::new(), violations })
+    Ok(Outcome { explored, more: String::new(), violations, names: rules.names() })
 }

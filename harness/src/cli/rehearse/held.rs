@@ -6,7 +6,7 @@ use std::sync::Arc;
 use drift_engine::lock::Backend;
 
 use super::again::replay;
-use super::{Args, Case, Fidelity, TrafficChoice, sqlite, unwritable, write};
+use super::{Args, Case, Fidelity, TrafficChoice, sqlite, unwritable};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
@@ -108,7 +108,7 @@ pub(super) async fn all(
                 report.results.push(row);
                 report.conclude();
                 // Should nothing come after this, what there is so far is there.
-                write(directory, report)?;
+                directory.rehearsed(report).map_err(unwritable)?;
             }
             Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
             Err(Held::Site(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Args, refused, unwritable, write};
+use super::{Args, refused, unwritable};
 use crate::cli::common::{print, run_name, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
@@ -83,7 +83,7 @@ pub(super) fn nothing(args: &Args, unchanged: Vec<NotApplicable>, context: &mut 
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let mut report = RehearseReport::new("rehearse", Some(args.seed), "none");
     (report.not_applicable, report.verdict) = (unchanged, VerdictKind::Pass);
-    write(&directory, &report)?;
+    directory.rehearsed(&report).map_err(unwritable)?;
     print(&report, args.format, rehearsed::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

@@ -11,12 +11,15 @@ use crate::cli::{Context, Failure};
 use crate::explore::application::Looking;
 use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_units};
 use crate::explore::case::compare_serial_runs;
+use crate::explore::course::{Counterexample, Course, Names};
 use crate::explore::engine::case::EngineCase;
 use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
+use crate::explore::engine::state::QUERIES;
 use crate::explore::fault::Fault;
 use crate::explore::judge::{Found, Rules, run as run_order};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
+use crate::explore::shrink::serial_without;
 use crate::explore::world::{Choice, Lost, World};
 use crate::report::explored;
 use crate::scenario::application::Application;
@@ -33,15 +36,18 @@ pub(crate) struct Came {
     pub(crate) difference: Option<String>,
     /// What is violated, and how; the schedule's own check first.
     pub(crate) violated: Option<(String, String)>,
+    /// The order as data, where that was wanted.
+    pub(crate) counterexample: Option<Counterexample>,
 }
 
-/// Runs a schedule's order, and shows it. The hosts are to be stopped by whoever gave them.
+/// Runs a schedule's order, and shows it. If `more` is wanted, a serial order that does not violate it is looked for too. The hosts are to be stopped by whoever gave them.
 ///
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn replayed(
     schedule: &Schedule,
     origin: &Origin,
+    more: bool,
     hosts: &mut Hosts,
     postgres: &PostgresArgs,
     context: &mut Context<'_>,
@@ -55,7 +61,7 @@ pub(crate) async fn replayed(
             let replayed = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
-                replayed = replay_engine(hosts, schedule, setting) => replayed,
+                replayed = replay_engine(hosts, schedule, setting, more) => replayed,
             };
             let replayed = replayed.map_err(|failure| failure.about(ENGINE, &schedule.case, case.backend))?;
             (schedule.case.clone(), case.backend, replayed)
@@ -66,7 +72,7 @@ pub(crate) async fn replayed(
             let replayed = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
-                replayed = replay_application(hosts, schedule, app, &order) => replayed,
+                replayed = replay_application(hosts, schedule, app, &order, more) => replayed,
             };
             let about = |failure: CaseFailure| failure.about(&origin.file, &schedule.case, Backend::Postgres);
             (app.name.clone(), Backend::Postgres, replayed.map_err(about)?)
@@ -80,20 +86,27 @@ pub(crate) async fn replayed(
             let found = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
-                found = replay(hosts, &script, case, &order, fault) => found,
+                found = replay(hosts, &script, case, &order, fault, more.then_some(&schedule.check)) => found,
             };
             let found = found.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
             let name = format!("{}/{}", source.script.name, case.name);
-            (name, case.backend, Replayed { script: Script::clone(&script), found, until: None, shown: None })
+            (name, case.backend, Replayed { queries: Names::of(&script).queries, script: Script::clone(&script), found, until: None, shown: None, serial: None })
         }
     };
-    let Replayed { script, mut found, until, shown } = replayed;
+    let Replayed { script, mut found, until, shown, queries, serial } = replayed;
     found.sort_by_key(|found| found.check != schedule.check);
     let first = &found[0];
     let until = until.unwrap_or(first.execution.taken.len());
     explored::counterexample(&script, shown.as_ref().unwrap_or(first), until, context.out)?;
     let violated = (!first.is_nothing()).then(|| (first.check.clone(), first.sentence.clone()));
-    Ok(Came { name, backend, difference: schedule.difference(&script, &first.execution.taken), violated })
+    let counterexample = more.then(|| {
+        let names = Names { queries, ..Names::of(&script) };
+        let mut of = Counterexample::new(&names, shown.as_ref().unwrap_or(first), until, String::new());
+        of.serial = serial.or(of.serial);
+        of
+    });
+    let difference = schedule.difference(&script, &first.execution.taken);
+    Ok(Came { name, backend, difference, violated, counterexample })
 }
 
 /// An order that was run again.
@@ -105,6 +118,10 @@ struct Replayed {
     until: Option<usize>,
     /// The first as it is shown, where that is more.
     shown: Option<Found>,
+    /// What the queries are called that are asked at the end.
+    queries: Vec<String>,
+    /// The same actors one after the other, where that was looked for and violates nothing of the kind.
+    serial: Option<Course>,
 }
 
 /// Runs an order of an application's units.
@@ -113,25 +130,52 @@ async fn replay_application(
     schedule: &Schedule,
     app: &Arc<Application>,
     order: &[Choice],
+    more: bool,
 ) -> Result<Replayed, CaseFailure> {
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let mut rules = AppRules::new(app, &world);
     // What differs by itself is no difference.
     compare_serial_runs(&mut world, &mut rules, app.violates.as_deref()).await?;
     let Shown { script, found, with_rows, .. } = confirm_units(&mut world, &mut rules, order, &schedule.check).await?;
+    let queries = rules.names().queries;
+    let mut serial = None;
+    if more
+        && !found.is_nothing()
+        && let Some(order) = serial_without(&mut world, &mut rules, &found).await?.map(|serial| serial.order())
+    {
+        let of = confirm_units(&mut world, &mut rules, &order, &schedule.check).await?;
+        let names = Names { queries: queries.clone(), ..Names::of(&of.script) };
+        serial = (of.found.check != found.check).then(|| Course::new(&names, &of.with_rows));
+    }
     world.close().await?;
     let shown = Some(Found { execution: with_rows, ..found.clone() });
-    Ok(Replayed { script, found: vec![found], until: None, shown })
+    Ok(Replayed { script, found: vec![found], until: None, shown, queries, serial })
 }
 
 /// Runs an order of the engine's operations: its actors are numbered in the schedule.
-async fn replay_engine(hosts: &mut Hosts, schedule: &Schedule, setting: Setting) -> Result<Replayed, CaseFailure> {
+async fn replay_engine(
+    hosts: &mut Hosts,
+    schedule: &Schedule,
+    setting: Setting,
+    more: bool,
+) -> Result<Replayed, CaseFailure> {
     let numbers = schedule.numbers(setting.roles().len()).map_err(|error| Lost::by_script(error.to_string()))?;
     let mut world = hosts.engine(setting).await?;
     let mut rules = EngineRules::default();
     let Confirmed { script, found, until, .. } =
         confirm(&mut world, &mut rules, &schedule.case, &numbers, &schedule.check).await?;
-    Ok(Replayed { script, found: vec![found], until: Some(until), shown: None })
+    let asked = || QUERIES.map(str::to_owned).into();
+    let mut serial = None;
+    if more
+        && !found.is_nothing()
+        && let Some(order) = serial_without(&mut world, &mut rules, &found).await?.map(|serial| serial.order())
+    {
+        let of = confirm(&mut world, &mut rules, &schedule.case, &order, &schedule.check).await?;
+        let names = Names { queries: asked(), ..Names::of(&of.script) };
+        serial = (of.found.check != found.check).then(|| Course::new(&names, &of.found.execution));
+    }
+    let queries = asked();
+    Ok(Replayed { script, found: vec![found], until: Some(until), shown: None, queries, serial })
 }
 
 async fn replay(
@@ -140,15 +184,16 @@ async fn replay(
     case: &ScriptCase,
     order: &[Choice],
     fault: Option<Fault>,
+    more: Option<&String>,
 ) -> Result<Vec<Found>, CaseFailure> {
     match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
-            judged(&mut world, (script, case), order, fault).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault, more).await.map_err(CaseFailure::Lost)
         }
         Backend::Sqlite => {
             let mut world = hosts.sqlite(script.clone(), case).await?;
-            judged(&mut world, (script, case), order, fault).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault, more).await.map_err(CaseFailure::Lost)
         }
     }
 }
@@ -159,6 +204,7 @@ async fn judged<W: World>(
     (script, case): (&Script, &ScriptCase),
     order: &[Choice],
     fault: Option<Fault>,
+    more: Option<&String>,
 ) -> Result<Vec<Found>, Lost> {
     let mut rules = ScriptRules::new(script, case);
     if fault.is_some() {
@@ -171,8 +217,11 @@ async fn judged<W: World>(
     let queries = Rules::<W>::queries(&rules);
     let execution = run_order(world, order, &queries).await?;
     let wrong = rules.wrong(world, &execution).await?;
-    let found = |(check, sentence)| Found { check, sentence, execution: execution.clone() };
-    let found: Vec<Found> = wrong.into_iter().map(found).collect();
+    let found = |(check, sentence)| Found { check, sentence, execution: execution.clone(), serial: None };
+    let mut found: Vec<Found> = wrong.into_iter().map(found).collect();
+    if let Some(of) = found.iter_mut().find(|of| Some(&of.check) == more) {
+        of.serial = serial_without(world, &mut rules, of).await?;
+    }
     if found.is_empty() {
         return Ok(vec![Found::nothing(execution)]);
     }

@@ -89,7 +89,7 @@ pub(super) async fn replay(
             writeln!(context.out, "  note: {note}")?;
         }
         let clock = Clock::start();
-        let came = replayed(&regression.schedule, &regression.origin, &mut hosts, postgres, context).await;
+        let came = replayed(&regression.schedule, &regression.origin, false, &mut hosts, postgres, context).await;
         match came {
             Ok(came) => {
                 let row = row(regression, came, &clock);

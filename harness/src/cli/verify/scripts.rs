@@ -23,6 +23,7 @@ use crate::explore::sqlite::SqliteWorld;
 use crate::outcome::VerdictKind;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
+use crate::report::html;
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
 use crate::scenario::application::{Application, is_application_at};
 use crate::scenario::LoadError;
@@ -101,6 +102,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         directory.rounds(&report).map_err(unwritable)?;
     }
     ended?;
+    args.suite.page.write(|| html::of_rounds(&report))?;
     print(&report, args.suite.format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

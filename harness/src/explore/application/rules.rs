@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{AppWorld, transcript};
+use crate::explore::course::Names;
 use crate::explore::judge::{Found, Rules, run, run_serially};
 use crate::explore::rules::{permutations, violated};
 use crate::explore::search::{Execution, orders};
@@ -71,6 +72,17 @@ impl AppRules {
     pub fn refusals(&self) -> Vec<(String, String, u64)> {
         let name = |actor: usize, step: usize| format!("{}.{}", self.app.actors[actor].name, step + 1);
         self.refused.iter().map(|((actor, step, code), times)| (name(*actor, *step), code.clone(), *times)).collect()
+    }
+
+    /// What actors, steps and queries are called.
+    pub fn names(&self) -> Names {
+        let invariants = self.app.invariants.iter().map(|query| query.name.clone());
+        let tables = self.tables.iter().map(|table| format!("changes of {table}"));
+        Names {
+            actors: self.app.actors.iter().map(|actor| actor.name.clone()).collect(),
+            steps: Vec::new(),
+            queries: invariants.chain(tables).chain(["how actors ended".to_owned()]).collect(),
+        }
     }
 
     /// What is not compared, for it differs between two runs of the same serial order.
@@ -316,7 +328,7 @@ pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice
         }
     }
     let found = match wrong.into_iter().next() {
-        Some((check, sentence)) => Found { check, sentence, execution },
+        Some((check, sentence)) => Found { check, sentence, execution, serial: None },
         None => Found::nothing(execution),
     };
     Ok(Shown { script, case, found, with_rows, outputs })

@@ -6,8 +6,10 @@ use drift_engine::lock::Backend;
 use drift_engine::op::Op;
 
 use super::EngineWorld;
+use super::state::QUERIES;
 use crate::check::{self, Answer, CheckName};
 use crate::explore::case::{Explored, Options, explore};
+use crate::explore::course::{Course, Names};
 use crate::explore::judge::{Found, Rules, run};
 use crate::explore::schedule::ENGINE;
 use crate::explore::search::Execution;
@@ -103,6 +105,8 @@ pub struct Confirmed {
     pub found: Found,
     /// How many of its operations show it; those that follow only end what was begun.
     pub until: usize,
+    /// The same actors one after the other, where that does not violate it.
+    pub serial: Option<Course>,
 }
 
 /// Explores what a world is about, and runs what is found once more.
@@ -126,7 +130,16 @@ pub async fn explore_engine(
             let why = format!("{} is not violated any more when the same order is run again", found.check);
             return Err(Lost::new(why));
         }
-        confirmed.push(again);
+        let serial = match &found.serial {
+            Some(serial) => Some(confirm(world, &mut rules, name, &serial.order(), &found.check).await?),
+            None => None,
+        };
+        let serial = serial.filter(|serial| serial.found.check != found.check);
+        let course = |of: &Confirmed| {
+            let names = Names { queries: QUERIES.map(str::to_owned).into(), ..Names::of(&of.script) };
+            Course::new(&names, &of.found.execution)
+        };
+        confirmed.push(Confirmed { serial: serial.as_ref().map(course), ..again });
     }
     Ok((explored, rules, confirmed))
 }
@@ -160,10 +173,10 @@ pub async fn confirm(
     };
     let case = script.cases[0].clone();
     let found = match wrong {
-        Some((check, sentence)) => Found { check, sentence, execution },
+        Some((check, sentence)) => Found { check, sentence, execution, serial: None },
         None => Found::nothing(execution),
     };
-    Ok(Confirmed { script, case, found, until })
+    Ok(Confirmed { script, case, found, until, serial: None })
 }
 
 /// After how many steps of an execution the last of these entries has been answered; without one that is
@@ -188,16 +201,21 @@ fn operations(history: &History, actor: ActorId) -> impl Iterator<Item = &Entry>
 /// What the actors did, as a script.
 fn as_script(name: &str, backend: Backend, history: &History) -> Script {
     let actor = |(id, role): (&ActorId, &Role)| {
-        let word = match role {
-            Role::Worker => "task",
-            Role::Bystander => "bystander",
-            Role::Antagonist => "antagonist",
-        };
         let step = |(number, entry): (usize, &Entry)| step(number, entry.op.to_string());
         let steps = operations(history, *id).enumerate().map(step).collect();
-        ScriptActor { name: format!("{word} {id}"), steps, goes_on: true, ..ScriptActor::default() }
+        ScriptActor { name: actor_name(*id, *role), steps, goes_on: true, ..ScriptActor::default() }
     };
     script(name, backend, history.meta.actors.iter().map(actor).collect())
+}
+
+/// What an actor is called.
+pub fn actor_name(id: ActorId, role: Role) -> String {
+    let word = match role {
+        Role::Worker => "task",
+        Role::Bystander => "bystander",
+        Role::Antagonist => "antagonist",
+    };
+    format!("{word} {id}")
 }
 
 /// The same of an execution that did not come to its end, and left no history.

@@ -52,8 +52,8 @@ pub fn collected(run: &str, recorded: &Recorded) -> Collected {
             let backend = if row.backend == Backend::Sqlite.as_str() { Backend::Sqlite } else { Backend::Postgres };
             (row.name.clone(), backend, found.collect())
         }),
-        // No run is of `driftlock run` itself.
-        Recorded::Overall(_) => Collected::default(),
+        // No run is of `driftlock run` itself, nor of `replay`.
+        Recorded::Overall(_) | Recorded::Replayed(_) => Collected::default(),
     }
 }
 

@@ -159,6 +159,9 @@ pub struct StatementRow {
     pub column: u32,
     /// Its text, shortened.
     pub statement: String,
+    /// When it was sent, in milliseconds since the file's first message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<f64>,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,
     /// The locks that it took on what was there before, strongest first.
@@ -426,6 +429,7 @@ fn of_file(file: &FileRun<'_>, measured: &Measured) -> FileRow {
             line: found.map_or(1, |statement| statement.line),
             column: found.map_or(1, |statement| statement.column),
             statement: found.map(|statement| statement.in_short(STATEMENT_CHARACTERS)).unwrap_or_default(),
+            from_ms: Some(ms(between(file.applied.from, ran.from))),
             duration_ms: ms(between(ran.from, ran.until)),
             locks: whole
                 .into_iter()
