@@ -21,8 +21,8 @@ pub mod rehearse;
 pub mod repair;
 pub mod replay;
 pub mod report;
-mod varied;
 pub mod run;
+mod varied;
 pub mod verify;
 
 use std::io::Write;

@@ -5,6 +5,7 @@ pub mod hosts;
 pub mod isolationtester;
 mod row;
 pub mod scripts;
+pub(crate) mod subject;
 
 use std::path::PathBuf;
 use std::time::Duration;

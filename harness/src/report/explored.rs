@@ -8,8 +8,8 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::terminal;
-use crate::explore::faulted::{FaultViolation, Faulted};
 use crate::explore::course::Counterexample;
+use crate::explore::faulted::{FaultViolation, Faulted};
 use crate::explore::judge::Found;
 use crate::explore::overlap::FoundTogether;
 use crate::explore::reached::OutcomeRow;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Args;
-use super::scripts::{Outcome, Subject, Violation};
+use super::scripts::{Outcome, Violation};
+use super::subject::Subject;
 use crate::cli::common::{Format, quoted, unwritable};
 use crate::cli::{Context, Failure};
 use crate::explore::case::Explored;

@@ -52,7 +52,10 @@ fn run(command: CommandName) -> Value {
     );
     keys.insert("command".to_owned(), json!({ "const": command.as_str() }));
     let files = list(&json!({ "type": "string", "minLength": 1 }));
-    keys.insert("files".to_owned(), described(files, "Files, directories and patterns, from this file's directory on."));
+    keys.insert(
+        "files".to_owned(),
+        described(files, "Files, directories and patterns, from this file's directory on."),
+    );
     keys.insert(
         "built-in".to_owned(),
         json!({ "description": "In place of files: what driftlock itself brings.", "type": "boolean" }),

@@ -90,7 +90,18 @@ pub(crate) async fn replayed(
             };
             let found = found.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
             let name = format!("{}/{}", source.script.name, case.name);
-            (name, case.backend, Replayed { queries: Names::of(&script).queries, script: Script::clone(&script), found, until: None, shown: None, serial: None })
+            (
+                name,
+                case.backend,
+                Replayed {
+                    queries: Names::of(&script).queries,
+                    script: Script::clone(&script),
+                    found,
+                    until: None,
+                    shown: None,
+                    serial: None,
+                },
+            )
         }
     };
     let Replayed { script, mut found, until, shown, queries, serial } = replayed;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::Failure;
-use crate::cli::explore::scripts::{Source, is_specification, load, read_as, shipped_at};
+use crate::cli::explore::scripts::{is_specification, load, read_as, shipped_at};
+use crate::cli::explore::subject::Source;
 use crate::explore::schedule::{ENGINE, Schedule, ScheduleError};
 use crate::scenario::application::{Application, is_application};
 use crate::scenario::script::Script;

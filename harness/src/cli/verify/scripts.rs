@@ -12,7 +12,8 @@ use crate::actor::script::postgres::PgSession;
 use crate::actor::script::sqlite::SqliteSession;
 use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::explore::hosts::{CaseFailure, Hosts};
-use crate::cli::explore::scripts::{AppSource, Source, Subject, load};
+use crate::cli::explore::scripts::load;
+use crate::cli::explore::subject::{AppSource, Source, Subject};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
@@ -25,8 +26,8 @@ use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
 use crate::report::html;
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
-use crate::scenario::application::{Application, is_application_at};
 use crate::scenario::LoadError;
+use crate::scenario::application::{Application, is_application_at};
 use crate::scenario::script::{Script, ScriptCase};
 use crate::verify::applications;
 use crate::verify::rounds::{FoundRound, Options, Rounds, run as run_rounds};
@@ -49,7 +50,9 @@ impl Loaded {
             return load(file).map(Self::Script);
         }
         let text = Script::text_of(file).map_err(Failure::usage)?;
-        let app = Arc::new(Application::parse(file, text.as_bytes()).map_err(|wrong| Failure::usage(LoadError::Wrong(wrong)))?);
+        let app = Arc::new(
+            Application::parse(file, text.as_bytes()).map_err(|wrong| Failure::usage(LoadError::Wrong(wrong)))?,
+        );
         Ok(Self::Application(AppSource { file: file.display().to_string(), text: text.into(), app }))
     }
 
