@@ -3,7 +3,7 @@
 use drift_engine::lock::Backend;
 
 use super::Args;
-use super::scripts::Subject;
+use super::subject::Subject;
 use crate::cli::Failure;
 use crate::scenario::script::FaultKind;
 

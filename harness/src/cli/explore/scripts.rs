@@ -27,7 +27,6 @@ use crate::explore::faulted::explore_faults;
 use crate::explore::judge::Found;
 use crate::explore::overlap::overlap;
 use crate::explore::rules::ScriptRules;
-use crate::explore::schedule::ENGINE;
 use crate::explore::search::Coverage;
 use crate::explore::specification::{ExportError, export, script_of};
 use crate::explore::world::World;
