@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use super::common::{Format, print, verdict_exit};
 use super::page::PageArgs;
 use super::{Context, Failure};
+use crate::app::record::account::Recorded as Recording;
 use crate::exit::Exit;
 use crate::outcome::ResultRow;
 use crate::report::bench::{self, BenchReport};
 use crate::report::compare::{self, CompareReport};
 use crate::report::directory::{Recorded, RunDirectory};
 use crate::report::plan::{self, PlanReport};
+use crate::report::record;
 use crate::report::varied::{self, VariedReport};
 use crate::report::{explored, html, overall, rehearsed, replayed, rounds, terminal};
 
@@ -40,6 +42,14 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
             args.page.write(|| html::of_bench(&report))?;
             print(&report, args.format, bench::write, context)?;
             return Ok(verdict_exit(report.verdict));
+        }
+        "record" => {
+            if args.page.html.is_some() {
+                return Err(Failure::usage(miette::miette!("a recording of `driftlock record` has no page")));
+            }
+            let report: Recording = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            print(&report, args.format, record::write, context)?;
+            return Ok(Exit::Met);
         }
         "compare" => {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;

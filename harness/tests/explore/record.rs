@@ -39,6 +39,10 @@ fn transactions_errors_lost_commits_waits_and_locks_are_counted() {
     assert!(wait["waits_for"].as_str().unwrap().contains("pg_sleep"), "{report}");
     let locks = report["locks"].as_array().unwrap();
     assert!(locks.iter().any(|lock| lock["relation"] == "public.t" && lock["mode"] == "RowExclusiveLock"), "{report}");
+    // The same, printed again.
+    let (code, again) = driftlock(path, &["report", "out"]);
+    assert_eq!(code, Some(0), "{again}");
+    assert!(again.contains("COMMIT ANSWERED WITH ROLLBACK: 1 times"), "{again}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftlock_wire::{Answer, ConnectionId, Transaction, Unit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::units::{keeps, plain, rows_of_tag};
+use crate::outcome::SCHEMA_VERSION;
 
 /// The most different statements that are told apart; the others are counted together.
 const STATEMENTS_MAX: usize = 2_000;
@@ -17,8 +18,12 @@ const TEXT_CHARS_MAX: usize = 400;
 const OTHERS: &str = "(other statements)";
 
 /// What was recorded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
+    /// The version of the report's form.
+    pub schema_version: u32,
+    /// `record`.
+    pub command: String,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// The sessions that were opened.
@@ -38,7 +43,7 @@ pub struct Recorded {
 }
 
 /// Transactions, by how they ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transactions {
     /// COMMIT, and so answered.
     pub committed: u64,
@@ -59,7 +64,7 @@ pub struct Transactions {
 }
 
 /// A statement; literals and digits are left out of its text.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatementRow {
     /// Its text.
     pub text: String,
@@ -78,7 +83,7 @@ pub struct StatementRow {
 }
 
 /// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorRow {
     /// The SQLSTATE.
     pub code: String,
@@ -91,7 +96,7 @@ pub struct ErrorRow {
 }
 
 /// A wait for a lock.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WaitRow {
     /// The statement that waited.
     pub statement: String,
@@ -102,7 +107,7 @@ pub struct WaitRow {
 }
 
 /// A lock of relations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRow {
     /// The relation, with its schema.
     pub relation: String,
@@ -306,6 +311,7 @@ impl Account {
     /// What was recorded so far.
     pub fn recorded(&self, now: Duration) -> Recorded {
         let mut recorded = self.recorded.clone();
+        (recorded.schema_version, recorded.command) = (SCHEMA_VERSION, "record".to_owned());
         recorded.seconds = now.as_secs_f64();
         recorded.transactions.left_open +=
             self.sessions.values().filter(|session| session.open.is_some()).count() as u64;
