@@ -158,7 +158,7 @@ mod tests {
             assert!(whole.contains(key) && !takes(&whole.replace(key, wrong)), "{wrong}");
         }
         // An option is its command's.
-        assert!(!takes("[[run]]\nname = 'a'\ncommand = 'mutate'\nbudget = 1") && !takes(""));
+        assert!(!takes("[[run]]\nname = 'a'\ncommand = 'mutate'\nrounds = 1") && !takes(""));
     }
 
     #[test]

@@ -61,6 +61,7 @@ const KNOWN: [(CommandName, &[(&str, Kind)]); 4] = [
             ("overlap-tries", Kind::Value),
             ("all", Kind::Flag),
             ("export-spec", Kind::Flag),
+            ("faults", Kind::Value),
         ],
     ),
     (
