@@ -155,7 +155,9 @@ impl Tree {
             let name = &self.text[range(&node).start..range(&arguments).start];
             let name = name.rsplit('.').next().unwrap_or_default().trim().to_ascii_lowercase();
             let is_advisory = name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
-            let inside = self.text[range(&arguments)].trim_start_matches('(').trim_end_matches(')').trim().to_owned();
+            let inside = &self.text[range(&arguments)];
+            let inside = inside.strip_prefix('(').and_then(|inside| inside.strip_suffix(')')).unwrap_or(inside);
+            let inside = inside.trim().to_owned();
             is_advisory.then(|| AdvisoryCall { name, range: range(&node), arguments: inside })
         };
         self.all(&[Kind::CALL_EXPR]).filter_map(call).collect()
@@ -439,11 +441,10 @@ mod tests {
 
     #[test]
     fn advisory_calls_have_their_arguments() {
-        let calls =
-            tree("SELECT pg_catalog.pg_advisory_xact_lock(hashtext('a'), {id}), pg_try_advisory_lock( 7 ), f(1)");
-        let calls = calls.advisory_calls();
+        let sql = "SELECT pg_catalog.pg_advisory_xact_lock({id}, hashtext('a')), pg_try_advisory_lock( 7 ), f(1)";
+        let calls = tree(sql).advisory_calls();
         let found: Vec<(&str, &str)> = calls.iter().map(|call| (&*call.name, &*call.arguments)).collect();
-        assert_eq!(found, [("pg_advisory_xact_lock", "hashtext('a'), {id}"), ("pg_try_advisory_lock", "7")]);
+        assert_eq!(found, [("pg_advisory_xact_lock", "{id}, hashtext('a')"), ("pg_try_advisory_lock", "7")]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ const ABOVE_MAX: usize = 32;
 /// its line, and nothing is run.
 ///
 /// The schedules in driftlock/regressions (schedule-*.json, copied there) are replayed first, on their scripts as they
-/// are now. A violation that [[accepted]] names does not fail a run until the day after its date.
+/// are now. A violation that `[[accepted]]` names does not fail a run until the day after its date.
 ///
 /// The run directory has the whole as report.json, junit.xml and report.md, and of each run a directory of its name
 /// with that command's own report and what it printed.

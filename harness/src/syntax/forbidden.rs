@@ -40,12 +40,24 @@ impl Tree {
             return None;
         }
         let by = child(&select, Kind::GROUP_BY_CLAUSE)?;
+        // In an index a column has no table.
+        let names = [read.first_alias.as_str(), table];
+        let targets: Vec<SyntaxNode> =
+            child(&select, Kind::SELECT_CLAUSE)?.descendants().filter(|node| node.kind() == Kind::TARGET).collect();
+        let column = |node: SyntaxNode| match self.text[range(&node)].parse::<usize>() {
+            // A number names a column of the result.
+            Ok(number) => {
+                let target = targets.get(number.checked_sub(1)?)?;
+                Some(self.bare(&target.first_child()?, &names))
+            }
+            Err(_) => Some(self.bare(&node, &names)),
+        };
         let columns = by.descendants().filter(|node| node.kind() == Kind::GROUPING_EXPR);
         let condition = child(&select, Kind::WHERE_CLAUSE).and_then(|node| node.first_child());
         Some(Grouped {
             table: table.clone(),
-            columns: columns.map(|node| self.text[range(&node)].to_owned()).collect(),
-            condition: condition.map(|node| self.text[range(&node)].to_owned()),
+            columns: columns.map(column).collect::<Option<Vec<String>>>()?,
+            condition: condition.map(|node| self.bare(&node, &names)),
         })
     }
 
@@ -60,10 +72,7 @@ impl Tree {
         let aliases = select.descendants().filter(|node| node.kind() == Kind::TABLE_ALIAS);
         let aliases: Vec<String> = aliases.map(|node| self.text[range(&node)].to_owned()).collect();
         let [first, second] = &aliases[..] else { return None };
-        let bare = |node: &SyntaxNode| {
-            let text = &self.text[range(node)];
-            [first, second].into_iter().fold(text.to_owned(), |text, alias| text.replace(&format!("{alias}."), ""))
-        };
+        let bare = |node: &SyntaxNode| self.bare(node, &[first, second]);
         let (mut equal, mut overlaps) = (BTreeSet::new(), None);
         for node in select.descendants().filter(|node| node.kind() == Kind::BIN_EXPR) {
             let sides: Vec<SyntaxNode> = node.children().filter(|side| side.kind() != Kind::CUSTOM_OP).collect();
@@ -79,6 +88,24 @@ impl Tree {
         }
         Some(Overlapping { table: table.clone(), equal: equal.into_iter().collect(), range: overlaps? })
     }
+
+    /// An expression whose columns are named without these tables.
+    fn bare(&self, node: &SyntaxNode, tables: &[&str]) -> String {
+        let start = range(node).start;
+        let mut text = self.text[range(node)].to_owned();
+        let fields = node.descendants().filter(|node| node.kind() == Kind::FIELD_EXPR);
+        let mut prefixes: Vec<std::ops::Range<usize>> = fields
+            .filter_map(|field| {
+                let column = field.children().last()?;
+                let prefix = range(&field).start..range(&column).start;
+                let table = self.text[prefix.clone()].trim_end().strip_suffix('.')?.trim_end();
+                tables.contains(&table).then(|| prefix.start - start..prefix.end - start)
+            })
+            .collect();
+        prefixes.sort_by_key(|prefix| prefix.start);
+        prefixes.into_iter().rev().for_each(|prefix| text.replace_range(prefix, ""));
+        text
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +119,16 @@ mod tests {
         let grouped = Tree::of(sql).and_then(|tree| tree.grouped()).expect("it is one");
         assert_eq!((grouped.table.as_str(), grouped.columns), ("bookings", vec!["room".to_owned(), "day".to_owned()]));
         assert_eq!(grouped.condition.as_deref(), Some("deleted_at IS NULL"));
-        for sql in ["SELECT a FROM t GROUP BY a HAVING count(*) > 2", "SELECT a FROM t", "SELECT a FROM t GROUP BY a"] {
+        let sql =
+            "SELECT b.room, date(b.at) AS day FROM bookings b WHERE b.live GROUP BY b.room, 2 HAVING count(*) > 1";
+        let grouped = Tree::of(sql).and_then(|tree| tree.grouped()).expect("it is one");
+        assert_eq!((grouped.columns, grouped.condition), (vec!["room".into(), "date(at)".into()], Some("live".into())));
+        for sql in [
+            "SELECT a FROM t GROUP BY 2 HAVING count(*) > 1",
+            "SELECT a FROM t GROUP BY a HAVING count(*) > 2",
+            "SELECT a FROM t",
+            "SELECT a FROM t GROUP BY a",
+        ] {
             assert_eq!(Tree::of(sql).and_then(|tree| tree.grouped()), None, "{sql}");
         }
     }

@@ -99,7 +99,11 @@ impl Written {
                     Does::Insert | Does::Delete => written.columns.push((change.table, None)),
                 },
                 None if !matches!(does, Doing::Works | Doing::Code | Doing::Mixed) => {}
-                None => written.is_unknown |= tree.and_then(|tree| tree.read()).is_none(),
+                // Whoever only takes a lock writes nothing; whatever else is called may.
+                None => {
+                    let is_read = |tree: &Tree| tree.read().is_some() || !tree.advisory_calls().is_empty();
+                    written.is_unknown |= !tree.as_ref().is_some_and(is_read);
+                }
             }
         }
         written

@@ -163,5 +163,14 @@ impl Job<'_> {
 
 fn index(wanted: &Grouped, nulls: &str) -> String {
     let condition = wanted.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
-    format!("CREATE UNIQUE INDEX ON {} ({}){nulls}{condition}", wanted.table, wanted.columns.join(", "))
+    let is_name = |column: &str| column.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"'));
+    let part = |column: &String| if is_name(column) { column.clone() } else { format!("({column})") };
+    let columns: Vec<String> = wanted.columns.iter().map(part).collect();
+    // SQLite wants a name, and gives an index none by itself.
+    let bare = wanted.table.rsplit('.').next().unwrap_or(&wanted.table);
+    let letters = |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let name: Vec<String> =
+        std::iter::once(bare).chain(wanted.columns.iter().map(String::as_str)).map(letters).collect();
+    let name: String = name.join("_").chars().take(50).collect();
+    format!("CREATE UNIQUE INDEX {name}_once ON {} ({}){nulls}{condition}", wanted.table, columns.join(", "))
 }
