@@ -71,6 +71,9 @@ pub struct CaseRow {
     pub evidence: String,
     /// What was violated, or found.
     pub violated: Vec<ViolatedRow>,
+    /// Why not everything was looked at, if so: what is accepted then says nothing of the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     /// Why it is accepted all the same, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AcceptedRow>,

@@ -20,6 +20,9 @@ pub use self::forbidden::{Grouped, Overlapping};
 /// The longest text that is read, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
 
+/// How deep parentheses may be nested.
+const DEPTH_MAX: usize = 100;
+
 /// Functions over rows: what they return is no row that could be locked.
 const AGGREGATES: [&str; 12] = [
     "count",
@@ -34,6 +37,11 @@ const AGGREGATES: [&str; 12] = [
     "bool_and",
     "bool_or",
     "every",
+];
+
+/// Functions that do nothing but compute.
+const HARMLESS: [&str; 12] = [
+    "coalesce", "now", "lower", "upper", "length", "greatest", "least", "nullif", "concat", "abs", "round", "hashtext",
 ];
 
 /// The tree of a text that holds one statement or several.
@@ -69,8 +77,8 @@ pub struct Equality {
 pub struct Read {
     /// The tables, as written.
     pub tables: Vec<String>,
-    /// How the first of them is called in the statement.
-    pub first_alias: String,
+    /// How each of them is called in the statement.
+    pub aliases: Vec<String>,
     /// It returns rows of its tables, each once, so that they can be locked: no aggregate, no DISTINCT, no set operation.
     pub can_lock: bool,
     /// What it returns, as written, column by column.
@@ -118,7 +126,13 @@ pub enum Does {
 impl Tree {
     /// Reads a text. Holes (`{name}`) stand for values, `{begin}` for BEGIN.
     pub fn of(text: &str) -> Option<Self> {
-        if text.len() > BYTES_MAX {
+        // The parser goes down with what is nested, as far as its stack goes.
+        let depth = text.bytes().fold((0_usize, 0_usize), |(now, most), byte| match byte {
+            b'(' | b'[' => (now + 1, most.max(now + 1)),
+            b')' | b']' => (now.saturating_sub(1), most),
+            _ => (now, most),
+        });
+        if text.len() > BYTES_MAX || depth.1 > DEPTH_MAX {
             return None;
         }
         let parsed = SourceFile::parse(&plugged(text));
@@ -174,9 +188,13 @@ impl Tree {
         let from = child(&select, Kind::FROM_CLAUSE)?;
         let items: Vec<SyntaxNode> =
             from.descendants().filter(|node| node.kind() == Kind::RELATION_FROM_ITEM).collect();
-        let first = items.first()?;
-        let alias = first.descendants().find(|node| node.kind() == Kind::TABLE_ALIAS);
         let tables: Vec<String> = items.iter().filter_map(|item| self.relation(item)).collect();
+        items.first()?;
+        let alias = |item: &SyntaxNode| {
+            let alias = item.descendants().find(|node| node.kind() == Kind::TABLE_ALIAS);
+            let own = || self.relation(item).map(|table| table.rsplit('.').next().unwrap_or(&table).to_owned());
+            alias.map(|node| self.text[range(&node)].to_owned()).or_else(own)
+        };
         let clause = child(&select, Kind::SELECT_CLAUSE)?;
         let grouped = [Kind::GROUP_BY_CLAUSE, Kind::HAVING_CLAUSE, Kind::WITH_CLAUSE, Kind::WINDOW_CLAUSE];
         let is_plain = grouped.iter().all(|kind| child(&select, *kind).is_none())
@@ -190,7 +208,7 @@ impl Tree {
         let after = condition.as_ref().map_or(range(&from).end, |node| range(node).end);
         let limits = [Kind::LIMIT_CLAUSE, Kind::FETCH_CLAUSE];
         Some(Read {
-            first_alias: alias.map_or_else(|| tables[0].clone(), |node| self.text[range(&node)].to_owned()),
+            aliases: items.iter().filter_map(alias).collect(),
             tables,
             can_lock: is_plain && !aggregates,
             columns: targets.map(|node| self.text[range(&node)].to_owned()).collect(),
@@ -206,12 +224,12 @@ impl Tree {
     fn compound(&self, node: &SyntaxNode) -> Option<Read> {
         let items = node.descendants().filter(|node| node.kind() == Kind::RELATION_FROM_ITEM);
         let tables: Vec<String> = items.filter_map(|item| self.relation(&item)).collect();
-        let first_alias = tables.first()?.clone();
-        let (columns, equalities) = (Vec::new(), Vec::new());
+        tables.first()?;
+        let (columns, equalities, aliases) = (Vec::new(), Vec::new(), Vec::new());
         let from = String::new();
         Some(Read {
             tables,
-            first_alias,
+            aliases,
             can_lock: false,
             columns,
             from,
@@ -231,14 +249,17 @@ impl Tree {
             Kind::DELETE => Does::Delete,
             _ => return None,
         };
-        let table = self.relation(&node)?;
+        let target =
+            node.children().find(|child| matches!(child.kind(), Kind::RELATION_NAME | Kind::RELATION_NAME_REF))?;
+        let table = self.relation(&target)?;
         let condition = match does {
             Does::Insert => None,
             Does::Update | Does::Delete => child(&node, Kind::WHERE_CLAUSE),
         };
         let equalities = condition.as_ref().map(|node| self.equalities(node)).unwrap_or_default();
         let condition = condition.and_then(|node| node.first_child()).map(|node| range(&node));
-        let returning = child(&node, Kind::RETURNING_CLAUSE).map(|node| range(&node).start);
+        // Not behind a comment, which would swallow what is put there.
+        let returning = child(&node, Kind::RETURNING_CLAUSE).and_then(|node| Some(range(&node.prev_sibling()?).end));
         Some(Change {
             does,
             table,
@@ -280,6 +301,24 @@ impl Tree {
                 columns.iter().zip(&values).map(|(column, value)| of(column, value)).collect()
             }
         }
+    }
+
+    /// Whether it does more than its shape says: several statements, a WITH, or a function of which nothing is known.
+    pub fn is_opaque(&self) -> bool {
+        let Some(statement) = self.only_statement() else { return true };
+        let known = |name: &str| {
+            let bare = name.rsplit('.').next().unwrap_or(name).trim().to_ascii_lowercase();
+            AGGREGATES.contains(&bare.as_str()) || HARMLESS.contains(&bare.as_str()) || bare.contains("advisory")
+        };
+        statement.descendants().any(|node| match node.kind() {
+            Kind::WITH_CLAUSE => true,
+            Kind::CALL_EXPR => {
+                let arguments = child(&node, Kind::ARG_LIST).map(|arguments| range(&arguments).start);
+                // EXISTS and its like have none.
+                arguments.is_some_and(|end| !known(&self.text[range(&node).start..end]))
+            }
+            _ => false,
+        })
     }
 
     /// The text without these parts.
@@ -451,7 +490,7 @@ mod tests {
     fn a_read_says_which_rows_it_looks_at_and_whether_they_can_be_locked() {
         let read = tree("SELECT a.v, 1 FROM s.t AS a WHERE a.id = {id} AND (v > 0 OR w = 1) ORDER BY v LIMIT 1").read();
         let read = read.expect("it is a read");
-        assert_eq!((read.tables, read.first_alias), (vec!["s.t".to_owned()], "a".to_owned()));
+        assert_eq!((read.tables, read.aliases), (vec!["s.t".to_owned()], vec!["a".to_owned()]));
         assert_eq!(read.from, "FROM s.t AS a WHERE a.id = {id} AND (v > 0 OR w = 1)");
         assert_eq!(read.equalities, [Equality { column: "id".to_owned(), value: "{id}".to_owned() }]);
         assert!(read.can_lock && read.has_limit && !read.is_by_key);
@@ -487,7 +526,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_has_no_tree() {
-        for sql in ["BEGIN IMMEDIATE", "INSERT OR IGNORE INTO t VALUES (1)", "SELEC 1", "{"] {
+        let deep = format!("SELECT {}1{}", "(".repeat(3_000), ")".repeat(3_000));
+        for sql in [deep.as_str(), "BEGIN IMMEDIATE", "INSERT OR IGNORE INTO t VALUES (1)", "SELEC 1", "{"] {
             assert!(Tree::of(sql).is_none(), "{sql}");
         }
     }

@@ -72,9 +72,13 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let Came { difference, violated, counterexample, .. } = came?;
     let (verdict, conclusion) = match difference {
         Some(difference) => (VerdictKind::Inconclusive, format!("another course was taken: {difference}")),
-        None if violated.is_some_and(|(check, _)| check == schedule.check) => {
+        None if violated.iter().any(|(check, _)| *check == schedule.check) => {
             (VerdictKind::Violation, "the same course, and the same violation".to_owned())
         }
+        None if let Some((check, sentence)) = violated.first() => (
+            VerdictKind::Violation,
+            format!("the same course; {check} is violated, where {} was: {sentence}", schedule.check),
+        ),
         None => (VerdictKind::Pass, format!("the same course; {} is not violated", schedule.check)),
     };
     writeln!(context.out, "{conclusion}")?;

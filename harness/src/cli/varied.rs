@@ -260,7 +260,7 @@ async fn rows_of(
     match wanted.task {
         Task::Mutate => match mutate(&mut explorer, script, case, options).await? {
             Ok(Mutated::Mutants { evidence, mutants }) => Ok(rows.of_mutants(evidence, mutants)),
-            Ok(Mutated::Unfit { verdict, evidence }) => {
+            Ok(Mutated::Unfit { verdict, evidence, found }) => {
                 let is_expected = verdict == VerdictKind::Violation && case.violates.is_some();
                 if is_expected {
                     let reason =
@@ -270,6 +270,9 @@ async fn rows_of(
                 }
                 let mut row = rows.as_it_is(verdict, evidence);
                 row.met = false;
+                if let Some(found) = found.first() {
+                    row.show(script, found);
+                }
                 Ok(vec![row])
             }
             Err(Refused(why)) => Err(crate::explore::world::Lost::by_script(why).into()),
@@ -408,6 +411,11 @@ impl Rows<'_> {
             Verdict::NotProven(why) => ("not proven", VerdictKind::Inconclusive, format!("bounded: {why}")),
             Verdict::SaysNothing(why) => ("idle", VerdictKind::Inconclusive, why),
             Verdict::ChangesTheJob(why) => ("changes the job", VerdictKind::Violation, why),
+            Verdict::NotSerial(found) => {
+                row.show(&variation.script, &found);
+                let why = format!("nothing that is checked is violated, but {}", found.sentence);
+                ("not serial", VerdictKind::Violation, why)
+            }
             Verdict::Inapplicable(why) => ("inapplicable", VerdictKind::Inconclusive, why),
         };
         // Nothing is expected of a proposal.

@@ -31,7 +31,7 @@ pub struct Found {
 }
 
 /// The sentence of an execution in which nothing is violated.
-const SENTENCE: &str = "nothing is violated";
+pub const SENTENCE: &str = "nothing is violated";
 
 impl Found {
     /// An execution with which nothing is wrong.

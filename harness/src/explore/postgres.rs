@@ -41,7 +41,7 @@ use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
 use super::footprint::Footprint;
-use super::statement::message;
+use super::statement::{begins_without_snapshot, message};
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
 
@@ -296,8 +296,10 @@ impl World for PgWorld {
         let one = &mut self.actors[actor];
         let (settings, does) = (one.note.settings, message(&sql).does);
         let around = patience::around(&settings, one.note.in_transaction, does, choice.times_out);
-        // A cached plan is not printed again.
-        let anew = (pace != Pace::Passes).then(|| "DISCARD PLANS".to_owned());
+        // A cached plan is not printed again. But DISCARD takes a snapshot, which must not be older than what locks first,
+        // or than what sets the isolation level.
+        let is_first = one.note.in_transaction && begins_without_snapshot(&sql);
+        let anew = (pace != Pace::Passes && !is_first).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
         let (client, sent) = (self.actors[actor].client.clone(), sql.clone());

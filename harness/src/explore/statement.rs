@@ -112,6 +112,16 @@ fn does(statement: &Statement) -> (Does, usize) {
     (does, 1)
 }
 
+/// Whether what a message begins with is run without a snapshot, so that the one of its transaction may be taken later.
+pub fn begins_without_snapshot(sql: &str) -> bool {
+    let first = split(sql)
+        .ok()
+        .and_then(|statements| statements.into_iter().next())
+        .and_then(|one| one.words.into_iter().next());
+    let without = ["SET", "RESET", "SHOW", "LOCK", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START"];
+    first.is_some_and(|word| without.contains(&word.as_str()))
+}
+
 /// The first word of a message with a single statement: what a database calls the command.
 pub fn command(sql: &str) -> Option<String> {
     match &split(sql).ok()?[..] {

@@ -27,6 +27,12 @@ impl Acceptance<'_> {
             let Some(until) = found.iter().flatten().map(|entry| entry.until).min() else { continue };
             let mut reasons: Vec<&str> = found.iter().flatten().map(|entry| entry.reason.as_str()).collect();
             reasons.dedup();
+            if let Some(why) = &row.incomplete {
+                // Another violation may hide behind the one that is known.
+                row.verdict = VerdictKind::Inconclusive;
+                row.evidence = format!("{} (accepted; but {why})", row.evidence);
+                continue;
+            }
             (row.met, row.accepted) = (true, Some(AcceptedRow { reason: reasons.join(" "), until }));
         }
     }
@@ -100,6 +106,7 @@ mod tests {
             met: verdict == VerdictKind::Pass,
             evidence: "x".into(),
             violated: violated.iter().map(one).collect(),
+            incomplete: None,
             accepted: None,
             replay: "x".into(),
             keep: None,
@@ -158,5 +165,14 @@ mod tests {
         let gone = "c of a/b is accepted, and no longer violated: remove it from [[accepted]]";
         assert_eq!(notes(over, &pass, false), [gone]);
         assert_eq!(notes(last, &[row(VerdictKind::Inconclusive, &[])], false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_accepted_violation_answers_for_nothing_that_was_not_looked_at() {
+        let stopped = CaseRow { incomplete: Some("x".into()), ..row(VerdictKind::Violation, &["known"]) };
+        let mut rows = [stopped];
+        let entries = [entry("a/b", Some("known"), None)];
+        Acceptance { entries: &entries, today: date(2026, 6, 1) }.apply(&mut rows);
+        assert!(!rows[0].met && rows[0].verdict == VerdictKind::Inconclusive, "{:?}", rows[0]);
     }
 }

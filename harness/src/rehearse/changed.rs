@@ -121,6 +121,13 @@ impl Changed {
         Ok(Self { base: base.to_owned(), files })
     }
 
+    /// Those below a directory that are no longer there.
+    pub fn gone(&self, directory: &Path) -> Vec<&Path> {
+        let directory = real(directory);
+        let below = self.files.iter().filter(|file| file.starts_with(&directory) && !file.exists());
+        below.map(PathBuf::as_path).collect()
+    }
+
     /// Whether a file is among them.
     pub fn has(&self, file: &Path) -> bool {
         self.files.contains(&real(file))

@@ -32,7 +32,7 @@ pub struct VariedRow {
     /// Which orders were visited.
     pub strategy: String,
     /// What came of it, in one word: of a mutant `killed`, `covered`, `harmless`, `survived`, `undecided`; of a repair
-    /// `holds`, `violated`, `not proven`, `idle`, `changes the job`, `inapplicable`; of the script as it is `as it is`.
+    /// `holds`, `violated`, `not serial`, `not proven`, `idle`, `changes the job`, `inapplicable`; of the script as it is `as it is`.
     pub fate: String,
     /// What was changed, in a few words; nothing for the script as it is.
     pub change: String,

@@ -33,7 +33,7 @@ pub enum CollectError {
         path: PathBuf,
     },
     /// Two files have one name for their scenarios.
-    #[error("{} and {} both call their scenario {name}", first.display(), second.display())]
+    #[error("{} and {} are both called {name}", first.display(), second.display())]
     #[diagnostic(help("reports and --filter tell scenarios apart by their names: change one"))]
     SameName {
         /// The name.
@@ -119,12 +119,23 @@ pub enum Program {
     Application(Application),
 }
 
+impl Program {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Script(script) => &script.name,
+            Self::Application(app) => &app.name,
+        }
+    }
+}
+
 /// Reads the files of scripts and applications, and those among the `*.toml` files of directories.
 ///
 /// # Errors
 /// Everything that is wrong with any of them, at once.
 pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<Read>, CollectErrors> {
     let (mut programs, mut problems) = (Vec::new(), Vec::new());
+    let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in paths {
         match files(path) {
             Ok(mut files) => {
@@ -136,7 +147,14 @@ pub fn collect_programs(paths: &[PathBuf]) -> Result<Vec<Read>, CollectErrors> {
                 }
                 for file in files {
                     match program(&file) {
-                        Ok(read) => programs.push(read),
+                        // Reports, schedules and what is accepted go by the name.
+                        Ok(read) => match names.insert(read.program.name().to_owned(), file.clone()) {
+                            Some(first) if first != file => {
+                                let name = read.program.name().to_owned();
+                                problems.push(CollectError::SameName { name, first, second: file });
+                            }
+                            _ => programs.push(read),
+                        },
                         Err(problem) => problems.push(problem.into()),
                     }
                 }

@@ -206,6 +206,12 @@ impl Script {
         })
     }
 
+    /// Whether something can be violated under this name.
+    pub fn knows_check(&self, name: &str) -> bool {
+        [SERIAL, ERRORS, STUCK, COMMITTED, REPEATED].contains(&name)
+            || self.invariants.iter().any(|one| one.name == name)
+    }
+
     /// How long a step may go on without either ending or waiting for another actor.
     pub fn step_max(&self) -> Duration {
         self.step_seconds.map_or(STEP_MAX, |seconds| Duration::from_secs(u64::from(seconds)))

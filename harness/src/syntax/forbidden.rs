@@ -36,12 +36,12 @@ impl Tree {
         let [table] = &read.tables[..] else { return None };
         let having = child(&select, Kind::HAVING_CLAUSE)?;
         let having: String = self.text[range(&having)].split_whitespace().collect::<String>().to_ascii_lowercase();
-        if !having.starts_with("havingcount(") || !having.ends_with(")>1") {
+        if having.contains("distinct") || !having.starts_with("havingcount(") || !having.ends_with(")>1") {
             return None;
         }
         let by = child(&select, Kind::GROUP_BY_CLAUSE)?;
         // In an index a column has no table.
-        let names = [read.first_alias.as_str(), table];
+        let names = [read.aliases.first()?.as_str(), table];
         let targets: Vec<SyntaxNode> =
             child(&select, Kind::SELECT_CLAUSE)?.descendants().filter(|node| node.kind() == Kind::TARGET).collect();
         let column = |node: SyntaxNode| match self.text[range(&node)].parse::<usize>() {
@@ -83,8 +83,16 @@ impl Tree {
             match between {
                 "=" if is_of_both => drop(equal.insert(left_text)),
                 "&&" if is_of_both => overlaps = Some(left_text),
-                _ => {}
+                // That it is another row, and that all of it must hold.
+                "<" | ">" | "<>" | "!=" if is_of_both => {}
+                _ if between.eq_ignore_ascii_case("and") => {}
+                // A condition that no constraint would know.
+                _ => return None,
             }
+        }
+        let unary = [Kind::PREFIX_EXPR, Kind::POSTFIX_EXPR, Kind::GROUP_BY_CLAUSE];
+        if select.descendants().any(|node| unary.contains(&node.kind())) {
+            return None;
         }
         Some(Overlapping { table: table.clone(), equal: equal.into_iter().collect(), range: overlaps? })
     }
@@ -142,6 +150,8 @@ mod tests {
         let sql = "SELECT 1 FROM t a, t b WHERE a.id <> b.id AND tsrange(a.s, a.e) && tsrange(b.s, b.e)";
         let found = Tree::of(sql).and_then(|tree| tree.overlapping()).expect("it is one");
         assert_eq!((found.equal.len(), found.range.as_str()), (0, "tsrange(s, e)"));
+        let sql = "SELECT 1 FROM t a, t b WHERE a.id < b.id AND a.x && b.x AND NOT a.cancelled AND NOT b.cancelled";
+        assert_eq!(Tree::of(sql).and_then(|tree| tree.overlapping()), None);
         assert_eq!(Tree::of("SELECT 1 FROM t a, u b WHERE a.x && b.x").and_then(|tree| tree.overlapping()), None);
     }
 }

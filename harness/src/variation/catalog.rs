@@ -13,6 +13,8 @@ pub struct Catalog {
     pub constraints: Vec<Constraint>,
     /// Columns that may be NULL: table and column.
     pub nullable: Vec<(String, String)>,
+    /// There are triggers, which may write anything.
+    pub has_triggers: bool,
 }
 
 /// Something that a database refuses by itself.
@@ -66,10 +68,10 @@ impl Constraint {
 }
 
 /// The tables of the user, as a condition on `n.nspname`.
-const OF_USER: &str = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'driftlock')";
+const OF_USER: &str = "n.nspname !~ '^(pg_|driftlock)' AND n.nspname <> 'information_schema'";
 
-/// The queries of a backend: tables, constraints, columns.
-fn queries(backend: Backend) -> [String; 3] {
+/// The queries of a backend: tables, constraints, columns, triggers.
+fn queries(backend: Backend) -> [String; 4] {
     match backend {
         Backend::Postgres => [
             format!(
@@ -98,12 +100,16 @@ fn queries(backend: Backend) -> [String; 3] {
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND \
                  NOT a.attisdropped AND NOT a.attnotnull AND {OF_USER}"
             ),
+            format!(
+                "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND {OF_USER}"
+            ),
         ],
         Backend::Sqlite => [
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
+            "SELECT '\"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
                 .to_owned(),
             // Only an index of its own can be dropped there.
-            "SELECT m.name, l.name, 'i', coalesce(i.sql, ''), group_concat(c.name, ','), NULL, NULL \
+            "SELECT '\"' || m.name || '\"', '\"' || l.name || '\"', 'i', coalesce(i.sql, ''), group_concat(c.name, ','), NULL, NULL \
              FROM sqlite_master m JOIN pragma_index_list(m.name) l JOIN sqlite_master i ON i.name = l.name \
              JOIN pragma_index_info(l.name) c WHERE m.type = 'table' AND l.\"unique\" AND l.origin = 'c' \
              GROUP BY m.name, l.name"
@@ -111,6 +117,7 @@ fn queries(backend: Backend) -> [String; 3] {
             "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
              WHERE m.type = 'table' AND c.\"notnull\" = 0"
                 .to_owned(),
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'".to_owned(),
         ],
     }
 }
@@ -126,7 +133,9 @@ pub async fn catalog<W: World>(world: &mut W, backend: Backend) -> Result<Catalo
     let mut answers = answers.into_iter().map(|answer| answer.map_err(Lost::new));
     let mut next = || answers.next().unwrap_or_else(|| Ok(Vec::new()));
     let (tables, constraints, nullable): (Rows, Rows, Rows) = (next()?, next()?, next()?);
+    let triggers = next()?;
     Ok(Catalog {
+        has_triggers: !triggers.is_empty(),
         tables: tables.into_iter().flatten().collect(),
         constraints: constraints.into_iter().filter_map(constraint).collect(),
         nullable: nullable.into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect(),

@@ -55,6 +55,8 @@ pub(super) fn in_one_transaction(actor: &ScriptActor, case: &ScriptCase) -> Opti
     if !is_simple || looked.iter().any(|one| matches!(one.does, Does::Mixed | Does::Code | Does::TakesBack)) {
         return None;
     }
+    // What its first transaction is begun with is kept.
+    let begun = looked.iter().find(|one| one.does == Does::Begin).map(|one| actor.steps[one.step].sql.clone());
     let mut whole = actor.clone();
     for one in looked.iter().rev() {
         if matches!(one.does, Does::Begin | Does::Commit) {
@@ -68,7 +70,7 @@ pub(super) fn in_one_transaction(actor: &ScriptActor, case: &ScriptCase) -> Opti
         place: first.place,
         ..ScriptStep::default()
     };
-    whole.insert_before(0, named("begin", "BEGIN"));
+    whole.insert_before(0, named("begin", begun.as_deref().unwrap_or("BEGIN")));
     whole.append(named("commit", "COMMIT"));
     Some((whole, 0))
 }

@@ -47,7 +47,8 @@ pub fn defences(script: &Script, case: &ScriptCase, catalog: &Catalog) -> Vec<De
     {
         found.add(case.begin.clone(), "case".to_owned(), Edit::Begin(weaker));
     }
-    let written = Written::of(script, case);
+    let mut written = Written::of(script, case);
+    written.is_unknown |= catalog.has_triggers;
     for constraint in catalog.constraints.iter().filter(|constraint| written.may_meet(constraint)) {
         found.of_constraint(constraint);
     }
@@ -88,15 +89,23 @@ impl Written {
     fn of(script: &Script, case: &ScriptCase) -> Self {
         let mut written = Self { columns: Vec::new(), is_unknown: false };
         for step in script.actors.iter().flat_map(|actor| &actor.steps) {
+            // A function, a WITH or a second statement may write anything.
+            if let Some(tree) = Tree::of(&step.sql)
+                && tree.is_opaque()
+                && !step.sql.trim().eq_ignore_ascii_case("{begin}")
+            {
+                written.is_unknown = true;
+            }
             let does = message(&step.sql.replace("{begin}", &case.begin)).does;
             let tree = Tree::of(&step.sql);
             match tree.as_ref().and_then(Tree::change) {
                 Some(change) => match change.does {
-                    Does::Update => {
+                    // `SET (a, b) = …` sets what is not told one by one.
+                    Does::Update if !change.values.is_empty() => {
                         let columns = change.values.into_iter().map(|(column, ..)| column);
                         written.columns.extend(columns.map(|column| (change.table.clone(), Some(column))));
                     }
-                    Does::Insert | Does::Delete => written.columns.push((change.table, None)),
+                    Does::Insert | Does::Update | Does::Delete => written.columns.push((change.table, None)),
                 },
                 None if !matches!(does, Doing::Works | Doing::Code | Doing::Mixed) => {}
                 // Whoever only takes a lock writes nothing; whatever else is called may.
@@ -113,8 +122,15 @@ impl Written {
     fn may_meet(&self, constraint: &Constraint) -> bool {
         let meets = |(table, column): &(String, Option<String>)| {
             let refers = constraint.refers_to.as_ref().is_some_and(|(parent, _)| same_table(parent, table));
+            // An expression or a condition of an index may be about any column.
+            let is_plain =
+                !constraint.definition.contains(" WHERE ") && constraint.definition.matches('(').count() <= 1;
+            let same = |one: &String, column: &String| {
+                one == column.trim_matches('"') || !column.starts_with('"') && one.eq_ignore_ascii_case(column)
+            };
             let is_its = constraint.columns.is_empty()
-                || column.as_ref().is_none_or(|column| constraint.columns.iter().any(|one| one == column));
+                || !is_plain
+                || column.as_ref().is_none_or(|column| constraint.columns.iter().any(|one| same(one, column)));
             refers || same_table(&constraint.table, table) && is_its
         };
         self.is_unknown || self.columns.iter().any(meets)
@@ -149,8 +165,10 @@ impl Found<'_> {
             }
             return;
         };
+        // Those of different tables protect different things, whatever their words are.
+        let tables = tree.read().map(|read| format!(" on {}", read.tables.join(", "))).unwrap_or_default();
         for part in tree.locking_clauses() {
-            self.add(one_line(&sql[part.clone()]), place.clone(), edit(part, ""));
+            self.add(format!("{}{tables}", one_line(&sql[part.clone()])), place.clone(), edit(part, ""));
         }
         for part in tree.on_conflicts() {
             let table = tree.change().map(|change| format!(" into {}", change.table)).unwrap_or_default();
@@ -203,14 +221,15 @@ impl Found<'_> {
 
 /// Whether an ON CONFLICT clause names a constraint, or the columns that it keeps apart.
 fn names(clause: &str, constraint: &Constraint) -> bool {
-    let clause = clause.to_ascii_lowercase();
+    let lower = clause.to_ascii_lowercase();
+    let clause = lower.as_str();
     let Some(target) = clause.split_once("conflict").map(|(_, after)| after.trim_start()) else { return false };
     if let Some(name) = target.strip_prefix("on constraint") {
         return name.trim_start().starts_with(&constraint.name.to_ascii_lowercase());
     }
     let Some(inside) = target.strip_prefix('(').and_then(|inside| inside.split_once(')')) else { return false };
-    let mut named: Vec<&str> = inside.0.split(',').map(|column| column.trim().trim_matches('"')).collect();
-    let mut columns: Vec<&str> = constraint.columns.iter().map(String::as_str).collect();
+    let mut named: Vec<String> = inside.0.split(',').map(|column| column.trim().trim_matches('"').to_owned()).collect();
+    let mut columns: Vec<String> = constraint.columns.iter().map(|column| column.to_ascii_lowercase()).collect();
     named.sort_unstable();
     columns.sort_unstable();
     named == columns

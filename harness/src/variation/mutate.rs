@@ -1,14 +1,15 @@
 //! Takes each defence of a script away, and explores what is left: does any check notice?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::defences::{Defence, defences, without};
-use super::{Explorer, Refused, Seen, Variation, with_rows};
+use super::{Explorer, Refused, Seen, Serially, Variation, with_rows};
 use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{SERIAL, Script, ScriptCase};
+use crate::scenario::script::{ERRORS, SERIAL, Script, ScriptCase};
 
 /// The most pairs of defences that are taken away together.
 const PAIRS_MAX: usize = 28;
@@ -61,6 +62,8 @@ pub enum Mutated {
         verdict: VerdictKind,
         /// What it says.
         evidence: String,
+        /// What is violated.
+        found: Vec<Found>,
     },
     /// Each defence, taken away.
     Mutants {
@@ -89,7 +92,8 @@ pub async fn mutate<E: Explorer>(
     };
     let (verdict, evidence) = whole.explored.verdict(None, script.actors.len(), options.strategy);
     if verdict != VerdictKind::Pass {
-        return Ok(Ok(Mutated::Unfit { verdict, evidence }));
+        let found = whole.explored.found;
+        return Ok(Ok(Mutated::Unfit { verdict, evidence, found }));
     }
     let catalog = match explorer.catalog(script, case).await? {
         Ok(catalog) => catalog,
@@ -128,6 +132,9 @@ async fn taken_away<E: Explorer>(
         _ => variation.altered.iter().filter_map(|step| seen.ran.get(step)).sum(),
     };
     let fate = match seen.explored.found.first() {
+        Some(found) if cannot_run(found) => {
+            Fate::Undecided(format!("it cannot be taken away by itself: {}", found.sentence))
+        }
         Some(found) => Fate::Killed(found.clone()),
         None if executed == 0 => Fate::Undecided("what was changed never ran".to_owned()),
         None => match &seen.explored.searched.coverage {
@@ -137,6 +144,12 @@ async fn taken_away<E: Explorer>(
         },
     };
     Ok(Mutant { variation, fate, executed, executions })
+}
+
+/// Whether a statement was refused for what it says, and not for what it met: that is no check that notices.
+fn cannot_run(found: &Found) -> bool {
+    let codes = ["42P10", "42601", "42703", "42883", "42P01", "0A000"];
+    found.check == ERRORS && codes.iter().any(|code| found.sentence.ends_with(&format!("({code})")))
 }
 
 /// Takes two defences away where no check noticed that either was missing.
@@ -211,6 +224,27 @@ impl Compared<'_> {
             let why = format!("no check notices that {}", found.sentence);
             return Ok(survived(&why, Some(found.clone())));
         }
+        // What it comes to by itself must be what it came to before.
+        let before = explorer.serially(self.script, self.case, self.tables).await?;
+        let after = explorer.serially(&variation.script, &variation.case, self.tables).await?;
+        let (before, after) = match (before, after) {
+            (Ok(before), Ok(after)) => (states(&before), states(&after)),
+            (Err(Refused(why)), _) | (_, Err(Refused(why))) => return Ok(Fate::Undecided(why)),
+        };
+        if let Some(state) = after.difference(&before).next() {
+            let why =
+                format!("no check notices that with nothing concurrent it comes to {state}, as it never did before");
+            return Ok(survived(&why, None));
+        }
+        // Whoever no longer begins anew gives up.
+        let gives_up =
+            self.script.actors.iter().zip(&variation.script.actors).any(|(was, is)| is.retries < was.retries);
+        if let Some((step, code, _)) = seen.explored.refused.first().filter(|_| gives_up) {
+            return Ok(survived(
+                &format!("no check notices that whoever is refused ({step}: {code}) now gives up"),
+                None,
+            ));
+        }
         let names = |seen: &Seen| -> Vec<(String, String)> {
             seen.explored.refused.iter().map(|(step, code, _)| (step.clone(), code.clone())).collect()
         };
@@ -223,6 +257,11 @@ impl Compared<'_> {
         }
         Ok(Fate::Harmless)
     }
+}
+
+/// What runs came to, each once.
+pub(super) fn states(runs: &[Serially]) -> BTreeSet<String> {
+    runs.iter().map(|run| run.state.clone()).collect()
 }
 
 fn is_exhausted(seen: &Seen) -> bool {

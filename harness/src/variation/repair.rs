@@ -1,15 +1,15 @@
 //! Tries what would mend a script, each to the end.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::mutate::states;
 use super::repairs::{Proposal, proposals};
-use super::{Explorer, Refused, Seen, Serially};
+use super::{Explorer, Refused, Seen, Serially, with_rows};
 use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{SERIAL, Script, ScriptCase};
 
 /// What came of a repair.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub enum Verdict {
     SaysNothing(String),
     /// By itself, with nothing concurrent, the job comes to something else than before.
     ChangesTheJob(String),
+    /// Nothing that is checked is violated, but an order comes to rows that no serial order gives.
+    NotSerial(Found),
     /// It cannot be run.
     Inapplicable(String),
 }
@@ -129,7 +131,6 @@ async fn try_one<E: Explorer>(
         // A repair may not buy its peace by having the job do something else.
         match explorer.serially(script, case, tables).await? {
             Ok(after) => {
-                let states = |runs: &[Serially]| runs.iter().map(|run| run.state.clone()).collect::<BTreeSet<_>>();
                 let (was, is) = (states(before), states(&after));
                 if let Some(state) = is.difference(&was).next() {
                     verdict = Verdict::ChangesTheJob(format!(
@@ -139,6 +140,15 @@ async fn try_one<E: Explorer>(
                 }
             }
             Err(Refused(why)) => verdict = Verdict::Inapplicable(why),
+        }
+    }
+    if matches!(verdict, Verdict::Holds) && !also_serially {
+        // The user's checks may not see what is lost.
+        let options = Options { executions: Arc::default(), ..options.clone() };
+        if let Ok(rows) = explorer.explore(&with_rows(script, tables), case, &options).await?
+            && let Some(found) = rows.explored.found.into_iter().find(|found| found.check == SERIAL)
+        {
+            verdict = Verdict::NotSerial(found);
         }
     }
     Ok(Tried { proposal, verdict, seen: Some(seen) })

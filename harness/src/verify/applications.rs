@@ -98,10 +98,9 @@ async fn again(world: &mut AppWorld, rules: &mut AppRules, found: &FoundRound) -
 
 /// Why there is nothing that an outcome was held against, if so.
 fn not_judged(app: &Application) -> Option<String> {
-    (app.invariants.is_empty() && app.actors.len() > SERIAL_ACTORS_MAX).then(|| {
-        format!(
-            "there is no invariant, and of more than {SERIAL_ACTORS_MAX} actors outcomes are not compared with serial orders"
-        )
+    (app.serial && app.actors.len() > SERIAL_ACTORS_MAX).then(|| {
+        let asked = if app.invariants.is_empty() { "there is no invariant" } else { "`serial = true` is asked for" };
+        format!("{asked}, and of more than {SERIAL_ACTORS_MAX} actors outcomes are not compared with serial orders")
     })
 }
 

@@ -52,7 +52,7 @@ async fn a_lock_that_is_needed_is_killed_and_one_that_nobody_looks_at_survives()
                  \"UPDATE t SET v = {v} + 1 WHERE id = 1\", \"COMMIT\"]";
     let postgres = "backend = \"postgres\"";
     let killed = mutants(&mut hosts, &script(COUNTER, steps, SERIAL, postgres)).await;
-    assert_eq!(fates(&killed), [("without FOR UPDATE (a.2, b.2)".to_owned(), "killed")]);
+    assert_eq!(fates(&killed), [("without FOR UPDATE on t (a.2, b.2)".to_owned(), "killed")]);
     assert!(killed[0].executed > 0);
     assert_eq!(killed[0].variation.statements[0].1, "SELECT v FROM t WHERE id = 1");
     // The same job, and a check that cannot see it: what happens is told.
@@ -63,7 +63,7 @@ async fn a_lock_that_is_needed_is_killed_and_one_that_nobody_looks_at_survives()
     let steps = "steps = [\"BEGIN\", \"SELECT v FROM t WHERE id = 1 FOR UPDATE\", \
                  \"UPDATE t SET v = v + 1 WHERE id = 1\", \"COMMIT\"]";
     let harmless = mutants(&mut hosts, &script(COUNTER, steps, SERIAL, postgres)).await;
-    assert_eq!(fates(&harmless), [("without FOR UPDATE (a.2, b.2)".to_owned(), "harmless")], "{harmless:#?}");
+    assert_eq!(fates(&harmless), [("without FOR UPDATE on t (a.2, b.2)".to_owned(), "harmless")], "{harmless:#?}");
     hosts.stop().await;
 }
 
@@ -103,6 +103,38 @@ async fn levels_retries_and_sqlites_begin_are_defences_too() {
     hosts.stop().await;
 }
 
+/// What does its work in serial orders too is not harmless, nor is what lets whoever is refused try again.
+#[tokio::test]
+async fn what_would_be_missed_without_anything_concurrent_is_not_harmless() {
+    let mut hosts = Hosts::start().await;
+    let setup = "CREATE TABLE t (mail text CONSTRAINT one_mail UNIQUE)";
+    let steps = "steps = [{ sql = \"INSERT INTO t (mail) VALUES ('a')\", errors = [\"23505\"] }]";
+    let found = mutants(&mut hosts, &script(setup, steps, BLIND, "backend = \"postgres\"")).await;
+    let Fate::Survived { why, .. } = &found[0].fate else { panic!("{:?}", fates(&found)) };
+    assert!(why.contains("with nothing concurrent it comes to"), "{why}");
+    let steps = "retry = 3\nsteps = [\"{begin}\", { sql = \"SELECT v FROM t WHERE id = 1\", capture = \"v\" }, \
+                 \"UPDATE t SET v = {v} + 1 WHERE id = 1\", \"COMMIT\"]";
+    let level = "backend = \"postgres\"\nbegin = \"BEGIN ISOLATION LEVEL SERIALIZABLE\"";
+    let found = mutants(&mut hosts, &script(COUNTER, steps, BLIND, level)).await;
+    let Fate::Survived { why, .. } = &found[0].fate else { panic!("{:?}", fates(&found)) };
+    assert!(found[0].variation.name.contains("retry") && why.contains("gives up"), "{why}");
+    hosts.stop().await;
+}
+
+/// A statement that cannot be run without what was taken away is no check that notices.
+#[tokio::test]
+async fn what_cannot_be_run_is_undecided_and_not_killed() {
+    let mut hosts = Hosts::start().await;
+    let setup = "CREATE TABLE t (mail text); CREATE UNIQUE INDEX one_mail ON t (lower(mail))";
+    let steps = "steps = [\"INSERT INTO t (mail) VALUES ('a') ON CONFLICT (lower(mail)) DO UPDATE SET mail = 'b'\"]";
+    let check = "[[invariant]]\nname = \"once\"\nsql = \"SELECT lower(mail) FROM t GROUP BY 1 HAVING count(*) > 1\"";
+    let found = mutants(&mut hosts, &script(setup, steps, check, "backend = \"postgres\"")).await;
+    let of = found.iter().find(|mutant| mutant.variation.name.contains("INDEX")).unwrap();
+    let Fate::Undecided(why) = &of.fate else { panic!("{:?}", fates(&found)) };
+    assert!(why.contains("42P10"), "{why}");
+    hosts.stop().await;
+}
+
 #[test]
 fn the_command_prints_a_matrix_and_a_survivor_fails_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -119,7 +151,7 @@ fn the_command_prints_a_matrix_and_a_survivor_fails_it() {
         let (ended, said) =
             driftlock(directory.path(), &["mutate", "x.toml", "--postgres", "local", "--output", "out"]);
         assert_eq!(ended, Some(code), "{said}");
-        assert!(said.contains("FOR UPDATE (a.2, b.2)") && said.contains(word), "{said}");
+        assert!(said.contains("FOR UPDATE on t (a.2, b.2)") && said.contains(word), "{said}");
     }
     let report = fs::read_to_string(directory.path().join("out/report.json")).unwrap();
     assert!(report.contains("\"command\": \"mutate\""), "{report}");

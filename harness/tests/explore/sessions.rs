@@ -98,3 +98,19 @@ fn a_directory_of_outputs_is_one_runs() {
     let (code, said) = driftlock(directory.path(), &arguments);
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// What we send beside the statements takes no snapshot before the actor's own: who locks first, or says first at which
+/// level it works, sees what was committed until then.
+#[test]
+fn a_transaction_that_begins_with_a_lock_or_its_level_has_its_snapshot_later() {
+    let setup = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let work = "{ sql = \"SELECT v FROM t\", capture = \"v\" }, \"UPDATE t SET v = {v} + 1\", \"COMMIT\"]";
+    let locks =
+        format!("steps = [\"BEGIN ISOLATION LEVEL REPEATABLE READ\", \"LOCK TABLE t IN EXCLUSIVE MODE\", {work}");
+    let (code, said) = explored("refusals = \"none\"", setup, &locks, &locks);
+    assert_eq!(code, Some(0), "{said}");
+    let sets = format!("retry = 3\nsteps = [\"BEGIN\", \"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ\", {work}");
+    let (code, said) = explored("refusals = \"none\"", setup, &sets, &sets);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("25001"), "{said}");
+}

@@ -39,7 +39,7 @@ async fn a_command_line_that_makes_no_sense_ends_with_2_and_says_why() {
         (&["verify", "--strategy", "rows"], "the strategies are row-no-key, "),
         (&["verify", "--backend", "mysql"], "the backends are postgres and sqlite"),
         (&["verify", "--time-limit", "0"], "--time-limit"),
-        (&["verify", "small.toml", "again.toml"], "both call their scenario small"),
+        (&["verify", "small.toml", "again.toml"], "are both called small"),
         (&["report", "no-such"], "failed to read no-such/report.json"),
     ];
     for (arguments, said) in cases {

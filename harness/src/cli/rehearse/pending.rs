@@ -36,9 +36,27 @@ pub(super) async fn subjects(args: &Args) -> Result<Pending, Failure> {
             continue;
         };
         let changed = Changed::since(base, Path::new(&subject.path)).await?;
+        let gone: Vec<String> =
+            changed.gone(Path::new(&subject.path)).into_iter().map(|file| file.display().to_string()).collect();
         let narrowed: Narrowed = subject.narrow(|file| changed.has(file));
         match narrowed.changed.is_empty() {
-            false => pending.push((subject, narrowed.notes())),
+            false => {
+                let mut notes = narrowed.notes();
+                notes.extend(gone.iter().map(|file| format!("{file} was there in {base}, and is gone")));
+                pending.push((subject, notes));
+            }
+            true if !gone.is_empty() => {
+                // What is left may not even be applied without it.
+                return Err(Failure {
+                    exit: Exit::Inconclusive,
+                    report: miette::miette!(
+                        help = "Rehearse without --changed: that applies all that is left",
+                        "since {base} nothing is new in {}, and this is gone: {}",
+                        subject.path,
+                        gone.join(", ")
+                    ),
+                });
+            }
             true => unchanged.push(NotApplicable {
                 name: subject.name.clone(),
                 backend: subject.settings.backend(),

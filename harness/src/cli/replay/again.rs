@@ -35,7 +35,7 @@ pub(crate) struct Came {
     /// The first difference to the schedule's course, in a sentence.
     pub(crate) difference: Option<String>,
     /// What is violated, and how; the schedule's own check first.
-    pub(crate) violated: Option<(String, String)>,
+    pub(crate) violated: Vec<(String, String)>,
     /// The order as data, where that was wanted.
     pub(crate) counterexample: Option<Counterexample>,
 }
@@ -81,6 +81,10 @@ pub(crate) async fn replayed(
             let case = source.script.cases.iter().find(|case| case.name == schedule.case);
             let case = case.ok_or_else(|| Origin::missing("case", &schedule.case))?;
             let script = Arc::new(source.script.of_case(case));
+            // Of a check that is gone nobody can say that it holds.
+            if !script.knows_check(&schedule.check) {
+                return Err(Origin::missing("check", &schedule.check));
+            }
             let (order, fault) = (schedule.order(&script)?, schedule.fault(&script)?);
             hosts.ready(case.backend, postgres, context).await?;
             let found = tokio::select! {
@@ -109,7 +113,8 @@ pub(crate) async fn replayed(
     let first = &found[0];
     let until = until.unwrap_or(first.execution.taken.len());
     explored::counterexample(&script, shown.as_ref().unwrap_or(first), until, context.out)?;
-    let violated = (!first.is_nothing()).then(|| (first.check.clone(), first.sentence.clone()));
+    let violated = found.iter().filter(|found| !found.is_nothing());
+    let violated = violated.map(|found| (found.check.clone(), found.sentence.clone())).collect();
     let counterexample = more.then(|| {
         let names = Names { queries, ..Names::of(&script) };
         let mut of = Counterexample::new(&names, shown.as_ref().unwrap_or(first), until, String::new());

@@ -6,7 +6,7 @@ use crate::cli::common::quoted;
 use crate::cli::explore::hosts::Hosts;
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::replay::again::{Came, replayed};
-use crate::cli::replay::origin::Origin;
+use crate::cli::replay::origin::{Origin, Since};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;
@@ -70,6 +70,14 @@ fn one(file: &Path, root: &Path) -> Result<Regression, Failure> {
     let within: PathBuf = named.components().filter(|part| matches!(part, Component::Normal(_))).collect();
     let places = if named.is_absolute() { vec![named.to_owned()] } else { vec![root.join(within), named.to_owned()] };
     let origin = Origin::of(&schedule, &places)?;
+    if origin.since == Since::Carried {
+        // What it carries is the script as it was, with whatever has been mended since.
+        return Err(Failure::usage(miette::miette!(
+            help = "Name its file as it is seen from driftlock.toml's directory (\"script\" in the schedule), or remove the schedule",
+            "{} is not there, so what it says now cannot be replayed",
+            schedule.script
+        )));
+    }
     Ok(Regression { file: file.display().to_string(), schedule, origin })
 }
 
@@ -121,7 +129,7 @@ pub(super) async fn replay(
 fn row(regression: &Regression, came: Came, clock: &Clock) -> CaseRow {
     let Regression { file, schedule, origin } = regression;
     let check = &schedule.check;
-    let (verdict, evidence) = match (&came.violated, &came.difference) {
+    let (verdict, evidence) = match (came.violated.first(), &came.difference) {
         (Some((violated, sentence)), _) if violated == check => {
             (VerdictKind::Violation, format!("{check} is violated again: {sentence}"))
         }
@@ -150,6 +158,7 @@ fn row(regression: &Regression, came: Came, clock: &Clock) -> CaseRow {
         met: verdict == VerdictKind::Pass,
         evidence,
         violated: came.violated.into_iter().map(one).collect(),
+        incomplete: None,
         accepted: None,
         replay: format!("driftlock replay {}", quoted(file)),
         keep: None,

@@ -7,7 +7,7 @@ use super::frame::again;
 use super::lanes::{Band, Kind, Layout, Mark, Moment, lay_out};
 use super::picture::{Picture, Step, Unit};
 use crate::explore::course::{Counterexample, EndRow, TransactionRow};
-use crate::explore::judge::NOTHING;
+use crate::explore::judge::{NOTHING, SENTENCE};
 use crate::explore::world::{Rows, shown};
 
 /// The rows of a value that fit into a lane, in characters.
@@ -86,7 +86,8 @@ impl Player {
     }
 
     fn is_violated(&self) -> bool {
-        self.check != NOTHING
+        // An invariant may well have the name that stands for none.
+        self.check != NOTHING || self.sentence != SENTENCE
     }
 
     fn course(&self, picture: &Picture, letter: &str, title: &str) -> Markup {

@@ -29,19 +29,21 @@ pub fn collected(run: &str, recorded: &Recorded) -> Collected {
         Recorded::Suite(report) => of(run, report, |row| {
             let violated = row.checks.iter().filter(|check| check.verdict == VerdictKind::Violation);
             let violated = violated.map(|check| sentence(check.name.as_str(), &check.why)).collect();
-            (row.name.clone(), row.backend, violated)
+            (row.name.clone(), row.backend, violated, None)
         }),
         Recorded::Explored(report) => of(run, report, |row| {
             let violated = row.checks.iter().map(|check| sentence(&check.name, &check.why)).collect();
-            (row.name.clone(), row.backend, violated)
+            let is_partial = matches!(row.coverage.as_str(), "stopped" | "diverged");
+            let incomplete = is_partial.then(|| format!("the search {}, so not all orders were visited", row.coverage));
+            (row.name.clone(), row.backend, violated, incomplete)
         }),
         Recorded::Rounds(report) => of(run, report, |row| {
             let violated = row.checks.iter().map(|check| sentence(&check.name, &check.why)).collect();
-            (row.name.clone(), row.backend, violated)
+            (row.name.clone(), row.backend, violated, None)
         }),
         Recorded::Varied(report) => of(run, report, |row| {
             let violated = row.checks.iter().map(|check| sentence(&check.name, &check.why)).collect();
-            (row.name.clone(), row.backend, violated)
+            (row.name.clone(), row.backend, violated, None)
         }),
         Recorded::Rehearsed(report) => of(run, report, |row| {
             let found = row.findings.iter().map(|finding| ViolatedRow {
@@ -50,7 +52,7 @@ pub fn collected(run: &str, recorded: &Recorded) -> Collected {
                 at: Some(format!("{}:{}:{}", finding.file, finding.line, finding.column)),
             });
             let backend = if row.backend == Backend::Sqlite.as_str() { Backend::Sqlite } else { Backend::Postgres };
-            (row.name.clone(), backend, found.collect())
+            (row.name.clone(), backend, found.collect(), row.inconclusive.first().cloned())
         }),
         // No run is of `driftlock run` itself, nor of `replay`.
         Recorded::Overall(_) | Recorded::Replayed(_) => Collected::default(),
@@ -61,9 +63,12 @@ fn sentence(check: &str, why: &str) -> ViolatedRow {
     ViolatedRow { check: check.to_owned(), why: why.to_owned(), at: None }
 }
 
-fn of<R: Row>(run: &str, report: &Report<R>, parts: impl Fn(&R) -> (String, Backend, Vec<ViolatedRow>)) -> Collected {
+/// The name, the database, what is violated, and why not everything was looked at.
+type Parts = (String, Backend, Vec<ViolatedRow>, Option<String>);
+
+fn of<R: Row>(run: &str, report: &Report<R>, parts: impl Fn(&R) -> Parts) -> Collected {
     let row = |row: &R| {
-        let (name, backend, violated) = parts(row);
+        let (name, backend, violated, incomplete) = parts(row);
         CaseRow {
             run: run.to_owned(),
             name,
@@ -74,6 +79,7 @@ fn of<R: Row>(run: &str, report: &Report<R>, parts: impl Fn(&R) -> (String, Back
             met: row.met(),
             evidence: row.evidence().to_owned(),
             violated,
+            incomplete,
             accepted: None,
             replay: row.replay().to_owned(),
             keep: None,

@@ -69,10 +69,13 @@ impl ScriptActor {
         self.flow.iter().enumerate().filter_map(guard).collect()
     }
 
-    /// Has a refusal of a step with this code lead to another step, after which it goes on as if nothing had been refused.
+    /// Has a refusal of a step with this code lead to another step first, then to where it led, or else to what follows.
     pub fn handle(&mut self, step: usize, code: &str, handler: ScriptStep) -> usize {
         self.spell_out();
-        let after = self.position(step).map_or(self.flow.len(), |at| at + 1);
+        let after = match self.on_error(step, code) {
+            Some(OnError::Go(to)) => to,
+            _ => self.position(step).map_or(self.flow.len(), |at| at + 1),
+        };
         let number = self.steps.len();
         self.steps.push(handler);
         // Whoever comes to the end does not run into it.
@@ -82,6 +85,23 @@ impl ScriptActor {
         self.steps[step].on_error.retain(|(known, _)| known != code);
         self.steps[step].on_error.push((code.to_owned(), OnError::Go(begins)));
         number
+    }
+
+    /// Whether a refusal of a step with this code leads to steps of its own, and not only to what follows.
+    pub fn has_handler(&self, step: usize, code: &str) -> bool {
+        let next = |mut at: usize| {
+            // Every jump is forward but those of repetitions, which are looked at as ends.
+            for _ in 0..=self.flow.len() {
+                at = match self.flow.get(at) {
+                    Some(Instruction::Nothing) => at + 1,
+                    Some(Instruction::Go(to)) => *to,
+                    _ => return at,
+                };
+            }
+            at
+        };
+        let after = self.position(step).map_or(self.flow.len(), |at| at + 1);
+        matches!(self.on_error(step, code), Some(OnError::Go(to)) if next(to) != next(after))
     }
 
     /// Writes its instructions out, where it has none for the steps simply follow one another.

@@ -105,9 +105,13 @@ impl Job<'_> {
 
     /// ON CONFLICT DO NOTHING where an insertion was refused for a row that is there.
     pub(super) fn on_conflict(&self) -> Option<Variation> {
-        let refused = self.refusals().iter().any(|(.., code)| matches!(*code, "23505" | "1555" | "2067"));
+        let of_key = |(actor, step, code): &(usize, usize, &str)| {
+            matches!(*code, "23505" | "1555" | "2067") && !self.script.actors[*actor].has_handler(*step, code)
+        };
+        let (actor, step, _) = self.refusals().into_iter().find(of_key)?;
+        let table = Tree::of(&self.script.actors[actor].steps[step].sql)?.change()?.table;
         let mut draft = self.draft();
-        (refused && self.do_nothing(&mut draft, None)).then(|| draft.named("ON CONFLICT DO NOTHING"))
+        self.do_nothing(&mut draft, Some(&table)).then(|| draft.named(format!("ON CONFLICT DO NOTHING into {table}")))
     }
 
     /// Has insertions do nothing where there is a row; whether there is one that did something else.
@@ -121,7 +125,7 @@ impl Job<'_> {
                 }
                 let sql = draft.script.actors[actor].steps[one.step].sql.clone();
                 let Some(tree) = Tree::of(&sql).filter(|tree| tree.on_conflicts().is_empty()) else { continue };
-                let at = sql[..change.before_returning].trim_end().len();
+                let at = change.before_returning;
                 draft.rewrite((actor, one.step), tree.with([(at..at, " ON CONFLICT DO NOTHING".to_owned())]));
                 changed = true;
             }

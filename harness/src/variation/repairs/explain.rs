@@ -3,6 +3,7 @@
 use super::{Kind, Proposal};
 use crate::explore::judge::Found;
 use crate::explore::world::{Done, Event, What};
+use crate::scenario::script::{COMMITTED, ERRORS, STUCK};
 use crate::syntax::Tree;
 
 /// Why something is violated in spite of a repair, where that can be seen in the order that was found.
@@ -13,9 +14,11 @@ pub fn explain(proposal: &Proposal, found: &Found) -> Option<String> {
         What::Done(Done { rows, .. }) => Some(rows.len()),
         _ => None,
     };
+    // What is refused, or waits for ever, is another matter than what was read too early.
+    let is_of_rows = ![ERRORS, COMMITTED, STUCK].contains(&found.check.as_str());
     let of_changed = |event: &&&Event| variation.altered.contains(&(event.actor, event.step));
     match proposal.kind {
-        Kind::Transaction => {
+        Kind::Transaction if is_of_rows => {
             Some("under READ COMMITTED a transaction keeps nobody from changing what it has read".to_owned())
         }
         Kind::RowLock | Kind::CountedRows | Kind::SkipLocked => {
@@ -35,7 +38,7 @@ pub fn explain(proposal: &Proposal, found: &Found) -> Option<String> {
             let has_null = at_end.flatten().any(|value| value == "NULL");
             has_null.then(|| "for a unique index NULLs all differ from each other".to_owned())
         }
-        Kind::RepeatableRead => Some(
+        Kind::RepeatableRead if is_of_rows => Some(
             "under REPEATABLE READ each works on what it saw at its beginning, and is refused only where both change the \
              same row (write skew)"
                 .to_owned(),

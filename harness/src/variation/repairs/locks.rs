@@ -37,8 +37,10 @@ impl Job<'_> {
                 }
                 let sql = draft.script.actors[actor].steps[one.step].sql.clone();
                 let Some(tree) = Tree::of(&sql).filter(|tree| tree.locking_clauses().is_empty()) else { continue };
-                // Of a join, only the rows that it begins with: those of the other side may be NULL.
-                let of = if read.tables.len() > 1 { format!(" OF {}", read.first_alias) } else { String::new() };
+                // Of a join, only the rows that somebody else changes.
+                let shared = read.tables.iter().zip(&read.aliases).filter(|(table, _)| self.is_shared(table));
+                let shared: Vec<&str> = shared.map(|(_, alias)| alias.as_str()).collect();
+                let of = if read.tables.len() > 1 { format!(" OF {}", shared.join(", ")) } else { String::new() };
                 let clause = match clause.split_once(" SKIP") {
                     Some((strength, skip)) => format!(" {strength}{of} SKIP{skip}"),
                     None => format!(" {clause}{of}"),

@@ -2,7 +2,7 @@
 
 use super::{Job, RETRIES};
 use crate::explore::statement::{Does, message};
-use crate::scenario::script::is_retryable;
+use crate::scenario::script::{OnError, is_retryable};
 use crate::variation::{Draft, Variation};
 
 impl Job<'_> {
@@ -15,14 +15,14 @@ impl Job<'_> {
     /// Beginning anew where somebody was refused for the sake of concurrency.
     pub(super) fn retry(&self) -> Option<Variation> {
         let refused = self.refusals().iter().any(|(.., code)| is_retryable(code));
-        let (mut draft, _) = self.in_transactions().filter(|_| refused)?;
+        let (mut draft, _) = self.in_transactions().filter(|_| refused && !self.handles_refusals())?;
         let changed = begin_anew(&mut draft);
         changed.then(|| draft.named("begin anew after 40001 and 40P01"))
     }
 
     /// A stricter isolation level, and beginning anew where it refuses.
     pub(super) fn isolation(&self, level: &str) -> Option<Variation> {
-        let (mut draft, begins) = self.in_transactions()?;
+        let (mut draft, begins) = self.in_transactions().filter(|_| !self.handles_refusals())?;
         let begin = format!("BEGIN ISOLATION LEVEL {level}");
         for (actor, step) in begins.into_iter().enumerate() {
             let sql = &draft.script.actors[actor].steps[step].sql;
@@ -34,6 +34,12 @@ impl Job<'_> {
         }
         begin_anew(&mut draft);
         Some(draft.named(format!("{level}, begin anew after 40001")))
+    }
+
+    /// Whether an actor does something of its own where it is refused for the sake of concurrency.
+    fn handles_refusals(&self) -> bool {
+        let ways = self.script.actors.iter().flat_map(|actor| &actor.steps).flat_map(|step| &step.on_error);
+        ways.into_iter().any(|(code, way)| *way != OnError::Retry && (code == "*" || is_retryable(code)))
     }
 
     /// SQLite's BEGIN IMMEDIATE, and beginning anew where the lock is taken.
@@ -76,10 +82,19 @@ impl Job<'_> {
     }
 }
 
+/// What is refused for the sake of concurrency, and may be tried again: on PostgreSQL and on SQLite.
+const RETRIED: [&str; 3] = ["40001", "40P01", "5"];
+
 /// Has every actor begin anew where it is refused for the sake of concurrency; whether that is new.
 fn begin_anew(draft: &mut Draft) -> bool {
     let mut changed = false;
     for actor in &mut draft.script.actors {
+        // What names its own codes is to begin anew after these too.
+        if !actor.retries_on.is_empty() && !actor.retries_on.iter().any(|code| is_retryable(code)) {
+            actor.retries_on.extend(RETRIED.map(str::to_owned));
+            changed = true;
+            draft.statements.push((actor.name.clone(), format!("retry-on = {:?}", actor.retries_on)));
+        }
         let begins =
             actor.steps.iter().any(|step| message(&step.sql.replace("{begin}", &draft.case.begin)).does == Does::Begin);
         if begins && (actor.retries < RETRIES || actor.goes_on) {
