@@ -5,6 +5,7 @@ use super::statement::{CHANGES_ROWS, Does, message};
 use super::world::{Event, What};
 use crate::scenario::script::{Script, ScriptActor};
 use crate::sql::split;
+use crate::syntax::Tree;
 
 /// Whether a fault took the answer of what was kept, and its actor did the same again and kept that too: in a sentence.
 pub(super) fn repeated(script: &Script, execution: &Execution) -> Option<String> {
@@ -14,12 +15,19 @@ pub(super) fn repeated(script: &Script, execution: &Execution) -> Option<String>
     let actor = &script.actors[lost.actor];
     let own = |events: &[&Event]| events.iter().copied().filter(|one| one.actor == lost.actor).cloned().collect();
     let (before, after): (Vec<Event>, Vec<Event>) = (own(&events[..at]), own(&events[at + 1..]));
-    // What was refused before was rolled back, or was nothing.
-    let since = before.iter().rposition(|event| matches!(event.what, What::Failed { .. })).map_or(0, |last| last + 1);
-    let changed: Vec<usize> =
-        before[since..].iter().filter(|event| has_changed(actor, event)).map(|event| event.step).collect();
+    // What was refused before was rolled back, or was nothing; but for what a savepoint has saved.
+    let is_undone = |(number, event): (usize, &Event)| {
+        let goes_back = before.get(number + 1).is_some_and(|next| does(actor, next.step) == Does::TakesBack);
+        matches!(event.what, What::Failed { .. }) && !goes_back
+    };
+    let since =
+        before.iter().enumerate().filter(|one| is_undone((one.0, one.1))).last().map_or(0, |(last, _)| last + 1);
+    let sql = |step: usize| actor.steps[step].sql.as_str();
+    let changed: Vec<&str> =
+        before[since..].iter().filter(|event| has_changed(actor, event)).map(|event| sql(event.step)).collect();
+    // A handler may send the same once more.
     let is_again =
-        |event: &Event| has_changed(actor, event) && (event.step == lost.step || changed.contains(&event.step));
+        |event: &Event| has_changed(actor, event) && (event.step == lost.step || changed.contains(&sql(event.step)));
     let again = after.iter().position(is_again)?;
     let rest = &after[again..];
     let is_alone = rest[0].step == lost.step && does(actor, lost.step) != Does::Commit;
@@ -41,9 +49,15 @@ fn does(actor: &ScriptActor, step: usize) -> Does {
     message(&actor.steps[step].sql).does
 }
 
-/// Whether a step has changed rows, as far as the database says.
+/// Whether a step has changed rows, as far as the database says; or may have, where that cannot be seen: it calls
+/// something, or has several statements. What it really came to is for the tables to say.
 fn has_changed(actor: &ScriptActor, event: &Event) -> bool {
     let What::Done(done) = &event.what else { return false };
+    let sql = &actor.steps[event.step].sql;
+    let may_write = matches!(message(sql).does, Does::Code | Does::Works);
+    if may_write && Tree::of(sql).is_none_or(|tree| tree.is_opaque()) {
+        return true;
+    }
     let statements = split(&actor.steps[event.step].sql).unwrap_or_default();
     let changes = |word: &str| statements.iter().any(|statement| statement.has(word));
     CHANGES_ROWS.iter().any(|word| changes(word)) && (statements.len() > 1 || done.affected != Some(0))
@@ -81,6 +95,9 @@ mod tests {
         let again = [(0, Ok(0)), (1, Ok(1)), (2, Err(true)), (0, Ok(0)), (1, Ok(1)), (2, Ok(0))];
         let said = repeated(&script, &execution(&again)).unwrap();
         assert_eq!(said, "the answer of COMMIT was lost, its work had been done, and bob did it again");
+        // What a function does cannot be seen; the tables say whether it was anything.
+        let calls = self::script(&["BEGIN", "SELECT pay(1)", "COMMIT"]);
+        assert!(repeated(&calls, &execution(&again)).is_some());
         // What was not kept is rightly done again.
         let mut undone = again;
         undone[2] = (2, Err(false));
