@@ -16,12 +16,11 @@ pub(super) fn repeated(script: &Script, execution: &Execution) -> Option<String>
     let own = |events: &[&Event]| events.iter().copied().filter(|one| one.actor == lost.actor).cloned().collect();
     let (before, after): (Vec<Event>, Vec<Event>) = (own(&events[..at]), own(&events[at + 1..]));
     // What was refused before was rolled back, or was nothing; but for what a savepoint has saved.
-    let is_undone = |(number, event): (usize, &Event)| {
+    let is_undone = |number: usize| {
         let goes_back = before.get(number + 1).is_some_and(|next| does(actor, next.step) == Does::TakesBack);
-        matches!(event.what, What::Failed { .. }) && !goes_back
+        matches!(before[number].what, What::Failed { .. }) && !goes_back
     };
-    let since =
-        before.iter().enumerate().filter(|one| is_undone((one.0, one.1))).last().map_or(0, |(last, _)| last + 1);
+    let since = (0..before.len()).rev().find(|number| is_undone(*number)).map_or(0, |last| last + 1);
     let sql = |step: usize| actor.steps[step].sql.as_str();
     let changed: Vec<&str> =
         before[since..].iter().filter(|event| has_changed(actor, event)).map(|event| sql(event.step)).collect();
