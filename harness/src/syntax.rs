@@ -73,7 +73,7 @@ pub struct Equality {
 }
 
 /// A SELECT from tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// The tables, as written.
     pub tables: Vec<String>,
@@ -224,20 +224,7 @@ impl Tree {
     fn compound(&self, node: &SyntaxNode) -> Option<Read> {
         let items = node.descendants().filter(|node| node.kind() == Kind::RELATION_FROM_ITEM);
         let tables: Vec<String> = items.filter_map(|item| self.relation(&item)).collect();
-        tables.first()?;
-        let (columns, equalities, aliases) = (Vec::new(), Vec::new(), Vec::new());
-        let from = String::new();
-        Some(Read {
-            tables,
-            aliases,
-            can_lock: false,
-            columns,
-            from,
-            equalities,
-            is_by_key: false,
-            has_limit: false,
-            end: body(node).end,
-        })
+        (!tables.is_empty()).then(|| Read { tables, end: body(node).end, ..Read::default() })
     }
 
     /// The statement, if it is a single one that changes rows.

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use self::catalog::Catalog;
-use self::course::free_name;
+use self::course::new_step;
 use crate::explore::case::{Explored, Options, compare_serial_runs, explore};
 use crate::explore::judge::{Rules, run_serially};
 use crate::explore::rules::{ScriptRules, permutations};
@@ -70,11 +70,9 @@ impl Draft {
         self.altered.insert((actor, self.script.actors[actor].steps[step].name.clone()));
     }
 
-    /// Has a step that is new where an actor's other steps are.
+    /// A step more for an actor.
     fn new_step(&self, actor: usize, name: &str, sql: String) -> ScriptStep {
-        let of = &self.script.actors[actor];
-        let place = of.steps.first().map_or((0, 0), |step| step.place);
-        ScriptStep { name: free_name(of, name), sql, place, ..ScriptStep::default() }
+        new_step(&self.script.actors[actor], name, sql)
     }
 
     /// Runs one statement more at the end of the set-up.
@@ -91,10 +89,7 @@ impl Draft {
         };
         let mut altered: Vec<(usize, usize)> = self.altered.iter().filter_map(number).collect();
         altered.sort_unstable();
-        let of_step = |at: &(usize, usize)| {
-            let sql = script.actors[at.0].steps[at.1].sql.replace("{begin}", &case.begin);
-            (script.name_of(*at), sql)
-        };
+        let of_step = |at: &(usize, usize)| (script.name_of(*at), case.begun(&script.actors[at.0].steps[at.1].sql));
         self.statements.extend(altered.iter().map(of_step));
         Variation {
             name: name.into(),
@@ -141,12 +136,12 @@ pub trait Explorer: Send {
         options: &Options,
     ) -> impl Future<Output = Result<Result<Seen, Refused>, Self::Error>> + Send;
 
-    /// Runs every serial order of a script's actors, up to a bound, and compares the rows of these tables.
+    /// Runs every serial order of a script's actors, up to a bound, and compares these rows.
     fn serially(
         &mut self,
         script: &Arc<Script>,
         case: &ScriptCase,
-        tables: &[String],
+        rows: &[NamedQuery],
     ) -> impl Future<Output = Result<Result<Vec<Serially>, Refused>, Self::Error>> + Send;
 
     /// What a script's set-up makes.
@@ -200,12 +195,7 @@ pub async fn serial_runs<W: World>(world: &mut W, script: &Script, case: &Script
     Ok(runs)
 }
 
-/// The script, with the rows of all these tables compared to those of serial orders.
-pub fn with_rows(script: &Script, tables: &[String]) -> Arc<Script> {
-    let mut script = script.clone();
-    script.serial = tables
-        .iter()
-        .map(|table| NamedQuery { name: format!("rows of {table}"), sql: format!("SELECT * FROM {table}") })
-        .collect();
-    Arc::new(script)
+/// The script, with these rows compared to those of serial orders.
+pub fn with_rows(script: &Script, rows: &[NamedQuery]) -> Arc<Script> {
+    Arc::new(Script { serial: rows.to_vec(), ..script.clone() })
 }

@@ -19,7 +19,7 @@ use crate::report::directory::RunDirectory;
 use crate::report::explored::ExpectedRow;
 use crate::report::varied::{self, VariedReport, VariedRow};
 use crate::scenario::collect::{Program, Read, collect_programs};
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{NamedQuery, Script, ScriptCase};
 use crate::variation::catalog::{Catalog, catalog};
 use crate::variation::mutate::{Fate, Mutant, Mutated, mutate};
 use crate::variation::repair::{Repaired, Tried, Verdict, repair};
@@ -129,9 +129,9 @@ impl Explorer for OnHosts<'_> {
         &mut self,
         script: &Arc<Script>,
         case: &ScriptCase,
-        tables: &[String],
+        rows: &[NamedQuery],
     ) -> Result<Result<Vec<Serially>, Refused>, CaseFailure> {
-        by_script(self.runs(&with_rows(script, tables), case).await)
+        by_script(self.runs(&with_rows(script, rows), case).await)
     }
 
     async fn catalog(

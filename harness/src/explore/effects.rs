@@ -86,7 +86,7 @@ impl Effects {
         }
         for (number, actor) in script.actors.iter().enumerate() {
             let name = &actor.name;
-            let sql = |step: usize| actor.steps[step].sql.replace("{begin}", &case.begin);
+            let sql = |step: usize| case.begun(&actor.steps[step].sql);
             let ends =
                 actor.main_course().into_iter().map(|step| message(&sql(step)).does).fold(
                     None,

@@ -14,9 +14,6 @@ use super::search::{Execution, Go, Visitor, choices};
 use super::volatile::Volatile;
 use super::world::{Choice, Lost, Taken, World};
 
-/// What stands for a check where none is violated.
-pub const NOTHING: &str = "end";
-
 /// A violation, and an execution that shows it.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -30,19 +27,18 @@ pub struct Found {
     pub serial: Option<Execution>,
 }
 
-/// The sentence of an execution in which nothing is violated.
-pub const SENTENCE: &str = "nothing is violated";
+/// The sentence of an execution in which nothing is violated. It tells it apart: an invariant may have any name.
+pub const NOTHING: &str = "nothing is violated";
 
 impl Found {
     /// An execution with which nothing is wrong.
     pub fn nothing(execution: Execution) -> Self {
-        Self { check: NOTHING.to_owned(), sentence: SENTENCE.to_owned(), execution, serial: None }
+        Self { check: "end".to_owned(), sentence: NOTHING.to_owned(), execution, serial: None }
     }
 
     /// Whether it is none.
     pub fn is_nothing(&self) -> bool {
-        // An invariant may well have the same name.
-        self.sentence == SENTENCE
+        self.sentence == NOTHING
     }
 }
 

@@ -41,7 +41,7 @@ use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
 use super::footprint::Footprint;
-use super::statement::{begins_without_snapshot, message};
+use super::statement::message;
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
 
@@ -294,11 +294,11 @@ impl World for PgWorld {
         // Whose wait times out is nobody's victim.
         let may_close = !choice.times_out && self.actors.iter().any(|one| one.waits_for.contains(&actor));
         let one = &mut self.actors[actor];
-        let (settings, does) = (one.note.settings, message(&sql).does);
-        let around = patience::around(&settings, one.note.in_transaction, does, choice.times_out);
+        let (settings, message) = (one.note.settings, message(&sql));
+        let around = patience::around(&settings, one.note.in_transaction, message.does, choice.times_out);
         // A cached plan is not printed again. But DISCARD takes a snapshot, which must not be older than what locks first,
         // or than what sets the isolation level.
-        let is_first = one.note.in_transaction && begins_without_snapshot(&sql);
+        let is_first = one.note.in_transaction && message.begins_without_snapshot;
         let anew = (pace != Pace::Passes && !is_first).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
@@ -339,7 +339,7 @@ impl World for PgWorld {
             // Whether the wait was seen before its end is nobody's doing.
             events.retain(|event| event.actor != actor || !matches!(event.what, What::Waits { .. }));
         }
-        if ends(&settings) && !can_be_chosen(does) {
+        if ends(&settings) && !can_be_chosen(message.does) {
             self.bounds.insert("what times out within a message of several statements does so when it does");
         }
         if ends(&settings) && self.script.never_times_out {
@@ -347,7 +347,7 @@ impl World for PgWorld {
         }
         self.forbid_idle_timeouts().await?;
         let taken = self.taken(choice, (step, sent), events, observed, last);
-        let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(does);
+        let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(message.does);
         Ok(Taken { may_time_out, ..taken })
     }
 

@@ -24,7 +24,7 @@ use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
 use super::world::{Choice, Done, Ended, Event, Lost, Rows, Taken, What, World};
 use crate::scenario::script::{
-    ActorState, AfterError, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
+    ActorState, AfterError, NamedQuery, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
 };
 use crate::sqlite_busy::{self, Busy};
 
@@ -142,6 +142,20 @@ fn footprint(sql: &str) -> Footprint {
 }
 
 impl World for SqliteWorld {
+    async fn tables(&mut self) -> Result<Vec<NamedQuery>, Lost> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1",
+        )
+        .fetch_all(&mut self.control)
+        .await
+        .map_err(|error| Lost::during("ask which tables there are", error))?;
+        let query = |name: String| {
+            let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+            NamedQuery { name, sql: format!("SELECT * FROM {quoted}") }
+        };
+        Ok(names.into_iter().map(query).collect())
+    }
+
     async fn reset(&mut self) -> Result<(), Lost> {
         for actor in 0..self.actors.len() {
             if self.actors[actor].reply.is_some() {

@@ -26,6 +26,10 @@ const CHANGES_SCHEMA: [&str; 12] = [
 const LEAVES_IN_SESSION: [&str; 10] =
     ["SET", "RESET", "PREPARE", "LISTEN", "DECLARE", "TEMP", "TEMPORARY", "LOAD", "PRAGMA", "ATTACH"];
 
+/// The commands that are run without a snapshot.
+const WITHOUT_SNAPSHOT: [&str; 9] =
+    ["SET", "RESET", "SHOW", "LOCK", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START"];
+
 /// The commands that change rows, and whose answer says how many.
 pub const CHANGES_ROWS: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"];
 
@@ -56,6 +60,8 @@ pub struct Message {
     /// It locks tables by name: perhaps more strongly some that its transaction had touched before. Nothing is printed of
     /// that.
     pub locks: bool,
+    /// What it begins with is run without a snapshot, so that the one of its transaction may be taken later.
+    pub begins_without_snapshot: bool,
 }
 
 /// What a message does to its session.
@@ -91,7 +97,9 @@ pub fn message(sql: &str) -> Message {
         _ => Does::Mixed,
     };
     let utilities = all.iter().map(|(_, utilities)| utilities).sum();
-    Message { does, utilities, statements: all.len(), calls: any("CALL"), locks: any("LOCK") }
+    let first = statements.first().and_then(|statement| statement.words.first());
+    let begins_without_snapshot = first.is_some_and(|word| WITHOUT_SNAPSHOT.contains(&word.as_str()));
+    Message { does, utilities, statements: all.len(), calls: any("CALL"), locks: any("LOCK"), begins_without_snapshot }
 }
 
 fn does(statement: &Statement) -> (Does, usize) {
@@ -110,16 +118,6 @@ fn does(statement: &Statement) -> (Does, usize) {
         _ => return (Does::Works, 0),
     };
     (does, 1)
-}
-
-/// Whether what a message begins with is run without a snapshot, so that the one of its transaction may be taken later.
-pub fn begins_without_snapshot(sql: &str) -> bool {
-    let first = split(sql)
-        .ok()
-        .and_then(|statements| statements.into_iter().next())
-        .and_then(|one| one.words.into_iter().next());
-    let without = ["SET", "RESET", "SHOW", "LOCK", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START"];
-    first.is_some_and(|word| without.contains(&word.as_str()))
 }
 
 /// The first word of a message with a single statement: what a database calls the command.

@@ -3,12 +3,13 @@
 use drift_engine::lock::Backend;
 
 use crate::explore::world::{Lost, Rows, World};
+use crate::scenario::script::NamedQuery;
 
 /// What the database of a script holds before the first step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    /// The tables, quoted where that is needed.
-    pub tables: Vec<String>,
+    /// A query for the rows of each table: what in them is compared.
+    pub rows: Vec<NamedQuery>,
     /// What is refused, whoever asks.
     pub constraints: Vec<Constraint>,
     /// Columns that may be NULL: table and column.
@@ -70,14 +71,10 @@ impl Constraint {
 /// The tables of the user, as a condition on `n.nspname`.
 const OF_USER: &str = "n.nspname !~ '^(pg_|driftlock)' AND n.nspname <> 'information_schema'";
 
-/// The queries of a backend: tables, constraints, columns, triggers.
-fn queries(backend: Backend) -> [String; 4] {
+/// The queries of a backend: constraints, columns, triggers.
+fn queries(backend: Backend) -> [String; 3] {
     match backend {
         Backend::Postgres => [
-            format!(
-                "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {OF_USER} ORDER BY 1"
-            ),
             format!(
                 "SELECT k.conrelid::regclass::text, quote_ident(k.conname), k.contype::text, \
                  pg_get_constraintdef(k.oid), array_to_string(ARRAY(SELECT a.attname FROM unnest(k.conkey) \
@@ -106,8 +103,6 @@ fn queries(backend: Backend) -> [String; 4] {
             ),
         ],
         Backend::Sqlite => [
-            "SELECT '\"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
-                .to_owned(),
             // Only an index of its own can be dropped there.
             "SELECT '\"' || m.name || '\"', '\"' || l.name || '\"', 'i', coalesce(i.sql, ''), group_concat(c.name, ','), NULL, NULL \
              FROM sqlite_master m JOIN pragma_index_list(m.name) l JOIN sqlite_master i ON i.name = l.name \
@@ -128,15 +123,15 @@ fn queries(backend: Backend) -> [String; 4] {
 /// The database is lost, or has no answer.
 pub async fn catalog<W: World>(world: &mut W, backend: Backend) -> Result<Catalog, Lost> {
     world.reset().await?;
+    let rows = world.tables().await?;
     let queries = queries(backend);
     let answers = world.finish(&queries).await?.answers;
     let mut answers = answers.into_iter().map(|answer| answer.map_err(Lost::new));
     let mut next = || answers.next().unwrap_or_else(|| Ok(Vec::new()));
-    let (tables, constraints, nullable): (Rows, Rows, Rows) = (next()?, next()?, next()?);
-    let triggers = next()?;
+    let (constraints, nullable, triggers): (Rows, Rows, Rows) = (next()?, next()?, next()?);
     Ok(Catalog {
         has_triggers: !triggers.is_empty(),
-        tables: tables.into_iter().flatten().collect(),
+        rows,
         constraints: constraints.into_iter().filter_map(constraint).collect(),
         nullable: nullable.into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect(),
     })

@@ -22,7 +22,7 @@ pub(super) fn look(actor: &ScriptActor, case: &ScriptCase) -> Vec<Looked> {
         let tree = Tree::of(&of.sql);
         Looked {
             step,
-            does: message(&of.sql.replace("{begin}", &case.begin)).does,
+            does: message(&case.begun(&of.sql)).does,
             read: tree.as_ref().and_then(Tree::read),
             change: tree.as_ref().and_then(Tree::change),
         }
@@ -63,20 +63,22 @@ pub(super) fn in_one_transaction(actor: &ScriptActor, case: &ScriptCase) -> Opti
             whole.remove(one.step);
         }
     }
-    let first = whole.steps.first()?.clone();
-    let named = |name: &str, sql: &str| ScriptStep {
-        name: free_name(actor, name),
-        sql: sql.to_owned(),
-        place: first.place,
-        ..ScriptStep::default()
-    };
-    whole.insert_before(0, named("begin", begun.as_deref().unwrap_or("BEGIN")));
-    whole.append(named("commit", "COMMIT"));
+    if whole.steps.is_empty() {
+        return None;
+    }
+    whole.insert_before(0, new_step(actor, "begin", begun.unwrap_or_else(|| "BEGIN".to_owned())));
+    whole.append(new_step(actor, "commit", "COMMIT".to_owned()));
     Some((whole, 0))
 }
 
+/// A step more for an actor, with a name that none of its steps has, where its other steps are.
+pub(super) fn new_step(actor: &ScriptActor, name: &str, sql: String) -> ScriptStep {
+    let place = actor.steps.first().map_or((0, 0), |step| step.place);
+    ScriptStep { name: free_name(actor, name), sql, place, ..ScriptStep::default() }
+}
+
 /// A name that no step of the actor has yet.
-pub(super) fn free_name(actor: &ScriptActor, wanted: &str) -> String {
+fn free_name(actor: &ScriptActor, wanted: &str) -> String {
     let is_taken = |name: &str| actor.steps.iter().any(|step| step.name == name);
     let further = (2..).map(|number| format!("{wanted}-{number}"));
     std::iter::once(wanted.to_owned()).chain(further).find(|name| !is_taken(name)).unwrap_or_else(|| wanted.to_owned())

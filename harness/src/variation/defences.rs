@@ -96,7 +96,7 @@ impl Written {
             {
                 written.is_unknown = true;
             }
-            let does = message(&step.sql.replace("{begin}", &case.begin)).does;
+            let does = message(&case.begun(&step.sql)).does;
             let tree = Tree::of(&step.sql);
             match tree.as_ref().and_then(Tree::change) {
                 Some(change) => match change.does {
@@ -208,12 +208,8 @@ impl Found<'_> {
             }
         }
         let kind = match constraint.kind {
-            ConstraintKind::Primary
-            | ConstraintKind::Unique
-            | ConstraintKind::Exclusion
-            | ConstraintKind::Foreign
-            | ConstraintKind::Check => one_line(&constraint.definition),
             ConstraintKind::Index => format!("UNIQUE INDEX {}", constraint.name),
+            _ => one_line(&constraint.definition),
         };
         self.defences.push((kind, vec![constraint.table.clone()], edits));
     }

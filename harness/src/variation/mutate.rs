@@ -9,7 +9,7 @@ use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{ERRORS, SERIAL, Script, ScriptCase};
+use crate::scenario::script::{ERRORS, NamedQuery, SERIAL, Script, ScriptCase};
 
 /// The most pairs of defences that are taken away together.
 const PAIRS_MAX: usize = 28;
@@ -105,7 +105,7 @@ pub async fn mutate<E: Explorer>(
         mutants.push(taken_away(explorer, without(script, case, &[defence]), options).await?);
     }
     pairs(explorer, script, case, options, &defences, &mut mutants).await?;
-    let mut compared = Compared { script, case, options, tables: &catalog.tables, whole: &whole, is_serial: None };
+    let mut compared = Compared { script, case, options, rows: &catalog.rows, whole: &whole, by_itself: None };
     for mutant in &mut mutants {
         if let Fate::Survived { .. } = mutant.fate {
             mutant.fate = compared.judge(explorer, &mutant.variation).await?;
@@ -186,62 +186,72 @@ struct Compared<'a> {
     script: &'a Arc<Script>,
     case: &'a ScriptCase,
     options: &'a Options,
-    tables: &'a [String],
+    /// What is compared.
+    rows: &'a [NamedQuery],
     whole: &'a Seen,
-    /// Whether the script as it is always comes to what a serial order comes to; if not, how that is known.
-    is_serial: Option<Result<(), String>>,
+    /// What the script as it is comes to with nothing concurrent, if every order comes to one of these; if not, how that
+    /// is known. It is looked for when the first mutant needs it.
+    by_itself: Option<Result<BTreeSet<String>, String>>,
 }
 
 impl Compared<'_> {
+    /// What the script as it is comes to; see [`Self::by_itself`].
+    async fn by_itself<E: Explorer>(&mut self, explorer: &mut E) -> Result<Result<BTreeSet<String>, String>, E::Error> {
+        if let Some(known) = &self.by_itself {
+            return Ok(known.clone());
+        }
+        let seen = explorer.explore(&with_rows(self.script, self.rows), self.case, self.options).await?;
+        let is_serial = seen.map_err(|Refused(why)| why).and_then(|seen| match seen.explored.found.first() {
+            Some(found) => Err(found.sentence.clone()),
+            None => is_exhausted(&seen).then_some(()).ok_or_else(|| "not all orders were visited".to_owned()),
+        });
+        let known = match is_serial {
+            Ok(()) => {
+                let runs = explorer.serially(self.script, self.case, self.rows).await?;
+                runs.map(|runs| states(&runs)).map_err(|Refused(why)| why)
+            }
+            Err(why) => Err(why),
+        };
+        Ok(self.by_itself.insert(known).clone())
+    }
+
     /// Whether a mutant that no check notices differs from what the script is, in anything that could be noticed.
     async fn judge<E: Explorer>(&mut self, explorer: &mut E, variation: &Variation) -> Result<Fate, E::Error> {
-        let is_serial = match self.is_serial.clone() {
-            Some(known) => known,
-            None => {
-                let script = with_rows(self.script, self.tables);
-                let seen = explorer.explore(&script, self.case, self.options).await?;
-                let found = seen.map_err(|Refused(why)| why).and_then(|seen| match seen.explored.found.first() {
-                    Some(found) => Err(found.sentence.clone()),
-                    None => is_exhausted(&seen).then_some(()).ok_or_else(|| "not all orders were visited".to_owned()),
-                });
-                self.is_serial = Some(found.clone());
-                found
+        let survived = |why: String, found| Fate::Survived { why, found };
+        let before = match self.by_itself(explorer).await? {
+            Ok(states) => states,
+            // What is no serial order's even so says nothing of what is missing.
+            Err(why) => {
+                let why =
+                    format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
+                return Ok(survived(why, None));
             }
         };
-        let survived = |why: &str, found| Fate::Survived { why: why.to_owned(), found };
-        if let Err(why) = is_serial {
-            // What is no serial order's even so says nothing of what is missing.
-            let why =
-                format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
-            return Ok(survived(&why, None));
-        }
-        let script = with_rows(&variation.script, self.tables);
+        let script = with_rows(&variation.script, self.rows);
         let seen = match explorer.explore(&script, &variation.case, self.options).await? {
             Ok(seen) => seen,
             Err(Refused(why)) => return Ok(Fate::Undecided(why)),
         };
         if let Some(found) = seen.explored.found.iter().find(|found| found.check == SERIAL) {
             let why = format!("no check notices that {}", found.sentence);
-            return Ok(survived(&why, Some(found.clone())));
+            return Ok(survived(why, Some(found.clone())));
         }
         // What it comes to by itself must be what it came to before.
-        let before = explorer.serially(self.script, self.case, self.tables).await?;
-        let after = explorer.serially(&variation.script, &variation.case, self.tables).await?;
-        let (before, after) = match (before, after) {
-            (Ok(before), Ok(after)) => (states(&before), states(&after)),
-            (Err(Refused(why)), _) | (_, Err(Refused(why))) => return Ok(Fate::Undecided(why)),
+        let after = match explorer.serially(&variation.script, &variation.case, self.rows).await? {
+            Ok(after) => states(&after),
+            Err(Refused(why)) => return Ok(Fate::Undecided(why)),
         };
         if let Some(state) = after.difference(&before).next() {
             let why =
                 format!("no check notices that with nothing concurrent it comes to {state}, as it never did before");
-            return Ok(survived(&why, None));
+            return Ok(survived(why, None));
         }
         // Whoever no longer begins anew gives up.
         let gives_up =
             self.script.actors.iter().zip(&variation.script.actors).any(|(was, is)| is.retries < was.retries);
         if let Some((step, code, _)) = seen.explored.refused.first().filter(|_| gives_up) {
             return Ok(survived(
-                &format!("no check notices that whoever is refused ({step}: {code}) now gives up"),
+                format!("no check notices that whoever is refused ({step}: {code}) now gives up"),
                 None,
             ));
         }
@@ -250,10 +260,11 @@ impl Compared<'_> {
         };
         let before = names(self.whole);
         if let Some((step, code)) = names(&seen).into_iter().find(|refusal| !before.contains(refusal)) {
-            return Ok(survived(&format!("no check notices that {step} is now refused with {code}"), None));
+            return Ok(survived(format!("no check notices that {step} is now refused with {code}"), None));
         }
         if !is_exhausted(&seen) {
-            return Ok(survived("not all orders were visited, so whether it is needed cannot be said", None));
+            let why = "not all orders were visited, so whether it is needed cannot be said";
+            return Ok(survived(why.to_owned(), None));
         }
         Ok(Fate::Harmless)
     }

@@ -9,7 +9,7 @@ use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{SERIAL, Script, ScriptCase};
+use crate::scenario::script::{NamedQuery, SERIAL, Script, ScriptCase};
 
 /// What came of a repair.
 #[derive(Clone, Debug)]
@@ -95,14 +95,14 @@ pub async fn repair<E: Explorer>(
         Ok(catalog) => catalog,
         Err(refused) => return Ok(Err(refused)),
     };
-    let before = match explorer.serially(script, case, &catalog.tables).await? {
+    let before = match explorer.serially(script, case, &catalog.rows).await? {
         Ok(before) => before,
         Err(refused) => return Ok(Err(refused)),
     };
     let also_serially = before.iter().any(|run| run.wrong.iter().any(|(check, _)| *check == found.check));
     let mut tried = Vec::new();
     for proposal in proposals(script, case, &catalog, &found) {
-        tried.push(try_one(explorer, proposal, &catalog.tables, &before, also_serially, options).await?);
+        tried.push(try_one(explorer, proposal, &catalog.rows, &before, also_serially, options).await?);
     }
     // What holds, and least often makes somebody wait or begin anew, goes first.
     tried.sort_by_key(|tried| {
@@ -116,7 +116,7 @@ pub async fn repair<E: Explorer>(
 async fn try_one<E: Explorer>(
     explorer: &mut E,
     proposal: Proposal,
-    tables: &[String],
+    rows: &[NamedQuery],
     before: &[Serially],
     also_serially: bool,
     options: &Options,
@@ -129,7 +129,7 @@ async fn try_one<E: Explorer>(
     let mut verdict = verdict(&seen, script.actors.len(), options);
     if matches!(verdict, Verdict::Holds) && !also_serially {
         // A repair may not buy its peace by having the job do something else.
-        match explorer.serially(script, case, tables).await? {
+        match explorer.serially(script, case, rows).await? {
             Ok(after) => {
                 let (was, is) = (states(before), states(&after));
                 if let Some(state) = is.difference(&was).next() {
@@ -144,9 +144,8 @@ async fn try_one<E: Explorer>(
     }
     if matches!(verdict, Verdict::Holds) && !also_serially {
         // The user's checks may not see what is lost.
-        let options = Options { executions: Arc::default(), ..options.clone() };
-        if let Ok(rows) = explorer.explore(&with_rows(script, tables), case, &options).await?
-            && let Some(found) = rows.explored.found.into_iter().find(|found| found.check == SERIAL)
+        if let Ok(seen) = explorer.explore(&with_rows(script, rows), case, options).await?
+            && let Some(found) = seen.explored.found.into_iter().find(|found| found.check == SERIAL)
         {
             verdict = Verdict::NotSerial(found);
         }

@@ -15,7 +15,7 @@ use driftlock::explore::sqlite::SqliteWorld;
 use driftlock::explore::volatile::Volatile;
 use driftlock::explore::world::{Lost, World};
 use driftlock::provision::{Journal, PostgresChoice, Profile, RunName, Server, SqliteFiles, StartOptions};
-use driftlock::scenario::script::{Script, ScriptCase};
+use driftlock::scenario::script::{NamedQuery, Script, ScriptCase};
 use driftlock::variation::catalog::{Catalog, catalog};
 use driftlock::variation::{Explorer, Refused, Seen, Serially, refused, see, serial_runs, with_rows};
 use tokio_util::sync::CancellationToken;
@@ -140,9 +140,9 @@ impl Explorer for Hosts {
         &mut self,
         script: &Arc<Script>,
         case: &ScriptCase,
-        tables: &[String],
+        rows: &[NamedQuery],
     ) -> Result<Result<Vec<Serially>, Refused>, Lost> {
-        let script = &with_rows(script, tables);
+        let script = &with_rows(script, rows);
         in_a_world!(self, script, case, |world| serial_runs(&mut world, script, case).await)
     }
 

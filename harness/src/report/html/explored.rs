@@ -2,10 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::frame::{again, chip, environment, facts, framed, head};
+use super::frame::{again, environment, facts, framed, head, verdict};
 use super::player::Player;
 use crate::explore::reached::OutcomeRow;
-use crate::outcome::VerdictKind;
 use crate::report::explored::{ExploreReport, ExploreRow, wording};
 
 /// The most outcomes of a case that are listed.
@@ -61,7 +60,7 @@ fn table(report: &ExploreReport) -> Markup {
                             td data-label="pruned" class="number" { (row.abandoned) }
                             td data-label="orders" class="number" { (orders(row)) }
                             td data-label="coverage" { (row.coverage) }
-                            td data-label="verdict" { (verdict(row)) }
+                            td data-label="verdict" { (verdict(row, &wording(row))) }
                         }
                     }
                 }
@@ -70,22 +69,11 @@ fn table(report: &ExploreReport) -> Markup {
     }
 }
 
-/// The verdict in relation to what was expected.
-fn verdict(row: &ExploreRow) -> Markup {
-    let kind = match (row.met, row.verdict) {
-        // What was expected is no bad news.
-        (true, VerdictKind::Violation) => VerdictKind::Pass,
-        (false, VerdictKind::Pass) => VerdictKind::Violation,
-        (_, kind) => kind,
-    };
-    chip(kind, &wording(row).to_lowercase())
-}
-
 fn case(row: &ExploreRow, number: usize, is_open: bool) -> Markup {
     let id = anchor(number);
     html! {
         details class="case" id=(id) open[is_open] {
-            summary { h2 { (row.name) " on " (row.backend.as_str()) } (verdict(row)) }
+            summary { h2 { (row.name) " on " (row.backend.as_str()) } (verdict(row, &wording(row))) }
             div {
                 @if !row.summary.is_empty() { p class="lead" { (row.summary) } }
                 // A counterexample says it itself.

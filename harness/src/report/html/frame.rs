@@ -49,6 +49,16 @@ pub fn chip(verdict: VerdictKind, said: &str) -> Markup {
     html! { span class=(format!("chip {}", verdict.as_str())) { (said) } }
 }
 
+/// The verdict in relation to what was expected, in these words: what was expected is no bad news.
+pub fn verdict<R: Row>(row: &R, said: &str) -> Markup {
+    let kind = match (row.met(), row.verdict()) {
+        (true, VerdictKind::Violation) => VerdictKind::Pass,
+        (false, VerdictKind::Pass) => VerdictKind::Violation,
+        (_, kind) => kind,
+    };
+    chip(kind, &said.to_lowercase())
+}
+
 /// A command that runs something again, with a button that copies it.
 pub fn again(command: &str) -> Markup {
     html! {

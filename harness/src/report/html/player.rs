@@ -7,7 +7,7 @@ use super::frame::again;
 use super::lanes::{Band, Kind, Layout, Mark, Moment, lay_out};
 use super::picture::{Picture, Step, Unit};
 use crate::explore::course::{Counterexample, EndRow, TransactionRow};
-use crate::explore::judge::{NOTHING, SENTENCE};
+use crate::explore::judge::NOTHING;
 use crate::explore::world::{Rows, shown};
 
 /// The rows of a value that fit into a lane, in characters.
@@ -86,8 +86,7 @@ impl Player {
     }
 
     fn is_violated(&self) -> bool {
-        // An invariant may well have the name that stands for none.
-        self.check != NOTHING || self.sentence != SENTENCE
+        self.sentence != NOTHING
     }
 
     fn course(&self, picture: &Picture, letter: &str, title: &str) -> Markup {

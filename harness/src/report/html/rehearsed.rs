@@ -2,9 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::frame::{again, chip, environment, facts, framed, head};
+use super::frame::{again, environment, facts, framed, head, verdict};
 use super::gantt::{gantt, shown};
-use crate::outcome::VerdictKind;
 use crate::rehearse::finding::Finding;
 use crate::report::rehearsed::row::{RatesRow, RehearseRow};
 use crate::report::rehearsed::{RehearseReport, wording};
@@ -30,21 +29,12 @@ pub fn page(report: &RehearseReport) -> String {
     framed(&format!("driftlock rehearse: {what}"), &body)
 }
 
-fn verdict(row: &RehearseRow) -> Markup {
-    let kind = match (row.met, row.verdict) {
-        (true, VerdictKind::Violation) => VerdictKind::Pass,
-        (false, VerdictKind::Pass) => VerdictKind::Violation,
-        (_, kind) => kind,
-    };
-    chip(kind, &wording(row).to_lowercase())
-}
-
 fn case(row: &RehearseRow, number: usize, is_open: bool) -> Markup {
     let id = format!("case-{}", number + 1);
     let finding = |nth: usize| format!("{id}-f{}", nth + 1);
     html! {
         details class="case" id=(id) open[is_open] {
-            summary { h2 { (row.name) " on " (row.backend) ", " (row.strategy) } (verdict(row)) }
+            summary { h2 { (row.name) " on " (row.backend) ", " (row.strategy) } (verdict(row, &wording(row))) }
             div {
                 @if row.findings.is_empty() { p class="lead" { (row.evidence) } }
                 @for why in &row.inconclusive { p { strong { "Inconclusive: " } (why) } }

@@ -2,10 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::frame::{again, chip, environment, facts, framed, head};
+use super::frame::{again, environment, facts, framed, head, verdict};
 use super::picture::Picture;
 use super::player::Player;
-use crate::outcome::VerdictKind;
 use crate::report::rounds::{RoundRow, RoundsReport, wording};
 
 /// The page.
@@ -25,13 +24,9 @@ pub fn page(report: &RoundsReport) -> String {
 }
 
 fn case(row: &RoundRow, number: usize, of: usize) -> Markup {
-    let kind = match (row.met, row.verdict) {
-        (true, VerdictKind::Violation) => VerdictKind::Pass,
-        (_, kind) => kind,
-    };
     html! {
         details class="case" id=(format!("case-{}", number + 1)) open[!row.met || of < 3] {
-            summary { h2 { (row.name) " on " (row.backend.as_str()) } (chip(kind, &wording(row).to_lowercase())) }
+            summary { h2 { (row.name) " on " (row.backend.as_str()) } (verdict(row, &wording(row))) }
             div {
                 p class="lead" { (row.evidence) }
                 (again(&row.replay))

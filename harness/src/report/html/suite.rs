@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::frame::{again, chip, environment, facts, framed, head};
+use super::frame::{again, chip, environment, facts, framed, head, verdict};
 use super::picture::Picture;
 use super::player::Player;
 use super::timeline::timeline;
 use crate::check::CheckName;
 use crate::history::History;
-use crate::outcome::{ResultRow, Shown, SuiteReport, VerdictKind};
+use crate::outcome::{ResultRow, Shown, SuiteReport};
 use crate::report::terminal::wording;
 
 /// Up to how many cases all are open at first.
@@ -45,15 +45,6 @@ fn anchor(number: usize) -> String {
     format!("case-{}", number + 1)
 }
 
-fn verdict(row: &ResultRow) -> Markup {
-    let kind = match (row.met, row.verdict) {
-        (true, VerdictKind::Violation) => VerdictKind::Pass,
-        (false, VerdictKind::Pass) => VerdictKind::Violation,
-        (_, kind) => kind,
-    };
-    chip(kind, &wording(row).to_lowercase())
-}
-
 fn table(report: &SuiteReport) -> Markup {
     html! {
         h2 { "Cases" }
@@ -74,7 +65,7 @@ fn table(report: &SuiteReport) -> Markup {
                             td data-label="lock" { (row.strategy.to_string()) }
                             td data-label="tasks" class="number" { (row.tasks) }
                             td data-label="waiters" class="number" { (row.waiters) }
-                            td data-label="verdict" { (verdict(row)) }
+                            td data-label="verdict" { (verdict(row, &wording(row))) }
                         }
                     }
                 }
@@ -106,7 +97,7 @@ fn matrix(report: &SuiteReport) -> Markup {
                                 a href=(format!("#{}", anchor(number))) { (row.name) }
                                 " " span class="faint small" { (row.backend.as_str()) }
                             }
-                            td { (verdict(row)) }
+                            td { (verdict(row, &wording(row))) }
                             @for check in &checks {
                                 td class="dot" {
                                     @if killed_by.contains(check) { "●" span class="visually-hidden" { "killed" } }
@@ -125,7 +116,7 @@ fn case(row: &ResultRow, number: usize, is_open: bool, timeline: Option<Markup>)
     let altered = row.mutant.as_ref().map(|mutant| format!("{} times", mutant.executed)).unwrap_or_default();
     html! {
         details class="case" id=(id) open[is_open] {
-            summary { h2 { (row.name) " on " (row.backend.as_str()) ", " (row.strategy.to_string()) } (verdict(row)) }
+            summary { h2 { (row.name) " on " (row.backend.as_str()) ", " (row.strategy.to_string()) } (verdict(row, &wording(row))) }
             div {
                 // The checks say it themselves.
                 @if row.checks.is_empty() { p class="lead" { (row.evidence) } }

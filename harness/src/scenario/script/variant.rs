@@ -76,6 +76,13 @@ pub(super) fn set(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, Wrong
     Ok(set)
 }
 
+impl ScriptCase {
+    /// A step's SQL with what `{begin}` stands for.
+    pub fn begun(&self, sql: &str) -> String {
+        sql.replace("{begin}", &self.begin)
+    }
+}
+
 impl ScriptStep {
     /// Whether a case has it.
     pub fn is_in(&self, case: &ScriptCase) -> bool {

@@ -3,6 +3,7 @@
 use super::{Job, RETRIES};
 use crate::explore::statement::{Does, message};
 use crate::scenario::script::{OnError, is_retryable};
+use crate::syntax::Tree;
 use crate::variation::{Draft, Variation};
 
 impl Job<'_> {
@@ -27,7 +28,7 @@ impl Job<'_> {
         for (actor, step) in begins.into_iter().enumerate() {
             let sql = &draft.script.actors[actor].steps[step].sql;
             // A BEGIN that says more than that is not ours to rewrite.
-            if message(&sql.replace("{begin}", &draft.case.begin)).statements != 1 {
+            if message(&draft.case.begun(sql)).statements != 1 {
                 return None;
             }
             draft.rewrite((actor, step), begin.clone());
@@ -59,7 +60,7 @@ impl Job<'_> {
         for actor in 0..draft.script.actors.len() {
             for step in 0..draft.script.actors[actor].steps.len() {
                 let sql = draft.script.actors[actor].steps[step].sql.clone();
-                let Some(tree) = crate::syntax::Tree::of(&sql) else { continue };
+                let Some(tree) = Tree::of(&sql) else { continue };
                 let of_session = tree.advisory_calls().into_iter().filter(|call| !call.name.contains("xact"));
                 let parts: Vec<_> = of_session
                     .map(|call| {
@@ -95,8 +96,7 @@ fn begin_anew(draft: &mut Draft) -> bool {
             changed = true;
             draft.statements.push((actor.name.clone(), format!("retry-on = {:?}", actor.retries_on)));
         }
-        let begins =
-            actor.steps.iter().any(|step| message(&step.sql.replace("{begin}", &draft.case.begin)).does == Does::Begin);
+        let begins = actor.steps.iter().any(|step| message(&draft.case.begun(&step.sql)).does == Does::Begin);
         if begins && (actor.retries < RETRIES || actor.goes_on) {
             (actor.retries, actor.goes_on, changed) = (RETRIES, false, true);
             draft.statements.push((actor.name.clone(), format!("retry = {RETRIES}")));
