@@ -95,9 +95,13 @@ async fn attempt(conn: &mut SqliteConnection, way: Way, target: i64) -> Result<R
         Way::Up => up(&mut transaction, target, &mut report).await,
         Way::Down => down(&mut transaction, target, &mut report).await,
     };
+    // A rollback is waited for, so that the file's lock is free when the caller hears of the error.
     let ended = match result {
-        Ok(()) => transaction.commit().await,
-        // Waited for, so that the file's lock is free when the caller hears of the error.
+        Ok(()) => match transaction.commit().await {
+            // sqlx only asks its thread for the rollback of a refused commit; the ping is answered after it.
+            Err(error) => conn.ping().await.and(Err(error)),
+            Ok(()) => Ok(()),
+        },
         Err(_) => transaction.rollback().await,
     };
     result.and(ended.map_err(MigrateError::database(BACKEND, "end a migration"))).map(|()| report)

@@ -149,13 +149,14 @@ pub(super) async fn apply(connection: &mut SqliteConnection, script: &Script) ->
         return text.execute(connection).await.map(drop).map_err(failed);
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let sent = text.execute(&mut *transaction).await;
-    match sent {
-        Ok(_) => transaction.commit().await.map_err(failed),
-        Err(error) => {
-            // Waited for, so that the file's lock is free when the caller hears of the error.
-            let _ = transaction.rollback().await;
-            Err(failed(error))
-        }
+    let done = match text.execute(&mut *transaction).await {
+        Ok(_) => transaction.commit().await,
+        Err(error) => transaction.rollback().await.and(Err(error)),
+    };
+    if done.is_err() {
+        // sqlx only asks its thread for the rollback of a refused commit; the ping is answered after it, so
+        // that the file's lock is free when the caller hears of the error.
+        let _ = connection.ping().await;
     }
+    done.map_err(failed)
 }
