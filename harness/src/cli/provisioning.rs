@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::builder::{TypedValueParser, ValueParserFactory};
+use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 
 use super::Failure;
@@ -16,7 +16,7 @@ pub struct PostgresArgs {
     /// Where PostgreSQL comes from: auto takes DRIFTLOCK_POSTGRES_URL if that is set, else local
     /// server binaries, else a container. A password in a URL is seen by whoever lists this
     /// machine's processes: the variable is the better place for it
-    #[arg(long, value_name = "auto|local|docker|URL", default_value = "auto")]
+    #[arg(long, value_name = "auto|local|docker|URL", default_value = "auto", value_parser = PostgresChoiceParser)]
     pub postgres: PostgresChoice,
 
     /// The directory that holds initdb and postgres, instead of the newest one found
@@ -35,14 +35,6 @@ impl PostgresArgs {
 /// a mistyped URL with its password.
 #[derive(Clone, Copy, Debug)]
 pub struct PostgresChoiceParser;
-
-impl ValueParserFactory for PostgresChoice {
-    type Parser = PostgresChoiceParser;
-
-    fn value_parser() -> Self::Parser {
-        PostgresChoiceParser
-    }
-}
 
 impl TypedValueParser for PostgresChoiceParser {
     type Value = PostgresChoice;

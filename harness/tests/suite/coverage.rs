@@ -11,11 +11,11 @@ use driftlock::scenario::shipped::{SHIPPED, Shipped};
 /// The checks that no mutant must be killed by, and the file whose twins show that each can fail.
 const SHOWN_BY_TWINS: [(CheckName, &str); 3] = [
     // A mutant that leaves something to be changed is noticed by the serial oracle first.
-    (CheckName::Settled, include_str!("../../src/check/settled.rs")),
+    (CheckName::Settled, include_str!("../../history/src/check/settled.rs")),
     // Whoever does not wait is also found in another's critical section, or without the lock.
-    (CheckName::WaitersWait, include_str!("../../src/check/waiters_wait.rs")),
+    (CheckName::WaitersWait, include_str!("../../history/src/check/waiters_wait.rs")),
     // The databases' own queues are fair, or are polled by all alike.
-    (CheckName::NoStarvation, include_str!("../../src/check/no_starvation.rs")),
+    (CheckName::NoStarvation, include_str!("../../history/src/check/no_starvation.rs")),
 ];
 
 #[test]

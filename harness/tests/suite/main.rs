@@ -5,8 +5,10 @@ mod applications;
 #[path = "../program/called.rs"]
 mod called;
 mod coverage;
+mod doctor;
 mod harmless;
 mod interrupted;
+mod kept;
 mod mutate;
 mod project;
 mod refused;

@@ -1,10 +1,10 @@
 //! A statement as a tree: what it locks, what it reads and writes, and where in its text that stands.
 //!
-//! [`crate::sql`] says where statements end; this says what they are made of. It reads PostgreSQL's SQL, and of SQLite's
+//! [The crate](crate) says where statements end; this says what they are made of. It reads PostgreSQL's SQL, and of SQLite's
 //! whatever is written alike. What it cannot read has no tree: whoever asks does nothing then.
 //!
 //! ```
-//! use driftlock::syntax::Tree;
+//! use driftlock_sql::syntax::Tree;
 //! let tree = Tree::of("SELECT v FROM t WHERE id = {id} FOR UPDATE").unwrap();
 //! assert_eq!(tree.without(&tree.locking_clauses()), "SELECT v FROM t WHERE id = {id}");
 //! ```

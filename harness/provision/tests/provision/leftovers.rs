@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driftlock::provision::{PostgresChoice, ProvisionError, StartOptions};
+use driftlock_provision::{PostgresChoice, ProvisionError, StartOptions};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use driftlock::provision::{Database, Journal, PostgresChoice, ProvisionError, RunName, Server, SqliteFiles, sweep};
+use driftlock_provision::{Database, Journal, PostgresChoice, ProvisionError, RunName, Server, SqliteFiles, sweep};
 use miette::Diagnostic;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User};
@@ -218,7 +218,7 @@ async fn copies(server: &Server, template: &Database) {
 }
 
 /// Starts a server again and again, and gives up later each time, until a start comes through.
-async fn cancelled(options: driftlock::provision::StartOptions) {
+async fn cancelled(options: driftlock_provision::StartOptions) {
     let temporary = std::env::temp_dir();
     let run = RunName::new("cancelled").unwrap();
     let mut given_up: u32 = 0;

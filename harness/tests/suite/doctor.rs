@@ -1,3 +1,5 @@
+//! `driftlock doctor`: what it finds on this machine.
+
 use clap::Parser;
 use driftlock::cli::{Context, doctor};
 use driftlock::exit::Exit;

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use driftlock::provision::{PostgresChoice, Profile, ProvisionError, StartOptions, Way};
+use driftlock_provision::{PostgresChoice, Profile, ProvisionError, StartOptions, Way};
 use nix::unistd::User;
 use sqlx::Connection;
 

@@ -1,4 +1,4 @@
-use driftlock::provision::{Database, PostgresChoice, ProvisionError, RunName, Server, StartOptions, Way};
+use driftlock_provision::{Database, PostgresChoice, ProvisionError, RunName, Server, StartOptions, Way};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection};
 use tokio_util::sync::CancellationToken;

@@ -44,7 +44,7 @@ impl Swept {
     }
 
     /// Adds what another sweep found.
-    pub(crate) fn and(mut self, other: Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
         self.removed.extend(other.removed);
         self.kept.extend(other.kept);
         self

@@ -4,9 +4,7 @@
 mod child;
 mod cluster;
 mod container;
-mod doctor;
 mod given;
-mod kept;
 mod leftovers;
 mod sqlite;
 
@@ -14,7 +12,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driftlock::provision::{Database, PostgresChoice, Profile, RunName, Server, StartOptions};
+use driftlock_provision::{Database, PostgresChoice, Profile, RunName, Server, StartOptions};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +40,7 @@ async fn answer(connection: &mut PgConnection, query: &str) -> String {
     sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(connection).await.unwrap()
 }
 
-/// Waits for a condition, for at most a minute.
+/// Waits for a condition, for at most five minutes: a hang is told from a busy machine.
 async fn eventually<T: Debug>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let poll = async {
         loop {
@@ -52,7 +50,7 @@ async fn eventually<T: Debug>(what: &str, mut condition: impl FnMut() -> Option<
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), poll).await.unwrap_or_else(|_| panic!("never: {what}"))
+    tokio::time::timeout(Duration::from_secs(300), poll).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
 /// Waits for a condition, for at most five seconds: as long as anything may outlive its owner.

@@ -1,4 +1,4 @@
-use driftlock::provision::{PostgresChoice, Profile, StartOptions, Way, docker_state};
+use driftlock_provision::{PostgresChoice, Profile, StartOptions, Way, docker_state};
 use sqlx::Connection;
 use std::process::Command;
 

@@ -1,7 +1,15 @@
 //! Takes an SQL file apart into its statements, each with its place, as psql and sqlite3 do: quotes, `E''`, dollar
 //! quotes, comments, parentheses, and the bodies of functions and triggers.
 //!
-//! It knows where a statement ends, and nothing of what it means. What only a shell understands is refused by name.
+//! It knows where a statement ends, and nothing of what it means; [`syntax`] does. What only a shell understands is refused
+//! by name.
+//!
+//! ```
+//! let statements = driftlock_sql::split("SELECT E'\\';'; /* ; /* ; */ */ SELECT 2;").unwrap();
+//! assert_eq!(statements[1].text, "SELECT 2");
+//! ```
+
+pub mod syntax;
 
 use std::ops::Range;
 

@@ -17,13 +17,13 @@ const SCRIPT: &str = "trap '' HUP INT QUIT TERM PIPE USR1 USR2 ALRM; read -r _; 
 
 /// A process group. Dropping it kills what is in it, as does the end of this process.
 #[derive(Debug)]
-pub(crate) struct ProcessGroup {
+pub struct ProcessGroup {
     leader: Option<Child>,
 }
 
 impl ProcessGroup {
     /// Makes a group with nobody in it but its leader.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let mut leader = Command::new("/bin/sh");
         leader.args(["-c", SCRIPT, "driftlock-group"]).process_group(0).current_dir("/");
         let leader = leader.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
@@ -31,13 +31,13 @@ impl ProcessGroup {
     }
 
     /// Its number, for `process_group` of a command that is to be in it.
-    pub(crate) fn id(&self) -> i32 {
+    pub fn id(&self) -> i32 {
         let id = self.leader.as_ref().map(Child::id).expect("it is taken only by drop");
         i32::try_from(id).expect("process ids are positive and fit into pid_t")
     }
 
     /// Asks everybody in it to end, as Ctrl-C does.
-    pub(crate) fn interrupt(&self) {
+    pub fn interrupt(&self) {
         // There is somebody in it: the leader, who does not listen.
         let _ = killpg(Pid::from_raw(self.id()), Signal::SIGINT);
     }

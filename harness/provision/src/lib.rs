@@ -28,7 +28,7 @@ pub use binaries::{Binaries, binary_directories};
 pub use choice::{GivenUrl, PostgresChoice};
 pub use container::{DockerState, container_image, docker_state};
 pub use error::ProvisionError;
-pub(crate) use group::ProcessGroup;
+pub use group::ProcessGroup;
 pub use name::RunName;
 pub use server::{AccessUrl, Database, Maker, Role, Server, StartOptions, Way};
 pub use settings::{Profile, Settings};

@@ -1,7 +1,7 @@
-use driftlock::provision::{Journal, ProvisionError, SqliteFiles};
+use driftlock_provision::{Journal, ProvisionError, SqliteFiles};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 
-async fn count(files: &SqliteFiles, database: &driftlock::provision::SqliteDatabase) -> i64 {
+async fn count(files: &SqliteFiles, database: &driftlock_provision::SqliteDatabase) -> i64 {
     let mut inside = files.connect_options(database).connect().await.unwrap();
     let row = inside.fetch_one("SELECT count(*) FROM t").await.unwrap();
     inside.close().await.unwrap();
