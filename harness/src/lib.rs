@@ -7,17 +7,14 @@ pub mod database;
 pub mod exit;
 pub mod explore;
 pub mod fixture;
-pub mod isolation;
 pub mod lens;
 pub mod load;
-pub mod model;
 pub mod mutant;
 pub mod outcome;
 pub mod overall;
 pub mod recheck;
 pub mod rehearse;
 pub mod report;
-pub mod scenario;
 pub mod schedule;
 pub mod setting;
 pub mod sqlite_busy;
@@ -26,5 +23,8 @@ pub mod verify;
 
 // The crates below, as modules: whoever has driftlock has them too.
 pub use driftlock_history::{check, clock, history, oracle, verdict};
+pub use driftlock_isolation as isolation;
+pub use driftlock_model as model;
 pub use driftlock_provision as provision;
+pub use driftlock_scenario as scenario;
 pub use driftlock_sql::{self as sql, syntax};

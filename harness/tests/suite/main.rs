@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
 mod applications;
+mod as_isolationtester;
 #[path = "../program/called.rs"]
 mod called;
 mod coverage;
