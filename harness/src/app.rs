@@ -6,6 +6,7 @@
 //! looks whether a program that says nothing still computes.
 //! [`record`] holds nothing, and says what a program did.
 
+pub mod code;
 pub mod gate;
 pub mod http;
 pub mod output;

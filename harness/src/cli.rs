@@ -26,6 +26,7 @@ mod varied;
 pub mod verify;
 
 use std::io::Write;
+use std::pin::Pin;
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -115,7 +116,13 @@ impl Cli {
     ///
     /// # Errors
     /// It could not do its work; see [`Failure`].
-    pub async fn run(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    // A boxed future is compiled here, once; that of an async function would be, with all that it calls, in every program
+    // and every test that awaits it.
+    pub fn run<'a>(self, context: &'a mut Context<'_>) -> Pin<Box<dyn Future<Output = Result<Exit, Failure>> + 'a>> {
+        Box::pin(self.carry_out(context))
+    }
+
+    async fn carry_out(self, context: &mut Context<'_>) -> Result<Exit, Failure> {
         // Whoever reads may leave before the end, and the answer stands.
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
         let context = &mut Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };

@@ -12,6 +12,7 @@ pub mod load;
 pub mod mutant;
 pub mod outcome;
 pub mod overall;
+pub mod race;
 pub mod recheck;
 pub mod rehearse;
 pub mod report;

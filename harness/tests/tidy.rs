@@ -98,7 +98,8 @@ fn nothing_is_unfinished_and_no_lint_is_silenced_without_being_expected() {
 fn only_tests_print_past_the_report() {
     let words = ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("];
     let files = files();
-    let shipped = files.iter().filter(|file| !file.is_test());
+    // An example is a program of its own.
+    let shipped = files.iter().filter(|file| !file.is_test() && !file.path.contains("/examples/"));
     let broken = shipped.flat_map(|file| file.saying(file.code(), &words).collect::<Vec<_>>()).collect();
     assert_none(broken, "the library writes into the writers that it is given");
 }
@@ -148,7 +149,7 @@ const BELOW: [&str; 11] =
     ["check", "clock", "history", "isolation", "model", "oracle", "provision", "scenario", "sql", "syntax", "verdict"];
 
 /// The modules of driftlock itself, the lowest first: each may use what stands before it, and nothing after it.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "exit",
     "sqlite_busy",
     "outcome",
@@ -169,6 +170,7 @@ const LAYERS: [&str; 21] = [
     "rehearse",
     "overall",
     "report",
+    "race",
     "cli",
 ];
 

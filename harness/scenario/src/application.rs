@@ -1,6 +1,8 @@
 //! Applications: a team's own programs as actors, in a TOML file. What they ask of the database is not in it: that is
 //! seen on the wire.
 
+mod code;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use super::problem::{Problem, Problems};
 use super::read::Section;
 use super::script::{ACTORS_MAX, NamedQuery, sql, word};
 use super::value::{self, Wrong, mistyped};
+
+pub use code::{Code, Done};
 
 /// A commented file to begin with.
 pub const TEMPLATE: &str = include_str!("application.toml");
@@ -36,8 +40,8 @@ pub struct Application {
     pub summary: String,
     /// The directory of its file: where its commands run.
     pub directory: PathBuf,
-    /// A shell command that makes the state in which everything begins.
-    pub setup: Option<String>,
+    /// What makes the state in which everything begins.
+    pub setup: Option<SetUp>,
     /// How long that may take.
     pub setup_max: Duration,
     /// A shell command that puts back what is outside of the database, before each execution but the first.
@@ -54,6 +58,15 @@ pub struct Application {
     pub serial: bool,
     /// The check that is to be violated; nothing for a pass.
     pub violates: Option<String>,
+}
+
+/// What makes the state in which everything begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetUp {
+    /// A shell command.
+    Command(String),
+    /// A Rust function.
+    Code(Code),
 }
 
 /// How the server of the requests is started.
@@ -97,6 +110,8 @@ pub enum Job {
     },
     /// Sends a request to the server.
     Http(Request),
+    /// Calls a Rust function.
+    Code(Code),
 }
 
 /// A request.
@@ -165,7 +180,7 @@ fn draft(section: &mut Section<'_>, directory: &Path) -> Option<Application> {
     };
     let name = section.required("name", draft::name).map(Spanned::into_inner);
     let summary = section.required("summary", value::text).map(Spanned::into_inner);
-    let setup = section.optional("setup", command).map_known(Some, None);
+    let setup = section.optional("setup", command).map_known(|command| Some(SetUp::Command(command)), None);
     let setup_max = seconds(section, "setup-seconds", SETUP_SECONDS);
     let reset = section.optional("reset", command).map_known(Some, None);
     let silent_max = seconds(section, "silent-seconds", SILENT_SECONDS);

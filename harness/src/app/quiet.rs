@@ -1,16 +1,29 @@
 //! Whether programs that say nothing still compute: the kernel is asked, never a clock alone.
 //!
 //! Whoever neither speaks to the database nor ends may compute, or may wait for something that is not in the database: a
-//! mutex, a queue, another program. What the kernel shows of every thread of a process group (proc(5), `stat`) tells one
-//! from the other: a thread that runs, or waits for a disk, computes; where all sleep, and none has used the processor
-//! since the last look, they wait.
+//! mutex, a queue, another program. What the kernel shows of every thread (proc(5), `stat`) tells one from the other: a
+//! thread that runs, or waits for a disk, computes; where all sleep, and none has used the processor since the last look,
+//! they wait.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What was seen of a process group.
+/// Whose threads are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Watched {
+    /// Nobody's: nothing was started.
+    #[default]
+    Nobody,
+    /// Those of the processes of a group.
+    Group(i32),
+    /// Those of this process that have a name. Whatever a thread starts has its name too, unless it gives another.
+    Threads(String),
+}
+
+/// What was seen of somebody's threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
     /// Threads that run, or wait for what cannot be interrupted.
@@ -20,7 +33,7 @@ struct Seen {
     threads: usize,
 }
 
-/// Watches one process group.
+/// Watches somebody's threads.
 #[derive(Debug)]
 pub struct Quiet {
     last: Option<Seen>,
@@ -39,9 +52,13 @@ impl Quiet {
         Self { last: None, asleep_since: None }
     }
 
-    /// Looks at a group's threads: for how long all have slept, as far as was looked.
-    pub fn look(&mut self, group: i32) -> Duration {
-        let seen = look(group);
+    /// Looks at the threads: for how long all have slept, as far as was looked.
+    pub fn look(&mut self, watched: &Watched) -> Duration {
+        let seen = match watched {
+            Watched::Nobody => Seen::default(),
+            Watched::Group(group) => look(*group),
+            Watched::Threads(name) => Seen::of("/proc/self".as_ref(), Some(name)),
+        };
         let sleeps = seen.busy == 0 && self.last.is_some_and(|last| last.ticks == seen.ticks);
         self.last = Some(seen);
         if !sleeps {
@@ -60,41 +77,58 @@ fn look(group: i32) -> Seen {
         let name = process.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         // Whoever ends meanwhile cannot be read.
-        let Some(stat) = fs::read_to_string(process.path().join("stat")).ok().and_then(|text| Stat::read(&text)) else {
-            continue;
-        };
-        if stat.group != group || pid == group {
-            continue;
-        }
-        for thread in fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
-            let stat = fs::read_to_string(thread.path().join("stat")).ok().and_then(|text| Stat::read(&text));
-            if let Some(stat) = stat {
-                seen.threads += 1;
-                seen.busy += usize::from(matches!(stat.state, b'R' | b'D'));
-                seen.ticks += stat.ticks;
-            }
+        if Stat::at(&process.path()).is_some_and(|stat| stat.group == group) && pid != group {
+            seen.add(Seen::of(&process.path(), None));
         }
     }
     seen
 }
 
+impl Seen {
+    /// The threads of a process, or those of this name.
+    fn of(process: &Path, named: Option<&str>) -> Self {
+        let mut seen = Self::default();
+        for thread in fs::read_dir(process.join("task")).into_iter().flatten().flatten() {
+            let Some(stat) = Stat::at(&thread.path()) else { continue };
+            if named.is_none_or(|name| stat.name == name) {
+                let busy = usize::from(matches!(stat.state, b'R' | b'D'));
+                seen.add(Self { busy, ticks: stat.ticks, threads: 1 });
+            }
+        }
+        seen
+    }
+
+    fn add(&mut self, other: Self) {
+        self.busy += other.busy;
+        self.ticks += other.ticks;
+        self.threads += other.threads;
+    }
+}
+
 /// What is read of a `stat` file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Stat {
+    name: String,
     state: u8,
     group: i32,
     ticks: u64,
 }
 
 impl Stat {
+    /// That of a process, or of a thread.
+    fn at(directory: &Path) -> Option<Self> {
+        Self::read(&fs::read_to_string(directory.join("stat")).ok()?)
+    }
+
     fn read(text: &str) -> Option<Self> {
         // The name may hold anything, brackets and spaces too.
-        let (_, rest) = text.rsplit_once(')')?;
+        let (before, rest) = text.rsplit_once(')')?;
+        let (_, name) = before.split_once('(')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let group = fields.nth(1)?.parse().ok()?;
         let (user, system): (u64, u64) = (fields.nth(8)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Self { state, group, ticks: user + system })
+        Some(Self { name: name.to_owned(), state, group, ticks: user + system })
     }
 }
 
@@ -104,11 +138,13 @@ mod tests {
     use crate::provision::ProcessGroup;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn a_name_with_brackets_is_no_hindrance() {
         let text = "7 (a) R (b) S 1 42 42 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 5 6 7";
-        assert_eq!(Stat::read(text), Some(Stat { state: b'S', group: 42, ticks: 42 }));
+        assert_eq!(Stat::read(text), Some(Stat { name: "a) R (b".to_owned(), state: b'S', group: 42, ticks: 42 }));
         assert_eq!(Stat::read("7 (a"), None);
     }
 
@@ -119,7 +155,7 @@ mod tests {
         let (mut quiet, begin) = (Quiet::new(), Instant::now());
         let mut longest = Duration::ZERO;
         while begin.elapsed() < time {
-            longest = longest.max(quiet.look(group.id()));
+            longest = longest.max(quiet.look(&Watched::Group(group.id())));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         drop(group);
@@ -131,5 +167,28 @@ mod tests {
     async fn who_sleeps_is_told_from_who_computes() {
         assert!(asleep_within("sleep 60", Duration::from_secs(2)).await);
         assert!(!asleep_within("while :; do :; done", Duration::from_secs(1)).await);
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_a_name_are_looked_at_and_no_others() {
+        let (name, stop) = ("quiet-test", Arc::new(AtomicBool::new(false)));
+        let sleeps = |quiet: &mut Quiet| {
+            quiet.look(&Watched::Threads(name.to_owned()));
+            std::thread::sleep(Duration::from_millis(100));
+            quiet.look(&Watched::Threads(name.to_owned()));
+            std::thread::sleep(Duration::from_millis(100));
+            quiet.look(&Watched::Threads(name.to_owned())) > Duration::ZERO
+        };
+        let spinning = |name: &str| {
+            let stop = stop.clone();
+            let spin = move || while !stop.load(Ordering::Relaxed) {};
+            std::thread::Builder::new().name(name.to_owned()).spawn(spin).expect("a thread")
+        };
+        let other = spinning("another-test");
+        assert!(sleeps(&mut Quiet::new()));
+        let own = spinning(name);
+        assert!(!sleeps(&mut Quiet::new()));
+        stop.store(true, Ordering::Relaxed);
+        own.join().and(other.join()).expect("both end");
     }
 }

@@ -10,16 +10,21 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
+use super::code::{Gone, call};
 use super::gate::{Happened, Holding};
 use super::http;
 use super::output::Output;
 use super::process::{Launch, Program, exit_code};
-use crate::scenario::application::{AppActor, Application, Job, Request, filled};
+use super::quiet::Watched;
+use crate::scenario::application::{AppActor, Application, Code, Job, Request, filled};
 
 /// The longest line of a worker's.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How much of an answer is kept, in characters.
-const ANSWER_CHARS_MAX: usize = 4_000;
+pub(super) const ANSWER_CHARS_MAX: usize = 4_000;
+
+/// How long a function that was cancelled may go on to its next await.
+const GONE_MAX: Duration = Duration::from_secs(5);
 
 /// What came of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +113,29 @@ pub struct Preparation<'p> {
     pub most: Duration,
 }
 
+/// The URL among what says where a database is.
+fn url(database: &[(&'static str, String)]) -> String {
+    let url = database.iter().find(|(name, _)| *name == "DATABASE_URL");
+    url.map(|(_, url)| url.clone()).unwrap_or_default()
+}
+
+/// Calls a function that prepares something, to its end.
+///
+/// Cancellation: it is cancelled.
+///
+/// # Errors
+/// It fails, or takes too long.
+pub async fn prepare_by(code: &Code, preparation: &Preparation<'_>) -> Result<(), WorkError> {
+    let (command, most) = ("the set-up's function", preparation.most);
+    let (call, ..) = call(code, url(preparation.database)).map_err(Worker::unable(command))?;
+    let command = command.to_owned();
+    match tokio::time::timeout(most, call.ended()).await {
+        Ok(outcome) if outcome.met => Ok(()),
+        Ok(outcome) => Err(WorkError::Failed { command, code: outcome.code, said: format!(": {}", outcome.why) }),
+        Err(_) => Err(WorkError::TooLong { command, seconds: most.as_secs(), said: String::new() }),
+    }
+}
+
 /// Runs a command that prepares something, to its end.
 ///
 /// Cancellation: it is killed.
@@ -152,7 +180,9 @@ pub struct Worker {
     job: Option<JoinHandle<Worked>>,
     /// How many jobs were begun, or ended before their time.
     jobs: u64,
-    group: i32,
+    watched: Watched,
+    /// When the threads of its last call have ended.
+    gone: Option<Gone>,
 }
 
 impl Worker {
@@ -169,13 +199,14 @@ impl Worker {
             server: None,
             job: None,
             jobs: 0,
-            group: 0,
+            watched: Watched::Nobody,
+            gone: None,
         }
     }
 
-    /// The process group of its programs.
-    pub fn group(&self) -> i32 {
-        self.group
+    /// Whose threads say whether it computes.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// The number of its job: an end that is told of an earlier one is of no interest.
@@ -190,7 +221,7 @@ impl Worker {
 
     /// Whether it has a process that stays from one execution to the next.
     pub fn stays(&self) -> bool {
-        !matches!(self.actor.job, Job::Run { .. })
+        !matches!(self.actor.job, Job::Run { .. } | Job::Code(_))
     }
 
     fn launch<'l>(&'l self, command: &'l str) -> Launch<'l> {
@@ -219,7 +250,7 @@ impl Worker {
             Job::Run { command, exits } => {
                 let command = filled(&command, &name, None);
                 let mut program = self.launch(&command).run(&self.output).map_err(Self::unable(&command))?;
-                self.group = program.group();
+                self.watched = Watched::Group(program.group());
                 self.job = Some(tokio::spawn(async move {
                     let outcome = of_exit(program.ended().await.map(exit_code), &exits);
                     drop(program);
@@ -237,7 +268,7 @@ impl Worker {
                         Conversation { program, stdin: streams.stdin, stdout }
                     }
                 };
-                self.group = conversation.program.group();
+                self.watched = Watched::Group(conversation.program.group());
                 let order = Order { actor: name, execution };
                 self.job = Some(tokio::spawn(async move { told(tell(conversation, &order, &exits).await) }));
             }
@@ -253,8 +284,13 @@ impl Worker {
                     }
                 };
                 let request = request.filled(&name);
-                self.group = group;
+                self.watched = Watched::Group(group);
                 self.job = Some(tokio::spawn(async move { told((of_answer(port, &request).await, None)) }));
+            }
+            Job::Code(code) => {
+                let (call, threads, gone) = call(&code, url(&self.database)).map_err(Self::unable(&name))?;
+                (self.watched, self.gone) = (Watched::Threads(threads), Some(gone));
+                self.job = Some(tokio::spawn(async move { told((call.ended().await, None)) }));
             }
         }
         Ok(())
@@ -303,6 +339,10 @@ impl Worker {
             job.abort();
             // Its end is the end of what it holds.
             let _ = job.await;
+        }
+        if let Some(gone) = self.gone.take() {
+            // A function that blocks its thread cannot be ended from outside.
+            let _ = tokio::time::timeout(GONE_MAX, gone).await;
         }
         (self.conversation, self.server) = (None, None);
     }

@@ -160,19 +160,25 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{table}\n")?;
     for row in report.results.iter().filter(|row| !row.met || report.results.len() == 1) {
         writeln!(to, "{} on {}: {}", row.name, row.backend, row.evidence)?;
-        for shown in &row.counterexamples {
-            counterexample::timed(&shown.steps, WIDTH, to)?;
-            for (actor, text) in &shown.printed {
-                text.lines().try_for_each(|line| writeln!(to, "  {actor} printed: {line}"))?;
-            }
-            writeln!(to, "  {}: {}", shown.check, shown.sentence)?;
-        }
+        row.counterexamples.iter().try_for_each(|shown| violation(shown, to))?;
         writeln!(to, "  replay: {}\n", row.replay)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
     writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
+}
+
+/// Writes a violation: what the actors did, and what is wrong with it.
+///
+/// # Errors
+/// The writer's.
+pub fn violation(shown: &ShownRound, to: &mut dyn Write) -> io::Result<()> {
+    counterexample::timed(&shown.steps, WIDTH, to)?;
+    for (actor, text) in &shown.printed {
+        text.lines().try_for_each(|line| writeln!(to, "  {actor} printed: {line}"))?;
+    }
+    writeln!(to, "  {}: {}", shown.check, shown.sentence)
 }
 
 /// The verdict in relation to what was expected.

@@ -15,7 +15,7 @@ use driftlock::explore::search::{Execution, Go, Searched, Strategy, Visitor, sea
 use driftlock::explore::volatile::Volatile;
 use driftlock::explore::world::Lost;
 use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
-use driftlock::scenario::application::{AppActor, Application, Job};
+use driftlock::scenario::application::{AppActor, Application, Job, SetUp};
 use driftlock::scenario::script::{Script, ScriptActor, holes};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -79,7 +79,7 @@ fn application(script: &Script, directory: &Path, rng: &mut ChaCha8Rng) -> Appli
         name: "generated".to_owned(),
         summary: "generated".to_owned(),
         directory: directory.to_owned(),
-        setup: Some(format!("'{}' --setup setup.sql", worker.display())),
+        setup: Some(SetUp::Command(format!("'{}' --setup setup.sql", worker.display()))),
         setup_max: Duration::from_secs(60),
         reset: None,
         silent_max: Duration::from_secs(30),

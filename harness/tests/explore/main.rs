@@ -16,6 +16,7 @@ mod mutants;
 mod overlap;
 mod patterns;
 mod programs;
+mod race;
 mod record;
 mod reduction;
 mod repairs;

@@ -11,7 +11,7 @@ use tokio_postgres::{Config, Statement};
 use super::settle::{DEPARTURE_MAX, Moved};
 use super::{Actor, AppWorld, TIMEOUTS};
 use crate::app::output::Output;
-use crate::app::work::{Preparation, WorkError, prepare};
+use crate::app::work::{Preparation, WorkError, prepare, prepare_by};
 use crate::explore::postgres::answer::end_prepared;
 use crate::explore::postgres::beginning::{Beginning, Kept};
 use crate::explore::postgres::question::QUESTION_WITH_ISOLATION;
@@ -19,7 +19,7 @@ use crate::explore::postgres::site::{self, Site};
 use crate::explore::postgres::state::{differences, shift_sequences};
 use crate::explore::postgres::{Control, connect, said};
 use crate::explore::world::Lost;
-use crate::scenario::application::Application;
+use crate::scenario::application::{Application, SetUp};
 use crate::scenario::script::NamedQuery;
 
 /// How soon the sessions of killed programs are ended at the server: one that waits there does not see that its client has
@@ -86,8 +86,11 @@ pub(super) async fn begin(
     app: &Application,
     database: &[(&'static str, String)],
 ) -> Result<Begun, BeginError> {
-    if let Some(setup) = &app.setup {
-        prepare(setup, &preparation(app, database), &Output::default()).await?;
+    let preparation = preparation(app, database);
+    match &app.setup {
+        Some(SetUp::Command(command)) => prepare(command, &preparation, &Output::default()).await?,
+        Some(SetUp::Code(code)) => prepare_by(code, &preparation).await?,
+        None => {}
     }
     let asking = |error| said("ask how sessions begin", &error);
     let control = Control::open(site.config()).await?;

@@ -169,6 +169,7 @@ fn unexpected(actor: &AppActor, world: &AppWorld, number: usize) -> Option<Strin
         Job::Run { exits, .. } | Job::Worker { exits, .. } => {
             format!("{name} ended with exit code {code}, where {} is expected", list(exits))
         }
+        Job::Code(_) => format!("{name} failed"),
     };
     // Where there is no real code, what it printed says more than why.
     match (outcome.why.as_str(), world.last_lines(number)) {

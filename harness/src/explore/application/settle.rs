@@ -111,7 +111,7 @@ impl AppWorld {
         if since < LOOK_AFTER {
             return Ok(());
         }
-        let asleep = actor.quiet.look(actor.worker.group());
+        let asleep = actor.quiet.look(actor.worker.watched());
         let others_can = held.iter().any(|other| *other != number);
         // Where one goes after the other, who only sleeps for a while is not to be overtaken.
         let asleep_min = if serially { ASLEEP_MIN.max(silent_max / 3) } else { ASLEEP_MIN };

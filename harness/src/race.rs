@@ -1,0 +1,366 @@
+//! Rust functions as actors, from a test of yours: no file, and no program to start.
+//!
+//! Each actor is an async function that gets the URL of a database of its own run, and does with it what your code does:
+//! through sqlx, tokio-postgres, diesel or whatever speaks PostgreSQL's protocol. [`Race::explore`] visits every order of
+//! what they ask of the database that matters, and [`Race::verify`] runs them freely, many times over.
+//!
+//! ```
+//! use driftlock::race::Race;
+//! use tokio_postgres::NoTls;
+//!
+//! /// Reads, and writes what it has read and one more: an update is lost where two do so at the same time.
+//! async fn count(url: String) -> Result<(), tokio_postgres::Error> {
+//!     let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+//!     tokio::spawn(connection);
+//!     let value: i32 = client.query_one("SELECT value FROM counter", &[]).await?.get(0);
+//!     client.execute("UPDATE counter SET value = $1", &[&(value + 1)]).await?;
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), driftlock::race::RaceError> {
+//! let raced = Race::new("counter")
+//!     .setup("CREATE TABLE counter (value int); INSERT INTO counter VALUES (0)")
+//!     .actors("counter", 2, count)
+//!     .invariant("counted-twice", "SELECT value FROM counter WHERE value <> 2")
+//!     .explore()
+//!     .await?;
+//! assert!(raced.violates("counted-twice"), "{raced}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In a test, [`Raced::assert_holds`] fails it, with the order that shows why.
+//!
+//! # What a function must do
+//!
+//! - Connect by itself, each time that it is called: a pool of the process's would mix up the actors. Its connections end with
+//!   it. It is called once for each order, on a thread and a runtime of its own, so it need not be `Send`.
+//! - Share nothing with another actor outside of the database, as a mutex: whoever waits there is not waited for, and the
+//!   search is then bounded.
+//! - Answer nothing that differs by itself, as a time or a random number: answers are compared, by their `Debug` form.
+//! - Return an error where the actor has failed: that is a violation. What your code expects (sold out, taken) is an answer.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio_postgres::NoTls;
+use tokio_util::sync::CancellationToken;
+
+use crate::explore::application::rules::{AppRules, confirm};
+use crate::explore::application::{AppWorld, BeginError, Looking};
+use crate::explore::case::{Options, explore};
+use crate::explore::judge::{Found, Limit};
+use crate::explore::postgres::site::Site;
+use crate::explore::search::Strategy;
+use crate::explore::world::Lost;
+use crate::isolation::TargetError;
+use crate::outcome::VerdictKind;
+use crate::provision::{PostgresChoice, Profile, ProvisionError, RunName, Server, StartOptions};
+use crate::report::{explored, rounds};
+use crate::scenario::application::{AppActor, Application, Code, Job, SetUp};
+use crate::scenario::script::{ACTORS_MAX, NamedQuery};
+use crate::verify::{applications, rounds::Options as RoundOptions};
+
+/// How long a set-up may take, and how long an actor may neither speak to the database nor end.
+const SETUP_MAX: Duration = Duration::from_secs(120);
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
+/// Actors, what is there before them, and what must hold after them.
+#[derive(Clone, Debug)]
+pub struct Race {
+    name: String,
+    setup: Option<SetUp>,
+    actors: Vec<AppActor>,
+    invariants: Vec<NamedQuery>,
+    is_serial: Option<bool>,
+    postgres: PostgresChoice,
+    limit: Option<Limit>,
+}
+
+impl Race {
+    /// Nobody yet. The name is that of what is shown.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            setup: None,
+            actors: Vec::new(),
+            invariants: Vec::new(),
+            is_serial: None,
+            postgres: PostgresChoice::Auto,
+            limit: None,
+        }
+    }
+
+    /// SQL that makes the state in which everything begins, as one message.
+    pub fn setup(self, sql: &str) -> Self {
+        let sql = sql.to_owned();
+        self.setup_with(async move |url: String| {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.map_err(|error| told(&error))?;
+            tokio::spawn(connection);
+            client.batch_execute(&sql).await.map_err(|error| told(&error))
+        })
+    }
+
+    /// A function that makes it, as your migrations; instead of SQL.
+    pub fn setup_with<T: fmt::Debug, E: fmt::Display>(
+        mut self,
+        function: impl AsyncFn(String) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.setup = Some(SetUp::Code(Code::new(function)));
+        self
+    }
+
+    /// An actor.
+    pub fn actor<T: fmt::Debug, E: fmt::Display>(
+        self,
+        name: &str,
+        function: impl AsyncFn(String) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.actors(name, 1, function)
+    }
+
+    /// Several actors that do the same; of more than one, the names end with `-1`, `-2` and so on.
+    pub fn actors<T: fmt::Debug, E: fmt::Display>(
+        mut self,
+        name: &str,
+        count: usize,
+        function: impl AsyncFn(String) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Self {
+        let code = Code::new(function);
+        let named = |number: usize| if count == 1 { name.to_owned() } else { format!("{name}-{number}") };
+        self.actors.extend((1..=count).map(|number| AppActor {
+            name: named(number),
+            job: Job::Code(code.clone()),
+            env: [].into(),
+        }));
+        self
+    }
+
+    /// A query that must return no row at the end. Without any, every end must be one that the actors come to one after
+    /// another, in some order.
+    pub fn invariant(mut self, name: &str, sql: &str) -> Self {
+        self.invariants.push(NamedQuery { name: name.to_owned(), sql: sql.to_owned() });
+        self
+    }
+
+    /// Whether ends are compared with those of the actors one after another, where there are invariants too.
+    pub fn serial(mut self, is_serial: bool) -> Self {
+        self.is_serial = Some(is_serial);
+        self
+    }
+
+    /// Where PostgreSQL comes from. By default `DRIFTLOCK_POSTGRES_URL`, else local server binaries, else a container.
+    pub fn postgres(mut self, choice: PostgresChoice) -> Self {
+        self.postgres = choice;
+        self
+    }
+
+    /// After how many orders or how much time a search ends, with no answer then. By default it goes to its end.
+    pub fn budget(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Visits every order that matters.
+    ///
+    /// Cancellation: everything that was started is ended.
+    ///
+    /// # Errors
+    /// There is no database, the set-up fails, or an actor neither goes on nor ends.
+    pub async fn explore(self) -> Result<Raced, RaceError> {
+        self.run(Way::Explore).await
+    }
+
+    /// Runs the actors freely, so many rounds, with the contention at COMMIT arranged.
+    ///
+    /// Cancellation: everything that was started is ended.
+    ///
+    /// # Errors
+    /// As those of [`explore`](Self::explore).
+    pub async fn verify(self, rounds: u64) -> Result<Raced, RaceError> {
+        self.run(Way::Verify(RoundOptions { rounds, seed: 1 })).await
+    }
+
+    /// Boxed, so that all that a search calls is compiled here, and not once more in every test.
+    fn run(self, way: Way) -> Pin<Box<dyn Future<Output = Result<Raced, RaceError>>>> {
+        Box::pin(run(self, way))
+    }
+
+    fn application(&self) -> Result<Application, RaceError> {
+        let wrong = |what: String| Err(RaceError::Wrong { what });
+        if self.actors.is_empty() || self.actors.len() > ACTORS_MAX {
+            return wrong(format!("it has {} actors; it must have 1 to {ACTORS_MAX}", self.actors.len()));
+        }
+        let names = self.actors.iter().map(|actor| &actor.name).chain(self.invariants.iter().map(|one| &one.name));
+        let names: Vec<&String> = names.collect();
+        if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+        {
+            return wrong(format!("two actors or invariants are called {twice}: names tell them apart"));
+        }
+        Ok(Application {
+            name: self.name.clone(),
+            summary: self.name.clone(),
+            directory: PathBuf::from("."),
+            setup: self.setup.clone(),
+            setup_max: SETUP_MAX,
+            reset: None,
+            silent_max: SILENT_MAX,
+            server: None,
+            actors: self.actors.clone(),
+            serial: self.is_serial.unwrap_or(self.invariants.is_empty()),
+            invariants: self.invariants.clone(),
+            violates: None,
+        })
+    }
+}
+
+/// What is done with the actors.
+enum Way {
+    Explore,
+    Verify(RoundOptions),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raced {
+    /// `Pass` only where it was seen to hold.
+    pub verdict: VerdictKind,
+    /// What was done, and how far: exhausted, bounded, stopped.
+    pub evidence: String,
+    /// The violations, one a check, each with the order that shows it.
+    pub violations: Vec<Violation>,
+}
+
+/// A violation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What was violated: an invariant by its name, `exits` (an actor failed), `serial`, `stuck`, …
+    pub check: String,
+    /// The order, as a table with a column for each actor, and what is wrong with it.
+    pub table: String,
+}
+
+impl Raced {
+    /// Whether this check was violated.
+    pub fn violates(&self, check: &str) -> bool {
+        self.violations.iter().any(|violation| violation.check == check)
+    }
+
+    /// Fails a test, with what was found, unless the race was seen to hold.
+    ///
+    /// # Panics
+    /// Something was violated, or there is no answer.
+    #[track_caller]
+    pub fn assert_holds(&self) {
+        assert!(self.verdict == VerdictKind::Pass, "{self}");
+    }
+}
+
+impl fmt::Display for Raced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.verdict.as_str(), self.evidence)?;
+        self.violations.iter().try_for_each(|violation| write!(f, "\n{}", violation.table))
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RaceError {
+    /// The race makes no sense.
+    #[error("{what}")]
+    Wrong {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no server.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// It gives no database.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The set-up fails.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// The database was lost, or an actor neither goes on nor ends.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// What was found cannot be written down.
+    #[error("what was found cannot be shown: {0}")]
+    Shown(#[from] std::io::Error),
+}
+
+/// An error of the database's, with what the server says.
+fn told(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} ({})", db.message(), db.code().code()),
+        None => error.to_string(),
+    }
+}
+
+async fn run(race: Race, way: Way) -> Result<Raced, RaceError> {
+    let app = Arc::new(race.application()?);
+    let options = StartOptions { choice: race.postgres, pg_bin: None, profile: Profile::Fast, tcp: false };
+    let server = Server::start(&options, &RunName::new("race")?, &CancellationToken::new()).await?;
+    let raced = on(&server, &app, &way, race.limit).await;
+    let stopped = server.stop().await;
+    let raced = raced?;
+    stopped?;
+    Ok(raced)
+}
+
+async fn on(server: &Server, app: &Arc<Application>, way: &Way, limit: Option<Limit>) -> Result<Raced, RaceError> {
+    if !server.confines_foreign_code() {
+        return Err(TargetError::Powerful { role: server.role().name.clone() }.into());
+    }
+    let site = Site::make(server, "race_1").await?;
+    let looking = if matches!(way, Way::Explore) { Looking::Footprints } else { Looking::Answers };
+    let mut world = AppWorld::new(site, app.clone(), looking).await?;
+    let raced = match way {
+        Way::Explore => explored(&mut world, app, limit).await,
+        Way::Verify(options) => verified(&mut world, app, *options).await,
+    };
+    let closed = world.close().await;
+    let raced = raced?;
+    closed?;
+    Ok(raced)
+}
+
+async fn explored(world: &mut AppWorld, app: &Arc<Application>, limit: Option<Limit>) -> Result<Raced, RaceError> {
+    let (strategy, executions) = (Strategy::Exhaustive, Arc::new(AtomicU64::new(0)));
+    let options = Options { strategy, seed: 1, limit, all: false, executions };
+    let rules = AppRules::new(app, world);
+    let (mut explored, mut rules) = explore(world, rules, None, &options).await?;
+    (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
+    let (verdict, evidence) = explored.verdict(None, app.actors.len(), strategy);
+    let mut violations = Vec::new();
+    for found in &explored.found {
+        // Run again, so that what each has sent is known.
+        let shown = confirm(world, &mut rules, &found.execution.order(), &found.check).await?;
+        let until = shown.found.execution.taken.len();
+        let (check, with_rows) = (found.check.clone(), Found { execution: shown.with_rows, ..found.clone() });
+        let mut table = Vec::new();
+        explored::counterexample(&shown.script, &with_rows, until, &mut table)?;
+        violations.push(Violation { check, table: String::from_utf8_lossy(&table).into_owned() });
+    }
+    Ok(Raced { verdict, evidence, violations })
+}
+
+async fn verified(world: &mut AppWorld, app: &Arc<Application>, options: RoundOptions) -> Result<Raced, RaceError> {
+    let ran = applications::run(world, app, options, &AtomicU64::new(0)).await?;
+    let (verdict, evidence) = ran.verdict(None);
+    let mut violations = Vec::new();
+    for found in &ran.found {
+        let mut table = Vec::new();
+        if let Some(script) = &found.script {
+            rounds::violation(&rounds::ShownRound::new(script, found), &mut table)?;
+        }
+        let table = String::from_utf8_lossy(&table).into_owned();
+        violations.push(Violation { check: found.check.clone(), table });
+    }
+    Ok(Raced { verdict, evidence, violations })
+}
