@@ -90,6 +90,8 @@ struct Session {
     wrote: bool,
     /// The server has reported that this step waits.
     waits: bool,
+    /// It had an advisory lock after its last answer: perhaps one that no transaction ends.
+    keeps: bool,
 }
 
 /// A unit, as people are shown it.

@@ -73,7 +73,7 @@ pub struct Faulted {
     pub kinds: Vec<FaultKind>,
     /// How many searches there were to be: a place and a kind that can come there.
     pub wanted: u64,
-    /// How many there were.
+    /// How many came to their end.
     pub searches: u64,
     /// Complete executions.
     pub executions: u64,
@@ -237,7 +237,7 @@ pub async fn explore_faults<W: World, R: Places<W>>(
         judge.before = explored.searched.executions + faulted.executions;
         let searched = search(world, options.strategy, options.seed, &queries, &mut judge).await?;
         world.inject(None);
-        faulted.searches += 1;
+        faulted.searches += u64::from(!matches!(searched.coverage, Coverage::Stopped(_) | Coverage::Diverged(_)));
         faulted.executions += searched.executions;
         faulted.abandoned += searched.abandoned;
         let place = judge.rules.name_of((fault.actor, fault.step));

@@ -92,7 +92,7 @@ pub struct FaultsRow {
     pub alike: BTreeMap<String, String>,
     /// The kinds of failures.
     pub kinds: Vec<String>,
-    /// How many searches there were: one for each place and each kind that can come there.
+    /// How many searches came to their end, of one for each place and each kind that can come there.
     pub searches: u64,
     /// How many there were to be.
     pub wanted: u64,

@@ -9,11 +9,9 @@ use tokio::time::Instant;
 use super::begin::TERMINATE;
 use super::observe::texts;
 use super::settle::{DEPARTURE_MAX, Moved};
-use super::{ANSWER_MAX, AppWorld};
+use super::{AppWorld, transcript};
 use crate::app::work::Outcome;
 use crate::explore::fault::{Fault, Injected, keeps, refused_part, server_says};
-use crate::explore::footprint::Footprint;
-use crate::explore::postgres::question::ask_ended;
 use crate::explore::postgres::said;
 use crate::explore::world::{Event, Lost, What};
 use crate::scenario::script::FaultKind;
@@ -71,7 +69,6 @@ impl AppWorld {
             self.gate.admit(connection, admission);
             return Ok(());
         }
-        moved.1.add(&self.holds(connection).await?);
         self.session_ends(connection);
         moved.0.push(Event::failed(actor, step, Injected { kind, kept: false }));
         match kind {
@@ -110,7 +107,7 @@ impl AppWorld {
         self.session_ends(connection);
         let is_over = answer.transaction == Some(Transaction::Idle);
         let is_done = matches!(what, What::Done(done) if !done.rolled_back);
-        Some(Injected { kind, kept: is_over && is_done && keeps(&texts(unit)) })
+        Some(Injected { kind, kept: is_over && is_done && transcript::runs(unit) && keeps(&texts(unit)) })
     }
 
     /// The step of a session is over, and its connection ends.
@@ -136,16 +133,6 @@ impl AppWorld {
             true => Err(Lost::new("a connection is still open, though it was to be lost")),
             false => Ok(true),
         }
-    }
-
-    /// What a session lets go of by its end: locks of its own, too, which no transaction has to do with.
-    pub(super) async fn holds(&self, connection: ConnectionId) -> Result<Footprint, Lost> {
-        let Some(pid) = self.sessions.get(&connection).and_then(|session| session.pid) else {
-            return Ok(Footprint::everything());
-        };
-        let asked = tokio::time::timeout(ANSWER_MAX, ask_ended(&self.control.client, &self.isolation, pid)).await;
-        let locks = asked.map_err(|_| Lost::during("ask what a session holds", "no answer"))??.locks;
-        Ok(Footprint { ends: locks.writes() || locks.advisory, ..locks })
     }
 
     /// Whether a failure has come for this actor.

@@ -72,6 +72,8 @@ impl AppWorld {
         };
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let (before, was_aborted) = (session.note.in_transaction, session.note.aborted);
+        // Who has left since lets go of what it had before, too.
+        session.keeps = said.locks.advisory || session.keeps && self.struck.is_some_and(|of| of.ends(connection));
         session.note_isolation(unit);
         let settings = Settings {
             snapshot: said.snapshot && session.may_isolate,

@@ -180,11 +180,11 @@ impl AppWorld {
                     if times_out {
                         self.bounds.insert(TIMEOUTS.to_owned());
                     }
-                    let (note, step, wrote, waits) = (Note::default(), None, false, false);
+                    let (note, step, wrote, waits, keeps) = (Note::default(), None, false, false, false);
                     // What a client asks for at its start-up is not looked at more closely.
                     let serializable = isolates || self.default_isolation == "serializable";
                     let may_isolate = isolates || self.default_isolation != "read committed";
-                    let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits };
+                    let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits, keeps };
                     self.sessions.insert(connection, session);
                     self.actors[actor].leftover.connected();
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
@@ -240,12 +240,12 @@ impl AppWorld {
                         moved.0.push(Event::new(actor, step, what));
                         continue;
                     };
-                    moved.1.add(&match fault.kind {
-                        FaultKind::LostAfter => {
-                            let mut touched = self.observed(connection, &unit, &answer, printed, failed).await?;
-                            touched.add(&self.holds(connection).await?);
-                            touched
+                    moved.1.add(&match (fault.kind, answer.transaction) {
+                        (FaultKind::LostAfter, Some(Transaction::Idle)) => {
+                            self.observed(connection, &unit, &answer, printed, failed).await?
                         }
+                        // Its session may have gone before anybody could ask what it has locked.
+                        (FaultKind::LostAfter, _) => Footprint::everything(),
                         _ => self.observed_refusal(connection).await?,
                     });
                     moved.0.push(Event::failed(actor, step, fault));
@@ -301,8 +301,9 @@ impl AppWorld {
             moved.0.push(Event::new(actor, step, what));
             moved.1.add(&Footprint::everything());
         }
-        if session.note.in_transaction || session.note.touched.advisory {
-            moved.1.add(&Footprint { ends: true, ..session.note.touched });
+        if session.note.in_transaction || session.note.touched.advisory || session.keeps {
+            let touched = session.note.touched;
+            moved.1.add(&Footprint { ends: true, advisory: touched.advisory || session.keeps, ..touched });
         }
     }
 

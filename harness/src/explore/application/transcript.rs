@@ -42,6 +42,12 @@ pub(super) fn shown(unit: &Unit) -> String {
     if parts.is_empty() { "(protocol only)".to_owned() } else { parts.join("; ") }
 }
 
+/// Whether a text that [`shown`] gives is that of statements which the server could refuse when it runs them.
+pub(super) fn is_refusable(sql: &str) -> bool {
+    let none = ["(prepare) ", "(protocol only)", "(a cursor or a ", "(a prepared statement ", "(call of function "];
+    !none.iter().any(|beginning| sql.starts_with(beginning))
+}
+
 /// Whether a unit runs something: one that only prepares does not.
 pub(super) fn runs(unit: &Unit) -> bool {
     let runs = |step: &Step| {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AppRules, AppWorld, Execution};
+use super::{AppRules, AppWorld, Execution, transcript};
 use crate::explore::fault::{Fault, refused_part};
 use crate::explore::faulted::Places;
 use crate::scenario::application::Job;
@@ -57,8 +57,8 @@ impl Places<AppWorld> for AppRules {
     }
 
     fn can_come(&self, world: &AppWorld, Fault { actor, step, kind }: Fault) -> bool {
-        let refused: Vec<Option<bool>> =
-            self.sent_at((actor, step)).map(|sql| refused_part(sql).map(|(_, commits)| commits)).collect();
+        let sent = self.sent_at((actor, step)).filter(|sql| transcript::is_refusable(sql));
+        let refused: Vec<Option<bool>> = sent.map(|sql| refused_part(sql).map(|(_, commits)| commits)).collect();
         match kind {
             FaultKind::LostBefore | FaultKind::LostAfter | FaultKind::Terminated => true,
             // An instance of the server serves its actor, but a request is nothing that can be killed.
