@@ -132,9 +132,7 @@ impl AppWorld {
         // Whoever leaves something in its session each time is started anew each time, and never warm.
         let leaving: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(leaves).collect();
         self.kill(&leaving).await?;
-        // Who has lost a connection is in another state than who has not, whatever it does about it.
-        let lost = self.struck.filter(|struck| struck.fault.kind.ends_session()).map(|struck| struck.fault.actor);
-        let lost: Vec<usize> = lost.into_iter().filter(|number| self.actors[*number].worker.stays()).collect();
+        let lost: Vec<usize> = self.disabled().into_iter().filter(|it| self.actors[*it].worker.stays()).collect();
         self.kill(&lost).await?;
         for number in leaving {
             self.actors[number].is_cold = false;

@@ -27,6 +27,8 @@ pub(super) struct Struck {
     pub fault: Fault,
     /// The connection that it met.
     pub connection: ConnectionId,
+    /// How many connections its actor had then.
+    connections: usize,
     /// Since when the end of that connection is awaited.
     ending: Option<Instant>,
 }
@@ -64,7 +66,7 @@ impl AppWorld {
             self.gate.admit(connection, Admission::Forward);
             return Ok(());
         };
-        self.struck = Some(Struck { fault, connection, ending: None });
+        self.struck = Some(Struck { fault, connection, connections: self.connections(actor), ending: None });
         if admission != Admission::Drop {
             self.gate.admit(connection, admission);
             return Ok(());
@@ -133,6 +135,20 @@ impl AppWorld {
             true => Err(Lost::new("a connection is still open, though it was to be lost")),
             false => Ok(true),
         }
+    }
+
+    /// Whose program may be in another state after this execution than before, for it has lost a connection. One that has
+    /// connected again, and has done its job to the end, is as warm as before.
+    pub(super) fn disabled(&self) -> Option<usize> {
+        let struck = self.struck.filter(|struck| struck.fault.kind.ends_session())?;
+        let actor = struck.fault.actor;
+        let is_done = self.outcome(actor).is_some_and(|outcome| outcome.met && [0, 200].contains(&outcome.code));
+        let is_whole = is_done && self.connections(actor) == struck.connections;
+        (struck.fault.kind == FaultKind::Killed || !is_whole).then_some(actor)
+    }
+
+    fn connections(&self, actor: usize) -> usize {
+        self.sessions.values().filter(|session| session.actor == actor).count()
     }
 
     /// Whether a failure has come for this actor.
