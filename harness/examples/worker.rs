@@ -3,7 +3,10 @@
 //!
 //! Its job is a small program, in the file that its only argument names: statements one after the other. A statement may
 //! keep the first value that it returns, be sent only if a value that was kept is even, and be followed by others whatever
-//! comes of it. An error that is not ignored ends the job, after a rollback.
+//! comes of it; it may go over a second connection. An error that is not ignored ends the job, after a rollback.
+//!
+//! `WORKER_RETRIES` in its environment says how often a job that has failed is begun anew, over a new connection where the
+//! old one is lost; with `WORKER_GIVES_UP` a job that has failed is told to be done.
 //!
 //! With `--setup FILE` it sends the file to the database and ends; with `--once FILE` it does the job once, and tells by its
 //! exit code whether it failed; with `--serve PORT FILE` it does the job for each POST, and answers 200, or 409 if it
@@ -41,6 +44,33 @@ struct Statement {
     /// It is sent by the extended protocol, as one batch.
     #[serde(default)]
     extended: bool,
+    /// It goes over the second connection, which stays open.
+    #[serde(default)]
+    other: bool,
+}
+
+/// Where jobs are done.
+struct Database {
+    url: String,
+    client: Client,
+    other: Option<Client>,
+    retries: u32,
+    gives_up: bool,
+}
+
+impl Database {
+    async fn open() -> Result<Self, Box<dyn Error>> {
+        let url = std::env::var("DATABASE_URL")?;
+        let retries = std::env::var("WORKER_RETRIES").ok().map_or(Ok(0), |text| text.parse())?;
+        let (client, gives_up) = (connect(&url).await?, std::env::var_os("WORKER_GIVES_UP").is_some());
+        Ok(Self { url, client, other: None, retries, gives_up })
+    }
+}
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// What a job has seen.
@@ -94,14 +124,33 @@ fn text(row: &Row, at: usize) -> Option<String> {
     }
 }
 
+/// Does the job, once or more often: its answer.
+async fn job(database: &mut Database, program: &[Statement]) -> Result<serde_json::Value, tokio_postgres::Error> {
+    if database.other.is_none() && program.iter().any(|statement| statement.other) {
+        database.other = Some(connect(&database.url).await?);
+    }
+    let mut answer = attempt(database, program).await;
+    for _ in 0..database.retries {
+        if answer["ok"] == true {
+            break;
+        }
+        if database.client.is_closed() {
+            database.client = connect(&database.url).await?;
+        }
+        answer = attempt(database, program).await;
+    }
+    Ok(if database.gives_up { json!({ "ok": true }) } else { answer })
+}
+
 /// Does the job once: its answer.
-async fn job(client: &Client, program: &[Statement]) -> serde_json::Value {
+async fn attempt(database: &Database, program: &[Statement]) -> serde_json::Value {
     let mut seen = Seen::default();
     for statement in program {
         if statement.if_even.as_ref().is_some_and(|name| !seen.is_even(name)) {
             continue;
         }
         let sql = seen.filled(&statement.sql);
+        let client = database.other.as_ref().filter(|_| statement.other).unwrap_or(&database.client);
         match send(client, statement, &sql).await {
             Ok(mut values) => {
                 if let Some(name) = &statement.keep {
@@ -115,7 +164,7 @@ async fn job(client: &Client, program: &[Statement]) -> serde_json::Value {
                 let code = error.code().map_or("lost", |code| code.code()).to_owned();
                 seen.values.push(format!("!{code}"));
                 if !statement.ignores_errors {
-                    let _ = client.batch_execute("ROLLBACK").await;
+                    let _ = database.client.batch_execute("ROLLBACK").await;
                     return json!({ "ok": false, "error": code, "answer": seen.values });
                 }
             }
@@ -125,7 +174,7 @@ async fn job(client: &Client, program: &[Statement]) -> serde_json::Value {
 }
 
 /// Answers one request after the other.
-async fn serve(port: u16, client: &Client, program: &[Statement]) -> Result<(), Box<dyn Error>> {
+async fn serve(port: u16, database: &mut Database, program: &[Statement]) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -137,7 +186,7 @@ async fn serve(port: u16, client: &Client, program: &[Statement]) -> Result<(), 
             header.clear();
         }
         let (status, body) = if first.starts_with("POST") {
-            let answer = job(client, program).await;
+            let answer = job(database, program).await?;
             (if answer["ok"] == true { "200 OK" } else { "409 Conflict" }, answer.to_string())
         } else {
             ("200 OK", String::new())
@@ -156,22 +205,21 @@ fn read(file: &str) -> Result<Vec<Statement>, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (client, connection) = tokio_postgres::connect(&std::env::var("DATABASE_URL")?, NoTls).await?;
-    tokio::spawn(connection);
+    let mut database = Database::open().await?;
     match arguments[..] {
-        ["--setup", file] => client.batch_execute(&std::fs::read_to_string(file)?).await?,
+        ["--setup", file] => database.client.batch_execute(&std::fs::read_to_string(file)?).await?,
         ["--once", file] => {
-            let answer = job(&client, &read(file)?).await;
+            let answer = job(&mut database, &read(file)?).await?;
             if answer["ok"] != true {
                 return Err(answer["error"].as_str().unwrap_or("it failed").into());
             }
         }
-        ["--serve", port, file] => serve(port.parse()?, &client, &read(file)?).await?,
+        ["--serve", port, file] => serve(port.parse()?, &mut database, &read(file)?).await?,
         [file] => {
             let program = read(file)?;
             for line in std::io::stdin().lock().lines() {
                 serde_json::from_str::<serde_json::Value>(&line?)?;
-                let answer = job(&client, &program).await;
+                let answer = job(&mut database, &program).await?;
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "{answer}")?;
                 out.flush()?;

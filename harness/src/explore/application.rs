@@ -5,6 +5,7 @@
 //! not waited for as long as others can go on; if it then speaks, the search is bounded.
 
 mod begin;
+mod fault;
 mod free;
 mod leftover;
 mod observe;
@@ -21,9 +22,12 @@ use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 pub use self::begin::{BeginError, upstream};
+use self::fault::Struck;
 use self::free::Free;
 pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
+use self::settle::Moved;
+use super::fault::{Armed, Fault};
 use super::postgres::Control;
 use super::postgres::answer::ask_all;
 use super::postgres::beginning::Beginning;
@@ -86,6 +90,8 @@ struct Session {
     wrote: bool,
     /// The server has reported that this step waits.
     waits: bool,
+    /// It had an advisory lock after its last answer: perhaps one that no transaction ends.
+    keeps: bool,
 }
 
 /// A unit, as people are shown it.
@@ -141,6 +147,12 @@ pub struct AppWorld {
     commits_max: usize,
     /// The actors run freely just now.
     free: Option<Free>,
+    /// What is to fail in each execution.
+    fault: Option<Armed>,
+    /// What has failed in this one.
+    struck: Option<Struck>,
+    /// Something is checked at COMMIT alone.
+    defers: bool,
 }
 
 /// How closely an application's sessions are looked at.
@@ -211,6 +223,9 @@ impl AppWorld {
             serially: false,
             commits_max: 0,
             free: None,
+            fault: None,
+            struck: None,
+            defers: false,
         })
     }
 
@@ -293,6 +308,8 @@ impl World for AppWorld {
         if std::mem::take(&mut self.schema_changed) {
             self.look_at_schema().await?;
         }
+        self.struck = None;
+        self.fault.as_mut().into_iter().for_each(Armed::again);
         self.transcript.clear();
         self.lost.clear();
         for session in self.sessions.values_mut() {
@@ -332,7 +349,8 @@ impl World for AppWorld {
     }
 
     fn enabled(&self) -> Vec<usize> {
-        self.held().into_iter().filter(|actor| !self.actors[*actor].left_out).collect()
+        let can = |actor: &usize| !self.actors[*actor].left_out && !self.circles(*actor);
+        self.held().into_iter().filter(can).collect()
     }
 
     async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
@@ -356,13 +374,24 @@ impl World for AppWorld {
         if statement::sets_timeout(&sql) {
             self.bounds.insert(TIMEOUTS.to_owned());
         }
-        self.gate.admit(connection, Admission::Forward);
+        let mut moved = Moved::default();
+        match self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)) {
+            Some(kind) => self.suffer(Fault { actor, step, kind }, connection, &unit, &mut moved).await?,
+            None => self.gate.admit(connection, Admission::Forward),
+        }
         let waits = last.is_some_and(Taken::waits) || self.waiters.contains(&(actor, step));
-        let (mut events, observed) = self.settle(Some((connection, waits))).await?;
+        let (events, touched) = self.settle(Some((connection, waits))).await?;
+        moved.0.extend(events);
+        moved.1.add(&touched);
+        let (mut events, observed) = moved;
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
         let footprint = last.map_or(observed, |last| last.footprint.clone());
         Ok(Taken { sql, shape, ..Taken::new(choice, step, events, footprint, false) })
+    }
+
+    fn inject(&mut self, fault: Option<Fault>) -> Option<Fault> {
+        std::mem::replace(&mut self.fault, fault.map(Armed::new)).map(|armed| armed.fault)
     }
 
     fn bounds(&self) -> Vec<String> {

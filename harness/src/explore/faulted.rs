@@ -6,23 +6,74 @@ use tokio::time::Instant;
 
 use super::case::{Explored, Options};
 use super::fault::{Fault, can_come};
-use super::judge::{Found, Judge};
+use super::judge::{Found, Judge, Rules};
 use super::rules::ScriptRules;
 use super::search::{Coverage, search};
 use super::shrink::shrink;
 use super::world::{Lost, World};
-use crate::scenario::script::{FaultKind, Script, ScriptCase};
+use crate::scenario::script::FaultKind;
+
+/// Rules of a world that say where things can be let fail.
+pub trait Places<W: World>: Rules<W> {
+    /// What the actors are called.
+    fn actors(&self) -> Vec<String>;
+
+    /// The steps that were sent where nothing failed, by actor and number.
+    fn sent(&self) -> BTreeSet<(usize, usize)>;
+
+    /// Steps that are known, and were not sent.
+    fn unsent(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What a place is called: ACTOR.STEP, and what is sent there, where that is not known beforehand.
+    fn name_of(&self, place: (usize, usize)) -> String;
+
+    /// Whether a kind of failure can come at a place, as far as is known.
+    fn can_come(&self, world: &W, fault: Fault) -> bool;
+
+    /// An earlier actor that cannot be told from this one: what fails for the one fails for the other.
+    fn like(&self, _actor: usize) -> Option<usize> {
+        None
+    }
+}
+
+impl<W: World> Places<W> for ScriptRules<'_> {
+    fn actors(&self) -> Vec<String> {
+        self.script.actors.iter().map(|actor| actor.name.clone()).collect()
+    }
+
+    fn sent(&self) -> BTreeSet<(usize, usize)> {
+        self.effects.sent().clone()
+    }
+
+    fn unsent(&self) -> Vec<String> {
+        let all = self.script.actors.iter().enumerate();
+        let all = all.flat_map(|(number, actor)| (0..actor.steps.len()).map(move |step| (number, step)));
+        all.filter(|place| !self.effects.sent().contains(place)).map(|place| self.script.name_of(place)).collect()
+    }
+
+    fn name_of(&self, place: (usize, usize)) -> String {
+        self.script.name_of(place)
+    }
+
+    fn can_come(&self, _: &W, fault: Fault) -> bool {
+        can_come(self.script, self.case, fault)
+    }
+}
 
 /// What came of a case's failures.
 #[derive(Clone, Debug)]
 pub struct Faulted {
     /// The actors, each with how many of its steps are places.
     pub places: Vec<(String, usize)>,
+    /// Actors that cannot be told from another one, and who that is: nothing fails for them by themselves.
+    pub alike: Vec<(String, String)>,
     /// The kinds that were let happen.
     pub kinds: Vec<FaultKind>,
     /// How many searches there were to be: a place and a kind that can come there.
     pub wanted: u64,
-    /// How many there were.
+    /// How many came to their end.
     pub searches: u64,
     /// Complete executions.
     pub executions: u64,
@@ -53,6 +104,7 @@ impl Faulted {
     fn new(kinds: &[FaultKind]) -> Self {
         Self {
             places: Vec::new(),
+            alike: Vec::new(),
             kinds: kinds.to_vec(),
             wanted: 0,
             searches: 0,
@@ -104,8 +156,15 @@ impl Faulted {
             _ => format!("; {what}: {}", names.join(", ")),
         };
         format!(
-            "faults: {} × {} where it can come ({}): {searches}, {coverage}; {} executions ({} more were left half-way){}{}",
+            "faults: {}{} × {} where it can come ({}): {searches}, {coverage}; {} executions ({} more were left half-way){}{}",
             places.join(", "),
+            match &self.alike[..] {
+                [] => String::new(),
+                alike => {
+                    let one = |(name, other): &(String, String)| format!("{name} is as {other}");
+                    format!(" ({})", alike.iter().map(one).collect::<Vec<_>>().join(", "))
+                }
+            },
             many(kinds.len(), "kind"),
             kinds.join(", "),
             self.executions,
@@ -129,47 +188,44 @@ impl Faulted {
     }
 }
 
-/// The failures of these kinds that can come at the steps that were sent, in the order of the file.
-fn all(script: &Script, case: &ScriptCase, kinds: &[FaultKind], sent: &BTreeSet<(usize, usize)>) -> Vec<Fault> {
-    let of = |(actor, step): &(usize, usize)| {
-        let (actor, step) = (*actor, *step);
-        kinds.iter().map(move |kind| Fault { actor, step, kind: *kind })
-    };
-    sent.iter().flat_map(of).filter(|fault| can_come(script, case, *fault)).collect()
-}
-
 /// Lets failures of these kinds happen in a case that was explored without any, since `begun`; `explored` gets what is
-/// violated by them.
+/// violated by them. The rules are handed back.
 ///
 /// Cancellation: the world must then be dropped.
 ///
 /// # Errors
-/// The database is lost, or a query of the script fails.
-pub async fn explore_faults<W: World>(
+/// The database is lost, or a query of the case's fails.
+pub async fn explore_faults<W: World, R: Places<W>>(
     world: &mut W,
-    mut rules: ScriptRules<'_>,
-    (script, case): (&Script, &ScriptCase),
+    mut rules: R,
+    violates: Option<&str>,
     kinds: &[FaultKind],
     explored: &mut Explored,
     options: &Options,
     begun: Instant,
-) -> Result<(), Lost> {
-    let (violates, sent) = (case.violates.as_deref(), rules.effects.sent().clone());
-    let faults = all(script, case, kinds, &sent);
+) -> Result<R, Lost> {
+    let (sent, actors) = (rules.sent(), rules.actors());
     let mut faulted = Faulted::new(kinds);
-    faulted.wanted = faults.len() as u64;
-    for (number, actor) in script.actors.iter().enumerate() {
-        let is_sent = |step: &usize| sent.contains(&(number, *step));
-        faulted.places.push((actor.name.clone(), (0..actor.steps.len()).filter(is_sent).count()));
-        let unsent = (0..actor.steps.len()).filter(|step| !is_sent(step));
-        faulted.unsent.extend(unsent.map(|step| script.name_of((number, step))));
+    for (number, name) in actors.iter().enumerate() {
+        match rules.like(number) {
+            Some(other) => faulted.alike.push((name.clone(), actors[other].clone())),
+            None => faulted.places.push((name.clone(), sent.iter().filter(|(actor, _)| *actor == number).count())),
+        }
     }
+    faulted.unsent = rules.unsent();
+    let of = |(actor, step): &(usize, usize)| {
+        let (actor, step) = (*actor, *step);
+        kinds.iter().map(move |kind| Fault { actor, step, kind: *kind })
+    };
+    let is_one = |fault: &Fault| rules.like(fault.actor).is_none() && rules.can_come(world, *fault);
+    let faults: Vec<Fault> = sent.iter().flat_map(of).filter(is_one).collect();
+    faulted.wanted = faults.len() as u64;
     match &explored.searched.coverage {
         Coverage::Stopped(why) => faulted.coverage = Coverage::Stopped(format!("{why}, before anything was let fail")),
         Coverage::Diverged(how) => faulted.coverage = Coverage::Diverged(how.clone()),
         Coverage::Exhausted | Coverage::Bounded(_) => {}
     }
-    let queries = super::judge::Rules::<W>::queries(&rules);
+    let queries = rules.queries();
     let mut found: Vec<(Fault, Found)> = Vec::new();
     for fault in faults {
         if matches!(faulted.coverage, Coverage::Stopped(_) | Coverage::Diverged(_)) {
@@ -181,10 +237,10 @@ pub async fn explore_faults<W: World>(
         judge.before = explored.searched.executions + faulted.executions;
         let searched = search(world, options.strategy, options.seed, &queries, &mut judge).await?;
         world.inject(None);
-        faulted.searches += 1;
+        faulted.searches += u64::from(!matches!(searched.coverage, Coverage::Stopped(_) | Coverage::Diverged(_)));
         faulted.executions += searched.executions;
         faulted.abandoned += searched.abandoned;
-        let place = script.name_of((fault.actor, fault.step));
+        let place = judge.rules.name_of((fault.actor, fault.step));
         if judge.struck == 0 && judge.found.is_empty() {
             faulted.never_came.push(format!("{} at {place}", fault.kind));
         }
@@ -208,7 +264,7 @@ pub async fn explore_faults<W: World>(
     }
     explored.found.sort_by_key(|found| Some(found.check.as_str()) != violates);
     explored.faulted = Some(faulted);
-    Ok(())
+    Ok(rules)
 }
 
 #[cfg(test)]

@@ -25,11 +25,13 @@ pub(super) fn repeated(script: &Script, execution: &Execution) -> Option<String>
     let changed: Vec<&str> =
         before[since..].iter().filter(|event| has_changed(actor, event)).map(|event| sql(event.step)).collect();
     // A handler may send the same once more.
-    let is_again =
-        |event: &Event| has_changed(actor, event) && (event.step == lost.step || changed.contains(&sql(event.step)));
+    let is_again = |event: &Event| {
+        has_changed(actor, event) && (sql(event.step) == sql(lost.step) || changed.contains(&sql(event.step)))
+    };
     let again = after.iter().position(is_again)?;
     let rest = &after[again..];
-    let is_alone = rest[0].step == lost.step && does(actor, lost.step) != Does::Commit;
+    // What is sent as it comes has no number of its own: who sends the same text sends it again.
+    let is_alone = sql(rest[0].step) == sql(lost.step) && does(actor, lost.step) != Does::Commit;
     let commits = |event: &Event| {
         does(actor, event.step) == Does::Commit && matches!(&event.what, What::Done(done) if !done.rolled_back)
     };

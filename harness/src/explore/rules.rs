@@ -15,8 +15,8 @@ use crate::scenario::script::{
 
 /// The rules of a script.
 pub struct ScriptRules<'s> {
-    script: &'s Script,
-    case: &'s ScriptCase,
+    pub(super) script: &'s Script,
+    pub(super) case: &'s ScriptCase,
     /// What is not compared.
     pub volatile: Volatile,
     /// What the actors came to.

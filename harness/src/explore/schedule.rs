@@ -189,11 +189,23 @@ impl Schedule {
     /// # Errors
     /// The script has no such actor or step, or there is no such failure.
     pub fn fault(&self, script: &Script) -> Result<Option<Fault>, ScheduleError> {
+        let number = |name: &str| script.actors.iter().position(|actor| actor.name == name);
+        self.fault_of(number, |actor, name| script.actors[actor].steps.iter().position(|step| step.name == name))
+    }
+
+    /// What fails in it, if anything does, where actors and their steps are known by name.
+    ///
+    /// # Errors
+    /// There is no such actor or step, or no such failure.
+    pub fn fault_of(
+        &self,
+        number: impl Fn(&str) -> Option<usize>,
+        at: impl Fn(usize, &str) -> Option<usize>,
+    ) -> Result<Option<Fault>, ScheduleError> {
         let Some(Failing { actor, step, kind }) = &self.fault else { return Ok(None) };
         let missing = |what: String| ScheduleError::Changed { what };
-        let number = script.actors.iter().position(|one| one.name == *actor);
-        let number = number.ok_or_else(|| missing(format!("actor {actor}")))?;
-        let at = script.actors[number].steps.iter().position(|one| one.name == *step);
+        let number = number(actor).ok_or_else(|| missing(format!("actor {actor}")))?;
+        let at = at(number, step);
         let at = at.ok_or_else(|| missing(format!("step {step} of {actor}")))?;
         let kind = FaultKind::named(kind).ok_or_else(|| ScheduleError::Fault { kind: kind.clone() })?;
         Ok(Some(Fault { actor: number, step: at, kind }))

@@ -87,9 +87,12 @@ pub struct ExploreRow {
 pub struct FaultsRow {
     /// The actors, each with how many of its steps are places.
     pub places: BTreeMap<String, usize>,
+    /// Actors that cannot be told from another one, and who that is: nothing fails for them by themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alike: BTreeMap<String, String>,
     /// The kinds of failures.
     pub kinds: Vec<String>,
-    /// How many searches there were: one for each place and each kind that can come there.
+    /// How many searches came to their end, of one for each place and each kind that can come there.
     pub searches: u64,
     /// How many there were to be.
     pub wanted: u64,
@@ -128,6 +131,7 @@ impl FaultsRow {
         };
         Self {
             places: of.places.iter().cloned().collect(),
+            alike: of.alike.iter().cloned().collect(),
             kinds: of.kinds.iter().map(ToString::to_string).collect(),
             searches: of.searches,
             wanted: of.wanted,

@@ -50,7 +50,7 @@ pub(crate) struct Conversation {
     spoken: Spoken,
     whole: bool,
     asked: Option<Asked>,
-    refused: Option<(String, String)>,
+    refused: Option<((String, String), Option<String>)>,
     pub(crate) terminated: bool,
     pub(crate) dropped: bool,
     pub(crate) from_server: BytesMut,
@@ -262,8 +262,8 @@ impl Conversation {
                 self.dropped = true;
                 self.depart();
             }
-            Admission::Refuse { sqlstate, message } => {
-                self.refused = Some((sqlstate, message));
+            Admission::Refuse { sqlstate, message, first } => {
+                self.refused = Some(((sqlstate, message), first));
                 self.throw_away();
                 if self.whole {
                     self.finish_refusing();
@@ -290,8 +290,8 @@ impl Conversation {
     }
 
     fn finish_refusing(&mut self) {
-        let (sqlstate, message) = self.refused.take().unwrap_or_default();
-        let instead = self.course.refuse(sqlstate, message).bytes();
+        let (refusal, first) = self.refused.take().unwrap_or_default();
+        let instead = self.course.refuse(refusal, first).bytes();
         insert(&mut self.from_client, self.sendable, &instead);
         self.sendable += instead.len();
         self.scanned = self.sendable;

@@ -326,10 +326,18 @@ impl Course {
     }
 
     /// The unit was refused, and all of it has been read: what goes to the server in its place.
-    pub(crate) fn refuse(&mut self, sqlstate: String, message: String) -> Failing {
-        let sync = self.current.ends_with_sync;
+    pub(crate) fn refuse(&mut self, refusal: (String, String), first: Option<String>) -> Failing {
+        let mut sync = self.current.ends_with_sync;
         self.current.owed.clear();
+        let is_answered_to_the_end = sync || matches!(self.current.kind, Some(Kind::Query | Kind::FunctionCall));
+        let first = first.filter(|_| is_answered_to_the_end && self.copy.is_none());
         let failing = match (self.current.kind, self.copy) {
+            _ if let Some(first) = first => {
+                // A simple query is answered to its end too, so that nothing more is owed.
+                sync = false;
+                self.debt.owe(Owed::Query);
+                Failing::After(first)
+            }
             (Some(Kind::Copy), Some(Copy::Simple)) => Failing::Copy { sync: false },
             (Some(Kind::Copy), Some(Copy::Extended)) => Failing::Copy { sync },
             // The COPY has failed in the meantime, and the client knows.
@@ -346,7 +354,7 @@ impl Course {
         if sync {
             self.debt.owe(Owed::Sync);
         }
-        self.refusal = Some((sqlstate, message));
+        self.refusal = Some(refusal);
         self.collect();
         self.phase = Phase::UnderWay { whole: false };
         self.current.silent = false;

@@ -34,6 +34,9 @@ pub enum Admission {
         sqlstate: String,
         /// What the client is told.
         message: String,
+        /// What the server carries out before that: `ROLLBACK` in place of a COMMIT, after whose failure no transaction is
+        /// open; or the beginning of a unit of which only the rest is refused. Not for one that ends with Flush.
+        first: Option<String>,
     },
     /// Both sides are closed, and nothing of it is sent.
     Drop,

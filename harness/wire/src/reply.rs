@@ -32,10 +32,12 @@ pub(crate) fn fatal(sqlstate: &str, text: &str) -> Vec<u8> {
 const REFUSED: &str = "driftlock: this unit was refused";
 
 /// A unit that fails, in place of one that was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failing {
     /// In place of a simple query or a function call.
     Query,
+    /// The same, once the server has carried this out.
+    After(String),
     /// In place of a batch.
     Extended {
         /// Whether the batch ended with Sync.
@@ -53,10 +55,16 @@ pub(crate) enum Failing {
     },
 }
 
+/// What fails when it is run, and not before: a text with an error of syntax would not be begun.
+fn after(first: &str) -> String {
+    format!("{}; EXECUTE driftlock_refused", first.replace('\0', ""))
+}
+
 impl Failing {
     pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = bytes::BytesMut::new();
-        let built = match self {
+        let built = match &self {
+            Failing::After(first) => frontend::query(&after(first), &mut bytes),
             Failing::Query => frontend::query(REFUSED, &mut bytes),
             Failing::Extended { .. } => frontend::parse("", REFUSED, [], &mut bytes),
             Failing::Copy { .. } => frontend::copy_fail(REFUSED, &mut bytes),
@@ -69,7 +77,7 @@ impl Failing {
                 frontend::sync(&mut bytes);
             }
             Failing::Extended { sync: false } => frontend::flush(&mut bytes),
-            Failing::Query | Failing::Copy { sync: false } | Failing::Nothing { sync: false } => {}
+            Failing::Query | Failing::After(_) | Failing::Copy { sync: false } | Failing::Nothing { sync: false } => {}
         }
         bytes.to_vec()
     }

@@ -5,6 +5,7 @@ use drift_engine::lock::Backend;
 use super::Args;
 use super::subject::Subject;
 use crate::cli::Failure;
+use crate::scenario::application::{AppActor, Job};
 use crate::scenario::script::FaultKind;
 
 /// Kinds of failures, as they are given on a command line.
@@ -28,14 +29,34 @@ impl Faults {
 
 /// The failures that are let happen in a case.
 pub(super) fn of(args: &Args, subject: &Subject<'_>) -> Vec<FaultKind> {
-    let Subject::Script(source, _) = subject else { return Vec::new() };
-    let kinds = match &args.faults {
-        Some(Faults(kinds)) => kinds,
+    let kinds = match (&args.faults, subject) {
+        (_, Subject::Engine(_)) | (None, Subject::Application(_)) => return Vec::new(),
+        (Some(Faults(kinds)), _) => kinds,
         // What the command line says is instead of what the file says.
-        None if !args.overlap.is_empty() => return Vec::new(),
-        None => &source.script.faults,
+        (None, Subject::Script(..)) if !args.overlap.is_empty() => return Vec::new(),
+        (None, Subject::Script(source, _)) => &source.script.faults,
     };
-    kinds.iter().copied().filter(|kind| kind.is_on(subject.backend())).collect()
+    let exists = |kind: &FaultKind| kind.is_on(subject.backend()) && impossible(subject, *kind).is_none();
+    kinds.iter().copied().filter(exists).collect()
+}
+
+/// Why a kind cannot come in an application, if it cannot.
+fn impossible(subject: &Subject<'_>, kind: FaultKind) -> Option<&'static str> {
+    let Subject::Application(source) = subject else { return None };
+    let is_request = |actor: &AppActor| matches!(actor.job, Job::Http(_));
+    match kind {
+        FaultKind::TooMany => Some("when an application connects is its own choice, and no unit that could be held"),
+        FaultKind::Killed if source.app.actors.iter().all(is_request) => {
+            Some("its actors are requests, and no programs that could be killed")
+        }
+        _ => None,
+    }
+}
+
+/// The kinds that were asked for and cannot come in a case, each with the reason.
+pub(super) fn left_out(args: &Args, subject: &Subject<'_>) -> Vec<(FaultKind, &'static str)> {
+    let asked = args.faults.iter().flat_map(|Faults(kinds)| kinds);
+    asked.filter_map(|kind| Some((*kind, impossible(subject, *kind)?))).collect()
 }
 
 /// What of `--faults` makes no sense for these cases.
@@ -44,12 +65,27 @@ pub(super) fn check(args: &Args, cases: &[Subject<'_>]) -> Result<(), Failure> {
     for case in cases {
         let what = match case {
             Subject::Script(source, _) if source.script.is_program => continue,
+            Subject::Application(_) if !args.overlap.is_empty() => return Ok(()),
+            Subject::Application(source) => {
+                let impossible = |kind: &FaultKind| Some((*kind, impossible(case, *kind)?));
+                match kinds.iter().map(impossible).collect::<Option<Vec<_>>>().as_deref() {
+                    Some([(kind, why), ..]) => {
+                        let file = &source.file;
+                        return Err(Failure::usage(miette::miette!(
+                            help = "driftlock explore FILE --faults all",
+                            "--faults {kind} is not for {file}: {why}"
+                        )));
+                    }
+                    _ => continue,
+                }
+            }
             Subject::Script(..) => "a specification, of which nothing says what must be true at the end",
-            Subject::Application(_) => "an application: that its database fails it cannot be tried yet",
             Subject::Engine(_) => "the engine's own",
         };
         let file = case.file();
-        return Err(Failure::usage(miette::miette!("--faults is for scripts (*.toml), and {file} is {what}")));
+        return Err(Failure::usage(miette::miette!(
+            "--faults is for scripts and applications (*.toml), and {file} is {what}"
+        )));
     }
     let here = |backend: &Backend| cases.iter().any(|case| case.backend() == *backend);
     let is_here = |kind: &FaultKind| Backend::ALL.iter().any(|backend| kind.is_on(*backend) && here(backend));

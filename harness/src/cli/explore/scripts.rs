@@ -267,6 +267,10 @@ async fn run_cases(
             }
         };
         let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        for (kind, reason) in faults::left_out(args, case) {
+            let (name, reason) = (format!("{} ({kind})", case.name()), reason.to_owned());
+            report.not_applicable.push(NotApplicable { name, backend: case.backend(), reason });
+        }
         if args.faults.is_some() && kinds.is_empty() {
             report.not_applicable.push(NotApplicable {
                 name: format!("{} (faults)", case.name()),
@@ -294,7 +298,7 @@ async fn explored(
 ) -> Result<Outcome, CaseFailure> {
     let (source, case) = match subject {
         Subject::Script(source, case) => (source, case),
-        Subject::Application(source) => return explored_application(hosts, &source.app, options).await,
+        Subject::Application(source) => return explored_application(hosts, &source.app, kinds, options).await,
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
     let (script, violates) = (source.script.clone(), case.violates.as_deref());
@@ -350,7 +354,7 @@ async fn explored_script<'s, W: World>(
     if kinds.is_empty() {
         return Ok((explored, Some(rules)));
     }
-    explore_faults(world, rules, (script, case), kinds, &mut explored, options, begun).await?;
+    explore_faults(world, rules, case.violates.as_deref(), kinds, &mut explored, options, begun).await?;
     Ok((explored, None))
 }
 
@@ -384,18 +388,27 @@ async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options
 async fn explored_application(
     hosts: &mut Hosts,
     app: &Arc<Application>,
+    kinds: &[FaultKind],
     options: &Options,
 ) -> Result<Outcome, CaseFailure> {
-    let violates = app.violates.as_deref();
+    let (begun, violates) = (Instant::now(), app.violates.as_deref());
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
-    let rules = AppRules::new(app, &world);
+    let mut rules = AppRules::new(app, &world);
+    if !kinds.is_empty() {
+        rules = rules.with_faults(&world);
+    }
     let (mut explored, mut rules) = explore(&mut world, rules, violates, options).await?;
     (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
+    if !kinds.is_empty() {
+        rules = explore_faults(&mut world, rules, violates, kinds, &mut explored, options, begun).await?;
+    }
     let mut violations = Vec::new();
     for of in explored.found.clone() {
         let order = of.execution.order();
+        world.inject(of.execution.fault());
         let Shown { script, case, found, with_rows, outputs } =
             confirm(&mut world, &mut rules, &order, &of.check).await?;
+        world.inject(None);
         if found.check != of.check {
             // Something decides that is not in the order.
             let how = format!("{} ({}), which is not so when the same order is run again", of.check, of.sentence);

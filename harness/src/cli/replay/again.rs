@@ -67,12 +67,16 @@ pub(crate) async fn replayed(
             (schedule.case.clone(), case.backend, replayed)
         }
         Program::Application(app) => {
-            let order = schedule.order_of(|name| app.actors.iter().position(|actor| actor.name == name))?;
+            let number = |name: &str| app.actors.iter().position(|actor| actor.name == name);
+            let order = schedule.order_of(number)?;
+            // Units have no names but their numbers, from 1.
+            let unit = |_, name: &str| name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+            let fault = schedule.fault_of(number, unit)?;
             hosts.ready(Backend::Postgres, postgres, context).await?;
             let replayed = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
-                replayed = replay_application(hosts, schedule, app, &order, more) => replayed,
+                replayed = replay_application(hosts, schedule, app, (&order, fault), more) => replayed,
             };
             let about = |failure: CaseFailure| failure.about(&origin.file, &schedule.case, Backend::Postgres);
             (app.name.clone(), Backend::Postgres, replayed.map_err(about)?)
@@ -145,14 +149,19 @@ async fn replay_application(
     hosts: &mut Hosts,
     schedule: &Schedule,
     app: &Arc<Application>,
-    order: &[Choice],
+    (order, fault): (&[Choice], Option<Fault>),
     more: bool,
 ) -> Result<Replayed, CaseFailure> {
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let mut rules = AppRules::new(app, &world);
+    if fault.is_some() {
+        rules = rules.with_faults(&world);
+    }
     // What differs by itself is no difference.
     compare_serial_runs(&mut world, &mut rules, app.violates.as_deref()).await?;
+    world.inject(fault);
     let Shown { script, found, with_rows, .. } = confirm_units(&mut world, &mut rules, order, &schedule.check).await?;
+    world.inject(None);
     let queries = rules.names().queries;
     let mut serial = None;
     if more

@@ -25,7 +25,7 @@ use crate::scenario::script::NamedQuery;
 /// How soon the sessions of killed programs are ended at the server: one that waits there does not see that its client has
 /// left.
 const TERMINATED_AFTER: Duration = Duration::from_millis(100);
-const TERMINATE: &str =
+pub(super) const TERMINATE: &str =
     "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid)";
 /// How long whoever is left of an execution may go on, with nothing held.
 const RUN_OUT_MAX: Duration = Duration::from_secs(5);
@@ -135,6 +135,8 @@ impl AppWorld {
         // Whoever leaves something in its session each time is started anew each time, and never warm.
         let leaving: Vec<usize> = self.actors.iter_mut().enumerate().filter_map(leaves).collect();
         self.kill(&leaving).await?;
+        let lost: Vec<usize> = self.disabled().into_iter().filter(|it| self.actors[*it].worker.stays()).collect();
+        self.kill(&lost).await?;
         for number in leaving {
             self.actors[number].is_cold = false;
         }
@@ -190,6 +192,11 @@ impl AppWorld {
 
     /// Ends the programs of these actors, and their sessions.
     async fn kill(&mut self, actors: &[usize]) -> Result<(), Lost> {
+        self.kill_hearing(actors, &mut Moved::default()).await
+    }
+
+    /// The same; whatever comes of that is added.
+    pub(super) async fn kill_hearing(&mut self, actors: &[usize], moved: &mut Moved) -> Result<(), Lost> {
         for number in actors {
             let actor = &mut self.actors[*number];
             (actor.is_outside, actor.is_killed) = (false, true);
@@ -215,7 +222,7 @@ impl AppWorld {
                 let asked = self.control.client.query(TERMINATE, &[&pids]).await;
                 asked.map_err(|error| said("end the sessions of a killed program", &error))?;
             }
-            self.hear(&mut Moved::default()).await?;
+            self.hear(moved).await?;
         }
         self.await_departures().await
     }

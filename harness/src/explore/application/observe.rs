@@ -38,6 +38,9 @@ const LEAKY: &str = "\
     '(set_config|advisory_lock|advisory_unlock|currval|lastval|\\m(temp|temporary|listen|prepare|execute|load|reset)\\M)' \
     OR p.prosrc ~* '(^|;|\\mbegin|\\mthen|\\melse)\\s*set\\s'))";
 
+/// Whether something may be checked at COMMIT alone.
+const DEFERS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE condeferrable)";
+
 impl AppWorld {
     /// Looks again at what the schema may do unseen.
     pub(super) async fn look_at_schema(&mut self) -> Result<(), Lost> {
@@ -46,6 +49,8 @@ impl AppWorld {
         let rows = asked.map_err(|error| said("ask which tables have triggers", &error))?;
         self.triggered = rows.iter().map(|row| row.get(0)).collect();
         let asked = self.control.client.query_one(LEAKY, &[]).await;
+        let defers = self.control.client.query_one(DEFERS, &[]).await;
+        self.defers = defers.map_err(|error| said("ask what is checked at COMMIT", &error))?.get(0);
         self.leaky = asked.map_err(|error| said("ask what functions do", &error))?.get(0);
         Ok(())
     }
@@ -67,6 +72,8 @@ impl AppWorld {
         };
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let (before, was_aborted) = (session.note.in_transaction, session.note.aborted);
+        // Who has left since lets go of what it had before, too.
+        session.keeps = said.locks.advisory || session.keeps && self.struck.is_some_and(|of| of.ends(connection));
         session.note_isolation(unit);
         let settings = Settings {
             snapshot: said.snapshot && session.may_isolate,
@@ -108,6 +115,20 @@ impl AppWorld {
             session.note.touched.everything = true;
         }
         Ok(footprint)
+    }
+
+    /// What was touched where the server has refused a unit in our name: nothing was read for it, and at most all is let go
+    /// that its transaction had touched.
+    pub(super) async fn observed_refusal(&mut self, connection: ConnectionId) -> Result<Footprint, Lost> {
+        let Some(session) = self.sessions.get_mut(&connection) else { return Ok(Footprint::everything()) };
+        let Some(pid) = session.pid else { return Ok(Footprint::everything()) };
+        let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
+        let note = &mut session.note;
+        (note.in_transaction, note.aborted) = (said.in_transaction, said.aborted);
+        // A savepoint may keep what was done before: the locks of it are seen again, what was not seen is not.
+        let kept = Footprint { everything: note.touched.everything, ..Footprint::default() };
+        let touched = std::mem::replace(&mut note.touched, kept);
+        Ok(Footprint { ends: touched.writes() || touched.advisory, ..touched })
     }
 
     /// What a waiting unit has touched so far, beside the locks that it has or wants. Which state it sees is not known
@@ -233,6 +254,6 @@ fn all_are_planned(unit: &Unit) -> bool {
 }
 
 /// The texts that a unit runs, as one message.
-fn texts(unit: &Unit) -> String {
+pub(super) fn texts(unit: &Unit) -> String {
     unit.statements().collect::<Vec<_>>().join(";\n")
 }

@@ -1,19 +1,23 @@
 //! What every execution of an application is held to: its invariants, the exit codes or answers that are expected, that
 //! what was committed remains, that nobody waits for ever, and, where it is asked for, that it comes to what some serial
-//! order comes to.
+//! order comes to. Of an actor for which something was let fail the exit code, or the answer, is nobody's fault.
+
+mod places;
+mod serial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{AppWorld, transcript};
 use crate::explore::course::Names;
-use crate::explore::judge::{Found, Rules, run, run_serially};
-use crate::explore::rules::{permutations, violated};
+use crate::explore::judge::{Found, Rules, run};
+use crate::explore::repeated::repeated;
+use crate::explore::rules::violated;
 use crate::explore::search::{Execution, orders};
 use crate::explore::volatile::Volatile;
 use crate::explore::world::{Choice, Ended, Event, Lost, Rows, What, shown};
 use crate::scenario::application::{AppActor, Application, Job};
-use crate::scenario::script::{COMMITTED, SERIAL, STUCK, Script, ScriptCase};
+use crate::scenario::script::{COMMITTED, REPEATED, SERIAL, STUCK, Script, ScriptCase};
 
 /// The name under which it is reported that an actor ended otherwise than is expected.
 pub const EXITS: &str = "exits";
@@ -37,7 +41,12 @@ pub struct AppRules {
     volatile: Volatile,
     /// Of how many actors outcomes are compared with serial orders.
     serial_actors_max: usize,
-    serial: BTreeMap<BTreeSet<usize>, BTreeSet<String>>,
+    /// How these actors end one after the other, in every order of them.
+    serial: BTreeMap<BTreeSet<usize>, Vec<Ended>>,
+    /// Things are let fail.
+    faults: bool,
+    /// What was sent where nothing failed, by actor and number: each shape with one text.
+    units: BTreeMap<(usize, usize), BTreeMap<String, String>>,
     /// The most steps that each actor took.
     steps: Vec<usize>,
     /// The steps that were refused, by SQLSTATE, each with how many executions had it.
@@ -59,7 +68,18 @@ impl AppRules {
             serial: BTreeMap::new(),
             steps: vec![0; app.actors.len()],
             refused: BTreeMap::new(),
+            faults: false,
+            units: BTreeMap::new(),
         }
+    }
+
+    /// Things are let fail in this world. What a lost answer was about, done again, is seen by the rows of all tables.
+    #[must_use]
+    pub fn with_faults(self, world: &AppWorld) -> Self {
+        let invariants = self.app.invariants.iter().map(|query| query.sql.clone());
+        let queries = invariants.chain(world.differences().iter().map(|query| query.sql.clone())).collect();
+        let tables = world.differences().iter().map(|query| query.name.clone()).collect();
+        Self { queries, tables, faults: true, ..self }
     }
 
     /// Compares outcomes with serial orders only of so many actors.
@@ -99,53 +119,6 @@ impl AppRules {
                 }
             })
             .collect()
-    }
-
-    /// The final state and the answers, as they are compared with those of serial orders.
-    fn state(&self, ended: &Ended) -> Result<String, Lost> {
-        let first = self.app.invariants.len();
-        let mut state = Vec::new();
-        for (number, answer) in ended.answers.iter().enumerate().skip(first) {
-            let name = self.tables.get(number - first).map_or("answers", String::as_str);
-            let is_table = number - first < self.tables.len();
-            match answer.as_ref().map(|rows| self.volatile.of_query(number, rows)) {
-                Ok(rows) if rows.is_empty() => {}
-                // Whoever has just ended, as is usual, needs no mention.
-                Ok(rows) if !is_table && rows.iter().all(|row| row[1] == "0" && row[2].is_empty()) => {}
-                Ok(rows) => state.push(format!("{name}: {}", some(&rows))),
-                Err(error) => return Err(Lost::new(format!("failed to compare {name} with its beginning: {error}"))),
-            }
-        }
-        Ok(if state.is_empty() { "nothing has changed".to_owned() } else { state.join("; ") })
-    }
-
-    /// How the outcome differs from that of every serial order of all who took part.
-    async fn differs(&mut self, world: &mut AppWorld, execution: &Execution) -> Result<Option<String>, Lost> {
-        if !self.app.serial || !execution.ended.stuck.is_empty() {
-            return Ok(None);
-        }
-        let state = self.state(&execution.ended)?;
-        let actors: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
-        let most = self.serial_actors_max;
-        if actors.len() > most {
-            world.bounds.insert(format!("of more than {most} actors outcomes are not compared with serial orders"));
-            return Ok(None);
-        }
-        if !self.serial.contains_key(&actors) {
-            let mut states = BTreeSet::new();
-            let all: Vec<usize> = actors.iter().copied().collect();
-            for order in permutations(&all) {
-                let execution = run_serially(world, &order, &self.queries).await?;
-                states.insert(self.state(&execution.ended)?);
-            }
-            self.serial.insert(actors.clone(), states);
-        }
-        let serial = &self.serial[&actors];
-        if serial.contains(&state) {
-            return Ok(None);
-        }
-        let serial: Vec<&str> = serial.iter().map(String::as_str).collect();
-        Ok(Some(format!("the outcome is {state}; one after the other they come to {}", serial.join(", or to "))))
     }
 }
 
@@ -192,9 +165,18 @@ impl Rules<AppWorld> for AppRules {
         let stuck = &execution.ended.stuck;
         if !stuck.is_empty() {
             let names: Vec<&str> = stuck.iter().map(|actor| app.actors[*actor].name.as_str()).collect();
-            wrong.push((STUCK.to_owned(), format!("{} would wait for ever", names.join(" and "))));
+            let what = match stuck[..] {
+                [only] if execution.fault().is_some_and(|fault| fault.actor == only) => "neither ends nor gets on",
+                _ => "would wait for ever",
+            };
+            wrong.push((STUCK.to_owned(), format!("{} {what}", names.join(" and "))));
         }
+        let fault = execution.fault();
         for (number, actor) in app.actors.iter().enumerate() {
+            // How it ends that something has failed is for its own to say.
+            if fault.is_some_and(|fault| fault.actor == number) {
+                continue;
+            }
             if let Some(sentence) = unexpected(actor, world, number).filter(|_| !stuck.contains(&number)) {
                 wrong.push((EXITS.to_owned(), sentence));
                 break;
@@ -209,8 +191,21 @@ impl Rules<AppWorld> for AppRules {
         }
         // Of whom it was not expected that they end so, the outcome is no serial order's anyway.
         let has_failed = wrong.iter().any(|(check, _)| check == EXITS || check == COMMITTED);
-        if !has_failed && let Some(sentence) = self.differs(world, execution).await? {
-            wrong.push((SERIAL.to_owned(), sentence));
+        let own = self.own(world, execution);
+        let repeated = fault.and_then(|_| repeated(&transcript::plain(&app, &world.transcript), execution));
+        // Rows that nobody has asked to compare are compared for a repetition alone.
+        let compares = app.serial || repeated.is_some();
+        if !has_failed
+            && compares
+            && let Some(sentence) = self.differs(world, execution, own).await?
+        {
+            wrong.push((if app.serial { SERIAL } else { REPEATED }.to_owned(), sentence));
+        }
+        if let Some(repeated) = repeated {
+            let is_of_rows = |check: &str| ![STUCK, EXITS, COMMITTED].contains(&check);
+            for (_, sentence) in wrong.iter_mut().filter(|(check, _)| is_of_rows(check)) {
+                *sentence = format!("{repeated}: {sentence}");
+            }
         }
         Ok(wrong)
     }
@@ -255,19 +250,22 @@ impl Rules<AppWorld> for AppRules {
 
     fn see(&mut self, execution: &Execution) {
         self.expect(execution);
+        self.note_units(execution);
         for event in execution.events() {
             match &event.what {
-                What::Failed { code, .. } => {
+                What::Failed { code, .. } if event.fault.is_none() => {
                     *self.refused.entry((event.actor, event.step, code.clone())).or_default() += 1;
                 }
-                What::Done(_) | What::Waits { .. } => {}
+                _ => {}
             }
         }
     }
 
     fn says_nothing(&self) -> Option<String> {
         match &self.app.actors[..] {
-            [only] => Some(format!("{} is the only actor, so nothing runs concurrently with it", only.name)),
+            [only] if !self.faults => {
+                Some(format!("{} is the only actor, so nothing runs concurrently with it", only.name))
+            }
             _ => None,
         }
     }
@@ -317,7 +315,7 @@ pub struct Shown {
 pub async fn confirm(world: &mut AppWorld, rules: &mut AppRules, order: &[Choice], check: &str) -> Result<Shown, Lost> {
     let execution = run(world, order, &rules.queries.clone()).await?;
     let outputs = world.outputs();
-    let transcript = std::mem::take(&mut world.transcript);
+    let transcript = world.transcript.clone();
     let mut wrong = rules.wrong(world, &execution).await?;
     wrong.sort_by_key(|(violated, _)| violated != check);
     let script = transcript::script(&rules.app, &transcript);

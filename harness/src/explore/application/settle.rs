@@ -14,6 +14,7 @@ use crate::explore::postgres::printed::Printed;
 use crate::explore::postgres::question::{Said, all_wait, ask};
 use crate::explore::postgres::said;
 use crate::explore::world::{Event, Lost, Note, What, World};
+use crate::scenario::script::FaultKind;
 
 /// After how long it is looked whether a program that says nothing still computes, and how often then.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
@@ -35,6 +36,10 @@ impl AppWorld {
         let mut sent_since = None;
         loop {
             self.hear(&mut moved).await?;
+            if self.awaits_end()? {
+                let _ = tokio::time::timeout(LOOK_EVERY, self.gate.changes()).await;
+                continue;
+            }
             let (computing, sent) = (self.computing(), self.sent());
             if self.gate.has_news() {
                 // What was just seen is newer than what was heard.
@@ -105,7 +110,7 @@ impl AppWorld {
     /// Looks whether an actor that says nothing still computes.
     pub(super) fn look_at(&mut self, number: usize) -> Result<(), Lost> {
         let held = self.enabled();
-        let serially = self.serially;
+        let (serially, is_struck) = (self.serially, self.is_struck(number));
         let (silent_max, actor) = (self.app.silent_max, &mut self.actors[number]);
         let since = actor.computes_since.get_or_insert_with(Instant::now).elapsed();
         if since < LOOK_AFTER {
@@ -116,6 +121,9 @@ impl AppWorld {
         // Where one goes after the other, who only sleeps for a while is not to be overtaken.
         let asleep_min = if serially { ASLEEP_MIN.max(silent_max / 3) } else { ASLEEP_MIN };
         if asleep >= asleep_min && (others_can || since > silent_max) {
+            actor.is_outside = true;
+        } else if since > silent_max && is_struck {
+            // That it neither ends nor goes on is what the failure has come to.
             actor.is_outside = true;
         } else if since > silent_max {
             let (name, most) = (&actor.name, silent_max.as_secs());
@@ -140,7 +148,7 @@ impl AppWorld {
         if !outside.iter().all(is_over) {
             return Ok(true);
         }
-        if outside.len() == 1 && self.sent().is_empty() {
+        if outside.len() == 1 && self.sent().is_empty() && !self.is_struck(*first) {
             let (actor, most) = (&self.actors[*first], self.app.silent_max.as_secs());
             let why = format!(
                 "{} neither spoke to the database nor ended for {most} s, and sleeps (`silent-seconds`)",
@@ -172,11 +180,11 @@ impl AppWorld {
                     if times_out {
                         self.bounds.insert(TIMEOUTS.to_owned());
                     }
-                    let (note, step, wrote, waits) = (Note::default(), None, false, false);
+                    let (note, step, wrote, waits, keeps) = (Note::default(), None, false, false, false);
                     // What a client asks for at its start-up is not looked at more closely.
                     let serializable = isolates || self.default_isolation == "serializable";
                     let may_isolate = isolates || self.default_isolation != "read committed";
-                    let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits };
+                    let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits, keeps };
                     self.sessions.insert(connection, session);
                     self.actors[actor].leftover.connected();
                     if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
@@ -227,8 +235,20 @@ impl AppWorld {
                     }
                     let failed = matches!(what, What::Failed { .. });
                     let printed = logs.map(|trees| Printed::of(&trees));
-                    moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
-                    moved.0.push(Event::new(actor, step, what));
+                    let Some(fault) = self.suffered((actor, step), &unit, &answer, &what) else {
+                        moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
+                        moved.0.push(Event::new(actor, step, what));
+                        continue;
+                    };
+                    moved.1.add(&match (fault.kind, answer.transaction) {
+                        (FaultKind::LostAfter, Some(Transaction::Idle)) => {
+                            self.observed(connection, &unit, &answer, printed, failed).await?
+                        }
+                        // Its session may have gone before anybody could ask what it has locked.
+                        (FaultKind::LostAfter, _) => Footprint::everything(),
+                        _ => self.observed_refusal(connection).await?,
+                    });
+                    moved.0.push(Event::failed(actor, step, fault));
                 }
                 Happened::Closed(connection) => self.closed(connection, at, moved),
                 Happened::Ended(job) if job != self.actors[actor].worker.job() => {}
@@ -262,7 +282,7 @@ impl AppWorld {
         let Some(session) = self.sessions.remove(&connection) else { return };
         self.leaving.extend(session.pid);
         let Actor { name, is_killed, .. } = &self.actors[session.actor];
-        if *is_killed {
+        if *is_killed || self.struck.is_some_and(|struck| struck.ends(connection)) {
             // Nobody asks what that means for others.
         } else if session.step.is_some() {
             self.bounds.insert(format!("{name} left while its statement was under way: when is its own choice"));
@@ -281,8 +301,9 @@ impl AppWorld {
             moved.0.push(Event::new(actor, step, what));
             moved.1.add(&Footprint::everything());
         }
-        if session.note.in_transaction || session.note.touched.advisory {
-            moved.1.add(&Footprint { ends: true, ..session.note.touched });
+        if session.note.in_transaction || session.note.touched.advisory || session.keeps {
+            let touched = session.note.touched;
+            moved.1.add(&Footprint { ends: true, advisory: touched.advisory || session.keeps, ..touched });
         }
     }
 

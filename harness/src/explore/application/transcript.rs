@@ -6,7 +6,7 @@ use bytes::Bytes;
 use drift_engine::lock::Backend;
 use driftlock_wire::{Answer, Column, Parameter, Shown, Source, Step, Unit};
 
-use crate::app::units::{keeps, plain, rows_of_tag};
+use crate::app::units::{self, keeps, rows_of_tag};
 use crate::explore::statement::CHANGES_ROWS;
 use crate::explore::world::{Done, What};
 use crate::scenario::application::Application;
@@ -40,6 +40,12 @@ pub(super) fn shown(unit: &Unit) -> String {
         }
     }
     if parts.is_empty() { "(protocol only)".to_owned() } else { parts.join("; ") }
+}
+
+/// Whether a text that [`shown`] gives is that of statements which the server could refuse when it runs them.
+pub(super) fn is_refusable(sql: &str) -> bool {
+    let none = ["(prepare) ", "(protocol only)", "(a cursor or a ", "(a prepared statement ", "(call of function "];
+    !none.iter().any(|beginning| sql.starts_with(beginning))
 }
 
 /// Whether a unit runs something: one that only prepares does not.
@@ -110,11 +116,13 @@ pub(super) fn shape(unit: &Unit) -> String {
     // Drivers prepare a statement once they have sent it a few times: that makes no difference.
     let executes = runs(unit);
     let step = |step: &Step| match step {
-        Step::Query { text } => plain(&text.text),
+        Step::Query { text } => units::plain(&text.text),
         Step::Parse { .. } if executes => String::new(),
-        Step::Parse { text, .. } => format!("parse {}", plain(&text.text)),
+        Step::Parse { text, .. } => format!("parse {}", units::plain(&text.text)),
         Step::Bind { parameters, .. } => format!("bind {}", parameters.len()),
-        Step::Execute { statement, .. } => format!("execute {}", statement.text().map(plain).unwrap_or_default()),
+        Step::Execute { statement, .. } => {
+            format!("execute {}", statement.text().map(units::plain).unwrap_or_default())
+        }
         Step::FunctionCall { oid } => format!("call {oid}"),
         Step::CopyData { .. } => "data".to_owned(),
         Step::CopyFail { .. } => "give up".to_owned(),
@@ -178,6 +186,12 @@ fn text(value: &[u8], column: Option<&Column>) -> String {
         }
         _ => as_text(),
     }
+}
+
+/// The same as [`script`], with texts that do not differ by the values in them: by these it is seen what is done again.
+pub(super) fn plain(app: &Application, units: &BTreeMap<(usize, usize), super::Shown>) -> Script {
+    let plain = |of: &super::Shown| super::Shown { sql: units::plain(&of.sql).replace('?', "0"), rows: Vec::new() };
+    script(app, &units.iter().map(|(at, of)| (*at, plain(of))).collect())
 }
 
 /// The units of an execution, by actor and step, as the steps of a script: what shows scripts shows these too.

@@ -204,7 +204,11 @@ proptest! {
                 talk.decide(match choice % 16 {
                     0 => Admission::Drop,
                     1 => Admission::SendThenDrop,
-                    2 | 3 => Admission::Refuse { sqlstate: "40001".to_owned(), message: "no".to_owned() },
+                    2 | 3 => Admission::Refuse {
+                        sqlstate: "40001".to_owned(),
+                        message: "no".to_owned(),
+                        first: (choice % 16 == 3).then(|| "ROLLBACK".to_owned()),
+                    },
                     _ => Admission::Forward,
                 });
             }

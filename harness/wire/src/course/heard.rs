@@ -63,6 +63,10 @@ impl Course {
             b'A' | b'N' | b'S' | b'd' | b'c' | b'H' | b'V' => {}
             _ => expected = false,
         }
+        if tag == b'C' && self.refusal.is_some() && self.debt.next_is_simple() {
+            // What was carried out before the refusal is ours, not the client's.
+            return Heard::Swallow;
+        }
         if let Some(mut collector) = self.collector.take() {
             self.observe(&mut collector, tag, body, cut);
             collector.count_bytes(length);

@@ -30,7 +30,12 @@ impl Gate for Rule {
 }
 
 fn refusing(text: &'static str) -> Rule {
-    Rule { text, admission: Admission::Refuse { sqlstate: "40001".to_owned(), message: "not now".to_owned() } }
+    refusing_after(None, text)
+}
+
+fn refusing_after(first: Option<&str>, text: &'static str) -> Rule {
+    let (sqlstate, message, first) = ("40001".to_owned(), "not now".to_owned(), first.map(str::to_owned));
+    Rule { text, admission: Admission::Refuse { sqlstate, message, first } }
 }
 
 /// Holds each unit with a mark in it until there is a permit.
@@ -83,6 +88,13 @@ fn units(events: &[Event]) -> Vec<(Arc<Unit>, Answer)> {
         _ => None,
     };
     events.iter().filter_map(answered).collect()
+}
+
+/// The answer to the first unit since that has this text.
+fn answer_of(record: &Record<Rule>, text: &str) -> Answer {
+    let all = units(&record.take());
+    let has = |unit: &Unit| unit.statements().any(|statement| statement.contains(text));
+    all.into_iter().find(|(unit, _)| has(unit)).expect("it was answered").1
 }
 
 fn code(error: &tokio_postgres::Error) -> String {
@@ -197,6 +209,35 @@ async fn a_refused_copy_leaves_nothing_and_a_usable_session() {
         assert_eq!(code(&in_time(sink.finish()).await.expect_err("refused")), "40001");
         assert_eq!(one(&client, "SELECT count(*)::text FROM t").await, "0");
     }
+}
+
+#[tokio::test]
+async fn a_refused_commit_is_rolled_back_and_what_comes_before_what_is_refused_is_carried_out() {
+    let direct = connect(&cluster().await.url()).await;
+    direct.batch_execute("CREATE TABLE IF NOT EXISTS undone (x int)").await.expect("a table");
+    let (record, of_commits) =
+        (Record::around(refusing_after(Some("ROLLBACK"), "COMMIT"), 1000), "SELECT count(*)::text FROM undone");
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    for extended in [false, true] {
+        client.batch_execute("BEGIN; INSERT INTO undone VALUES (1)").await.expect("inserted");
+        let error = match extended {
+            false => in_time(client.batch_execute("COMMIT")).await.expect_err("refused"),
+            true => in_time(client.query_typed("COMMIT", &[])).await.expect_err("refused"),
+        };
+        assert_eq!(code(&error), "40001");
+        assert_eq!(one(&client, of_commits).await, "0");
+        // No transaction is open any more, and the client is not told how that came.
+        let answer = answer_of(&record, "COMMIT");
+        assert_eq!((answer.transaction, answer.outcomes.len()), (Some(Transaction::Idle), 0));
+    }
+    let (record, text) =
+        (Record::around(refusing_after(Some("BEGIN"), "/* refused */"), 1000), "BEGIN; SELECT 1 /* refused */");
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    assert_eq!(code(&in_time(client.batch_execute(text)).await.expect_err("refused")), "40001");
+    client.batch_execute("ROLLBACK").await.expect("there is one");
+    assert_eq!(answer_of(&record, "/* refused */").transaction, Some(Transaction::Failed));
 }
 
 #[tokio::test]
