@@ -1,5 +1,7 @@
 //! What `bench` has to say: the report of a run directory, and the same for people.
 
+mod application;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
+use crate::capacity::application::measure::ApplicationRun;
 use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::floor::Floor;
 use crate::capacity::health::Generator;
@@ -36,7 +39,7 @@ pub struct BenchReport {
     pub schema_version: u32,
     /// `bench`.
     pub command: String,
-    /// Pass: it was measured. Inconclusive: see `doubts`.
+    /// Pass: it was measured. Violation: an application's invariant was violated. Inconclusive: see `doubts`.
     pub verdict: VerdictKind,
     /// Why what was measured says nothing about the database.
     pub doubts: Vec<String>,
@@ -64,6 +67,9 @@ pub struct BenchReport {
     /// Workers, keys and steps: what their histograms, which are in the log, come to.
     #[serde(default)]
     pub parts: Vec<PartRow>,
+    /// Of an application: what else is known.
+    #[serde(default)]
+    pub application: Option<ApplicationRun>,
     /// The command that does it again.
     pub replay: String,
 }
@@ -130,6 +136,7 @@ impl BenchReport {
             floor_share: None,
             spread: None,
             parts: Vec::new(),
+            application: None,
             replay,
         };
         report.conclude();
@@ -146,7 +153,19 @@ impl BenchReport {
         if failed as f64 > tasks as f64 * FAILED_SHARE_MAX {
             self.doubts.push(format!("{failed} of {tasks} tasks were given up: what is measured is failures"));
         }
-        self.verdict = if self.doubts.is_empty() { VerdictKind::Pass } else { VerdictKind::Inconclusive };
+        self.doubts.extend(self.application.iter().flat_map(application::doubts));
+        self.verdict = match self.application.as_ref().is_some_and(application::is_violated) {
+            true => VerdictKind::Violation,
+            false if self.doubts.is_empty() => VerdictKind::Pass,
+            false => VerdictKind::Inconclusive,
+        };
+    }
+
+    /// The same with what else is known of an application.
+    pub fn with_application(mut self, run: ApplicationRun) -> Self {
+        self.application = Some(run);
+        self.conclude();
+        self
     }
 
     /// The same with what was measured beforehand.
@@ -173,6 +192,9 @@ impl BenchReport {
         if let Some(seed) = self.seeds.iter().find(|seed| other.seeds.contains(seed)) {
             differ.push(format!("seed: both have {seed}, so both are the same arrivals and keys"));
         }
+        if self.application.is_some() || other.application.is_some() {
+            differ.push("work: applications, whose invariants and statements are each database's own".to_owned());
+        }
         if !differ.is_empty() {
             return Err(RunError::Differ(differ));
         }
@@ -188,7 +210,7 @@ impl BenchReport {
     fn without_lock(&self) -> Option<LockStrategy> {
         match self.setting.strategy {
             Lock::Strategy(strategy) => grants(strategy).is_none().then_some(strategy),
-            Lock::Own { .. } => None,
+            Lock::Own { .. } | Lock::Application { .. } => None,
         }
     }
 
@@ -239,9 +261,14 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{} on {} with {}: {}", setting.scenario, setting.backend, setting.strategy, load.arrivals)?;
     let whose = match setting.work {
         Work::Script => format!("{} actors in turn", load.key_count),
+        Work::Application => format!("each one of {} actors", load.key_count),
         Work::Engine | Work::Lock => format!("keys {} of {}", load.keys, load.key_count),
     };
-    let pool = load.pool.map_or_else(|| "a connection each".to_owned(), |pool| format!("{pool} connections"));
+    let pool = match (load.pool, setting.work) {
+        (Some(pool), _) => format!("{pool} connections"),
+        (None, Work::Application) => "programs of its own each".to_owned(),
+        (None, _) => "a connection each".to_owned(),
+    };
     writeln!(
         to,
         "{} workers ({pool}), {whose}, {:?} after {:?} of warm-up{}\n",
@@ -281,7 +308,13 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     if let Some(calibration) = report.calibration.filter(|_| report.seeds.len() == 1) {
         alone(report, &calibration, to)?;
     }
+    if let Some(run) = &report.application {
+        application::write(run, recording, to)?;
+    }
     shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
+    if setting.work != Work::Application {
+        keys(recording, to)?;
+    }
     let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
     writeln!(
         to,
@@ -415,6 +448,11 @@ fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result
         }
         writeln!(to)?;
     }
+    Ok(())
+}
+
+/// Whose the tasks were; of an application its actors' answers say it.
+fn keys(recording: &Recording, to: &mut dyn Write) -> io::Result<()> {
     let tasks = recording.tasks().max(1) as f64;
     let mut keys: Vec<(usize, &Share)> = recording.keys.iter().enumerate().filter(|(_, key)| key.tasks > 0).collect();
     if keys.len() > 1 {

@@ -67,7 +67,14 @@ pub(super) async fn is_superuser(site: &Site) -> Result<bool, Lost> {
 /// # Errors
 /// Its address cannot be used.
 pub fn upstream(site: &Site) -> Result<Upstream, Lost> {
-    let config: &Config = site.config();
+    upstream_of(site.config())
+}
+
+/// Where a database is, for the proxy.
+///
+/// # Errors
+/// Its address cannot be used.
+pub fn upstream_of(config: &Config) -> Result<Upstream, Lost> {
     let none = |what: &str| Lost::new(format!("the server's address has no {what}"));
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let address = match config.get_hosts().first().ok_or_else(|| none("host"))? {
