@@ -119,6 +119,18 @@ async fn an_invariant_that_only_the_load_violates_is_a_violation() {
 }
 
 #[tokio::test]
+async fn jobs_that_find_nothing_left_to_do_are_doubted() {
+    let at = app("worker = \"exec WORKER once.json\"", "");
+    let once = r#"[{"sql": "INSERT INTO added SELECT 1 WHERE NOT EXISTS (SELECT FROM added)"}]"#;
+    std::fs::write(at.path().join("once.json"), once).unwrap();
+    let ran = bench(at.path(), &[]).await.ends_with(3);
+    assert!(ran.out.contains("inconclusive: no job changed a row under load"), "{}", ran.out);
+    let report = BenchReport::load(&at.path().join("run")).unwrap();
+    let run = report.application.unwrap();
+    assert_eq!((run.changed_alone, run.counts.changed), (1, 0));
+}
+
+#[tokio::test]
 async fn requests_are_loaded_and_what_the_proxy_costs_is_told() {
     let server = "[server]\ncommand = \"exec WORKER --serve {port} locked.json\"\nready-seconds = 20";
     let at = app("http = { method = \"POST\", path = \"/add\", expect = [200] }", server);

@@ -118,6 +118,8 @@ pub struct ApplicationRun {
     pub answers: Vec<AnswerRow>,
     /// What a job takes that is alone, on average over the actors, in nanoseconds.
     pub alone: f64,
+    /// The rows that jobs alone had changed before the load, as the server has counted them.
+    pub changed_alone: u64,
     /// The invariants at the end.
     pub invariants: Vec<InvariantRow>,
     /// The invariant that the file expects to be violated.
@@ -246,6 +248,8 @@ pub async fn measure(
         prepare(setup, &preparation, &Output::default()).await.map_err(MeasureError::Setup)?;
     }
     let queries: Vec<String> = app.invariants.iter().map(|invariant| invariant.sql.clone()).collect();
+    departed(&client).await?;
+    let made = Counts::now(&client).await.map_err(asking)?;
     let doors = entrance.doors(app.actors.len()).await?;
     let alone = alone(AppJob::new(app.clone(), doors, entrance.seen.clone(), load), app, clock).await?;
     departed(&client).await?;
@@ -275,6 +279,7 @@ pub async fn measure(
         actors: app.actors.iter().map(|actor| (actor.name.clone(), does(&actor.job).to_owned())).collect(),
         answers: job.answers.rows(),
         alone,
+        changed_alone: counted.since(made).changed,
         invariants: invariants.collect(),
         violates: app.violates.clone(),
         gauges: observed.gauges,

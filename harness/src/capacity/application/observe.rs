@@ -24,7 +24,7 @@ const SESSIONS: &str = "\
         AND pg_catalog.left(application_name, 10) <> 'driftlock/'";
 /// What the server has counted.
 const COUNTS: &str = "\
-    SELECT xact_commit, xact_rollback, deadlocks FROM pg_catalog.pg_stat_database \
+    SELECT xact_commit, xact_rollback, deadlocks, tup_inserted + tup_updated + tup_deleted FROM pg_catalog.pg_stat_database \
     WHERE datname = pg_catalog.current_database()";
 
 /// A number that goes up and down.
@@ -72,6 +72,8 @@ pub struct Counts {
     pub rolled_back: u64,
     /// Deadlocks.
     pub deadlocks: u64,
+    /// Rows that were inserted, updated or deleted, those of transactions that were rolled back included.
+    pub changed: u64,
 }
 
 impl Counts {
@@ -82,7 +84,7 @@ impl Counts {
     pub async fn now(client: &Client) -> Result<Self, tokio_postgres::Error> {
         let row = client.query_one(COUNTS, &[]).await?;
         let number = |at: usize| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
-        Ok(Self { committed: number(0), rolled_back: number(1), deadlocks: number(2) })
+        Ok(Self { committed: number(0), rolled_back: number(1), deadlocks: number(2), changed: number(3) })
     }
 
     /// What came since another time.
@@ -91,6 +93,7 @@ impl Counts {
             committed: self.committed.saturating_sub(before.committed),
             rolled_back: self.rolled_back.saturating_sub(before.rolled_back),
             deadlocks: self.deadlocks.saturating_sub(before.deadlocks),
+            changed: self.changed.saturating_sub(before.changed),
         }
     }
 }

@@ -27,6 +27,13 @@ pub(super) fn doubts(run: &ApplicationRun) -> Vec<String> {
             doubts.push(format!("invariant {} cannot be asked at the end: {why}", row.name));
         }
     }
+    if run.changed_alone > 0 && run.counts.changed == 0 {
+        doubts.push(format!(
+            "no job changed a row under load, and those alone before it changed {}: what is measured is jobs that find \
+             nothing left to do; let each one make, or put back, what it uses up",
+            run.changed_alone
+        ));
+    }
     doubts
 }
 
@@ -57,8 +64,9 @@ pub(super) fn write(run: &ApplicationRun, recording: &Recording, to: &mut dyn Wr
     let counts = run.counts;
     writeln!(
         to,
-        "server, warm-up included: {} transactions committed, {} rolled back, {} deadlocks",
-        counts.committed, counts.rolled_back, counts.deadlocks
+        "server, warm-up included: {} transactions committed, {} rolled back, {} deadlocks, {} rows \
+         changed",
+        counts.committed, counts.rolled_back, counts.deadlocks, counts.changed
     )?;
     if let Some(recorded) = &run.recorded {
         writeln!(to)?;
