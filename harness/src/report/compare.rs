@@ -219,14 +219,13 @@ fn rule(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
 /// What was measured beside both runs, and what follows from it.
 fn beside(machines: &[Machine; 2], to: &mut dyn Write) -> io::Result<()> {
     let [base, new] = machines;
-    let times: [(&str, fn(&Machine) -> Option<f64>); 3] = [
-        ("a round trip", |machine| machine.round_trip),
-        ("a flush", |machine| machine.flush),
-        ("a task alone", |machine| machine.alone),
+    let times = [
+        ("a round trip", base.round_trip.zip(new.round_trip)),
+        ("a flush", base.flush.zip(new.flush)),
+        ("a task alone", base.alone.zip(new.alone)),
     ];
-    let both = |(name, of): (&str, fn(&Machine) -> Option<f64>)| {
-        let (base, new) = (of(base)? / 1e6, of(new)? / 1e6);
-        Some(format!("{name} {base:.3} and {new:.3} ms"))
+    let both = |(name, times): (&str, Option<(f64, f64)>)| {
+        times.map(|(base, new)| format!("{name} {:.3} and {:.3} ms", base / 1e6, new / 1e6))
     };
     let mut said: Vec<String> = times.into_iter().filter_map(both).collect();
     if let (Some(base), Some(new)) = (base.others, new.others) {
