@@ -8,6 +8,7 @@
 //! worker busy is late, never left out: a server that pauses shows up in full.
 
 pub mod alarm;
+pub mod application;
 pub mod calibrate;
 mod certain;
 pub mod compare;

@@ -260,7 +260,7 @@ pub fn is_script_at(path: &Path) -> bool {
 
 fn read(text: &str) -> Result<Script, Vec<Problem>> {
     if super::application::is_application(text.as_bytes()) {
-        let why = "this is an application, whose actors are programs: only `driftlock explore` and `driftlock verify` take it";
+        let why = "this is an application, whose actors are programs: `driftlock explore`, `driftlock verify` and `driftlock bench` take it";
         return Err(vec![Problem::new(0..0, why)]);
     }
     let (script, problems) = document(text, draft)?;

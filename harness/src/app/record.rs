@@ -1,7 +1,9 @@
 //! What a program does with its database: nothing is held, but that COMMIT waits until its transaction's locks are read.
+//! Under load even that is not: locks are not read then.
 
 pub mod account;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,10 +36,11 @@ pub struct Recorder {
     account: Arc<Mutex<Account>>,
     begun: Instant,
     control: Arc<Client>,
-    locks: Statement,
+    /// The question for a transaction's locks; `None` where they are not read.
+    locks: Option<Statement>,
     waits: Statement,
     /// Whose connections are recorded.
-    endpoint: Arc<Mutex<Option<EndpointId>>>,
+    endpoints: Arc<Mutex<BTreeSet<EndpointId>>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -52,22 +55,31 @@ impl Recorder {
     /// # Errors
     /// The server does not take the questions.
     pub async fn begin(control: Client) -> Result<Self, tokio_postgres::Error> {
-        let (locks, waits) = (control.prepare(LOCKS).await?, control.prepare(WAITS).await?);
-        let (account, endpoint) = (Arc::default(), Arc::default());
-        Ok(Self { account, begun: Instant::now(), control: Arc::new(control), locks, waits, endpoint })
+        let locks = control.prepare(LOCKS).await?;
+        Ok(Self { locks: Some(locks), ..Self::holding_nothing(control).await? })
+    }
+
+    /// The same, and no COMMIT waits: which relations transactions lock is not recorded.
+    ///
+    /// # Errors
+    /// The server does not take the question.
+    pub async fn holding_nothing(control: Client) -> Result<Self, tokio_postgres::Error> {
+        let waits = control.prepare(WAITS).await?;
+        let (account, endpoints) = (Arc::default(), Arc::default());
+        Ok(Self { account, begun: Instant::now(), control: Arc::new(control), locks: None, waits, endpoints })
     }
 
     /// Records whoever comes in by this endpoint.
     pub fn records(&self, endpoint: EndpointId) {
-        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(endpoint);
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint);
     }
 
     /// Asks the server who waits, again and again, until this is dropped.
     ///
     /// # Errors
     /// The server no longer answers.
-    pub async fn watch_waits(&self) -> tokio_postgres::Error {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+    pub async fn watch_waits(&self, every: Duration) -> tokio_postgres::Error {
+        let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = self.now();
         loop {
@@ -85,9 +97,20 @@ impl Recorder {
         }
     }
 
+    /// Forgets what was recorded so far; sessions that are open stay known.
+    pub fn count_anew(&self) {
+        let now = self.now();
+        self.account().count_anew(now);
+    }
+
     /// What was recorded so far.
     pub fn recorded(&self) -> Recorded {
         self.account().recorded(self.now())
+    }
+
+    /// What was recorded so far, of programs that go on.
+    pub fn so_far(&self) -> Recorded {
+        self.account().so_far(self.now())
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -105,7 +128,7 @@ impl Gate for Recorder {
     }
 
     fn connected(&self, connection: ConnectionId, client: &Connected) {
-        if *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) == Some(client.endpoint) {
+        if self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).contains(&client.endpoint) {
             self.account().connected(connection, client.server_pid);
         }
     }
@@ -113,10 +136,11 @@ impl Gate for Recorder {
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         let now = self.now();
         let pid = self.account().arrived(connection, unit, now);
-        let Some(pid) = pid.filter(|_| keeps(unit)) else { return Ticket::Now(Admission::Forward) };
+        let asks = self.locks.clone().zip(pid).filter(|_| keeps(unit));
+        let Some((locks, pid)) = asks else { return Ticket::Now(Admission::Forward) };
         let recorder = self.clone();
         Ticket::later(async move {
-            let asked = async { recorder.control.query(&recorder.locks, &[&pid]).await };
+            let asked = async { recorder.control.query(&locks, &[&pid]).await };
             if let Ok(Ok(rows)) = tokio::time::timeout(LOCKS_WITHIN, asked).await {
                 let locks = rows.iter().map(|row| (row.get(0), row.get(1)));
                 recorder.account().locks(locks);

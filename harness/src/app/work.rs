@@ -16,7 +16,7 @@ use super::http;
 use super::output::Output;
 use super::process::{Launch, Program, exit_code};
 use super::quiet::Watched;
-use crate::scenario::application::{AppActor, Application, Code, Job, Request, filled};
+use crate::scenario::application::{AppActor, Application, Job, Request, SetUp, filled};
 
 /// The longest line of a worker's.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -119,13 +119,17 @@ fn url(database: &[(&'static str, String)]) -> String {
     url.map(|(_, url)| url.clone()).unwrap_or_default()
 }
 
-/// Calls a function that prepares something, to its end.
+/// Makes the state in which everything begins, by a command or a function.
 ///
-/// Cancellation: it is cancelled.
+/// Cancellation: it is killed, or cancelled.
 ///
 /// # Errors
-/// It fails, or takes too long.
-pub async fn prepare_by(code: &Code, preparation: &Preparation<'_>) -> Result<(), WorkError> {
+/// It cannot be started, fails, or takes too long.
+pub async fn set_up(by: &SetUp, preparation: &Preparation<'_>) -> Result<(), WorkError> {
+    let code = match by {
+        SetUp::Command(command) => return prepare(command, preparation, &Output::default()).await,
+        SetUp::Code(code) => code,
+    };
     let (command, most) = ("the set-up's function", preparation.most);
     let (call, ..) = call(code, url(preparation.database)).map_err(Worker::unable(command))?;
     let command = command.to_owned();

@@ -47,6 +47,10 @@ impl<J: Job> Job for Alone<J> {
         self.0.key_at(place)
     }
 
+    fn key_of(&self, connection: &J::Connection) -> Option<u32> {
+        self.0.key_of(connection)
+    }
+
     fn steps(&self) -> Vec<Vec<String>> {
         self.0.steps()
     }

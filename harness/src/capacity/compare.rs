@@ -10,6 +10,7 @@
 //! should have begun: those that ended too late to be within the run count, and those that never began.
 
 pub mod failures;
+pub mod machine;
 pub mod series;
 
 use serde::{Deserialize, Serialize};
@@ -104,19 +105,24 @@ impl Sums {
 }
 
 /// What the runs are, and so what can be asked of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suite {
     /// They are closed loops.
     pub closed: bool,
+    /// Their tasks have a section in the lock.
+    pub sections: bool,
     /// Their tasks wait for a lock.
     pub locks: bool,
+    /// How far the machines are apart, on a logarithmic scale: see [`machine::shift`].
+    pub shift: f64,
     /// The sides took turns: each run of one was right before or after that run of the other.
     pub in_turns: bool,
 }
 
 impl Suite {
     fn metrics(self) -> Vec<Metric> {
-        let mut metrics = vec![Metric::InLock];
+        let mut metrics = Vec::new();
+        metrics.extend(self.sections.then_some(Metric::InLock));
         metrics.extend(self.locks.then_some(Metric::LockWait));
         metrics.push(if self.closed { Metric::Rate } else { Metric::Response });
         metrics
@@ -335,7 +341,7 @@ impl Change {
 
 fn one(metric: Metric, suite: Suite, sides: [&[&Recording]; 2]) -> (Compared, Change) {
     let [before, after] = sides.map(|runs| Side::of(metric, suite, runs));
-    let change = difference(&before, &after, suite.in_turns);
+    let change = difference(&before, &after, suite);
     let shown = |log: f64| match metric {
         Metric::Rate => 1.0 / (log.exp() * super::recording::SERIES_INTERVAL.as_secs_f64()),
         _ => log.exp(),
@@ -409,14 +415,14 @@ fn between(base: &[f64], new: &[f64], in_turns: bool) -> (f64, f64) {
 
 /// The difference of two sides. Of what varies within runs and what varies between them the greater
 /// one counts: the former is part of the latter, but seen through more numbers. What varies between runs
-/// is assumed where there is one a side, and comes on top of what varies within.
-fn difference(base: &Side, new: &Side, in_turns: bool) -> Change {
+/// is assumed where there is one a side, with what the machines are apart, and comes on top of what varies within.
+fn difference(base: &Side, new: &Side, Suite { in_turns, shift, .. }: Suite) -> Change {
     let log = new.log - base.log;
     let within = base.within + new.within;
     let freedom_within = base.freedom_within + new.freedom_within;
     let (between, freedom) = between(&base.runs, &new.runs, in_turns);
     if freedom <= 0.0 {
-        let assumed = APART_ASSUMED.powi(2) * 2.0;
+        let assumed = APART_ASSUMED.powi(2) * 2.0 + shift.powi(2);
         return Change { log, error: (within + assumed).sqrt(), freedom: freedom_within };
     }
     if between > within {

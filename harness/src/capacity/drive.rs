@@ -135,6 +135,7 @@ pub async fn drive<J: Job>(
     alarm.count_anew();
     let cpu = CpuTime::now();
     let began = clock.elapsed();
+    shared.job.begins();
     let _ = start.send(Some(began));
     let (mut late, mut failure) = (histogram(), None);
     for thread in running {
@@ -309,9 +310,10 @@ async fn work<J: Job>(
             }
         };
         let errors = &shared.recorder.errors;
-        let outcome = shared.job.perform(&mut connection, next.turn, errors, &mut times).await;
-        let ended = since();
         let Next { intended, turn } = next;
+        let turn = Turn { key: shared.job.key_of(&connection).unwrap_or(turn.key), ..turn };
+        let outcome = shared.job.perform(&mut connection, turn, errors, &mut times).await;
+        let ended = since();
         let finished = Finished { worker, key: turn.key, intended, ended, times: &times, outcome };
         shared.recorder.record(thread, &finished);
         if outcome == Outcome::Lost {

@@ -14,8 +14,11 @@ use crate::clock::Clock;
 
 /// Of how much of what is measured the clock may be unable to tell anything.
 const CLOCK_SHARE_MAX: f64 = 0.05;
-/// How late, as a part of what a task itself takes, the generator may come to what it should do.
+/// How late, as a part of what a task itself takes, a closed loop's generator may come to what it should do; and an open
+/// loop's, as a part of the time from one arrival of a thread's to its next.
 const LATE_SHARE_MAX: f64 = 0.25;
+/// The part of an open loop's responses that may be the generator coming late. It is told from the rest as `schedule-lag`.
+const LATE_RESPONSE_MAX: f64 = 0.5;
 /// The part of the processors that its threads can use above which the generator is busy with itself, or leaves the
 /// database too little.
 const CPU_SHARE_MAX: f64 = 0.6;
@@ -104,9 +107,9 @@ impl Generator {
         if self.cores == 1 { "the one processor".to_owned() } else { format!("the {} processors", self.cores) }
     }
 
-    /// Why the run says nothing about the database; nothing if it does. `in_process`: the database
-    /// runs in this process, and the processor time is its as well.
-    pub fn doubts(&self, recording: &Recording, in_process: bool) -> Vec<String> {
+    /// Why the run says nothing about the database; nothing if it does. `rate`: that of an open loop. `in_process`: the
+    /// database runs in this process, and the processor time is its as well.
+    pub fn doubts(&self, recording: &Recording, rate: Option<f64>, in_process: bool) -> Vec<String> {
         let mut doubts = Vec::new();
         let Some(own) = own_time(recording) else {
             doubts.push("no task that began within the time that is recorded came to its end".to_owned());
@@ -120,15 +123,7 @@ impl Generator {
                 shortest / 1e3
             ));
         }
-        if self.late_mean > own * LATE_SHARE_MAX {
-            doubts.push(format!(
-                "the generator came {:.2} ms late to what was due (p99 {:.2} ms), and a task itself takes {:.2} ms: it \
-                 is the bottleneck; put it on another machine, or use fewer workers",
-                self.late_mean / 1e6,
-                self.late_p99 as f64 / 1e6,
-                own / 1e6
-            ));
-        }
+        doubts.extend(self.lateness(own, rate));
         if !in_process && self.cpu_share() > CPU_SHARE_MAX {
             doubts.push(format!(
                 "the generator used {:.0} % of {} that its threads can use: it is the bottleneck; put it on another \
@@ -138,6 +133,43 @@ impl Generator {
             ));
         }
         doubts
+    }
+
+    /// Why coming so late says that the generator was measured. `own`: what a task itself takes, in nanoseconds.
+    ///
+    /// In a closed loop whoever comes late begins the next task late. In an open loop nobody waits for that as long as
+    /// arrivals are far enough apart: a processor that sleeps needs a moment to wake, a quarter of a millisecond, say.
+    fn lateness(&self, own: f64, rate: Option<f64>) -> Option<String> {
+        let late = format!(
+            "the generator came {:.2} ms late to what was due (p99 {:.2} ms)",
+            self.late_mean / 1e6,
+            self.late_p99 as f64 / 1e6
+        );
+        let Some(rate) = rate else {
+            return (self.late_mean > own * LATE_SHARE_MAX).then(|| {
+                let own = own / 1e6;
+                format!(
+                    "{late}, and a task itself takes {own:.2} ms: it is the bottleneck; put it on another machine, or \
+                     use fewer workers"
+                )
+            });
+        };
+        let apart = 1e9 * f64::from(self.cores) / rate;
+        if self.late_mean > apart * LATE_SHARE_MAX {
+            let apart = apart / 1e6;
+            return Some(format!(
+                "{late}, and each of its threads has an arrival every {apart:.2} ms: it is the bottleneck; put it on \
+                 another machine, or lower the rate"
+            ));
+        }
+        let response = self.late_mean + own;
+        (self.late_mean > response * LATE_RESPONSE_MAX).then(|| {
+            let own = own / 1e6;
+            format!(
+                "{late}, and a task itself takes {own:.2} ms: most of the response is the generator's; put it on a machine \
+                 that does nothing else"
+            )
+        })
     }
 }
 
@@ -200,19 +232,33 @@ mod tests {
     #[test]
     fn a_sound_generator_is_not_doubted_and_each_broken_one_is_for_its_reason() {
         let recording = recording(1_000_000);
-        assert_eq!(sound().doubts(&recording, false), Vec::<String>::new());
+        assert_eq!(sound().doubts(&recording, None, false), Vec::<String>::new());
         let broken = [
             (Generator { late_mean: 300_000.0, ..sound() }, "late"),
             (Generator { cpu_seconds: 13.0, ..sound() }, "processors"),
             (Generator { clock_step: 60_000, ..sound() }, "clock"),
         ];
         for (generator, word) in broken {
-            let doubts = generator.doubts(&recording, false);
+            let doubts = generator.doubts(&recording, None, false);
             assert_eq!(doubts.len(), 1, "{doubts:?}");
             assert!(doubts[0].contains(word), "{doubts:?}");
         }
-        assert!(Generator { cpu_seconds: 13.0, ..sound() }.doubts(&recording, true).is_empty());
-        assert_eq!(sound().doubts(&Recording::empty(), false).len(), 1);
+        assert!(Generator { cpu_seconds: 13.0, ..sound() }.doubts(&recording, None, true).is_empty());
+        assert_eq!(sound().doubts(&Recording::empty(), None, false).len(), 1);
+    }
+
+    #[test]
+    fn in_an_open_loop_lateness_is_held_against_the_rate_and_the_response() {
+        // A short task, and a processor that needs a moment to wake.
+        let recording = recording(900_000);
+        let late = Generator { late_mean: 240_000.0, late_p99: 400_000, ..sound() };
+        assert_eq!(late.doubts(&recording, Some(50.0), false), Vec::<String>::new());
+        assert_eq!(late.doubts(&recording, None, false).len(), 1, "in a closed loop each task begins late");
+        let doubts = late.doubts(&recording, Some(3_000.0), false);
+        assert!(doubts.len() == 1 && doubts[0].contains("an arrival every 0.67 ms"), "{doubts:?}");
+        let later = Generator { late_mean: 1_000_000.0, ..late };
+        let doubts = later.doubts(&recording, Some(50.0), false);
+        assert!(doubts.len() == 1 && doubts[0].contains("most of the response"), "{doubts:?}");
     }
 
     #[test]
@@ -228,9 +274,9 @@ mod tests {
             let mut operations = histogram();
             operations.record_n(950_000, 100).unwrap();
             recording.histograms.insert(Phase::Commit, operations);
-            assert_eq!(sound().doubts(&recording, false), Vec::<String>::new(), "{behind}");
+            assert_eq!(sound().doubts(&recording, None, false), Vec::<String>::new(), "{behind}");
             let late = Generator { late_mean: 1_300_000.0 + behind as f64 / 10.0, ..sound() };
-            let doubts = late.doubts(&recording, false);
+            let doubts = late.doubts(&recording, None, false);
             assert!(doubts.len() == 1 && doubts[0].contains("late"), "{behind}: {doubts:?}");
         }
     }
@@ -243,12 +289,12 @@ mod tests {
         waits.record_n(20_000_000_000, 50).unwrap();
         recording.histograms.get_mut(&Phase::Response).unwrap().add(&waits).unwrap();
         recording.histograms.insert(Phase::Lag, waits);
-        assert_eq!(sound().doubts(&recording, false), Vec::<String>::new());
-        let doubts = Generator { late_mean: 300_000.0, ..sound() }.doubts(&recording, false);
+        assert_eq!(sound().doubts(&recording, None, false), Vec::<String>::new());
+        let doubts = Generator { late_mean: 300_000.0, ..sound() }.doubts(&recording, None, false);
         assert!(doubts.len() == 1 && doubts[0].contains("late"), "{doubts:?}");
         // With them alone, nothing was measured.
         recording.workers.clear();
-        let doubts = sound().doubts(&recording, false);
+        let doubts = sound().doubts(&recording, None, false);
         assert!(doubts.len() == 1 && doubts[0].starts_with("no task"), "{doubts:?}");
     }
 
@@ -258,7 +304,7 @@ mod tests {
         let at = |seconds| CpuTime { own: Duration::from_secs(seconds), machine: None };
         let pooled = Generator::measured((at(1), at(8)), wall, 1, &late, &clock);
         assert_eq!((pooled.cores, pooled.cpu_share()), (1, 0.7));
-        let doubts = Generator { clock_step: 30, ..pooled }.doubts(&recording(1_000_000), false);
+        let doubts = Generator { clock_step: 30, ..pooled }.doubts(&recording(1_000_000), None, false);
         assert!(doubts.len() == 1 && doubts[0].contains("70 % of the one processor"), "{doubts:?}");
         let many = Generator::measured((at(1), at(8)), wall, 1 << 20, &late, &clock);
         assert_eq!(many.cores as usize, std::thread::available_parallelism().unwrap().get());
@@ -271,7 +317,7 @@ mod tests {
             let mut merged = first;
             merged.merge(&second);
             assert_eq!((merged.cpu_share(), merged.cores), (0.7, 1));
-            assert_eq!(merged.doubts(&recording(1_000_000), false).len(), 1);
+            assert_eq!(merged.doubts(&recording(1_000_000), None, false).len(), 1);
         }
         let mut alike = sound();
         alike.merge(&sound());

@@ -46,6 +46,14 @@ pub trait Job: Send + Sync + 'static {
         None
     }
 
+    /// Whose every task is that is done on this connection, where that is so.
+    fn key_of(&self, _connection: &Self::Connection) -> Option<u32> {
+        None
+    }
+
+    /// Every connection is open, and the load begins now.
+    fn begins(&self) {}
+
     /// The names of the steps that it times one by one, for each key.
     fn steps(&self) -> Vec<Vec<String>> {
         Vec::new()

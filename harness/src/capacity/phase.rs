@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::script::STEPS_MAX;
 
-/// What a task's time is spent on. All but [`Phase::Response`] and [`Phase::InLock`] are disjoint.
+/// What a task's time is spent on. All but [`Phase::Response`], [`Phase::InLock`] and [`Phase::InTransaction`] are
+/// disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -31,11 +32,14 @@ pub enum Phase {
     Other,
     /// Pauses between tries.
     Backoff,
+    /// While a program behind the proxy had a transaction open: from its first statement's way to the server to the
+    /// answer that ended it, the program's own time included.
+    InTransaction,
 }
 
 impl Phase {
     /// Every phase, in the order in which they are reported.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Response,
         Self::Lag,
         Self::Pool,
@@ -47,6 +51,7 @@ impl Phase {
         Self::Commit,
         Self::Other,
         Self::Backoff,
+        Self::InTransaction,
     ];
 
     /// The name used in files and reports.
@@ -63,6 +68,7 @@ impl Phase {
             Self::Commit => "commit",
             Self::Other => "other",
             Self::Backoff => "back-off",
+            Self::InTransaction => "in-transaction",
         }
     }
 
@@ -126,6 +132,15 @@ impl Times {
         let total = &mut self.nanos[phase.index()];
         *total = total.saturating_add(nanos);
         self.occurred |= 1 << phase.index();
+    }
+
+    /// Adds what others spent on the same task; their tries and steps are theirs.
+    pub fn absorb(&mut self, other: &Self) {
+        for phase in Phase::ALL {
+            if let Some(nanos) = other.get(phase) {
+                self.add(phase, nanos);
+            }
+        }
     }
 
     /// How long a phase took, if it occurred.

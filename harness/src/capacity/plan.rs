@@ -145,7 +145,7 @@ pub async fn plan<M: Measure>(
     let mut doubt = |driven: &Driven, what: &str| {
         others = others.into_iter().chain(driven.generator.others).reduce(f64::max);
         // A file's database works within this process.
-        let found = driven.generator.doubts(&driven.recording, has_one_lock);
+        let found = driven.generator.doubts(&driven.recording, load.arrivals.rate(), has_one_lock);
         doubts.extend(found.into_iter().map(|doubt| format!("{what}: {doubt}")));
     };
     let turns = closed::measure(measure, load, extent, &mut doubt).await?;

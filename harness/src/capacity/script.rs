@@ -4,16 +4,20 @@
 //! actors' rounds have left: whatever cannot be repeated is refused beforehand.
 
 pub mod connection;
+pub mod steps;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use drift_engine::session::{DbError, ErrorClass, Kind};
 
 use self::connection::{Connection, Place};
+use self::steps::{StepRow, Steps};
 use super::alarm::Alarm;
 use super::job::{Job, Turn};
+use super::load::Load;
 use super::phase::{Phase, Times};
 use super::recorder::{Errors, Outcome};
 use super::wire::lost;
@@ -41,6 +45,12 @@ pub struct ScriptJob {
     types: Types,
     /// What each step of each actor is, once for all.
     steps: Vec<Vec<Known>>,
+    /// What the steps came to.
+    counted: Steps,
+    /// When the load began, not what was measured before it.
+    begun: OnceLock<Duration>,
+    /// From when on it is recorded, and to when, since then.
+    recorded: Range<Duration>,
     round_trip_added: Duration,
     clock: Clock,
     alarm: Arc<Alarm>,
@@ -83,7 +93,7 @@ impl ScriptJob {
     pub fn new(
         place: Place,
         (script, case, types): (Arc<Script>, ScriptCase, Types),
-        (round_trip_added, seed): (Duration, u64),
+        load: &Load,
         (clock, alarm): (Clock, Arc<Alarm>),
     ) -> Self {
         let known = |step: &ScriptStep| {
@@ -99,7 +109,21 @@ impl ScriptJob {
             Known { sql: (!captured).then_some(sql), phase, kind }
         };
         let steps = script.actors.iter().map(|actor| actor.steps.iter().map(known).collect()).collect();
-        Self { place, script, case, types, steps, round_trip_added, clock, alarm, seed }
+        let counted = Steps::new(script.actors.iter().map(|actor| actor.steps.len()));
+        let (recorded, begun) = (load.warm_up..load.warm_up + load.duration, OnceLock::new());
+        let (round_trip_added, seed) = (load.round_trip_added, load.seed);
+        Self { place, script, case, types, steps, counted, begun, recorded, round_trip_added, clock, alarm, seed }
+    }
+
+    /// What the steps came to in the time that is recorded.
+    pub fn counted(&self) -> Vec<StepRow> {
+        self.counted.rows(&self.steps())
+    }
+
+    /// Whether a round that begins now is recorded.
+    fn is_recorded(&self) -> bool {
+        let since = self.begun.get().map(|begun| self.clock.elapsed().saturating_sub(*begun));
+        since.is_some_and(|since| self.recorded.contains(&since))
     }
 
     async fn round(
@@ -111,6 +135,7 @@ impl ScriptJob {
     ) -> Result<(), Ended> {
         let (who, known, actor) = (actor, &self.steps[actor], &self.script.actors[actor]);
         let (mut progress, mut granted, mut refused) = (Progress::of(actor), None, None);
+        let is_recorded = self.is_recorded();
         while progress.state == ActorState::Ready {
             let number = progress.next;
             let (step, known) = (&actor.steps[number], &known[number]);
@@ -125,6 +150,7 @@ impl ScriptJob {
             times.add(known.phase, taken);
             match answer {
                 Ok(returned) => {
+                    self.counted.answered((who, number), connection.rows, is_recorded);
                     progress.answered(actor, &returned, |column, value| self.types.literal(who, number, column, value));
                     granted = granted.or_else(|| step.locks.then_some(answered));
                 }
@@ -134,6 +160,9 @@ impl ScriptJob {
                         return Err(Ended::Lost);
                     }
                     let code = error.code.as_deref().unwrap_or_default();
+                    if is_recorded {
+                        self.counted.refused((who, number), code);
+                    }
                     if progress.refused(actor, code) == AfterError::RollsBack {
                         // What the script says of its end is as it should be; its retries are rounds begun anew.
                         let is_expected = step.errors.iter().any(|known| known == code)
@@ -197,6 +226,10 @@ impl Job for ScriptJob {
     fn key_at(&self, place: u64) -> Option<u32> {
         let actors = self.script.actors.len() as u64;
         Some(u32::try_from(place % actors).unwrap_or(0) + 1)
+    }
+
+    fn begins(&self) {
+        let _ = self.begun.set(self.clock.elapsed());
     }
 
     fn steps(&self) -> Vec<Vec<String>> {

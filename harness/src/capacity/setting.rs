@@ -20,6 +20,28 @@ pub enum Work {
     /// A round of one of a script's actors, which is what it is where the file is a script.
     #[value(skip)]
     Script,
+    /// The job of one of an application's actors, which is what it is where the file is an application.
+    #[value(skip)]
+    Application,
+}
+
+/// How an application reaches its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Through the proxy, which sees what it sends.
+    Proxy,
+    /// By the server's own address.
+    Direct,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proxy => "through the proxy",
+            Self::Direct => "directly, without the proxy",
+        })
+    }
 }
 
 impl fmt::Display for Work {
@@ -28,6 +50,7 @@ impl fmt::Display for Work {
             Self::Engine => "engine",
             Self::Lock => "lock",
             Self::Script => "script",
+            Self::Application => "application",
         })
     }
 }
@@ -43,6 +66,11 @@ pub enum Lock {
         /// In this case of it.
         case: String,
     },
+    /// As an application does it.
+    Application {
+        /// How it reaches its database.
+        way: Way,
+    },
 }
 
 impl fmt::Display for Lock {
@@ -50,6 +78,7 @@ impl fmt::Display for Lock {
         match self {
             Self::Strategy(strategy) => strategy.fmt(f),
             Self::Own { case } => write!(f, "its own locks (case {case})"),
+            Self::Application { way } => write!(f, "its own locks ({way})"),
         }
     }
 }

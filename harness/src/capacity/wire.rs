@@ -40,6 +40,8 @@ const PORT: u16 = 5432;
 pub struct Answer {
     /// How many rows were returned.
     pub rows: u32,
+    /// How many rows were changed, as the tags of its statements say.
+    pub changed: u64,
     /// Whether the session is in no transaction afterwards.
     pub is_idle: bool,
 }
@@ -56,6 +58,19 @@ pub struct Kept {
     /// How many rows were returned or changed, by the last statement's tag.
     pub affected: Option<u64>,
     seen: bool,
+}
+
+/// How many rows a tag says to be changed: `INSERT 0 1`, `UPDATE 2`.
+fn changed(tag: &[u8]) -> u64 {
+    const CHANGES: [&[u8]; 5] = [b"INSERT ", b"UPDATE ", b"DELETE ", b"MERGE ", b"COPY "];
+    if CHANGES.iter().any(|word| tag.starts_with(word)) { number(tag).unwrap_or(0) } else { 0 }
+}
+
+/// The number that a tag ends with.
+fn number(tag: &[u8]) -> Option<u64> {
+    let text = tag.split(|byte| *byte == 0).next().unwrap_or_default();
+    let number = text.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(number).ok().and_then(|number| number.parse().ok())
 }
 
 impl Kept {
@@ -75,9 +90,7 @@ impl Kept {
 
     /// A tag ends with the number, where there is one: `INSERT 0 1`, `SELECT 2`.
     fn tag(&mut self, body: &[u8]) {
-        let text = body.split(|byte| *byte == 0).next().unwrap_or_default();
-        let number = text.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-        self.affected = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+        self.affected = number(body);
     }
 }
 
@@ -201,6 +214,7 @@ impl Wire {
                         }
                     }
                     b'C' => {
+                        answer.changed = answer.changed.saturating_add(changed(body));
                         if let Some(kept) = kept.as_deref_mut() {
                             kept.tag(body);
                         }

@@ -1,5 +1,6 @@
 //! `driftlock bench`: a load on a real database that flushes, and what it comes to.
 
+mod applications;
 mod scripts;
 
 use std::path::PathBuf;
@@ -27,8 +28,9 @@ pub enum Process {
 /// Puts a load on a real database whose commits reach the disk, and says where the time goes.
 ///
 /// Latency counts from the moment at which a task should have started: an arrival that finds every
-/// worker busy is late, never left out. Exit codes: 0 it was measured; 2 usage; 3 inconclusive: the
-/// generator was the bottleneck, or tasks failed; 4 no database; 130 interrupted.
+/// worker busy is late, never left out. Exit codes: 0 it was measured; 1 an application's invariant is
+/// violated; 2 usage; 3 inconclusive: the generator was the bottleneck, or tasks failed; 4 no database;
+/// 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -37,6 +39,13 @@ pub struct Args {
     /// Of a script: the case that is run; default: the first one on the backend
     #[arg(long, value_name = "CASE")]
     pub case: Option<String>,
+    /// Of an application: its programs get the server's own address, and nothing is recorded by statement
+    #[arg(long)]
+    pub direct: bool,
+    /// Of an application: the load is put on twice, directly and then through the proxy, each in a
+    /// database of its own, to tell what the proxy costs
+    #[arg(long, conflicts_with = "direct")]
+    pub proxy_cost: bool,
     /// Open loop: this many tasks a second
     #[arg(long, value_name = "TASKS/S", value_parser = parse_rate)]
     pub rate: Option<f64>,
@@ -76,6 +85,15 @@ impl Args {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if args.load.is_application() {
+        return applications::run(args, context).await;
+    }
+    if args.direct || args.proxy_cost {
+        let which = if args.direct { "--direct" } else { "--proxy-cost" };
+        return Err(Failure::usage(miette::miette!(
+            "{which} is for applications: nothing else goes through the proxy"
+        )));
+    }
     if args.load.is_script() {
         return scripts::run(args, context).await;
     }

@@ -14,6 +14,7 @@ use super::verify::parse_strategy;
 use crate::capacity::load::{Arrivals, DURATION_MAX, KeyChoice, Load, RATE_MAX, WORKERS_MAX};
 use crate::capacity::setting::Work;
 use crate::provision::PostgresChoice;
+use crate::scenario::application::is_application_at;
 use crate::scenario::script::is_script_at;
 use crate::scenario::shipped::{SCRIPTS, SHIPPED, Shipped};
 use crate::scenario::{Arrival, Keys, Scenario};
@@ -25,7 +26,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArgs {
     /// A scenario file, or the name of a built-in scenario: its data, keys, workers and arrivals are
-    /// where the options begin. `bench` also takes a script, whose actors then are the tasks
+    /// where the options begin. `bench` also takes a script or an application, whose actors then are
+    /// the tasks
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
     /// The database
@@ -97,16 +99,23 @@ impl LoadArgs {
         }
     }
 
+    /// Whether an application is meant.
+    pub fn is_application(&self) -> bool {
+        self.scenario.is_file() && is_application_at(&self.scenario)
+    }
+
     /// The scenario that is meant.
     ///
     /// # Errors
     /// There is none, something is wrong with it, or it is no load.
     pub fn scenario(&self) -> Result<Scenario, Failure> {
         let name = self.scenario.to_string_lossy();
-        if self.is_script() {
+        let is_application = self.is_application();
+        if is_application || self.is_script() {
+            let what = if is_application { "an application" } else { "a script" };
             return Err(Failure::usage(miette::miette!(
                 help = format!("driftlock bench {name} puts load on it"),
-                "{name} is a script, and this command is for scenarios"
+                "{name} is {what}, and this command is for scenarios"
             )));
         }
         let shipped = SHIPPED.iter().map(Shipped::scenario).find(|scenario| scenario.name == *name);
@@ -205,7 +214,7 @@ impl LoadArgs {
             load.duration,
             load.seed
         );
-        if !self.is_script() {
+        if !self.is_script() && !self.is_application() {
             words.push_str(&format!(" --keys {}", load.keys));
         }
         if let Some(strategy) = self.strategy {

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use super::bench::unwritable;
 use super::common::{Format, print, run_name};
 use super::{Context, Failure};
+use crate::capacity::compare::machine::shift;
 use crate::capacity::compare::{CompareError, Suite, compare};
 use crate::capacity::load::Arrivals;
 use crate::capacity::phase::Phase;
@@ -98,8 +99,11 @@ fn judge(base: &[BenchReport], new: &[BenchReport], in_turns: bool, threshold: f
     base.iter().chain(new).try_for_each(|other| comparable(first, other))?;
     let before: Vec<&Recording> = base.iter().map(|run| &run.recording).collect();
     let after: Vec<&Recording> = new.iter().map(|run| &run.recording).collect();
-    let locks = before.iter().chain(&after).all(|run| run.histograms.contains_key(&Phase::LockWait));
-    let suite = Suite { closed: first.setting.load.arrivals == Arrivals::Closed, locks, in_turns };
+    let all_have = |phase| before.iter().chain(&after).all(|run| run.histograms.contains_key(&phase));
+    let (sections, locks) = (all_have(Phase::InLock), all_have(Phase::LockWait));
+    let machines = base.iter().zip(new).next().map(|(base, new)| shift(&base.machine(), &new.machine()));
+    let closed = first.setting.load.arrivals == Arrivals::Closed;
+    let suite = Suite { closed, sections, locks, shift: machines.unwrap_or_default(), in_turns };
     let compared = compare(&before, &after, suite, threshold)
         .map_err(|error: CompareError| Failure::usage(miette::Report::from_err(error)))?;
     Ok(CompareReport::new(base, new, compared, threshold))

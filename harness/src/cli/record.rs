@@ -12,7 +12,7 @@ use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::app::output::Output;
 use crate::app::process::{Launch, exit_code};
-use crate::app::record::Recorder;
+use crate::app::record::{LOOK_EVERY, Recorder};
 use crate::app::work::{Preparation, prepare};
 use crate::exit::Exit;
 use crate::explore::application::upstream;
@@ -120,7 +120,7 @@ async fn record(args: &Args, hosts: &mut Hosts) -> Result<(u32, Recorder), Failu
     let mut program = launch.pass_through().map_err(unable)?;
     let code = tokio::select! {
         ended = program.ended() => exit_code(ended.map_err(unable)?),
-        error = recorder.watch_waits() => return Err(environment(&error)),
+        error = recorder.watch_waits(LOOK_EVERY) => return Err(environment(&error)),
     };
     drop(program);
     proxy.stop().await;

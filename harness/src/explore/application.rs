@@ -21,7 +21,7 @@ use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy};
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
-pub use self::begin::{BeginError, upstream};
+pub use self::begin::{BeginError, upstream, upstream_of};
 use self::fault::Struck;
 use self::free::Free;
 pub use self::free::{FreeRun, Opening, Passed};

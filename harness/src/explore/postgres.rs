@@ -3,7 +3,7 @@
 //! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
 //! transaction holds.
 
-pub(super) mod answer;
+pub(crate) mod answer;
 pub(super) mod beginning;
 mod digest;
 mod fault;

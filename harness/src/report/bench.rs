@@ -1,5 +1,9 @@
 //! What `bench` has to say: the report of a run directory, and the same for people.
 
+mod application;
+mod shares;
+mod steps;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +14,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
+use crate::capacity::application::measure::ApplicationRun;
 use crate::capacity::calibrate::{Calibration, Ceiling};
+use crate::capacity::compare::machine::Machine;
 use crate::capacity::floor::Floor;
 use crate::capacity::health::Generator;
 use crate::capacity::job::grants;
@@ -18,7 +24,8 @@ use crate::capacity::load::Arrivals;
 use crate::capacity::log::{self, LogError};
 use crate::capacity::parts::{Part, PartRow};
 use crate::capacity::phase::Phase;
-use crate::capacity::recording::{Recording, Share, Spread};
+use crate::capacity::recording::{Recording, Spread};
+use crate::capacity::script::steps::{StepRow, do_nothing};
 use crate::capacity::setting::{Lock, Setting, Surroundings, Work, differences};
 use crate::outcome::{SCHEMA_VERSION, VerdictKind};
 
@@ -26,8 +33,6 @@ use crate::outcome::{SCHEMA_VERSION, VerdictKind};
 const HISTOGRAMS: &str = "histograms.hlog";
 /// The part of the tasks that may fail in a run that measures anything but failures.
 const FAILED_SHARE_MAX: f64 = 0.01;
-/// How many keys are shown.
-const KEYS_SHOWN: usize = 5;
 
 /// The outcome of `bench`, or of `merge`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +41,7 @@ pub struct BenchReport {
     pub schema_version: u32,
     /// `bench`.
     pub command: String,
-    /// Pass: it was measured. Inconclusive: see `doubts`.
+    /// Pass: it was measured. Violation: an application's invariant was violated. Inconclusive: see `doubts`.
     pub verdict: VerdictKind,
     /// Why what was measured says nothing about the database.
     pub doubts: Vec<String>,
@@ -64,6 +69,12 @@ pub struct BenchReport {
     /// Workers, keys and steps: what their histograms, which are in the log, come to.
     #[serde(default)]
     pub parts: Vec<PartRow>,
+    /// Of a script: what its steps came to.
+    #[serde(default)]
+    pub steps: Vec<StepRow>,
+    /// Of an application: what else is known.
+    #[serde(default)]
+    pub application: Option<ApplicationRun>,
     /// The command that does it again.
     pub replay: String,
 }
@@ -130,6 +141,8 @@ impl BenchReport {
             floor_share: None,
             spread: None,
             parts: Vec::new(),
+            steps: Vec::new(),
+            application: None,
             replay,
         };
         report.conclude();
@@ -141,12 +154,33 @@ impl BenchReport {
         self.spread = Spread::of(&self.recording.workers);
         self.parts = self.recording.parts.iter().map(|(part, histogram)| PartRow::new(part, histogram)).collect();
         let in_process = self.setting.backend == drift_engine::lock::Backend::Sqlite;
-        self.doubts = self.generator.doubts(&self.recording, in_process);
+        let rate = self.setting.load.arrivals.rate();
+        self.doubts = self.generator.doubts(&self.recording, rate, in_process);
         let (failed, tasks) = (self.recording.failed, self.recording.tasks());
         if failed as f64 > tasks as f64 * FAILED_SHARE_MAX {
             self.doubts.push(format!("{failed} of {tasks} tasks were given up: what is measured is failures"));
         }
-        self.verdict = if self.doubts.is_empty() { VerdictKind::Pass } else { VerdictKind::Inconclusive };
+        self.doubts.extend(do_nothing(&self.steps));
+        self.doubts.extend(self.application.iter().flat_map(application::doubts));
+        self.verdict = match self.application.as_ref().is_some_and(application::is_violated) {
+            true => VerdictKind::Violation,
+            false if self.doubts.is_empty() => VerdictKind::Pass,
+            false => VerdictKind::Inconclusive,
+        };
+    }
+
+    /// The same with what a script's steps came to.
+    pub fn with_steps(mut self, steps: Vec<StepRow>) -> Self {
+        self.steps = steps;
+        self.conclude();
+        self
+    }
+
+    /// The same with what else is known of an application.
+    pub fn with_application(mut self, run: ApplicationRun) -> Self {
+        self.application = Some(run);
+        self.conclude();
+        self
     }
 
     /// The same with what was measured beforehand.
@@ -173,11 +207,15 @@ impl BenchReport {
         if let Some(seed) = self.seeds.iter().find(|seed| other.seeds.contains(seed)) {
             differ.push(format!("seed: both have {seed}, so both are the same arrivals and keys"));
         }
+        if self.application.is_some() || other.application.is_some() {
+            differ.push("work: applications, whose invariants and statements are each database's own".to_owned());
+        }
         if !differ.is_empty() {
             return Err(RunError::Differ(differ));
         }
         self.recording.merge(&other.recording);
         self.generator.merge(&other.generator);
+        self.steps.iter_mut().zip(&other.steps).for_each(|(row, other)| row.merge(other));
         self.round_trip_added = self.round_trip_added.into_iter().chain(other.round_trip_added).reduce(f64::max);
         self.seeds.extend(&other.seeds);
         self.conclude();
@@ -188,7 +226,7 @@ impl BenchReport {
     fn without_lock(&self) -> Option<LockStrategy> {
         match self.setting.strategy {
             Lock::Strategy(strategy) => grants(strategy).is_none().then_some(strategy),
-            Lock::Own { .. } => None,
+            Lock::Own { .. } | Lock::Application { .. } => None,
         }
     }
 
@@ -198,6 +236,19 @@ impl BenchReport {
         let one_lock = self.setting.backend == drift_engine::lock::Backend::Sqlite || self.setting.work == Work::Script;
         let calibration = self.calibration.filter(|_| self.seeds.len() == 1 && self.without_lock().is_none())?;
         Some(calibration.ceiling(&self.setting.load, one_lock))
+    }
+
+    /// What was measured beside it that is not the version's.
+    pub fn machine(&self) -> Machine {
+        let server = self.calibration.and_then(|calibration| calibration.server);
+        let alone = self.calibration.map(|calibration| calibration.service_alone);
+        Machine {
+            round_trip: server.map(|server| server.round_trip),
+            flush: server.map(|server| server.flush),
+            alone: alone.or(self.application.as_ref().map(|run| run.alone)),
+            others: self.generator.others,
+            counts_server: !["local", "built in"].contains(&self.surroundings.provisioned.as_str()),
+        }
     }
 
     /// Writes it into a run's directory.
@@ -239,9 +290,14 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to, "{} on {} with {}: {}", setting.scenario, setting.backend, setting.strategy, load.arrivals)?;
     let whose = match setting.work {
         Work::Script => format!("{} actors in turn", load.key_count),
+        Work::Application => format!("each one of {} actors", load.key_count),
         Work::Engine | Work::Lock => format!("keys {} of {}", load.keys, load.key_count),
     };
-    let pool = load.pool.map_or_else(|| "a connection each".to_owned(), |pool| format!("{pool} connections"));
+    let pool = match (load.pool, setting.work) {
+        (Some(pool), _) => format!("{pool} connections"),
+        (None, Work::Application) => "programs of its own each".to_owned(),
+        (None, _) => "a connection each".to_owned(),
+    };
     writeln!(
         to,
         "{} workers ({pool}), {whose}, {:?} after {:?} of warm-up{}\n",
@@ -251,8 +307,8 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
         added(load.round_trip_added, report.round_trip_added)
     )?;
     writeln!(to, "{}\n", phases(recording))?;
-    if let Some(steps) = steps(recording) {
-        writeln!(to, "{steps}\n")?;
+    for table in times_by_step(recording).into_iter().chain(steps::table(&report.steps)) {
+        writeln!(to, "{table}\n")?;
     }
     let tasks = recording.tasks();
     write!(to, "{:.1} tasks/s; {tasks} recorded", recording.throughput())?;
@@ -281,7 +337,14 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     if let Some(calibration) = report.calibration.filter(|_| report.seeds.len() == 1) {
         alone(report, &calibration, to)?;
     }
-    shares(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
+    if let Some(run) = &report.application {
+        application::write(run, recording, to)?;
+    }
+    shares::workers(recording, matches!(load.arrivals, Arrivals::Closed), to)?;
+    // Of an application its actors' answers say it.
+    if setting.work != Work::Application {
+        shares::keys(recording, to)?;
+    }
     let others = generator.others.map_or_else(String::new, |part| format!(", others {:.0} %", part * 100.0));
     writeln!(
         to,
@@ -364,7 +427,7 @@ fn phases(recording: &Recording) -> Table {
 }
 
 /// The steps of a script, in order.
-fn steps(recording: &Recording) -> Option<Table> {
+fn times_by_step(recording: &Recording) -> Option<Table> {
     fn step<'a>((part, histogram): (&'a Part, &'a Histogram<u64>)) -> Option<(&'a str, f64, &'a Histogram<u64>)> {
         match part {
             Part::Step { name, .. } => Some((name, histogram.mean(), histogram)),
@@ -398,40 +461,6 @@ fn times<'a>(head: &str, rows: impl Iterator<Item = (&'a str, f64, &'a Histogram
         column.set_cell_alignment(CellAlignment::Right);
     });
     table
-}
-
-/// Who had how much of it.
-fn shares(recording: &Recording, closed: bool, to: &mut dyn Write) -> io::Result<()> {
-    let longest = recording.workers.iter().enumerate().max_by_key(|(_, share)| share.response_max);
-    if let (Some(spread), Some((worker, share))) = (Spread::of(&recording.workers), longest) {
-        // In an open loop whoever is free takes the next one: nothing is to be divided evenly.
-        let fair = if closed { format!("fairness {:.3}, ", spread.index) } else { String::new() };
-        write!(to, "workers: {fair}{} to {} tasks each; ", spread.tasks_min, spread.tasks_max)?;
-        let longest = share.response_max as f64 / 1e6;
-        write!(to, "the longest response was worker {worker}'s, {longest:.1} ms")?;
-        if spread.wait_max > 0 {
-            let (who, wait) = (spread.waited_longest, spread.wait_max as f64 / 1e6);
-            write!(to, ", the longest wait for the lock worker {who}'s, {wait:.1} ms")?;
-        }
-        writeln!(to)?;
-    }
-    let tasks = recording.tasks().max(1) as f64;
-    let mut keys: Vec<(usize, &Share)> = recording.keys.iter().enumerate().filter(|(_, key)| key.tasks > 0).collect();
-    if keys.len() > 1 {
-        keys.sort_by_key(|(_, key)| std::cmp::Reverse(key.tasks));
-        let shown: Vec<String> = keys
-            .iter()
-            .take(KEYS_SHOWN)
-            .map(|(index, key)| {
-                let millis = |nanos: u64| nanos as f64 / key.tasks as f64 / 1e6;
-                let (wait, held) = (millis(key.lock_wait), millis(key.in_lock));
-                let share = key.tasks as f64 / tasks * 100.0;
-                format!("{} {share:.0} % (lock wait {wait:.2} ms, in it {held:.2} ms)", index + 1)
-            })
-            .collect();
-        writeln!(to, "keys: {} of {} used; {}", keys.len(), recording.keys.len(), shown.join(", "))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

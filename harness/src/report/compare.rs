@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::BenchReport;
 use crate::capacity::compare::failures::{Failures, MORE_MAX};
+use crate::capacity::compare::machine::{Machine, disturbed, shift};
 use crate::capacity::compare::{Compared, Comparison, ERROR_RATE, Finding, LONE_MARGIN, Metric};
 use crate::exit::Exit;
 use crate::outcome::SCHEMA_VERSION;
@@ -34,6 +35,9 @@ pub struct CompareReport {
     pub failures: Option<Failures>,
     /// Why the runs say nothing.
     pub doubts: Vec<String>,
+    /// With one run a side: what was measured beside each of them.
+    #[serde(default)]
+    pub machines: Option<[Machine; 2]>,
 }
 
 impl CompareReport {
@@ -61,9 +65,14 @@ impl CompareReport {
                 })
             })
             .collect();
+        let machines = match (base, new) {
+            ([base], [new]) => Some([base.machine(), new.machine()]),
+            _ => None,
+        };
+        let disturbed = machines.and_then(|[base, new]| disturbed(&base, &new));
         // Where only failed tasks speak against the runs, more of them are what is new.
-        let failing = || base.iter().chain(new).all(is_sound_but_for_failures);
-        let verdict = match (doubts.is_empty(), compared.failures.finding) {
+        let failing = || disturbed.is_none() && base.iter().chain(new).all(is_sound_but_for_failures);
+        let verdict = match (doubts.is_empty() && disturbed.is_none(), compared.failures.finding) {
             (true, _) => compared.overall(),
             (false, Finding::Regression) if failing() => Finding::Regression,
             (false, _) => Finding::Inconclusive,
@@ -77,7 +86,8 @@ impl CompareReport {
             threshold,
             metrics: compared.metrics,
             failures: Some(compared.failures),
-            doubts,
+            doubts: doubts.into_iter().chain(disturbed.clone()).collect(),
+            machines,
         }
     }
 
@@ -103,6 +113,9 @@ pub fn write(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(to, "\n{}\n", table(report))?;
     rule(report, to)?;
+    if let Some(machines) = &report.machines {
+        beside(machines, to)?;
+    }
     for doubt in &report.doubts {
         writeln!(to, "{doubt}")?;
     }
@@ -120,7 +133,8 @@ pub fn write(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
 
 /// Whether nothing but failed tasks speaks against what a run says.
 fn is_sound_but_for_failures(run: &BenchReport) -> bool {
-    run.generator.doubts(&run.recording, run.setting.backend == Backend::Sqlite).is_empty()
+    let rate = run.setting.load.arrivals.rate();
+    run.generator.doubts(&run.recording, rate, run.setting.backend == Backend::Sqlite).is_empty()
 }
 
 fn table(report: &CompareReport) -> Table {
@@ -200,6 +214,36 @@ fn rule(report: &CompareReport, to: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What was measured beside both runs, and what follows from it.
+fn beside(machines: &[Machine; 2], to: &mut dyn Write) -> io::Result<()> {
+    let [base, new] = machines;
+    let times = [
+        ("a round trip", base.round_trip.zip(new.round_trip)),
+        ("a flush", base.flush.zip(new.flush)),
+        ("a task alone", base.alone.zip(new.alone)),
+    ];
+    let both = |(name, times): (&str, Option<(f64, f64)>)| {
+        times.map(|(base, new)| format!("{name} {:.3} and {:.3} ms", base / 1e6, new / 1e6))
+    };
+    let mut said: Vec<String> = times.into_iter().filter_map(both).collect();
+    if let (Some(base), Some(new)) = (base.others, new.others) {
+        said.push(format!("others {:.0} and {:.0} % of the processors", base * 100.0, new * 100.0));
+    }
+    if said.is_empty() {
+        return Ok(());
+    }
+    let apart = shift(base, new);
+    let counts = if apart > 0.0 {
+        format!(
+            "; the server's own times are {:.0} % apart, and runs are taken to be so by chance",
+            apart.exp_m1() * 100.0
+        )
+    } else {
+        String::new()
+    };
+    writeln!(to, "measured beside base and new: {}{counts}", said.join(", "))
 }
 
 #[cfg(test)]

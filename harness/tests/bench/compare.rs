@@ -45,6 +45,8 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
         altered(&at.join("run"), name, |report| {
             report["recording"]["series"] = series.clone();
             report["doubts"] = json!([]);
+            // Whatever else this machine does meanwhile is not what is tested here.
+            report["generator"]["others"] = json!(0.02);
         });
     };
     with("base", series(steady(1e6)));
@@ -80,6 +82,7 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
     assert!(other.err.contains("workers: 1 and 2"), "{}", other.err);
     altered(&at.join("base"), "short", |report| report["recording"]["series"] = json!([]));
     call(at, &["compare", "base", "short"]).await.ends_with(2);
+    one_run_a_side_on_a_disturbed_machine_is_no_answer(at).await;
     failures_are_judged(at).await;
     what_may_be_compared_may_not_all_be_merged(at).await;
     call(at, &["compare", "base", "nowhere"]).await.ends_with(2);
@@ -89,6 +92,29 @@ async fn runs_are_compared_and_what_cannot_be_is_refused() {
         assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{help}");
     }
     call(at, &["report", "base"]).await;
+}
+
+/// What was calibrated beside each run says that the machine was another one, or that others used it.
+async fn one_run_a_side_on_a_disturbed_machine_is_no_answer(at: &Path) {
+    let beside = |from: &str, name: &str, others: f64, flush: f64| {
+        altered(&at.join(from), name, |report| {
+            report["generator"]["others"] = json!(others);
+            report["calibration"] = json!({
+                "server": {"round_trip": 1e5, "flush": flush, "hand_off": 1e5},
+                "service_alone": flush * 8.0, "in_lock_alone": flush * 4.0
+            });
+        });
+    };
+    beside("base", "quiet", 0.02, 1e6);
+    for (name, others, flush, code, words) in [
+        ("alike", 0.02, 1e6, 5, "a flush 1.000 and 1.000 ms"),
+        ("used", 0.66, 1e6, 3, "others took 2 % of the processors beside base and 66 % beside new"),
+        ("flushes", 0.02, 1.35e6, 3, "the server's own times are 35 % apart"),
+    ] {
+        beside("slow", name, others, flush);
+        let compared = call(at, &["compare", "quiet", name]).await.ends_with(code);
+        assert!(compared.out.contains(words), "{name}: {}", compared.out);
+    }
 }
 
 /// A run of failures is doubted, and is a regression all the same; unless the generator is doubted as well.

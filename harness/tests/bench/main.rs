@@ -1,6 +1,7 @@
 //! `bench` and `merge` on real databases, and as the programs that ship.
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
+mod applications;
 #[path = "../program/called.rs"]
 mod called;
 #[path = "../program/comes.rs"]

@@ -74,6 +74,13 @@ async fn a_script_s_rounds_are_timed_by_step_on_postgres() {
         assert!(recording.keys.iter().all(|key| key.tasks > 5), "{}", ran.out);
         // The refusal that the script expects is counted, and no failure. The step after it is never reached.
         assert!(recording.errors["23505"] >= recording.keys[1].tasks, "{:?}", recording.errors);
+        let again = report.steps.iter().find(|row| row.step == "writer.again").unwrap();
+        // Each round of it sends this once, changes nothing, and is refused.
+        assert!(again.refused["23505"] == again.times && again.changed == 0, "{again:?}");
+        assert!(again.times.abs_diff(recording.keys[1].tasks) <= 4, "{again:?} {:?}", recording.keys);
+        let keep = report.steps.iter().find(|row| row.step == "reader.keep").unwrap();
+        assert!(keep.changed == keep.times && keep.changed_before > 0, "{keep:?}");
+        assert!(ran.out.contains("rows changed") && ran.out.contains("23505 × "), "{}", ran.out);
         let names = ["reader.1", "reader.lock", "reader.read", "reader.keep", "reader.5"];
         assert_eq!(steps(&report), [&names[..], &["writer.1", "writer.lock", "writer.again"]].concat());
         for phase in [Phase::LockWait, Phase::InLock, Phase::Read, Phase::Write, Phase::Commit, Phase::Begin] {
@@ -109,6 +116,52 @@ async fn a_script_s_rounds_are_timed_on_sqlite_and_without_a_named_lock_by_state
         assert_eq!(report.calibration.is_some(), known);
         let read = recording.parts.iter().find(|(part, _)| part.to_string() == "step-1-3/reader.read").unwrap();
         assert!(read.1.min() >= 990_000, "{}", read.1.min());
+    }
+}
+
+/// All seats are sold by the first round: every one after it inserts nothing.
+const SEATS: &str = r#"
+name = "seats"
+summary = "One buys the only seat."
+setup = "CREATE TABLE seats (id integer PRIMARY KEY, buyer text); INSERT INTO seats (id) VALUES (1);"
+[[actor]]
+name = "buyer"
+steps = [
+  "BEGIN",
+  { name = "buy", sql = "UPDATE seats SET buyer = 'me' WHERE id = 1 AND buyer IS NULL" },
+  "COMMIT",
+]
+[[invariant]]
+name = "sold"
+sql = "SELECT 1 WHERE false"
+[[case]]
+name = "pg"
+backend = "postgres"
+[[case]]
+name = "lite"
+backend = "sqlite"
+"#;
+
+#[tokio::test]
+async fn rounds_that_find_nothing_left_to_do_are_doubted() {
+    let at = tempfile::tempdir().unwrap();
+    std::fs::write(at.path().join("seats.toml"), SEATS).unwrap();
+    // The other one sells the seat anew each time.
+    let anew = SEATS.replace("AND buyer IS NULL", "");
+    std::fs::write(at.path().join("anew.toml"), anew).unwrap();
+    for (backend, file, is_doubted) in
+        [("postgres", "seats.toml", true), ("sqlite", "seats.toml", true), ("postgres", "anew.toml", false)]
+    {
+        let common = ["bench", file, "--backend", backend, "--rate", "50", "--output", "run"];
+        let ran = call(at.path(), &[&common[..], &QUICK].concat()).await;
+        assert!(matches!(ran.code, Some(0 | 3)), "{}{}", ran.out, ran.err);
+        let report = BenchReport::load(&at.path().join("run")).unwrap();
+        let buy = report.steps.iter().find(|row| row.step == "buyer.buy").unwrap();
+        assert!(buy.times > 5 && buy.changed == if is_doubted { 0 } else { buy.times }, "{file} {buy:?}");
+        assert!(buy.changed_before > 0, "{file} {buy:?}");
+        let doubts = |words: &str| report.doubts.iter().any(|doubt| doubt.contains(words));
+        assert_eq!(doubts("no round changed a row"), is_doubted, "{:?}", report.doubts);
+        assert_eq!(ran.out.contains("inconclusive: no round changed a row"), is_doubted, "{}", ran.out);
     }
 }
 

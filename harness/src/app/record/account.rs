@@ -17,6 +17,9 @@ const TEXT_CHARS_MAX: usize = 400;
 /// What stands for statements beyond the bound.
 const OTHERS: &str = "(other statements)";
 
+/// What stands for whoever had let go before the server was asked who it was.
+const LET_GO: &str = "(somebody who had let go meanwhile)";
+
 /// What was recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
@@ -145,6 +148,8 @@ struct Session {
 /// Adds up.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
+    /// Since when it counts.
+    since: Duration,
     sessions: BTreeMap<ConnectionId, Session>,
     recorded: Recorded,
     statements: BTreeMap<String, StatementRow>,
@@ -190,6 +195,14 @@ fn row(statements: &mut BTreeMap<String, StatementRow>, text: String) -> &mut St
 }
 
 impl Account {
+    /// Forgets what was counted; sessions that are open stay known.
+    pub fn count_anew(&mut self, now: Duration) {
+        let sessions = std::mem::take(&mut self.sessions);
+        let open = sessions.len() as u64;
+        let recorded = Recorded { sessions: open, sessions_at_once: open, ..Recorded::default() };
+        *self = Self { since: now, sessions, recorded, ..Self::default() };
+    }
+
     /// A session was opened.
     pub fn connected(&mut self, connection: ConnectionId, pid: Option<i32>) {
         self.sessions.insert(connection, Session { pid, ..Session::default() });
@@ -292,7 +305,9 @@ impl Account {
         let other = waits_for.iter().find_map(|pid| find(*pid));
         let other =
             other.and_then(|session| session.sent.as_ref().or(session.last.as_ref())).map(|(text, _)| text.clone());
-        let other = other.unwrap_or_else(|| "(a session that was not recorded)".to_owned());
+        // The server is asked for whom, of those that it has just said to wait: between the two, somebody may let go.
+        let unknown = if waits_for.is_empty() { LET_GO } else { "(a session that was not recorded)" };
+        let other = other.unwrap_or_else(|| unknown.to_owned());
         let is_known = |text: &String| self.statements.contains_key(text);
         let full = self.statements.len() >= STATEMENTS_MAX || self.waits.len() >= STATEMENTS_MAX;
         let (statement, other) = match full {
@@ -308,13 +323,19 @@ impl Account {
         locks.for_each(|lock| *self.locks.entry(lock).or_default() += 1);
     }
 
-    /// What was recorded so far.
+    /// What was recorded, of programs that have ended: transactions that are open now stay so.
     pub fn recorded(&self, now: Duration) -> Recorded {
-        let mut recorded = self.recorded.clone();
-        (recorded.schema_version, recorded.command) = (SCHEMA_VERSION, "record".to_owned());
-        recorded.seconds = now.as_secs_f64();
+        let mut recorded = self.so_far(now);
         recorded.transactions.left_open +=
             self.sessions.values().filter(|session| session.open.is_some()).count() as u64;
+        recorded
+    }
+
+    /// What was recorded so far, of programs that go on: the transactions that are open now are not counted.
+    pub fn so_far(&self, now: Duration) -> Recorded {
+        let mut recorded = self.recorded.clone();
+        (recorded.schema_version, recorded.command) = (SCHEMA_VERSION, "record".to_owned());
+        recorded.seconds = now.saturating_sub(self.since).as_secs_f64();
         recorded.statements = self.statements.values().cloned().collect();
         recorded.statements.sort_by(|a, b| (b.server_ms + b.open_after_ms).total_cmp(&(a.server_ms + a.open_after_ms)));
         recorded.errors = self.errors.values().cloned().collect();

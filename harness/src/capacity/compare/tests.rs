@@ -28,7 +28,7 @@ struct Noise {
 }
 
 /// A closed loop whose tasks wait for a lock.
-const SUITE: Suite = Suite { closed: true, locks: true, in_turns: false };
+const SUITE: Suite = Suite { closed: true, sections: true, locks: true, shift: 0.0, in_turns: false };
 /// The same, both sides in turns.
 const IN_TURNS: Suite = Suite { in_turns: true, ..SUITE };
 /// The same of an open loop.

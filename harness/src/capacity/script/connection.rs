@@ -5,6 +5,7 @@ use drift_engine::sqlite::classify;
 use sqlx::SqliteConnection;
 use tokio_postgres::Config;
 
+use super::steps::Rows;
 use crate::capacity::wire::{Kept, Wire};
 use crate::database::sqlite::SqliteDatabase;
 use crate::explore::captured::Types;
@@ -29,6 +30,8 @@ pub struct Connection {
     way: Way,
     /// Whether a transaction may be open. On SQLite it counts as open until a message has ended one.
     pub(super) is_open: bool,
+    /// The rows of the last answer.
+    pub(super) rows: Rows,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Place {
             }
             Self::Sqlite(database) => Way::Sqlite(Box::new(database.plain().await?)),
         };
-        Ok(Connection { way, is_open: false })
+        Ok(Connection { way, is_open: false, rows: Rows::default() })
     }
 
     /// The types of captured columns, where the database has any.
@@ -78,6 +81,7 @@ impl Connection {
                 let mut kept = captures.map(|step| Kept::nothing(step.rows.is_some()));
                 let answer = wire.query(sql, kind, kept.as_mut()).await?;
                 self.is_open = !answer.is_idle;
+                self.rows = Rows { returned: u64::from(answer.rows), changed: answer.changed };
                 let values = |texts: Vec<Option<String>>| texts.into_iter().map(|text| Value { text, literal: None });
                 Ok(kept.map_or_else(Returned::default, |kept| Returned {
                     first: values(kept.first).collect(),
@@ -88,6 +92,7 @@ impl Connection {
             Way::Sqlite(connection) => {
                 let (found, affected) = fetch(connection, sql).await.map_err(|error| classify(error, kind))?;
                 self.is_open = class(sql) != Class::End;
+                self.rows = Rows { returned: found.len() as u64, changed: affected };
                 Ok(captures.map_or_else(Returned::default, |_| returned(&found, affected)))
             }
         }

@@ -12,6 +12,7 @@ use crate::capacity::calibrate::{Calibration, calibrate};
 use crate::capacity::drive::{Driven, drive};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
 use crate::capacity::script::connection::Place;
+use crate::capacity::script::steps::StepRow;
 use crate::capacity::script::{ATTEMPTS_MAX, ScriptJob, unrepeatable};
 use crate::capacity::setting::{Lock, Setting, Surroundings, Work};
 use crate::cli::capacity::bed::{lost, undriven};
@@ -40,6 +41,7 @@ enum Host {
 struct Measured {
     calibration: Option<Calibration>,
     driven: Driven,
+    steps: Vec<StepRow>,
     round_trip_added: Option<f64>,
 }
 
@@ -62,7 +64,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     {
         writeln!(context.err, "warning: {error}")?;
     }
-    let Measured { calibration, driven, round_trip_added } = ran?;
+    let Measured { calibration, driven, steps, round_trip_added } = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
     let setting = Setting {
         scenario: script.name.clone(),
@@ -75,7 +77,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     };
     let replay = format!("{replay} --case {}", case.name);
     let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
-    let report = report.calibrated(calibration).delayed(round_trip_added);
+    let report = report.with_steps(steps).calibrated(calibration).delayed(round_trip_added);
     finish(&report, &directory, args.format, context)
 }
 
@@ -166,15 +168,15 @@ async fn measure(
     drop(connection);
     let clock = Clock::start();
     let alarm = Arc::new(Alarm::start(clock.clone())?);
-    let (timing, measures) = ((load.round_trip_added, load.seed), (clock.clone(), alarm.clone()));
+    let measures = (clock.clone(), alarm.clone());
     let types = place.types(script, case).await.map_err(|lost| Failure::environment(miette::miette!("{lost}")))?;
-    let job = Arc::new(ScriptJob::new(place, (script.clone(), case.clone(), types), timing, measures));
+    let job = Arc::new(ScriptJob::new(place, (script.clone(), case.clone(), types), load, measures));
     let calibrating = calibrate(job.clone(), load, server.as_ref(), &clock, &alarm, &context.cancel);
     let calibration = tokio::select! {
         biased;
         () = context.cancel.cancelled() => return Err(Failure::interrupted()),
         calibration = calibrating => calibration.map_err(undriven)?,
     };
-    let driven = drive(job, load, &clock, &alarm, &context.cancel).await.map_err(undriven)?;
-    Ok(Measured { calibration, driven, round_trip_added: alarm.round_trip_added() })
+    let driven = drive(job.clone(), load, &clock, &alarm, &context.cancel).await.map_err(undriven)?;
+    Ok(Measured { calibration, driven, steps: job.counted(), round_trip_added: alarm.round_trip_added() })
 }

@@ -111,7 +111,7 @@ impl Bed {
                     Err(failure) => Err(failure),
                 }
             }
-            Work::Script => unreachable!("a script has a bed of its own"),
+            Work::Script | Work::Application => unreachable!("scripts and applications have beds of their own"),
             Work::Lock => match self.lock_script(&copy, load).await {
                 Ok(job) => self.put(job, &copy, load, calibrated, context).await,
                 Err(failure) => Err(failure),

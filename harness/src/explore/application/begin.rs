@@ -11,7 +11,7 @@ use tokio_postgres::{Config, Statement};
 use super::settle::{DEPARTURE_MAX, Moved};
 use super::{Actor, AppWorld, TIMEOUTS};
 use crate::app::output::Output;
-use crate::app::work::{Preparation, WorkError, prepare, prepare_by};
+use crate::app::work::{Preparation, WorkError, prepare, set_up};
 use crate::explore::postgres::answer::end_prepared;
 use crate::explore::postgres::beginning::{Beginning, Kept};
 use crate::explore::postgres::question::QUESTION_WITH_ISOLATION;
@@ -19,7 +19,7 @@ use crate::explore::postgres::site::{self, Site};
 use crate::explore::postgres::state::{differences, shift_sequences};
 use crate::explore::postgres::{Control, connect, said};
 use crate::explore::world::Lost;
-use crate::scenario::application::{Application, SetUp};
+use crate::scenario::application::Application;
 use crate::scenario::script::NamedQuery;
 
 /// How soon the sessions of killed programs are ended at the server: one that waits there does not see that its client has
@@ -67,7 +67,14 @@ pub(super) async fn is_superuser(site: &Site) -> Result<bool, Lost> {
 /// # Errors
 /// Its address cannot be used.
 pub fn upstream(site: &Site) -> Result<Upstream, Lost> {
-    let config: &Config = site.config();
+    upstream_of(site.config())
+}
+
+/// Where a database is, for the proxy.
+///
+/// # Errors
+/// Its address cannot be used.
+pub fn upstream_of(config: &Config) -> Result<Upstream, Lost> {
     let none = |what: &str| Lost::new(format!("the server's address has no {what}"));
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let address = match config.get_hosts().first().ok_or_else(|| none("host"))? {
@@ -86,11 +93,8 @@ pub(super) async fn begin(
     app: &Application,
     database: &[(&'static str, String)],
 ) -> Result<Begun, BeginError> {
-    let preparation = preparation(app, database);
-    match &app.setup {
-        Some(SetUp::Command(command)) => prepare(command, &preparation, &Output::default()).await?,
-        Some(SetUp::Code(code)) => prepare_by(code, &preparation).await?,
-        None => {}
+    if let Some(by) = &app.setup {
+        set_up(by, &preparation(app, database)).await?;
     }
     let asking = |error| said("ask how sessions begin", &error);
     let control = Control::open(site.config()).await?;

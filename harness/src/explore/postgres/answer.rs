@@ -74,10 +74,7 @@ pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> (Rows, Returned) {
 ///
 /// # Errors
 /// The server does not answer.
-pub(in crate::explore) async fn ask_all(
-    control: &Client,
-    queries: &[String],
-) -> Result<Vec<Result<Rows, String>>, Lost> {
+pub(crate) async fn ask_all(control: &Client, queries: &[String]) -> Result<Vec<Result<Rows, String>>, Lost> {
     let mut answers = Vec::new();
     for query in queries {
         let answer = tokio::time::timeout(STEP_MAX, control.simple_query(query)).await;
