@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "the figures are wanted of a run with --nocapture")]
 
 mod answers;
+mod app_mutants;
 mod apps;
 mod command;
 mod engine;

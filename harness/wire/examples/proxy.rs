@@ -27,7 +27,8 @@ struct Rewriting;
 
 impl Gate for Rewriting {
     fn rewritten(&self, _: ConnectionId, text: &str) -> Option<String> {
-        Some(format!("/* written anew by whoever stands between */ {text}"))
+        // Behind the text, of which a message of the server's may quote the line.
+        Some(format!("{text}\n/* written anew */"))
     }
 }
 
