@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use driftlock_wire::Unit;
 
-/// The most texts that are remembered; others are looked at again each time.
-const KNOWN_MAX: usize = 4_096;
+/// The most bytes of texts that are remembered; others are looked at again each time, and are not counted.
+const KNOWN_BYTES_MAX: usize = 4 << 20;
 
 type Anew = dyn Fn(&str) -> Option<String> + Send + Sync;
 
@@ -18,6 +18,7 @@ struct Known {
     texts: BTreeMap<String, Option<String>>,
     /// All that has come of them.
     made: BTreeSet<String>,
+    bytes: usize,
 }
 
 /// Has other SQL asked in the place of what actors send. Its clones are one.
@@ -46,7 +47,8 @@ impl Rewriter {
             return anew.clone();
         }
         let anew = (self.anew)(text).filter(|anew| anew != text);
-        if known.texts.len() < KNOWN_MAX {
+        if known.bytes + text.len() <= KNOWN_BYTES_MAX {
+            known.bytes += text.len();
             known.texts.insert(text.to_owned(), anew.clone());
             known.made.extend(anew.clone());
         }

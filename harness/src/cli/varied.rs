@@ -1,4 +1,4 @@
-//! What `mutate` on scripts and `repair` share: the scripts, the databases, the rows of the report.
+//! What `mutate` on scripts and applications and `repair` share: the files, the databases, the rows of the report.
 
 mod rows;
 

@@ -105,8 +105,11 @@ impl Tree {
     }
 
     /// The text for a program, without these parts. `types` are those of the parameters, as casts name them; a parameter
-    /// that nothing asks for any more is still bound, so that it must still have a type. Nothing where it has none.
-    pub fn without_protections(&self, parts: &[&Protection], types: Option<&[String]>) -> Option<String> {
+    /// that nothing asks for any more is still bound, so that it must still have a type.
+    ///
+    /// # Errors
+    /// Why there is no such text.
+    pub fn without_protections(&self, parts: &[&Protection], types: Option<&[String]>) -> Result<String, &'static str> {
         let mut taken: Vec<(Range<usize>, String)> = Vec::new();
         for one in parts {
             // What stands inside of another part goes with it.
@@ -116,17 +119,19 @@ impl Tree {
         }
         let text = self.with(taken);
         let before = self.parameters();
-        let after = Tree::of(&text)?.parameters();
+        let after = Tree::of(&text).ok_or("nothing can stand in its place there")?.parameters();
         let missing: Vec<usize> = before.difference(&after).copied().collect();
         if missing.is_empty() {
-            return Some(text);
+            return Ok(text);
         }
         let cast = |number: &usize| Some(format!("${number}::{}", types?.get(number.checked_sub(1)?)?));
-        let casts: Vec<String> = missing.iter().map(cast).collect::<Option<_>>()?;
-        let statement = self.only_statement().filter(|node| child(node, Kind::WITH_CLAUSE).is_none())?;
+        let casts: Option<Vec<String>> = missing.iter().map(cast).collect();
+        let casts = casts.ok_or("the type of a parameter that it alone asks for is not known")?;
+        let statement = self.only_statement().filter(|node| child(node, Kind::WITH_CLAUSE).is_none());
+        let statement = statement.ok_or("a parameter that it alone asks for has no other place")?;
         let begin = range(&statement).start;
         // What nobody reads is not computed.
-        Some(format!("{}WITH driftlock_kept AS (SELECT {}) {}", &text[..begin], casts.join(", "), &text[begin..]))
+        Ok(format!("{}WITH driftlock_kept AS (SELECT {}) {}", &text[..begin], casts.join(", "), &text[begin..]))
     }
 
     /// The numbers of its parameters.
@@ -191,7 +196,7 @@ mod tests {
     fn without(sql: &str, types: Option<&[String]>) -> Option<String> {
         let tree = Tree::of(sql).unwrap_or_else(|| panic!("{sql}"));
         let parts = tree.protections();
-        tree.without_protections(&parts.iter().collect::<Vec<_>>(), types)
+        tree.without_protections(&parts.iter().collect::<Vec<_>>(), types).ok()
     }
 
     fn names(sql: &str) -> Vec<String> {
@@ -281,6 +286,9 @@ mod tests {
         // Of unknown type, or where there is no place for it, the text stays.
         assert_eq!(without(sql, None), None);
         assert_eq!(without(&format!("WITH x AS (SELECT 1) {sql}"), Some(&types)), None);
+        let from = Tree::of("SELECT * FROM pg_advisory_lock(7)").unwrap();
+        let parts = from.protections();
+        assert_eq!(from.without_protections(&[&parts[0]], None), Err("nothing can stand in its place there"));
         let used = "INSERT INTO t (a, n) VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET n = $2";
         assert_eq!(without(used, None).as_deref(), Some("INSERT INTO t (a, n) VALUES ($1, $2)"));
     }
@@ -295,7 +303,7 @@ mod tests {
             if let Some(tree) = Tree::of(&sql) {
                 let types = vec!["int4".to_owned(); 4];
                 let parts = tree.protections();
-                if let Some(anew) = tree.without_protections(&parts.iter().collect::<Vec<_>>(), Some(&types)) {
+                if let Ok(anew) = tree.without_protections(&parts.iter().collect::<Vec<_>>(), Some(&types)) {
                     let left = Tree::of(&anew).map(|tree| tree.protections()).unwrap_or_default();
                     prop_assert!(left.iter().all(|one| matches!(one.sort, Sort::Advisory(_))), "{} of {}", anew, sql);
                     let (before, after) = (tree.parameters(), Tree::of(&anew).unwrap().parameters());

@@ -19,10 +19,11 @@ use crate::explore::application::AppWorld;
 use crate::explore::application::rules::{AppRules, confirm};
 use crate::explore::application::sent::{Alteration, Sent};
 use crate::explore::case::{Options, compare_serial_runs, explore};
+use crate::explore::judge::Limit;
 use crate::explore::search::Coverage;
 use crate::explore::world::Lost;
 use crate::scenario::application::Application;
-use crate::scenario::script::{Script, ScriptCase};
+use crate::scenario::script::{ERRORS, Script, ScriptCase};
 use crate::syntax::{Does, Protection, Tree, one_line};
 
 /// The most places that a defence's name tells.
@@ -110,10 +111,11 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         let sent = &self.seen.sent;
         for (text, places) in &sent.texts {
             let why = match Tree::of(text) {
-                None if may_protect(text) => "it cannot be read",
-                Some(tree) if !can_lose_all(&tree, self.seen.types.get(text)) => "a parameter would have no type",
-                _ => continue,
+                None if may_protect(text) => Some("it cannot be read".to_owned()),
+                None => None,
+                Some(tree) => stays(&tree, self.seen.types.get(text)).map(|(name, why)| format!("{name}: {why}")),
             };
+            let Some(why) = why else { continue };
             notes.push(format!("{} ({}): {why}", in_short(text), shown_places(places).join(", ")));
         }
         let more = notes.len().saturating_sub(NOT_REWRITTEN_SHOWN);
@@ -164,7 +166,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         let sent = world.sent_so_far().clone();
         let mut types = BTreeMap::new();
         for text in sent.texts.keys() {
-            let loses_a_parameter = Tree::of(text).is_some_and(|tree| !can_lose_all(&tree, None));
+            let loses_a_parameter = Tree::of(text).is_some_and(|tree| stays(&tree, None).is_some());
             if loses_a_parameter && let Some(of) = world.types_of(text).await {
                 types.insert(text.clone(), of);
             }
@@ -182,7 +184,19 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         options: &Options,
     ) -> Result<Looked, Lost> {
         let rules = AppRules::new(app, world);
-        let (mut explored, mut rules) = explore(world, rules, None, options).await?;
+        let (mut explored, mut rules) = match explore(world, rules, None, options).await {
+            Err(lost) if lost.by_script && !without.is_empty() => {
+                // It fails with nothing concurrent, too: that is noticed, if a check says so.
+                let once = Options { limit: Some(Limit::Executions(1)), ..options.clone() };
+                let rules = AppRules::new(app, world);
+                let (explored, rules) = explore(world, rules, Some(ERRORS), &once).await?;
+                if explored.found.is_empty() {
+                    return Err(lost);
+                }
+                (explored, rules)
+            }
+            explored => explored?,
+        };
         (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
         let mut script = None;
         if let Some(of) = explored.found.first().cloned() {
@@ -384,13 +398,14 @@ fn anew(
     if taken.is_empty() {
         return None;
     }
-    tree.without_protections(&taken, types.get(text).map(Vec::as_slice))
+    tree.without_protections(&taken, types.get(text).map(Vec::as_slice)).ok()
 }
 
-/// Whether each protection of a text can be taken away.
-fn can_lose_all(tree: &Tree, types: Option<&Vec<String>>) -> bool {
+/// The first protection of a text that cannot be taken away, and why.
+fn stays(tree: &Tree, types: Option<&Vec<String>>) -> Option<(String, &'static str)> {
     let types = types.map(Vec::as_slice);
-    tree.protections().iter().all(|one| tree.without_protections(&[one], types).is_some())
+    let why = |one: Protection| tree.without_protections(&[&one], types).err().map(|why| (one.name, why));
+    tree.protections().into_iter().find_map(why)
 }
 
 /// Whether a text that cannot be read may hold a protection.

@@ -158,6 +158,34 @@ fn a_unique_constraint_goes_with_the_on_conflict_that_needs_it() {
     assert_eq!(code, Some(1), "{said}");
 }
 
+/// One that fails with nothing concurrent too is noticed by `exits`; one that the server does not take is no mutant.
+#[test]
+fn what_fails_by_itself_without_its_defence_is_killed_unless_it_makes_no_sense() {
+    let visit = json!([{"sql": "INSERT INTO visits VALUES (1, 1) ON CONFLICT (page) DO UPDATE SET n = visits.n + 1"}]);
+    let schema = "CREATE TABLE visits (page int PRIMARY KEY, n int); INSERT INTO visits VALUES (1, 0)";
+    let counted = "[[invariant]]\nname = \"counted\"\nsql = \"SELECT n FROM visits WHERE n <> 2\"";
+    let at = app(schema, [&visit, &visit], BLIND);
+    let file = at.path().join("app.toml");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("exits = [0, 1]", "")).unwrap();
+    let (code, said, rows) = mutated(at.path());
+    let of =
+        |part: &str| rows.iter().find(|row| row["change"].as_str().unwrap().contains(part)).unwrap_or(&Value::Null);
+    let conflict = of("without ON CONFLICT (page)");
+    assert_eq!((&conflict["fate"], &conflict["killed_by"]), (&json!("killed"), &json!(["exits"])), "{said}");
+    assert!(conflict["evidence"].as_str().unwrap().contains("23505"), "{said}");
+    assert_eq!(of("PRIMARY KEY")["fate"], json!("survived"), "{said}");
+    assert_eq!(code, Some(1), "{said}");
+    // Columns of an index that are no columns are not told, so that the clause does not go with it.
+    let visit = json!([{"sql": "INSERT INTO visits VALUES (1, 1) ON CONFLICT (lower(page::text)) DO UPDATE SET n = visits.n + 1"}]);
+    let schema = "CREATE TABLE visits (page int, n int); CREATE UNIQUE INDEX one ON visits (lower(page::text))";
+    let at = app(schema, [&visit, &visit], counted);
+    let (code, said, rows) = mutated(at.path());
+    let index = rows.iter().find(|row| row["change"].as_str().unwrap().contains("UNIQUE INDEX")).unwrap();
+    assert_eq!(index["fate"], json!("undecided"), "{said}");
+    assert!(index["evidence"].as_str().unwrap().contains("is refused with 42P10"), "{said}");
+    assert_eq!(code, Some(3), "{said}");
+}
+
 #[test]
 fn what_has_nothing_to_teach_or_cannot_be_read_is_told() {
     let program = adding(&[json!({"sql": "BEGIN"}), json!({"sql": "SELECT n FROM seats WHERE id = 1", "keep": "n"})]);

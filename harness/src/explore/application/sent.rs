@@ -10,8 +10,8 @@ use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::postgres::answer::ask_all;
 use crate::explore::world::{Lost, Rows};
 
-/// The most texts that are kept.
-const TEXTS_MAX: usize = 4_096;
+/// The most bytes of texts that are kept.
+const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// What is changed of an application and its database, before anything of it runs.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,8 @@ pub struct Sent {
     pub asks_at_connection: bool,
     /// How many units ran something that was written anew.
     pub rewritten: u64,
+    /// The bytes of the texts.
+    bytes: usize,
 }
 
 impl Sent {
@@ -49,10 +51,11 @@ impl Sent {
         self.is_cut |= unit.steps_left_out > 0 || !unit.whole;
         for text in unit.statements() {
             if !self.texts.contains_key(text) {
-                if self.texts.len() >= TEXTS_MAX {
+                if self.bytes + text.len() > TEXT_BYTES_MAX {
                     self.is_cut = true;
                     continue;
                 }
+                self.bytes += text.len();
                 self.texts.insert(text.to_owned(), BTreeMap::new());
             }
             if let Some(places) = self.texts.get_mut(text) {
