@@ -71,6 +71,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn whatever_comes_the_length_is_right_and_nothing_but_the_text_has_changed(
             tag in prop::sample::select(b"QPBDX".to_vec()),
