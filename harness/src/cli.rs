@@ -75,8 +75,8 @@ pub enum Command {
     /// Attacks the recompute job with many concurrent tasks on real databases, and judges what happened; or
     /// runs the actors of your scripts and applications freely.
     Verify(verify::Args),
-    /// Takes away what protects a script of yours, or breaks the engine's protocol in every way there is, and sees that
-    /// the checks notice.
+    /// Takes away what protects a script or an application of yours, or breaks the engine's protocol in every way there
+    /// is, and sees that the checks notice.
     Mutate(mutate::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Explore(explore::Args),

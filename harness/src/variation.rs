@@ -1,9 +1,13 @@
-//! A script with one thing changed, explored again: what it is worth to be protected, and what would mend it.
+//! A script or an application with one thing changed, explored again: what it is worth to be protected, and what would
+//! mend it.
 //!
-//! [`defences`] finds what a script protects itself with, and [`mutate`] takes each away; [`repairs`] proposes what
+//! [`defences`] finds what a script protects itself with, [`applications`] what an application does, and [`mutate`] takes
+//! each away; [`repairs`] proposes what
 //! engineers would try where something is violated, and [`repair`] tries each to the end. Both change the script's own
-//! steps or what its set-up makes; nothing here touches a database but through an [`Explorer`].
+//! steps, what a program sends, or what the set-up makes; nothing here touches a database but through an [`Explorer`] or
+//! what makes worlds of applications.
 
+pub mod applications;
 pub mod catalog;
 mod course;
 pub mod defences;

@@ -10,12 +10,14 @@
 //! ```
 
 mod forbidden;
+mod protection;
 
 use std::ops::Range;
 
 use squawk_syntax::{SourceFile, SyntaxElement, SyntaxKind as Kind, SyntaxNode};
 
 pub use self::forbidden::{Grouped, Overlapping};
+pub use self::protection::{Answers, Protection, one_line};
 
 /// The longest text that is read, in bytes.
 const BYTES_MAX: usize = 256 * 1024;

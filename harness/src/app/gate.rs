@@ -10,6 +10,7 @@ use driftlock_wire::{
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::rewriting::Rewriter;
 use super::units::keeps;
 
 /// How many bytes of an answer's rows are kept, for people to look at.
@@ -98,9 +99,21 @@ struct State {
 pub struct Holding {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
+    /// What actors' texts become before anything is said of them.
+    rewriter: Option<Rewriter>,
 }
 
 impl Holding {
+    /// One by which actors' texts are written anew.
+    pub fn rewriting(rewriter: Option<Rewriter>) -> Self {
+        Self { rewriter, ..Self::default() }
+    }
+
+    /// Whether a unit runs something that was written anew.
+    pub fn has_rewritten(&self, unit: &Unit) -> bool {
+        self.rewriter.as_ref().is_some_and(|rewriter| rewriter.has_rewritten(unit))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,6 +270,13 @@ impl Gate for Holding {
             |word: &str| client.parameters.iter().any(|(name, value)| name.contains(word) || value.contains(word));
         let (isolates, times_out) = (asks_for("isolation"), asks_for("timeout"));
         self.note(state, actor, Happened::Connected { connection, pid, isolates, times_out });
+    }
+
+    fn rewritten(&self, connection: ConnectionId, text: &str) -> Option<String> {
+        let rewriter = self.rewriter.as_ref()?;
+        // A set-up makes what there is, and protects nothing.
+        let is_of_actor = self.state().seats.contains_key(&connection);
+        is_of_actor.then(|| rewriter.rewritten(text)).flatten()
     }
 
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {

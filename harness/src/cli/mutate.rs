@@ -19,10 +19,10 @@ use crate::verify::plan::Case;
 /// The arguments of `mutate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scripts (*.toml), or directories of them: their defences are taken away, one after the other
+    /// Scripts and applications (*.toml), or directories of them: their defences are taken away, one after the other
     #[arg(value_name = "FILE or DIR", conflicts_with_all = ["seed", "time_limit"])]
     pub files: Vec<PathBuf>,
-    /// Of a script: explore each mutant for so many executions, or so long
+    /// Of a file: explore each mutant for so many executions, or so long
     #[arg(long, value_name = "N|TIME", value_parser = parse_budget, default_value = "60s", requires = "files")]
     pub budget: Limit,
     /// What the commands with cases share.

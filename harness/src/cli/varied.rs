@@ -1,32 +1,43 @@
-//! What `mutate` on scripts and `repair` share: the scripts, the databases, the rows of the report.
+//! What `mutate` on scripts and applications and `repair` share: the files, the databases, the rows of the report.
+
+mod rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use drift_engine::lock::Backend;
 use tokio::time::Instant;
 
-use super::common::{Format, print, quoted, run_name, unwritable, verdict_exit};
+use self::rows::Rows;
+use super::common::{Format, print, run_name, unwritable, verdict_exit};
 use super::explore::hosts::{CaseFailure, Hosts};
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::sent::Alteration;
+use crate::explore::application::{AppWorld, Looking};
 use crate::explore::case::Options;
 use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
+use crate::explore::world::Lost;
 use crate::outcome::{NotApplicable, VerdictKind};
 use crate::report::directory::RunDirectory;
-use crate::report::explored::ExpectedRow;
 use crate::report::varied::{self, VariedReport, VariedRow};
+use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
 use crate::scenario::script::{NamedQuery, Script, ScriptCase};
+use crate::variation::applications::{OfApplication, Worlds};
 use crate::variation::catalog::{Catalog, catalog};
-use crate::variation::mutate::{Fate, Mutant, Mutated, mutate};
-use crate::variation::repair::{Repaired, Tried, Verdict, repair};
-use crate::variation::repairs::explain;
+use crate::variation::mutate::{Mutated, mutate, mutate_subject};
+use crate::variation::repair::repair;
 use crate::variation::{Explorer, Refused, Seen, Serially, refused, see, serial_runs, with_rows};
 
-/// What is done with each case of a script.
+/// After how long it is said how far it has come, again and again.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What is done with each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Mutate,
@@ -56,16 +67,38 @@ pub(super) struct Wanted<'a> {
     pub postgres: &'a PostgresArgs,
 }
 
-/// A case of a script, as it is to be explored.
+/// What is to be explored, with things changed.
 struct Subject {
     file: String,
-    script: Arc<Script>,
-    case: ScriptCase,
+    /// SCRIPT/CASE, or the application's.
+    name: String,
+    backend: Backend,
+    /// The check that is expected to be violated as it is.
+    violates: Option<String>,
+    what: What,
+}
+
+enum What {
+    /// A script as one of its cases has it.
+    Script(Arc<Script>, ScriptCase),
+    Application(Arc<Application>),
 }
 
 impl Subject {
-    fn name(&self) -> String {
-        format!("{}/{}", self.script.name, self.case.name)
+    fn of_script(file: &str, script: &Script, case: &ScriptCase) -> Self {
+        Self {
+            file: file.to_owned(),
+            name: format!("{}/{}", script.name, case.name),
+            backend: case.backend,
+            violates: case.violates.clone(),
+            what: What::Script(Arc::new(script.of_case(case)), case.clone()),
+        }
+    }
+
+    fn of_application(file: &str, app: Application) -> Self {
+        let (name, violates) = (app.name.clone(), app.violates.clone());
+        let what = What::Application(Arc::new(app));
+        Self { file: file.to_owned(), name, backend: Backend::Postgres, violates, what }
     }
 }
 
@@ -143,12 +176,31 @@ impl Explorer for OnHosts<'_> {
     }
 }
 
+impl Worlds for OnHosts<'_> {
+    type Error = CaseFailure;
+
+    async fn make(&mut self, app: &Arc<Application>, alteration: &Alteration) -> Result<AppWorld, CaseFailure> {
+        self.0.application_with(app.clone(), Looking::Footprints, alteration).await
+    }
+
+    fn lost(&self, lost: Lost) -> CaseFailure {
+        lost.into()
+    }
+
+    fn by_application(&self, error: CaseFailure) -> Result<Refused, CaseFailure> {
+        match error {
+            CaseFailure::Lost(lost) if lost.by_script => Ok(Refused(lost.why)),
+            other => Err(other),
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) async fn run(wanted: &Wanted<'_>, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let subjects = subjects(wanted)?;
     if wanted.list {
         for subject in &subjects {
-            writeln!(context.out, "{} {}", subject.name(), subject.case.backend)?;
+            writeln!(context.out, "{} {}", subject.name, subject.backend)?;
         }
         return Ok(Exit::Met);
     }
@@ -185,23 +237,22 @@ fn subjects(wanted: &Wanted<'_>) -> Result<Vec<Subject>, Failure> {
     let mut subjects = Vec::new();
     for Read { file, program, .. } in collect_programs(wanted.files).map_err(Failure::usage)? {
         let file = file.display().to_string();
-        let script = match program {
-            Program::Script(script) => script,
-            Program::Application(_) => {
+        match (program, wanted.task) {
+            (Program::Script(script), _) => {
+                subjects.extend(script.cases.iter().map(|case| Subject::of_script(&file, &script, case)));
+            }
+            (Program::Application(app), Task::Mutate) => subjects.push(Subject::of_application(&file, app)),
+            (Program::Application(_), Task::Repair) => {
                 return Err(Failure::usage(miette::miette!(
-                    help = "`driftlock explore` takes applications",
+                    help = "`driftlock explore` and `driftlock mutate` take applications",
                     "{file} is an application, whose actors are programs; `driftlock {command}` takes scripts only"
                 )));
             }
-        };
-        for case in &script.cases {
-            subjects.push(Subject { file: file.clone(), script: Arc::new(script.of_case(case)), case: case.clone() });
         }
     }
     subjects.retain(|subject| {
-        let name = subject.name();
-        (wanted.filter.is_empty() || wanted.filter.iter().any(|text| name.contains(text)))
-            && wanted.backend.is_none_or(|backend| backend == subject.case.backend)
+        (wanted.filter.is_empty() || wanted.filter.iter().any(|text| subject.name.contains(text)))
+            && wanted.backend.is_none_or(|backend| backend == subject.backend)
     });
     if subjects.is_empty() {
         return Err(Failure::usage(miette::miette!(
@@ -219,7 +270,7 @@ async fn run_all(
     report: &mut VariedReport,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
-    let wants = |backend| subjects.iter().any(|subject| subject.case.backend == backend);
+    let wants = |backend| subjects.iter().any(|subject| subject.backend == backend);
     let started = hosts.start_all(wants, wanted.postgres, context).await?;
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
@@ -227,15 +278,26 @@ async fn run_all(
     let (strategy, limit) = (Strategy::Exhaustive, Some(wanted.budget));
     let options = Options { strategy, seed: 1, limit, all: false, executions: Arc::default() };
     let cancel = context.cancel.clone();
-    for subject in subjects.iter().filter(|subject| !started.lacks(subject.case.backend)) {
-        writeln!(context.err, "{} on {} …", subject.name(), subject.case.backend)?;
-        let begin = Instant::now();
-        let rows = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
-            rows = rows_of(wanted, hosts, subject, &options, &mut report.not_applicable) => rows,
+    for subject in subjects.iter().filter(|subject| !started.lacks(subject.backend)) {
+        writeln!(context.err, "{} on {} …", subject.name, subject.backend)?;
+        options.executions.store(0, Ordering::Relaxed);
+        let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
+        ticks.reset();
+        let rows = {
+            let mut rows = std::pin::pin!(rows_of(wanted, hosts, subject, &options, &mut report.not_applicable));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(Failure::interrupted()),
+                    rows = &mut rows => break rows,
+                    _ = ticks.tick() => {
+                        let (executions, seconds) = (options.executions.load(Ordering::Relaxed), begin.elapsed().as_secs());
+                        writeln!(context.err, "{}: {executions} executions in {seconds} s", subject.name)?;
+                    }
+                }
+            }
         };
-        let rows = rows.map_err(|failure| failure.about(&subject.file, &subject.name(), subject.case.backend))?;
+        let rows = rows.map_err(|failure| failure.about(&subject.file, &subject.name, subject.backend))?;
         let took = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let first = report.results.len();
         report.results.extend(rows);
@@ -254,173 +316,49 @@ async fn rows_of(
     options: &Options,
     left_out: &mut Vec<NotApplicable>,
 ) -> Result<Vec<VariedRow>, CaseFailure> {
-    let (script, case) = (&subject.script, &subject.case);
-    let mut explorer = OnHosts(hosts);
     let rows = Rows { wanted, subject };
-    match wanted.task {
-        Task::Mutate => match mutate(&mut explorer, script, case, options).await? {
-            Ok(Mutated::Mutants { evidence, mutants }) => Ok(rows.of_mutants(evidence, mutants)),
-            Ok(Mutated::Unfit { verdict, evidence, found }) => {
-                let is_expected = verdict == VerdictKind::Violation && case.violates.is_some();
-                if is_expected {
-                    let reason =
-                        "it is violated as it is, and expected to be: there is nothing to take away".to_owned();
-                    left_out.push(NotApplicable { name: subject.name(), backend: case.backend, reason });
-                    return Ok(Vec::new());
-                }
-                let mut row = rows.as_it_is(verdict, evidence);
-                row.met = false;
-                if let Some(found) = found.first() {
-                    row.show(script, found);
-                }
-                Ok(vec![row])
+    let mut hosts = OnHosts(hosts);
+    let (mutated, script, notes) = match (&subject.what, wanted.task) {
+        (What::Script(script, case), Task::Repair) => {
+            let repaired = repair(&mut hosts, script, case, options).await?.map_err(by_its_fault)?;
+            return Ok(rows.of_repairs(script, repaired));
+        }
+        (What::Script(script, case), Task::Mutate) => {
+            (mutate(&mut hosts, script, case, options).await?, script.clone(), Vec::new())
+        }
+        (What::Application(app), _) => {
+            let mut of = OfApplication::new(&mut hosts, app);
+            let mutated = mutate_subject(&mut of, options).await?;
+            (mutated, Arc::default(), of.not_rewritten())
+        }
+    };
+    match mutated.map_err(by_its_fault)? {
+        Mutated::Mutants { evidence, mutants } => Ok(rows.of_mutants(&told(evidence, &notes), mutants)),
+        Mutated::Unfit { verdict: VerdictKind::Violation, .. } if subject.violates.is_some() => {
+            let reason = "it is violated as it is, and expected to be: there is nothing to take away".to_owned();
+            left_out.push(NotApplicable { name: subject.name.clone(), backend: subject.backend, reason });
+            Ok(Vec::new())
+        }
+        Mutated::Unfit { verdict, evidence, found, script: sent } => {
+            let mut row = rows.as_it_is(verdict, evidence);
+            row.met = false;
+            if let Some(found) = found.first() {
+                row.show(&sent.unwrap_or(script), found);
             }
-            Err(Refused(why)) => Err(crate::explore::world::Lost::by_script(why).into()),
-        },
-        Task::Repair => match repair(&mut explorer, script, case, options).await? {
-            Ok(repaired) => Ok(rows.of_repairs(repaired)),
-            Err(Refused(why)) => Err(crate::explore::world::Lost::by_script(why).into()),
-        },
+            Ok(vec![row])
+        }
     }
 }
 
-/// Makes the rows of a case.
-struct Rows<'a> {
-    wanted: &'a Wanted<'a>,
-    subject: &'a Subject,
+/// What the database says of the script, or of the program.
+fn by_its_fault(Refused(why): Refused) -> CaseFailure {
+    Lost::by_script(why).into()
 }
 
-impl Rows<'_> {
-    fn as_it_is(&self, verdict: VerdictKind, evidence: String) -> VariedRow {
-        let Subject { file, case, .. } = self.subject;
-        let (name, command) = (self.subject.name(), self.wanted.task.command());
-        VariedRow {
-            name: name.clone(),
-            case: name.clone(),
-            backend: case.backend,
-            strategy: Strategy::Exhaustive.to_string(),
-            fate: "as it is".to_owned(),
-            change: String::new(),
-            statements: Vec::new(),
-            verdict,
-            expected: ExpectedRow { verdict: VerdictKind::Pass, check: None },
-            met: verdict == VerdictKind::Pass,
-            evidence,
-            checks: Vec::new(),
-            killed_by: Vec::new(),
-            executed: 0,
-            executions: 0,
-            waited: 0,
-            refused: 0,
-            steps: Vec::new(),
-            duration_ms: 0,
-            replay: format!("driftlock {command} {} --filter {name} --backend {}", quoted(file), case.backend),
-        }
-    }
-
-    fn of_mutants(&self, evidence: String, mutants: Vec<Mutant>) -> Vec<VariedRow> {
-        let mut rows = vec![self.as_it_is(VerdictKind::Pass, evidence)];
-        if mutants.is_empty() {
-            rows[0].evidence = format!("no defence was found that could be taken away ({})", rows[0].evidence);
-            rows[0].verdict = VerdictKind::Inconclusive;
-            rows[0].met = false;
-        }
-        rows.extend(mutants.into_iter().map(|mutant| self.of_mutant(mutant)));
-        rows
-    }
-
-    fn of_mutant(&self, mutant: Mutant) -> VariedRow {
-        let Mutant { variation, fate, executed, executions } = mutant;
-        let mut row = self.as_it_is(VerdictKind::Pass, String::new());
-        row.name = format!("{} {}", row.name, variation.name);
-        (row.change, row.executed, row.executions) = (variation.name.clone(), executed, executions);
-        row.statements.clone_from(&variation.statements);
-        row.expected = ExpectedRow { verdict: VerdictKind::Violation, check: None };
-        let (word, verdict, met, evidence) = match fate {
-            Fate::Killed(found) => {
-                row.killed_by = vec![found.check.clone()];
-                row.show(&variation.script, &found);
-                ("killed", VerdictKind::Violation, true, format!("{}: {}", found.check, found.sentence))
-            }
-            Fate::Covered { by, found } => {
-                row.killed_by = vec![found.check.clone()];
-                let why = format!("no check notices, for {by} covers for it; without both, {}", found.sentence);
-                ("covered", VerdictKind::Violation, true, why)
-            }
-            Fate::Harmless => {
-                row.expected.verdict = VerdictKind::Pass;
-                let why = "it is not needed in this scenario: without it, too, every order comes to what some serial order \
-                           comes to, and nobody is refused who was not before";
-                ("harmless", VerdictKind::Pass, true, why.to_owned())
-            }
-            Fate::Survived { why, found } => {
-                if let Some(found) = found {
-                    row.show(&variation.script, &found);
-                    // It is no check of the user's that was violated.
-                    row.checks.clear();
-                }
-                let all =
-                    "every check passes without it: either it is not needed, or the scenario cannot see why it is";
-                ("survived", VerdictKind::Pass, false, format!("{all}; {why}"))
-            }
-            Fate::Undecided(why) => ("undecided", VerdictKind::Inconclusive, false, why),
-        };
-        (row.fate, row.verdict, row.met, row.evidence) = (word.to_owned(), verdict, met, evidence);
-        row
-    }
-
-    fn of_repairs(&self, repaired: Repaired) -> Vec<VariedRow> {
-        let (found, also_serially, tried) = match repaired {
-            Repaired::NothingToMend { verdict, evidence } => {
-                return vec![self.as_it_is(verdict, format!("nothing to mend: {evidence}"))];
-            }
-            Repaired::Violated { found, also_serially, tried } => (found, also_serially, tried),
-        };
-        let holds = tried.iter().filter(|one| matches!(one.verdict, Verdict::Holds)).count();
-        let alone = match also_serially {
-            true => "; it is violated too when nothing is concurrent, so no lock and no isolation level mends it",
-            false => "",
-        };
-        let evidence = format!("{}: {}; {holds} of {} repairs hold{alone}", found.check, found.sentence, tried.len());
-        let mut first = self.as_it_is(VerdictKind::Violation, evidence);
-        first.met = holds > 0;
-        first.show(&self.subject.script, &found);
-        let mut rows = vec![first];
-        rows.extend(tried.into_iter().map(|one| self.of_repair(one)));
-        rows
-    }
-
-    fn of_repair(&self, tried: Tried) -> VariedRow {
-        let (waited, refused, executions) = tried.cost();
-        let Tried { proposal, verdict, .. } = tried;
-        let mut row = self.as_it_is(VerdictKind::Pass, String::new());
-        let variation = &proposal.variation;
-        row.name = format!("{} with {}", row.name, variation.name);
-        row.change.clone_from(&variation.name);
-        row.statements.clone_from(&variation.statements);
-        (row.waited, row.refused, row.executions, row.executed) = (waited, refused, executions, executions);
-        let (word, verdict, evidence) = match verdict {
-            Verdict::Holds => {
-                ("holds", VerdictKind::Pass, "all orders were visited, and nothing is violated".to_owned())
-            }
-            Verdict::Violated(found) => {
-                row.show(&variation.script, &found);
-                let why = explain(&proposal, &found).map(|why| format!("; {why}")).unwrap_or_default();
-                ("violated", VerdictKind::Violation, format!("{}: {}{why}", found.check, found.sentence))
-            }
-            Verdict::NotProven(why) => ("not proven", VerdictKind::Inconclusive, format!("bounded: {why}")),
-            Verdict::SaysNothing(why) => ("idle", VerdictKind::Inconclusive, why),
-            Verdict::ChangesTheJob(why) => ("changes the job", VerdictKind::Violation, why),
-            Verdict::NotSerial(found) => {
-                row.show(&variation.script, &found);
-                let why = format!("nothing that is checked is violated, but {}", found.sentence);
-                ("not serial", VerdictKind::Violation, why)
-            }
-            Verdict::Inapplicable(why) => ("inapplicable", VerdictKind::Inconclusive, why),
-        };
-        // Nothing is expected of a proposal.
-        row.expected.verdict = verdict;
-        (row.fate, row.verdict, row.met, row.evidence) = (word.to_owned(), verdict, true, evidence);
-        row
+/// The evidence, and what could not be taken away.
+fn told(evidence: String, not_rewritten: &[String]) -> String {
+    match not_rewritten {
+        [] => evidence,
+        all => format!("{evidence}; not rewritten: {}", all.join("; ")),
     }
 }

@@ -10,6 +10,7 @@ mod free;
 mod leftover;
 mod observe;
 pub mod rules;
+pub mod sent;
 mod settle;
 mod transcript;
 
@@ -26,6 +27,7 @@ use self::fault::Struck;
 use self::free::Free;
 pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
+use self::sent::{Alteration, Sent};
 use self::settle::Moved;
 use super::fault::{Armed, Fault};
 use super::postgres::Control;
@@ -153,6 +155,8 @@ pub struct AppWorld {
     struck: Option<Struck>,
     /// Something is checked at COMMIT alone.
     defers: bool,
+    /// What was sent, and what it touched.
+    sent: Sent,
 }
 
 /// How closely an application's sessions are looked at.
@@ -172,6 +176,19 @@ impl AppWorld {
     /// # Errors
     /// The set-up fails, or the server cannot be used.
     pub async fn new(site: Site, app: Arc<Application>, looking: Looking) -> Result<Self, BeginError> {
+        Self::altered(site, app, looking, &Alteration::default()).await
+    }
+
+    /// The same, with something changed of what the programs send and of what the set-up makes.
+    ///
+    /// # Errors
+    /// See [`AppWorld::new`].
+    pub async fn altered(
+        site: Site,
+        app: Arc<Application>,
+        looking: Looking,
+        alteration: &Alteration,
+    ) -> Result<Self, BeginError> {
         let lost = |error: driftlock_wire::Error| Lost::during("start the proxy", error);
         let superuser = begin::is_superuser(&site).await?;
         let mut config = Config::new(begin::upstream(&site)?);
@@ -183,7 +200,8 @@ impl AppWorld {
         if superuser {
             config.session.push_str(&format!(" {NOT_LOGGED} -c deadlock_timeout={}", DEADLOCK.as_millis()));
         }
-        let gate = Holding::default();
+        config.session.push_str(&alteration.session);
+        let gate = Holding::rewriting(alteration.rewriter.clone());
         let proxy = Proxy::new(config, gate.clone()).map_err(lost)?;
         let database = proxy.open(Listen::Tcp).await.map_err(lost)?.environment();
         let mut actors = Vec::new();
@@ -194,7 +212,7 @@ impl AppWorld {
             actors.push(Actor::new(actor.name.clone(), worker));
         }
         let mut site = site;
-        let begun = begin::begin(&mut site, &app, &database).await?;
+        let begun = begin::begin(&mut site, &app, &database, &alteration.after_setup).await?;
         Ok(Self {
             app,
             site,
@@ -226,6 +244,7 @@ impl AppWorld {
             fault: None,
             struck: None,
             defers: false,
+            sent: Sent::default(),
         })
     }
 
@@ -374,6 +393,7 @@ impl World for AppWorld {
         if statement::sets_timeout(&sql) {
             self.bounds.insert(TIMEOUTS.to_owned());
         }
+        self.sent.note(&self.actors[actor].name, step, &unit, self.gate.has_rewritten(&unit));
         let mut moved = Moved::default();
         match self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)) {
             Some(kind) => self.suffer(Fault { actor, step, kind }, connection, &unit, &mut moved).await?,
@@ -387,6 +407,7 @@ impl World for AppWorld {
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
         let footprint = last.map_or(observed, |last| last.footprint.clone());
+        self.sent.touch(&footprint);
         Ok(Taken { sql, shape, ..Taken::new(choice, step, events, footprint, false) })
     }
 

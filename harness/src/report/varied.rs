@@ -1,4 +1,4 @@
-//! What `mutate` of scripts and `repair` have to say: rows as data, and the same for people.
+//! What `mutate` of scripts and applications and `repair` have to say: rows as data, and the same for people.
 
 use std::io::{self, Write};
 
@@ -17,15 +17,15 @@ use crate::scenario::script::Script;
 /// How wide tables are, in columns.
 const WIDTH: u16 = 110;
 
-/// The outcome of `mutate` on scripts, and of `repair`.
+/// The outcome of `mutate` on scripts and applications, and of `repair`.
 pub type VariedReport = Report<VariedRow>;
 
-/// A script as it is, or with something changed.
+/// A script or an application as it is, or with something changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VariedRow {
-    /// SCRIPT/CASE, and what was changed.
+    /// SCRIPT/CASE or the application's name, and what was changed.
     pub name: String,
-    /// SCRIPT/CASE.
+    /// SCRIPT/CASE, or the application's name.
     pub case: String,
     /// The database.
     pub backend: Backend,

@@ -72,7 +72,7 @@ impl Constraint {
 const OF_USER: &str = "n.nspname !~ '^(pg_|driftlock)' AND n.nspname <> 'information_schema'";
 
 /// The queries of a backend: constraints, columns, triggers.
-fn queries(backend: Backend) -> [String; 3] {
+pub(super) fn queries(backend: Backend) -> [String; 3] {
     match backend {
         Backend::Postgres => [
             format!(
@@ -125,16 +125,25 @@ pub async fn catalog<W: World>(world: &mut W, backend: Backend) -> Result<Catalo
     world.reset().await?;
     let rows = world.tables().await?;
     let queries = queries(backend);
-    let answers = world.finish(&queries).await?.answers;
-    let mut answers = answers.into_iter().map(|answer| answer.map_err(Lost::new));
-    let mut next = || answers.next().unwrap_or_else(|| Ok(Vec::new()));
-    let (constraints, nullable, triggers): (Rows, Rows, Rows) = (next()?, next()?, next()?);
-    Ok(Catalog {
-        has_triggers: !triggers.is_empty(),
-        rows,
-        constraints: constraints.into_iter().filter_map(constraint).collect(),
-        nullable: nullable.into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect(),
-    })
+    Catalog::of(rows, world.finish(&queries).await?.answers)
+}
+
+impl Catalog {
+    /// Of what a database has answered to [`queries`].
+    pub(super) fn of(rows: Vec<NamedQuery>, answers: Vec<Result<Rows, String>>) -> Result<Self, Lost> {
+        let mut answers = answers.into_iter().map(|answer| answer.map_err(Lost::new));
+        let mut next = || answers.next().unwrap_or_else(|| Ok(Vec::new()));
+        let (constraints, nullable, triggers): (Rows, Rows, Rows) = (next()?, next()?, next()?);
+        Ok(Self {
+            has_triggers: !triggers.is_empty(),
+            rows,
+            constraints: constraints.into_iter().filter_map(constraint).collect(),
+            nullable: nullable
+                .into_iter()
+                .filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone())))
+                .collect(),
+        })
+    }
 }
 
 fn constraint(row: Vec<String>) -> Option<Constraint> {

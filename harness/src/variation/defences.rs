@@ -8,7 +8,7 @@ use super::catalog::{Catalog, Constraint, ConstraintKind};
 use super::{Draft, Variation};
 use crate::explore::statement::{Does as Doing, message};
 use crate::scenario::script::{Script, ScriptCase};
-use crate::syntax::{Does, Tree};
+use crate::syntax::{Answers, Change, Does, Tree, one_line};
 
 /// Something by which a script protects itself, in all its actors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn defences(script: &Script, case: &ScriptCase, catalog: &Catalog) -> Vec<De
     found.defences.into_iter().map(|(what, places, edits)| Defence { name: named(&what, &places), edits }).collect()
 }
 
-fn named(what: &str, places: &[String]) -> String {
+pub(super) fn named(what: &str, places: &[String]) -> String {
     format!("{what} ({})", places.join(", "))
 }
 
@@ -78,16 +78,17 @@ fn weaker_begin(begin: &str, backend: Backend) -> Option<String> {
 }
 
 /// What the actors write, as far as their statements say.
-struct Written {
+#[derive(Debug, Default)]
+pub(super) struct Written {
     /// Table and column; `None`: a whole row.
-    columns: Vec<(String, Option<String>)>,
+    pub columns: Vec<(String, Option<String>)>,
     /// There is a statement of which that is not known: it calls something, or cannot be read.
-    is_unknown: bool,
+    pub is_unknown: bool,
 }
 
 impl Written {
     fn of(script: &Script, case: &ScriptCase) -> Self {
-        let mut written = Self { columns: Vec::new(), is_unknown: false };
+        let mut written = Self::default();
         for step in script.actors.iter().flat_map(|actor| &actor.steps) {
             // A function, a WITH or a second statement may write anything.
             if let Some(tree) = Tree::of(&step.sql)
@@ -99,14 +100,7 @@ impl Written {
             let does = message(&case.begun(&step.sql)).does;
             let tree = Tree::of(&step.sql);
             match tree.as_ref().and_then(Tree::change) {
-                Some(change) => match change.does {
-                    // `SET (a, b) = …` sets what is not told one by one.
-                    Does::Update if !change.values.is_empty() => {
-                        let columns = change.values.into_iter().map(|(column, ..)| column);
-                        written.columns.extend(columns.map(|column| (change.table.clone(), Some(column))));
-                    }
-                    Does::Insert | Does::Update | Does::Delete => written.columns.push((change.table, None)),
-                },
+                Some(change) => written.add(change),
                 None if !matches!(does, Doing::Works | Doing::Code | Doing::Mixed) => {}
                 // Whoever only takes a lock writes nothing; whatever else is called may.
                 None => {
@@ -118,8 +112,20 @@ impl Written {
         written
     }
 
+    /// What one statement changes.
+    pub fn add(&mut self, change: Change) {
+        match change.does {
+            // `SET (a, b) = …` sets what is not told one by one.
+            Does::Update if !change.values.is_empty() => {
+                let columns = change.values.into_iter().map(|(column, ..)| column);
+                self.columns.extend(columns.map(|column| (change.table.clone(), Some(column))));
+            }
+            Does::Insert | Does::Update | Does::Delete => self.columns.push((change.table, None)),
+        }
+    }
+
     /// Whether something that is written could be what a constraint refuses.
-    fn may_meet(&self, constraint: &Constraint) -> bool {
+    pub fn may_meet(&self, constraint: &Constraint) -> bool {
         let meets = |(table, column): &(String, Option<String>)| {
             let refers = constraint.refers_to.as_ref().is_some_and(|(parent, _)| same_table(parent, table));
             // An expression or a condition of an index may be about any column.
@@ -165,26 +171,9 @@ impl Found<'_> {
             }
             return;
         };
-        // Those of different tables protect different things, whatever their words are.
-        let tables = tree.read().map(|read| format!(" on {}", read.tables.join(", "))).unwrap_or_default();
-        for part in tree.locking_clauses() {
-            self.add(format!("{}{tables}", one_line(&sql[part.clone()])), place.clone(), edit(part, ""));
-        }
-        for part in tree.on_conflicts() {
-            let table = tree.change().map(|change| format!(" into {}", change.table)).unwrap_or_default();
-            self.add(format!("{}{table}", one_line(&sql[part.clone()])), place.clone(), edit(part, ""));
-        }
-        for part in tree.table_locks() {
-            self.add(one_line(&sql[part.clone()]), place.clone(), edit(part, "SELECT 1"));
-        }
-        for part in tree.isolation_levels() {
-            let what = one_line(&sql[part.clone()]);
-            self.add(what, place.clone(), edit(part, "ISOLATION LEVEL READ COMMITTED"));
-        }
-        for call in tree.advisory_calls() {
-            // Whoever does not lock does not unlock; whoever tries is let in.
-            let answer = if call.name.contains("try") || call.name.contains("unlock") { "true" } else { "NULL" };
-            self.add(format!("advisory lock {}", call.arguments), place.clone(), edit(call.range, answer));
+        for one in tree.protections() {
+            let weaker = tree.in_place_of(&one, Answers::Captured);
+            self.add(one.name, place.clone(), edit(one.range, &weaker));
         }
     }
 
@@ -207,16 +196,20 @@ impl Found<'_> {
                 }
             }
         }
-        let kind = match constraint.kind {
-            ConstraintKind::Index => format!("UNIQUE INDEX {}", constraint.name),
-            _ => one_line(&constraint.definition),
-        };
-        self.defences.push((kind, vec![constraint.table.clone()], edits));
+        self.defences.push((what_it_is(constraint), vec![constraint.table.clone()], edits));
+    }
+}
+
+/// What a constraint is called as a defence.
+pub(super) fn what_it_is(constraint: &Constraint) -> String {
+    match constraint.kind {
+        ConstraintKind::Index => format!("UNIQUE INDEX {}", constraint.name),
+        _ => one_line(&constraint.definition),
     }
 }
 
 /// Whether an ON CONFLICT clause names a constraint, or the columns that it keeps apart.
-fn names(clause: &str, constraint: &Constraint) -> bool {
+pub(super) fn names(clause: &str, constraint: &Constraint) -> bool {
     let lower = clause.to_ascii_lowercase();
     let clause = lower.as_str();
     let Some(target) = clause.split_once("conflict").map(|(_, after)| after.trim_start()) else { return false };
@@ -235,10 +228,6 @@ fn names(clause: &str, constraint: &Constraint) -> bool {
 pub(super) fn same_table(one: &str, other: &str) -> bool {
     let bare = |name: &str| name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_ascii_lowercase();
     bare(one) == bare(other)
-}
-
-fn one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The script without these defences.

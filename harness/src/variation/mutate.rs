@@ -1,20 +1,22 @@
-//! Takes each defence of a script away, and explores what is left: does any check notice?
+//! Takes each defence of a job away, and explores what is left: does any check notice?
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 
+use super::catalog::Catalog;
 use super::defences::{Defence, defences, without};
 use super::{Explorer, Refused, Seen, Serially, Variation, with_rows};
 use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{ERRORS, NamedQuery, SERIAL, Script, ScriptCase};
+use crate::scenario::script::{ERRORS, SERIAL, Script, ScriptCase};
 
 /// The most pairs of defences that are taken away together.
 const PAIRS_MAX: usize = 28;
 
-/// What becomes of a script without one of its defences.
+/// What becomes of a job without one of its defences.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// A check is violated.
@@ -40,10 +42,10 @@ pub enum Fate {
     Undecided(String),
 }
 
-/// A script without one of its defences, and what became of it.
+/// A job without one of its defences, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The script.
+    /// The job; of an application, what it has sent.
     pub variation: Variation,
     /// What became of it.
     pub fate: Fate,
@@ -53,10 +55,10 @@ pub struct Mutant {
     pub executions: u64,
 }
 
-/// What came of a script's mutants.
+/// What came of a job's mutants.
 #[derive(Clone, Debug)]
 pub enum Mutated {
-    /// The script as it is does not pass, so nothing can be learned by breaking it.
+    /// The job as it is does not pass, so nothing can be learned by breaking it.
     Unfit {
         /// Its own verdict.
         verdict: VerdictKind,
@@ -64,77 +66,131 @@ pub enum Mutated {
         evidence: String,
         /// What is violated.
         found: Vec<Found>,
+        /// What was sent, as a script's steps, where that was not known beforehand.
+        script: Option<Arc<Script>>,
     },
     /// Each defence, taken away.
     Mutants {
-        /// What is said of the script as it is.
+        /// What is said of the job as it is.
         evidence: String,
         /// The mutants; none, where no defence was found.
         mutants: Vec<Mutant>,
     },
 }
 
-/// Takes each defence of a script away, alone, then in pairs where no check noticed.
+/// A job of which defences can be taken away.
+pub trait Subject: Send {
+    /// Why a database cannot be used.
+    type Error: Send;
+    /// One of its defences.
+    type Defence: Send + Sync;
+
+    /// What a defence is called.
+    fn name<'d>(&self, defence: &'d Self::Defence) -> &'d str;
+
+    /// How many act in it.
+    fn actors(&self) -> usize;
+
+    /// What it is without these defences.
+    fn without(&self, defences: &[&Self::Defence]) -> Variation;
+
+    /// Whether somebody gives up in a variation who began anew before.
+    fn gives_up(&self, variation: &Variation) -> bool;
+
+    /// Explores it without these defences, or as it is; with `compared`, the rows of all tables are compared with those of
+    /// serial orders.
+    fn explore(
+        &mut self,
+        without: &[&Self::Defence],
+        compared: bool,
+        options: &Options,
+    ) -> impl Future<Output = Result<Result<Looked, Refused>, Self::Error>> + Send;
+
+    /// The states to which every serial order of it comes without these defences, up to a bound.
+    fn serially(
+        &mut self,
+        without: &[&Self::Defence],
+    ) -> impl Future<Output = Result<Result<BTreeSet<String>, Refused>, Self::Error>> + Send;
+
+    /// All its defences. It has been explored as it is.
+    fn defences(&mut self) -> impl Future<Output = Result<Result<Vec<Self::Defence>, Refused>, Self::Error>> + Send;
+}
+
+/// What was seen of a job.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// What came of it.
+    pub seen: Seen,
+    /// How often what was changed was run.
+    pub executed: u64,
+    /// What was sent, as a script's steps, where that was not known beforehand.
+    pub script: Option<Arc<Script>>,
+    /// What the database refused for what it says, and not for what it met.
+    pub cannot_run: Option<String>,
+}
+
+/// Codes with which a statement is refused for what it says.
+const CANNOT_RUN: [&str; 8] = ["42P10", "42601", "42703", "42883", "42P01", "0A000", "42P18", "08P01"];
+
+/// Whether a code means that a statement is refused for what it says, and not for what it met.
+pub(super) fn cannot_run(code: &str) -> bool {
+    CANNOT_RUN.contains(&code)
+}
+
+/// Takes each defence of a job away, alone, then in pairs where no check noticed.
 ///
-/// Cancellation: the explorer must then be dropped.
+/// Cancellation: the subject must then be dropped.
 ///
 /// # Errors
 /// The database is lost.
-pub async fn mutate<E: Explorer>(
-    explorer: &mut E,
-    script: &Arc<Script>,
-    case: &ScriptCase,
+pub async fn mutate_subject<S: Subject>(
+    subject: &mut S,
     options: &Options,
-) -> Result<Result<Mutated, Refused>, E::Error> {
-    let whole = match explorer.explore(script, case, options).await? {
+) -> Result<Result<Mutated, Refused>, S::Error> {
+    let whole = match subject.explore(&[], false, options).await? {
         Ok(whole) => whole,
         Err(refused) => return Ok(Err(refused)),
     };
-    let (verdict, evidence) = whole.explored.verdict(None, script.actors.len(), options.strategy);
+    let (verdict, evidence) = whole.seen.explored.verdict(None, subject.actors(), options.strategy);
     if verdict != VerdictKind::Pass {
-        let found = whole.explored.found;
-        return Ok(Ok(Mutated::Unfit { verdict, evidence, found }));
+        let (found, script) = (whole.seen.explored.found, whole.script);
+        return Ok(Ok(Mutated::Unfit { verdict, evidence, found, script }));
     }
-    let catalog = match explorer.catalog(script, case).await? {
-        Ok(catalog) => catalog,
+    let defences = match subject.defences().await? {
+        Ok(defences) => defences,
         Err(refused) => return Ok(Err(refused)),
     };
-    let defences = defences(script, case, &catalog);
     let mut mutants = Vec::new();
     for defence in &defences {
-        mutants.push(taken_away(explorer, without(script, case, &[defence]), options).await?);
+        mutants.push(taken_away(subject, &[defence], options).await?);
     }
-    pairs(explorer, script, case, options, &defences, &mut mutants).await?;
-    let mut compared = Compared { script, case, options, rows: &catalog.rows, whole: &whole, by_itself: None };
-    for mutant in &mut mutants {
+    pairs(subject, options, &defences, &mut mutants).await?;
+    let mut compared = Compared { options, whole: &whole.seen, by_itself: None };
+    for (mutant, defence) in mutants.iter_mut().zip(&defences) {
         if let Fate::Survived { .. } = mutant.fate {
-            mutant.fate = compared.judge(explorer, &mutant.variation).await?;
+            mutant.fate = compared.judge(subject, defence, &mut mutant.variation).await?;
         }
     }
     Ok(Ok(Mutated::Mutants { evidence, mutants }))
 }
 
-async fn taken_away<E: Explorer>(
-    explorer: &mut E,
-    variation: Variation,
+async fn taken_away<S: Subject>(
+    subject: &mut S,
+    defences: &[&S::Defence],
     options: &Options,
-) -> Result<Mutant, E::Error> {
-    let seen = match explorer.explore(&variation.script, &variation.case, options).await? {
-        Ok(seen) => seen,
+) -> Result<Mutant, S::Error> {
+    let mut variation = subject.without(defences);
+    let Looked { seen, executed, script, cannot_run } = match subject.explore(defences, false, options).await? {
+        Ok(looked) => looked,
         Err(Refused(why)) => {
             let fate = Fate::Undecided(format!("it cannot be taken away by itself: {why}"));
             return Ok(Mutant { variation, fate, executed: 0, executions: 0 });
         }
     };
+    variation.script = script.unwrap_or(variation.script);
     let executions = seen.explored.searched.executions;
-    let executed = match variation.altered[..] {
-        [] => executions,
-        _ => variation.altered.iter().filter_map(|step| seen.ran.get(step)).sum(),
-    };
     let fate = match seen.explored.found.first() {
-        Some(found) if cannot_run(found) => {
-            Fate::Undecided(format!("it cannot be taken away by itself: {}", found.sentence))
-        }
+        _ if let Some(why) = cannot_run => Fate::Undecided(format!("it cannot be taken away by itself: {why}")),
         Some(found) => Fate::Killed(found.clone()),
         None if executed == 0 => Fate::Undecided("what was changed never ran".to_owned()),
         None => match &seen.explored.searched.coverage {
@@ -146,21 +202,13 @@ async fn taken_away<E: Explorer>(
     Ok(Mutant { variation, fate, executed, executions })
 }
 
-/// Whether a statement was refused for what it says, and not for what it met: that is no check that notices.
-fn cannot_run(found: &Found) -> bool {
-    let codes = ["42P10", "42601", "42703", "42883", "42P01", "0A000"];
-    found.check == ERRORS && codes.iter().any(|code| found.sentence.ends_with(&format!("({code})")))
-}
-
 /// Takes two defences away where no check noticed that either was missing.
-async fn pairs<E: Explorer>(
-    explorer: &mut E,
-    script: &Script,
-    case: &ScriptCase,
+async fn pairs<S: Subject>(
+    subject: &mut S,
     options: &Options,
-    defences: &[Defence],
+    defences: &[S::Defence],
     mutants: &mut [Mutant],
-) -> Result<(), E::Error> {
+) -> Result<(), S::Error> {
     let survived = |mutant: &Mutant| matches!(mutant.fate, Fate::Survived { .. });
     let all: Vec<usize> = (0..mutants.len()).filter(|number| survived(&mutants[*number])).collect();
     let pairs =
@@ -169,11 +217,12 @@ async fn pairs<E: Explorer>(
         if !survived(&mutants[one]) && !survived(&mutants[other]) {
             continue;
         }
-        let both = taken_away(explorer, without(script, case, &[&defences[one], &defences[other]]), options).await?;
+        let both = taken_away(subject, &[&defences[one], &defences[other]], options).await?;
         if let Fate::Killed(found) = both.fate {
             for (number, by) in [(one, other), (other, one)] {
                 if survived(&mutants[number]) {
-                    mutants[number].fate = Fate::Covered { by: defences[by].name.clone(), found: found.clone() };
+                    let by = subject.name(&defences[by]).to_owned();
+                    mutants[number].fate = Fate::Covered { by, found: found.clone() };
                 }
             }
         }
@@ -181,64 +230,65 @@ async fn pairs<E: Explorer>(
     Ok(())
 }
 
-/// What is known of a script, to tell whether something is missing without one of its defences.
+/// What is known of a job, to tell whether something is missing without one of its defences.
 struct Compared<'a> {
-    script: &'a Arc<Script>,
-    case: &'a ScriptCase,
     options: &'a Options,
-    /// What is compared.
-    rows: &'a [NamedQuery],
     whole: &'a Seen,
-    /// What the script as it is comes to with nothing concurrent, if every order comes to one of these; if not, how that
-    /// is known. It is looked for when the first mutant needs it.
+    /// What the job as it is comes to with nothing concurrent, if every order comes to one of these; if not, how that is
+    /// known. It is looked for when the first mutant needs it.
     by_itself: Option<Result<BTreeSet<String>, String>>,
 }
 
 impl Compared<'_> {
-    /// What the script as it is comes to; see [`Self::by_itself`].
-    async fn by_itself<E: Explorer>(&mut self, explorer: &mut E) -> Result<Result<BTreeSet<String>, String>, E::Error> {
+    /// What the job as it is comes to; see [`Self::by_itself`].
+    async fn by_itself<S: Subject>(&mut self, subject: &mut S) -> Result<Result<BTreeSet<String>, String>, S::Error> {
         if let Some(known) = &self.by_itself {
             return Ok(known.clone());
         }
-        let seen = explorer.explore(&with_rows(self.script, self.rows), self.case, self.options).await?;
-        let is_serial = seen.map_err(|Refused(why)| why).and_then(|seen| match seen.explored.found.first() {
-            Some(found) => Err(found.sentence.clone()),
-            None => is_exhausted(&seen).then_some(()).ok_or_else(|| "not all orders were visited".to_owned()),
-        });
+        let looked = subject.explore(&[], true, self.options).await?;
+        let is_serial =
+            looked.map_err(|Refused(why)| why).and_then(|Looked { seen, .. }| match seen.explored.found.first() {
+                Some(found) => Err(found.sentence.clone()),
+                None => is_exhausted(&seen).then_some(()).ok_or_else(|| "not all orders were visited".to_owned()),
+            });
         let known = match is_serial {
-            Ok(()) => {
-                let runs = explorer.serially(self.script, self.case, self.rows).await?;
-                runs.map(|runs| states(&runs)).map_err(|Refused(why)| why)
-            }
+            Ok(()) => subject.serially(&[]).await?.map_err(|Refused(why)| why),
             Err(why) => Err(why),
         };
         Ok(self.by_itself.insert(known).clone())
     }
 
-    /// Whether a mutant that no check notices differs from what the script is, in anything that could be noticed.
-    async fn judge<E: Explorer>(&mut self, explorer: &mut E, variation: &Variation) -> Result<Fate, E::Error> {
+    /// Whether a mutant that no check notices differs from what the job is, in anything that could be noticed.
+    async fn judge<S: Subject>(
+        &mut self,
+        subject: &mut S,
+        defence: &S::Defence,
+        variation: &mut Variation,
+    ) -> Result<Fate, S::Error> {
         let survived = |why: String, found| Fate::Survived { why, found };
-        let before = match self.by_itself(explorer).await? {
+        let before = match self.by_itself(subject).await? {
             Ok(states) => states,
             // What is no serial order's even so says nothing of what is missing.
             Err(why) => {
                 let why =
-                    format!("nor do serial orders tell, for the script as it is does not always come to one's: {why}");
+                    format!("nor do serial orders tell, for the job as it is does not always come to one's: {why}");
                 return Ok(survived(why, None));
             }
         };
-        let script = with_rows(&variation.script, self.rows);
-        let seen = match explorer.explore(&script, &variation.case, self.options).await? {
-            Ok(seen) => seen,
+        let Looked { seen, script, .. } = match subject.explore(&[defence], true, self.options).await? {
+            Ok(looked) => looked,
             Err(Refused(why)) => return Ok(Fate::Undecided(why)),
         };
         if let Some(found) = seen.explored.found.iter().find(|found| found.check == SERIAL) {
+            if let Some(script) = script {
+                variation.script = script;
+            }
             let why = format!("no check notices that {}", found.sentence);
             return Ok(survived(why, Some(found.clone())));
         }
         // What it comes to by itself must be what it came to before.
-        let after = match explorer.serially(&variation.script, &variation.case, self.rows).await? {
-            Ok(after) => states(&after),
+        let after = match subject.serially(&[defence]).await? {
+            Ok(after) => after,
             Err(Refused(why)) => return Ok(Fate::Undecided(why)),
         };
         if let Some(state) = after.difference(&before).next() {
@@ -247,8 +297,7 @@ impl Compared<'_> {
             return Ok(survived(why, None));
         }
         // Whoever no longer begins anew gives up.
-        let gives_up =
-            self.script.actors.iter().zip(&variation.script.actors).any(|(was, is)| is.retries < was.retries);
+        let gives_up = subject.gives_up(variation);
         if let Some((step, code, _)) = seen.explored.refused.first().filter(|_| gives_up) {
             return Ok(survived(
                 format!("no check notices that whoever is refused ({step}: {code}) now gives up"),
@@ -277,4 +326,118 @@ pub(super) fn states(runs: &[Serially]) -> BTreeSet<String> {
 
 fn is_exhausted(seen: &Seen) -> bool {
     seen.explored.searched.coverage == Coverage::Exhausted
+}
+
+/// A case of a script.
+struct OfScript<'e, E> {
+    explorer: &'e mut E,
+    script: &'e Arc<Script>,
+    case: &'e ScriptCase,
+    /// What the set-up makes, once it was asked for.
+    catalog: Option<Catalog>,
+}
+
+impl<E: Explorer> OfScript<'_, E> {
+    /// The script and its case without these defences; as it is, where there are none.
+    fn varied(&self, without: &[&Defence]) -> Variation {
+        let whole = || Variation {
+            name: String::new(),
+            script: self.script.clone(),
+            case: self.case.clone(),
+            altered: Vec::new(),
+            statements: Vec::new(),
+        };
+        if without.is_empty() { whole() } else { self.without(without) }
+    }
+
+    async fn catalog(&mut self) -> Result<Result<Catalog, Refused>, E::Error> {
+        if self.catalog.is_none() {
+            self.catalog = match self.explorer.catalog(self.script, self.case).await? {
+                Ok(catalog) => Some(catalog),
+                Err(refused) => return Ok(Err(refused)),
+            };
+        }
+        Ok(Ok(self.catalog.clone().unwrap_or_default()))
+    }
+}
+
+impl<E: Explorer> Subject for OfScript<'_, E> {
+    type Error = E::Error;
+    type Defence = Defence;
+
+    fn name<'d>(&self, defence: &'d Defence) -> &'d str {
+        &defence.name
+    }
+
+    fn actors(&self) -> usize {
+        self.script.actors.len()
+    }
+
+    fn without(&self, without_these: &[&Defence]) -> Variation {
+        without(self.script, self.case, without_these)
+    }
+
+    fn gives_up(&self, variation: &Variation) -> bool {
+        self.script.actors.iter().zip(&variation.script.actors).any(|(was, is)| is.retries < was.retries)
+    }
+
+    async fn explore(
+        &mut self,
+        without: &[&Defence],
+        compared: bool,
+        options: &Options,
+    ) -> Result<Result<Looked, Refused>, E::Error> {
+        let variation = self.varied(without);
+        let mut script = variation.script.clone();
+        if compared {
+            let catalog = match self.catalog().await? {
+                Ok(catalog) => catalog,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            script = with_rows(&script, &catalog.rows);
+        }
+        let seen = match self.explorer.explore(&script, &variation.case, options).await? {
+            Ok(seen) => seen,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let executed = match variation.altered[..] {
+            [] => seen.explored.searched.executions,
+            _ => variation.altered.iter().filter_map(|step| seen.ran.get(step)).sum(),
+        };
+        let refused = seen.explored.found.first().filter(|found| {
+            found.check == ERRORS && CANNOT_RUN.iter().any(|code| found.sentence.ends_with(&format!("({code})")))
+        });
+        let cannot_run = refused.map(|found| found.sentence.clone());
+        Ok(Ok(Looked { seen, executed, script: None, cannot_run }))
+    }
+
+    async fn serially(&mut self, without: &[&Defence]) -> Result<Result<BTreeSet<String>, Refused>, E::Error> {
+        let variation = self.varied(without);
+        let catalog = match self.catalog().await? {
+            Ok(catalog) => catalog,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let runs = self.explorer.serially(&variation.script, &variation.case, &catalog.rows).await?;
+        Ok(runs.map(|runs| states(&runs)))
+    }
+
+    async fn defences(&mut self) -> Result<Result<Vec<Defence>, Refused>, E::Error> {
+        let catalog = self.catalog().await?;
+        Ok(catalog.map(|catalog| defences(self.script, self.case, &catalog)))
+    }
+}
+
+/// Takes each defence of a script away: see [`mutate_subject`].
+///
+/// Cancellation: the explorer must then be dropped.
+///
+/// # Errors
+/// The database is lost.
+pub async fn mutate<E: Explorer>(
+    explorer: &mut E,
+    script: &Arc<Script>,
+    case: &ScriptCase,
+    options: &Options,
+) -> Result<Result<Mutated, Refused>, E::Error> {
+    mutate_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
 }

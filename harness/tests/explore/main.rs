@@ -5,6 +5,7 @@
 
 mod answers;
 mod app_faults;
+mod app_mutants;
 mod apps;
 mod command;
 mod engine;

@@ -1,5 +1,6 @@
 //! The bytes of one session, both ways. Cuts them into messages wherever they were split, shows each message to the
-//! [`Course`], and says which bytes may go on. The bytes themselves are never made anew: what is sent is what was read.
+//! [`Course`], and says which bytes may go on. The bytes themselves are never made anew: what is sent is what was read,
+//! except for the texts that a gate has exchanged.
 //!
 //! Knows no socket, so that every cut and every order can be tested.
 
@@ -12,6 +13,7 @@ use crate::bounds::{ANSWER_BYTES_MAX, LOG_BYTES_MAX, READ_BYTES_MAX, UNDERSTOOD_
 use crate::course::{Course, Heard, Phase, Spoken, refusal};
 use crate::gate::{Admission, Watch};
 use crate::response::Log;
+use crate::rewrite::{self, Rewrite};
 use crate::unit::Unit;
 
 /// A tag and a length.
@@ -145,7 +147,7 @@ impl Conversation {
     }
 
     /// Looks at what the client has sent since, up to the end of a unit.
-    pub(crate) fn scan_client(&mut self) -> Result<(), Broken> {
+    pub(crate) fn scan_client(&mut self, rewrite: Rewrite<'_>) -> Result<(), Broken> {
         loop {
             if self.course.has_answered() {
                 // It is told before anything is said of the next one.
@@ -161,7 +163,7 @@ impl Conversation {
                 Phase::UnderWay { whole: false } if self.course.owes_too_much() => return Ok(()),
                 Phase::Assembling | Phase::UnderWay { whole: false } | Phase::Refusing => {}
             }
-            let more = if self.client_left > 0 { self.go_on() } else { self.next_message()? };
+            let more = if self.client_left > 0 { self.go_on() } else { self.next_message(rewrite)? };
             if !more {
                 if self.course.phase == Phase::Assembling && self.holds_all_it_may() {
                     self.ask(false, false);
@@ -179,10 +181,22 @@ impl Conversation {
     }
 
     /// Looks at a message's beginning; `false` if it is not there yet.
-    fn next_message(&mut self) -> Result<bool, Broken> {
+    fn next_message(&mut self, rewrite: Rewrite<'_>) -> Result<bool, Broken> {
         let bytes = &self.from_client[self.scanned..];
         let Some((tag, total)) = header(bytes) else { return Ok(false) };
-        let total = total.ok_or(Broken::Client)?;
+        let mut total = total.ok_or(Broken::Client)?;
+        if self.watched
+            && !self.course.is_in_copy()
+            && let Some(message) = usize::try_from(total).ok().and_then(|total| bytes.get(..total))
+            && let Some(anew) = rewrite::message(message, rewrite)
+        {
+            let rest = self.from_client.split_off(self.scanned + message.len());
+            self.from_client.truncate(self.scanned);
+            self.from_client.extend_from_slice(&anew);
+            self.from_client.extend_from_slice(&rest);
+            total = anew.len() as u64;
+        }
+        let bytes = &self.from_client[self.scanned..];
         let body = looked_at(total, UNDERSTOOD_BYTES_MAX, |length| self.course.wanted_from_client(tag, length));
         let Some(body) = bytes[HEADER_BYTES..].get(..body) else { return Ok(false) };
         let cut = (body.len() + HEADER_BYTES) as u64 != total;

@@ -138,6 +138,11 @@ impl Course {
         self.watch != Watch::Nothing
     }
 
+    /// What comes now is data of a COPY, as far as it is any.
+    pub(crate) fn is_in_copy(&self) -> bool {
+        self.copy.is_some() && !self.current.copy_ended
+    }
+
     pub(crate) fn is_gathering(&self) -> bool {
         self.current.messages > 0
     }

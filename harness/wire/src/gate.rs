@@ -99,8 +99,8 @@ pub enum Ending {
 /// Decides on units, and is told what comes of them.
 ///
 /// The methods are called in between two reads of the connection, so none may wait: whoever wants to hold a unit gives
-/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `admit` and `answered` in turn, then
-/// `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
+/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `rewritten` for the
+/// texts of a unit, `admit` and `answered` in turn, then `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
 pub trait Gate: Send + Sync + 'static {
     /// How closely this gate looks; asked once a connection.
     fn watch(&self) -> Watch {
@@ -110,6 +110,17 @@ pub trait Gate: Send + Sync + 'static {
     /// A client has signed in, and so has its session at the server.
     fn connected(&self, connection: ConnectionId, client: &Connected) {
         let _ = (connection, client);
+    }
+
+    /// The text of a simple query or of a Parse has arrived: what is to be asked in its place, if anything is. It is called
+    /// before the unit is described, so that the unit, the answers, and whatever is prepared are those of the new text.
+    ///
+    /// A text of which some is missing here, one that is no UTF-8, and a new one with a zero byte or beyond
+    /// [`crate::bounds::UNDERSTOOD_BYTES_MAX`] go on as they came. Only a gate that watches is asked. The parameters that
+    /// are bound later are the client's: whoever writes anew keeps their numbers and their types.
+    fn rewritten(&self, connection: ConnectionId, text: &str) -> Option<String> {
+        let _ = (connection, text);
+        None
     }
 
     /// A unit has arrived. None of its bytes reach the server before this says so.

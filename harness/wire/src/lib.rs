@@ -3,7 +3,8 @@
 //!
 //! What is held at once is a [`Unit`]: the smallest thing after which the server speaks again. A simple query; messages
 //! of the extended protocol up to Sync or Flush, each fetch of a portal among them; the data of a COPY up to its end; a
-//! function call. A [`Gate`] decides on each: forward, refuse, drop, or send and then drop.
+//! function call. A [`Gate`] decides on each: forward, refuse, drop, or send and then drop. It may also have other SQL
+//! asked in the place of what a client sends ([`Gate::rewritten`]).
 //!
 //! ```
 //! use driftlock_wire::{Config, Listen, Open, Proxy, Record, Upstream};
@@ -25,8 +26,8 @@
 //!
 //! # What is guaranteed
 //!
-//! - The bytes that reach the server are those that the client sent, in their order, except for the start-up and for
-//!   units that the gate refused or dropped; and so for the way back.
+//! - The bytes that reach the server are those that the client sent, in their order, except for the start-up, for units
+//!   that the gate refused or dropped, and for texts that it wrote anew; and so for the way back.
 //! - None of a unit's bytes reach the server before it is admitted, and one unit of a connection is under way at a time.
 //!   [`Gate::answered`] returns before the client can read the answer's end.
 //! - Memory has a bound for each connection whatever anybody sends (see [`bounds`]): messages are passed on in pieces,
@@ -69,6 +70,7 @@ mod relay;
 mod reply;
 mod request;
 mod response;
+mod rewrite;
 mod scram;
 mod socket;
 mod startup;

@@ -231,7 +231,8 @@ where
                     Poll::Pending => return Ok(()),
                 },
                 None => {
-                    self.conversation.scan_client().map_err(broken)?;
+                    let rewrite = |text: &str| self.gate.rewritten(self.connection, text);
+                    self.conversation.scan_client(&rewrite).map_err(broken)?;
                     let told = self.tell_answered();
                     match self.conversation.take_asked() {
                         None if told => continue,

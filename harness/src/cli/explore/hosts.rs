@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
+use crate::explore::application::sent::Alteration;
 use crate::explore::application::{AppWorld, BeginError, Looking};
 use crate::explore::engine::{EngineWorld, MakeError};
 use crate::explore::postgres::PgWorld;
@@ -228,8 +229,18 @@ impl Hosts {
         app: Arc<Application>,
         looking: Looking,
     ) -> Result<AppWorld, CaseFailure> {
+        self.application_with(app, looking, &Alteration::default()).await
+    }
+
+    /// The same, with something changed.
+    pub(crate) async fn application_with(
+        &mut self,
+        app: Arc<Application>,
+        looking: Looking,
+        alteration: &Alteration,
+    ) -> Result<AppWorld, CaseFailure> {
         let site = self.postgres_site().await?;
-        Ok(AppWorld::new(site, app, looking).await?)
+        Ok(AppWorld::altered(site, app, looking, alteration).await?)
     }
 
     pub(crate) async fn postgres(&mut self, script: Arc<Script>, case: &ScriptCase) -> Result<PgWorld, CaseFailure> {

@@ -92,12 +92,17 @@ pub(super) async fn begin(
     site: &mut Site,
     app: &Application,
     database: &[(&'static str, String)],
+    after_setup: &[String],
 ) -> Result<Begun, BeginError> {
     if let Some(by) = &app.setup {
         set_up(by, &preparation(app, database)).await?;
     }
     let asking = |error| said("ask how sessions begin", &error);
     let control = Control::open(site.config()).await?;
+    for statement in after_setup {
+        let done = control.client.batch_execute(statement).await;
+        done.map_err(|error| Lost::by_script(said(&format!("run {statement}"), &error).why))?;
+    }
     let isolation = control.client.query_one("SHOW default_transaction_isolation", &[]).await.map_err(asking)?;
     let default_isolation = isolation.get(0);
     let asked = control.client.query_one(DEFAULT_TIMEOUTS, &[]).await.map_err(asking)?;

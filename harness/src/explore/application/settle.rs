@@ -180,6 +180,7 @@ impl AppWorld {
                     if times_out {
                         self.bounds.insert(TIMEOUTS.to_owned());
                     }
+                    self.sent.asks_at_connection |= isolates;
                     let (note, step, wrote, waits, keeps) = (Note::default(), None, false, false, false);
                     // What a client asks for at its start-up is not looked at more closely.
                     let serializable = isolates || self.default_isolation == "serializable";

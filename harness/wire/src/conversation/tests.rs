@@ -15,6 +15,10 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     message
 }
 
+fn as_it_is(_: &str) -> Option<String> {
+    None
+}
+
 /// A session whose server answers everything as it should, and what has been moved.
 struct Played {
     talk: Conversation,
@@ -26,13 +30,14 @@ struct Played {
     choices: Vec<u8>,
     asked: usize,
     answered: usize,
+    rewrite: fn(&str) -> Option<String>,
 }
 
 impl Played {
     fn new(watch: Watch, choices: Vec<u8>) -> Played {
         let talk = Conversation::new(watch, false);
         let (sent, delivered, said) = (Vec::new(), Vec::new(), Vec::new());
-        Played { talk, sent, delivered, said, choices, asked: 0, answered: 0 }
+        Played { talk, sent, delivered, said, choices, asked: 0, answered: 0, rewrite: as_it_is }
     }
 
     fn choose(&mut self) -> u8 {
@@ -45,7 +50,7 @@ impl Played {
     fn hear(&mut self, piece: &[u8]) {
         self.talk.from_client.extend_from_slice(piece);
         loop {
-            self.talk.scan_client().expect("messages");
+            self.talk.scan_client(&self.rewrite).expect("messages");
             let told = self.talk.take_answered().is_some();
             self.answered += usize::from(told);
             let asked = self.talk.take_asked().is_some();
@@ -138,6 +143,23 @@ fn pieces<'a>(bytes: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a
     })
 }
 
+/// Takes a stream apart into its messages; what is left of the last one is one too.
+fn messages_of(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
+    while !bytes.is_empty() {
+        let total = super::header(bytes).and_then(|(_, total)| total).map_or(bytes.len(), |total| total as usize);
+        let (one, rest) = bytes.split_at(total.min(bytes.len()));
+        messages.push(one);
+        bytes = rest;
+    }
+    messages
+}
+
+/// Another text for every other one, shorter or longer.
+fn anew(text: &str) -> Option<String> {
+    text.len().is_multiple_of(2).then(|| format!("/* {} */", "x".repeat(40 - text.len().min(40))))
+}
+
 fn watches() -> impl Strategy<Value = Watch> {
     prop::sample::select(vec![Watch::Nothing, Watch::Units, Watch::Rows { bytes_max: 100 }])
 }
@@ -179,6 +201,31 @@ proptest! {
     }
 
     #[test]
+    fn texts_are_exchanged_and_all_other_bytes_are_as_they_were(
+        messages in prop::collection::vec(any_message(), 0..60),
+        lengths in prop::collection::vec(1_usize..50, 1..6),
+        choices in prop::collection::vec(any::<u8>(), 1..20),
+    ) {
+        let bytes = messages.concat();
+        let mut played = Played::new(Watch::Units, choices);
+        played.rewrite = anew;
+        pieces(&bytes, &lengths).for_each(|piece| played.hear(piece));
+        let waiting = played.talk.from_client.len() - played.talk.scanned;
+        let untouched = played.talk.from_client[played.talk.scanned..].to_vec();
+        let looked_at = played.talk.from_client[..played.talk.scanned].to_vec();
+        played.sent.extend(looked_at);
+        let (before, after) = (&bytes[..bytes.len() - waiting], &played.sent);
+        prop_assert_eq!(&bytes[bytes.len() - waiting..], &*untouched);
+        let (before, after) = (messages_of(before), messages_of(after));
+        prop_assert_eq!(before.len(), after.len());
+        for (was, is) in before.into_iter().zip(after) {
+            let other = crate::rewrite::message(was, &anew);
+            prop_assert!(was == is || other.as_deref() == Some(is), "{:?} became {:?}", was, is);
+        }
+        prop_assert_eq!(&played.delivered, &played.said);
+    }
+
+    #[test]
     fn no_bytes_from_either_side_panic_or_are_kept_beyond_the_bound(
         turns in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..80), any::<u8>()), 0..60),
         tags in prop::collection::vec(prop::sample::select(b"QPBDECSHFXdcfz12TtnDCEZGWIsA".to_vec()), 0..60),
@@ -197,7 +244,7 @@ proptest! {
             } else if talk.hears_server() {
                 talk.from_server.extend_from_slice(&bytes);
             }
-            if talk.scan_client().is_err() || talk.scan_server().is_err() {
+            if talk.scan_client(&as_it_is).is_err() || talk.scan_server().is_err() {
                 return Ok(());
             }
             if talk.take_asked().is_some() {
@@ -226,6 +273,32 @@ proptest! {
     }
 }
 
+#[test]
+fn a_batch_is_described_and_sent_with_its_new_text_and_so_is_what_was_prepared() {
+    let mut talk = Conversation::new(Watch::Units, false);
+    let locked = |text: &str| text.strip_suffix(" FOR UPDATE").map(str::to_owned);
+    let bind = message(b'B', b"\0s\0\0\0\0\x01\0\0\0\x017\0\0");
+    let tail = [bind, message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+    let head = |text: &str| message(b'P', &[b"s\0", text.as_bytes(), b"\0\0\x01\0\0\0\x17"].concat());
+    talk.from_client.extend_from_slice(&head("SELECT $1 FROM t FOR UPDATE"));
+    talk.from_client.extend_from_slice(&tail);
+    talk.scan_client(&locked).expect("messages");
+    let Some(Asked::Seen(unit)) = talk.take_asked() else { panic!("nobody is asked") };
+    assert_eq!(unit.statements().collect::<Vec<_>>(), ["SELECT $1 FROM t"]);
+    talk.decide(Admission::Forward);
+    assert_eq!(talk.from_client[..talk.sendable], [head("SELECT $1 FROM t"), tail.clone()].concat());
+    talk.sent(talk.sendable);
+    let answers = [message(b'1', b""), message(b'2', b""), message(b'C', b"SELECT 0\0"), message(b'Z', b"I")].concat();
+    talk.from_server.extend_from_slice(&answers);
+    talk.scan_server().expect("messages");
+    assert!(talk.take_answered().is_some());
+    // What is bound later was prepared with the new text.
+    talk.from_client.extend_from_slice(&tail);
+    talk.scan_client(&locked).expect("messages");
+    let Some(Asked::Seen(unit)) = talk.take_asked() else { panic!("nobody is asked") };
+    assert_eq!(unit.statements().collect::<Vec<_>>(), ["SELECT $1 FROM t"]);
+}
+
 /// Reads on as long as the session would, and gives the most that was held.
 fn most_held(talk: &mut Conversation, mut bytes: impl FnMut() -> Vec<u8>, total: usize) -> usize {
     let (mut moved, mut most) = (0, 0);
@@ -234,7 +307,7 @@ fn most_held(talk: &mut Conversation, mut bytes: impl FnMut() -> Vec<u8>, total:
         let piece = bytes();
         moved += piece.len();
         talk.from_client.extend_from_slice(&piece);
-        talk.scan_client().expect("messages");
+        talk.scan_client(&as_it_is).expect("messages");
         most = most.max(talk.from_client.len());
         if let Some(asked) = talk.take_asked() {
             assert!(matches!(asked, Asked::Seen(_)));
@@ -266,7 +339,7 @@ fn a_batch_without_an_end_is_judged_by_its_beginning() {
     while talk.hears_client() && moved < 8 << 20 {
         moved += flight.len();
         talk.from_client.extend_from_slice(&flight);
-        talk.scan_client().expect("messages");
+        talk.scan_client(&as_it_is).expect("messages");
         if let Some(Asked::Seen(unit)) = talk.take_asked() {
             assert!(!unit.whole && unit.steps_left_out > 0);
             talk.decide(Admission::Forward);
@@ -280,7 +353,7 @@ fn a_batch_without_an_end_is_judged_by_its_beginning() {
         talk.from_server.extend_from_slice(&message(b'1', b"").repeat(1000));
         talk.scan_server().expect("messages");
         talk.delivered(talk.deliverable);
-        talk.scan_client().expect("messages");
+        talk.scan_client(&as_it_is).expect("messages");
         talk.sent(talk.sendable);
     }
     assert!(talk.from_client.len() < before);

@@ -29,6 +29,18 @@ impl Gate for Rule {
     }
 }
 
+/// Has one text asked in the place of another.
+struct Exchange {
+    text: &'static str,
+    with: &'static str,
+}
+
+impl Gate for Exchange {
+    fn rewritten(&self, _: ConnectionId, text: &str) -> Option<String> {
+        text.contains(self.text).then(|| text.replace(self.text, self.with))
+    }
+}
+
 fn refusing(text: &'static str) -> Rule {
     refusing_after(None, text)
 }
@@ -171,6 +183,46 @@ async fn a_client_that_leaves_while_its_unit_is_held_is_noticed() {
     eventually("its session is closed", || gate.closed().contains(&Ending::ClientGone)).await;
     proxy.stop().await;
     assert!(gate.closed().contains(&Ending::Stopped));
+}
+
+/// The row is locked all the same by whoever asks the server itself, so that a lock would be noticed.
+#[tokio::test]
+async fn an_exchanged_text_is_what_the_server_gets_however_it_is_sent() {
+    let record = Record::around(Exchange { text: " FOR UPDATE NOWAIT", with: "" }, 1000);
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let (client, direct) = (connect(&endpoint.url()).await, connect(&cluster().await.url()).await);
+    direct
+        .batch_execute("CREATE TABLE exchanged (id int, v text); INSERT INTO exchanged VALUES (7, 'seven')")
+        .await
+        .unwrap();
+    direct.batch_execute("BEGIN; SELECT 1 FROM exchanged FOR UPDATE").await.unwrap();
+    let sql = "SELECT v FROM exchanged WHERE id = $1 FOR UPDATE NOWAIT";
+    // Prepared once and run often; prepared and run in one batch; simple, as one of two statements.
+    let prepared = client.prepare(sql).await.expect("prepared");
+    for _ in 0..2 {
+        assert_eq!(client.query_one(&prepared, &[&7]).await.expect("no lock").get::<_, &str>(0), "seven");
+    }
+    let typed = client.query_typed(sql, &[(&7_i32, tokio_postgres::types::Type::INT4)]).await.expect("no lock");
+    assert_eq!(typed[0].get::<_, &str>(0), "seven");
+    client.batch_execute("SELECT 1; SELECT v FROM exchanged FOR UPDATE NOWAIT").await.expect("no lock");
+    let units = units(&record.take());
+    let texts: Vec<&str> = units.iter().flat_map(|(unit, _)| unit.statements()).collect();
+    assert!(texts.iter().filter(|text| text.contains("exchanged")).count() >= 4, "{texts:?}");
+    assert!(!texts.iter().any(|text| text.contains("NOWAIT")), "{texts:?}");
+}
+
+/// What is no longer asked for is bound all the same, and the client was told its type.
+#[tokio::test]
+async fn a_parameter_that_only_the_old_text_asks_for_is_still_bound() {
+    let sql = "INSERT INTO kept (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET n = $2";
+    let with = "WITH driftlock_kept AS (SELECT $2::pg_catalog.int8) INSERT INTO kept (id) VALUES ($1)";
+    let (_proxy, endpoint) = proxy(Exchange { text: sql, with }).await;
+    let client = connect(&endpoint.url()).await;
+    client.batch_execute("CREATE TEMP TABLE kept (id int PRIMARY KEY, n bigint)").await.unwrap();
+    let prepared = client.prepare(sql).await.expect("prepared");
+    assert_eq!(prepared.params(), [tokio_postgres::types::Type::INT4, tokio_postgres::types::Type::INT8]);
+    assert_eq!(client.execute(&prepared, &[&1, &5_i64]).await.expect("inserted"), 1);
+    assert_eq!(code(&client.execute(&prepared, &[&1, &5_i64]).await.expect_err("there is one")), "23505");
 }
 
 #[tokio::test]

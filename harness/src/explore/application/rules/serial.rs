@@ -57,6 +57,21 @@ impl AppRules {
         Ok(if state.is_empty() { "nothing has changed".to_owned() } else { state.join("; ") })
     }
 
+    /// The states to which serial orders of all actors come, of which at most so many are run. What differs by itself was
+    /// left out before.
+    ///
+    /// # Errors
+    /// The database is lost, or an actor makes no sense even by itself.
+    pub async fn serial_states(&mut self, world: &mut AppWorld, most: usize) -> Result<BTreeSet<String>, Lost> {
+        let all: Vec<usize> = (0..self.app.actors.len()).collect();
+        let mut states = BTreeSet::new();
+        for order in permutations(&all).into_iter().take(most) {
+            let execution = run_serially(world, &order, &self.queries).await?;
+            states.insert(self.state(&execution.ended, Own::Compared)?);
+        }
+        Ok(states)
+    }
+
     /// What these actors come to one after the other, in every order of them.
     async fn serial(
         &mut self,

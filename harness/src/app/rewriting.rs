@@ -1,0 +1,83 @@
+//! What the actors' statements become on their way to the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftlock_wire::Unit;
+
+/// The most bytes of texts that are remembered; others are looked at again each time, and are not counted.
+const KNOWN_BYTES_MAX: usize = 4 << 20;
+
+type Anew = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Texts that have been looked at.
+#[derive(Default)]
+struct Known {
+    /// What each became; nothing where it stayed.
+    texts: BTreeMap<String, Option<String>>,
+    /// All that has come of them.
+    made: BTreeSet<String>,
+    bytes: usize,
+}
+
+/// Has other SQL asked in the place of what actors send. Its clones are one.
+#[derive(Clone)]
+pub struct Rewriter {
+    anew: Arc<Anew>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl fmt::Debug for Rewriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rewriter").finish_non_exhaustive()
+    }
+}
+
+impl Rewriter {
+    /// By a rule: the new text, or nothing where the text stays. It must answer the same of the same text.
+    pub fn new(anew: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { anew: Arc::new(anew), known: Arc::default() }
+    }
+
+    /// What a text becomes, if it does not stay.
+    pub fn rewritten(&self, text: &str) -> Option<String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(anew) = known.texts.get(text) {
+            return anew.clone();
+        }
+        let anew = (self.anew)(text).filter(|anew| anew != text);
+        if known.bytes + text.len() <= KNOWN_BYTES_MAX {
+            known.bytes += text.len();
+            known.texts.insert(text.to_owned(), anew.clone());
+            known.made.extend(anew.clone());
+        }
+        anew
+    }
+
+    /// Whether a unit runs something that was written anew. What was prepared so counts each time that it is run.
+    pub fn has_rewritten(&self, unit: &Unit) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        unit.statements().any(|text| known.made.contains(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_looked_at_once_and_what_stays_is_no_rewriting() {
+        let looked = Arc::new(Mutex::new(0));
+        let counts = looked.clone();
+        let rewriter = Rewriter::new(move |text| {
+            *counts.lock().unwrap() += 1;
+            Some(text.replace(" FOR UPDATE", ""))
+        });
+        for _ in 0..3 {
+            assert_eq!(rewriter.rewritten("SELECT 1 FOR UPDATE").as_deref(), Some("SELECT 1"));
+            assert_eq!(rewriter.rewritten("COMMIT"), None);
+        }
+        assert_eq!(*looked.lock().unwrap(), 2);
+    }
+}

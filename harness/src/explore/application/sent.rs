@@ -1,0 +1,103 @@
+//! What an application has sent, as it was asked of the server, and what may be changed of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftlock_wire::Unit;
+
+use super::AppWorld;
+use crate::app::rewriting::Rewriter;
+use crate::explore::footprint::{Footprint, Touch};
+use crate::explore::postgres::answer::ask_all;
+use crate::explore::world::{Lost, Rows};
+
+/// The most bytes of texts that are kept.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// What is changed of an application and its database, before anything of it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Alteration {
+    /// What the actors' texts become.
+    pub rewriter: Option<Rewriter>,
+    /// Statements that follow the set-up.
+    pub after_setup: Vec<String>,
+    /// Options that sessions begin with, each after a space; those that a client asks for come later, and prevail.
+    pub session: String,
+}
+
+/// What was sent, over all executions.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// Each text that was run, with who did: an actor's name, and the number of its first such unit, from 1. A program
+    /// that stays sends less than in its first execution, so that numbers are those of an execution that follows.
+    pub texts: BTreeMap<String, BTreeMap<String, usize>>,
+    /// There were more texts than are kept, or more in a unit than were described.
+    pub is_cut: bool,
+    /// The relations that were written to, as far as the server said, by schema and name.
+    pub written: BTreeSet<String>,
+    /// Something was done of which the server did not say what it touches.
+    pub is_unclear: bool,
+    /// A client asked for an isolation level when it connected.
+    pub asks_at_connection: bool,
+    /// How many units ran something that was written anew.
+    pub rewritten: u64,
+    /// The bytes of the texts.
+    bytes: usize,
+}
+
+impl Sent {
+    /// Notes a unit that was let through.
+    pub(super) fn note(&mut self, actor: &str, step: usize, unit: &Unit, is_rewritten: bool) {
+        self.rewritten += u64::from(is_rewritten);
+        self.is_cut |= unit.steps_left_out > 0 || !unit.whole;
+        for text in unit.statements() {
+            if !self.texts.contains_key(text) {
+                if self.bytes + text.len() > TEXT_BYTES_MAX {
+                    self.is_cut = true;
+                    continue;
+                }
+                self.bytes += text.len();
+                self.texts.insert(text.to_owned(), BTreeMap::new());
+            }
+            if let Some(places) = self.texts.get_mut(text) {
+                let first = places.entry(actor.to_owned()).or_insert(step + 1);
+                *first = (*first).min(step + 1);
+            }
+        }
+    }
+
+    /// Notes what was touched.
+    pub(super) fn touch(&mut self, footprint: &Footprint) {
+        self.is_unclear |= footprint.everything;
+        let written = footprint.relations.iter().filter(|(_, touch)| **touch >= Touch::Write);
+        self.written.extend(written.map(|(name, _)| name.clone()));
+    }
+}
+
+impl AppWorld {
+    /// What was sent so far.
+    pub fn sent_so_far(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// What new sessions' transactions are, where nobody asks for anything else.
+    pub fn default_isolation(&self) -> &str {
+        &self.default_isolation
+    }
+
+    /// Asks the database, beside the actors.
+    ///
+    /// # Errors
+    /// The database is lost.
+    pub async fn ask_beside(&self, queries: &[String]) -> Result<Vec<Result<Rows, String>>, Lost> {
+        ask_all(&self.control.client, queries).await
+    }
+
+    /// The types of a statement's parameters as casts name them; nothing where the server does not take it.
+    pub async fn types_of(&self, text: &str) -> Option<Vec<String>> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let prepared = self.control.client.prepare(text).await.ok()?;
+        Some(
+            prepared.params().iter().map(|kind| format!("{}.{}", quoted(kind.schema()), quoted(kind.name()))).collect(),
+        )
+    }
+}

@@ -1,0 +1,95 @@
+//! Puts another text into a message, and leaves everything else of it: a Parse keeps its name and its parameters' types.
+
+use crate::bounds::UNDERSTOOD_BYTES_MAX;
+use crate::fields::Fields;
+
+/// What is to be asked in the place of a text, if anything is.
+pub(crate) type Rewrite<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A tag and a length.
+const HEADER_BYTES: usize = 5;
+
+/// The message with another text; `None` where it goes on as it came. It is whole, with its header.
+pub(crate) fn message(message: &[u8], rewrite: Rewrite<'_>) -> Option<Vec<u8>> {
+    let (header, body) = message.split_at_checked(HEADER_BYTES)?;
+    let mut fields = Fields(body);
+    let name = match header[0] {
+        b'Q' => None,
+        b'P' => Some(fields.string()?),
+        _ => return None,
+    };
+    // The server looks at no more than this, either.
+    if body.len() > UNDERSTOOD_BYTES_MAX {
+        return None;
+    }
+    let text = std::str::from_utf8(fields.string()?).ok()?;
+    let new = rewrite(text).filter(|new| !new.as_bytes().contains(&0))?;
+    let rest = fields.0;
+    let mut body = Vec::new();
+    if let Some(name) = name {
+        body.extend(name);
+        body.push(0);
+    }
+    body.extend(new.as_bytes());
+    body.push(0);
+    body.extend(rest);
+    // A text that is not looked at whole would be described as one that goes on.
+    (body.len() <= UNDERSTOOD_BYTES_MAX).then(|| crate::reply::message(header[0], &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::message;
+    use crate::bounds::UNDERSTOOD_BYTES_MAX;
+    use crate::reply::message as made;
+
+    #[test]
+    fn a_text_is_exchanged_and_its_name_and_types_stay() {
+        let other = |text: &str| Some(text.replace(" FOR UPDATE", ""));
+        let query = message(&made(b'Q', b"SELECT 1 FROM t FOR UPDATE\0"), &other);
+        assert_eq!(query, Some(made(b'Q', b"SELECT 1 FROM t\0")));
+        let parse = message(&made(b'P', b"s1\0SELECT $1 FROM t FOR UPDATE\0\0\x01\0\0\0\x17"), &other);
+        assert_eq!(parse, Some(made(b'P', b"s1\0SELECT $1 FROM t\0\0\x01\0\0\0\x17")));
+    }
+
+    #[test]
+    fn what_is_no_text_or_would_not_fit_goes_on_as_it_came() {
+        let other = |_: &str| Some("x".to_owned());
+        for as_it_is in [
+            made(b'B', b"\0s1\0"),
+            made(b'Q', b"no end"),
+            made(b'P', b"name alone\0"),
+            made(b'Q', b"\xff\xfe\0"),
+            b"Q\0".to_vec(),
+        ] {
+            assert_eq!(message(&as_it_is, &other), None);
+        }
+        assert_eq!(message(&made(b'Q', b"SELECT 1\0"), &|_| Some("a\0b".to_owned())), None);
+        assert_eq!(message(&made(b'Q', b"SELECT 1\0"), &|_| Some("x".repeat(UNDERSTOOD_BYTES_MAX))), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_the_length_is_right_and_nothing_but_the_text_has_changed(
+            tag in prop::sample::select(b"QPBDX".to_vec()),
+            name in "[a-z]{0,4}",
+            text in "[ -~ß]{0,30}",
+            rest in prop::collection::vec(any::<u8>(), 0..20),
+            new in "[ -~ß]{0,60}",
+        ) {
+            let named = if tag == b'P' { format!("{name}\0") } else { String::new() };
+            let body = [named.as_bytes(), text.as_bytes(), b"\0", &*rest].concat();
+            let Some(anew) = message(&made(tag, &body), &|_| Some(new.clone())) else {
+                prop_assert!(!b"QP".contains(&tag));
+                return Ok(());
+            };
+            let length = u32::from_be_bytes([anew[1], anew[2], anew[3], anew[4]]) as usize;
+            prop_assert_eq!((anew[0], length), (tag, anew.len() - 1));
+            prop_assert_eq!(&anew[5..], &[named.as_bytes(), new.as_bytes(), b"\0", &*rest].concat());
+        }
+    }
+}
