@@ -35,3 +35,24 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::migrations::Migrations;
+    use super::*;
+
+    #[test]
+    fn whoever_listens_hears_of_the_file_and_of_the_statement_under_way() {
+        let sql = "SELECT 1;\n  ALTER TABLE t\n ADD a int;";
+        let read = Migrations::of_files("m", [("1_a.sql", sql)], crate::sql::Dialect::Postgres).unwrap();
+        let (progress, script) = (Progress::default(), &read.list[0].up);
+        progress.say("nobody listens yet");
+        let said = progress.listen();
+        progress.file(Pass::Again, script);
+        assert_eq!(*said.borrow(), "up again m/1_a.sql");
+        progress.statement(script, 1);
+        assert_eq!(*said.borrow(), "m/1_a.sql:2 ALTER TABLE t ADD a int");
+        progress.statement(script, 7);
+        assert_eq!(*said.borrow(), "m/1_a.sql:2 ALTER TABLE t ADD a int");
+    }
+}

@@ -19,6 +19,7 @@ use crate::rehearse::course::{Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::Manner;
 use crate::rehearse::judge::judge;
+use crate::rehearse::migrations;
 use crate::rehearse::progress::Progress;
 use crate::rehearse::sampler::Sampling;
 use crate::rehearse::settings::EVENTS;
@@ -169,7 +170,22 @@ pub(super) async fn one(
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
     row.notes.extend(case.notes.iter().cloned());
+    row.notes.extend(unchecked(subject));
     Ok(row)
+}
+
+/// What is to be known where a file has foreign keys after which nobody looks.
+fn unchecked(subject: &Subject) -> Option<String> {
+    let has = |script: &migrations::Script| script.statements.iter().any(|statement| statement.has("REFERENCES"));
+    let tool = subject.migrations.list.first().map(|migration| migration.up.layout.tool)?;
+    let is_unchecked = !subject.foreign_keys() && subject.migrations.list.iter().any(|migration| has(&migration.up));
+    is_unchecked.then(|| match subject.settings.foreign_keys {
+        Some(_) => "foreign keys are off in the migrating session, as rehearse.toml says".to_owned(),
+        None => format!(
+            "foreign keys are off in the migrating session, as {tool} leaves them; foreign-keys = true in rehearse.toml \
+             turns them on"
+        ),
+    })
 }
 
 /// Cuts every statement off, in every way.

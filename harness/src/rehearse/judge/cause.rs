@@ -37,11 +37,12 @@ pub(super) fn of<'r, 'a>(
     // Code that came before its schema fails until the file is applied that it waits for.
     let early = record.files.first().filter(|_| plan.is_early);
     let latest = record.files.iter().rfind(began).or(early)?;
+    // What only rows show that the traffic has written since, the twin cannot: then the name of what refuses it tells.
+    let named = record.files.iter().rev().filter(began).find_map(|file| Some((file, naming(file, &group.message)?)));
     let can_tell = record.twin.as_ref().is_some_and(|twin| twin.works.contains(&number));
-    if can_tell && operation.invoked > latest.applied.until {
+    if named.is_none() && can_tell && operation.invoked > latest.applied.until {
         return Some(Cause::Itself);
     }
-    let named = record.files.iter().rev().filter(began).find_map(|file| Some((file, naming(file, &group.message)?)));
     let (file, statement) = named.unwrap_or_else(|| (latest, changing(latest)));
     Some(Cause::Statement(file, statement))
 }

@@ -11,6 +11,7 @@ use super::super::finding::Kind;
 use super::super::modes::Mode;
 use super::super::within::Work;
 use super::{Judged, advice, at};
+use crate::sql::Statement;
 
 /// Of fewer rows nothing is said: a table of settings may well stay as small as it is.
 const ROWS_MIN: i64 = 1_000;
@@ -102,7 +103,9 @@ fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Gro
         ),
     };
     let mut finding = at(file, *statement, Kind::GrowsWithTable, sentence);
-    if holder != statement {
+    // A statement that would take the lock itself is not mended by standing alone.
+    let alone = |one: &Statement| advice::of(Kind::GrowsWithTable, one, file.script.layout).is_none();
+    if holder != statement && file.script.statements.get(*statement).is_some_and(alone) {
         finding.advice = advice::elsewhere(line(*holder));
     }
     judged.findings.push(finding);

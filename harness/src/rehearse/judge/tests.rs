@@ -222,7 +222,8 @@ fn work_under_a_lock_that_keeps_writers_out_is_found_by_its_nature_and_judged_by
         record
     };
     let grows = |judged: &Judged| kinds(judged).contains(&(Kind::GrowsWithTable, 3));
-    assert!(grows(&judged(&with(5_000, Mode::Share), &migrations)));
+    let found = judged(&with(5_000, Mode::Share), &migrations);
+    assert!(grows(&found) && found.findings[0].advice.contains("the lock that line 2 took"), "{:?}", found.findings);
     assert!(!grows(&judged(&with(5_000, Mode::ShareUpdateExclusive), &migrations)));
     let few = judged(&with(500, Mode::Share), &migrations);
     assert!(!grows(&few) && few.notes[0].contains("790 ms for 500 rows here, too few"), "{:?}", few.notes);
@@ -248,6 +249,9 @@ fn an_error_is_blamed_on_the_statement_that_has_what_it_names_and_one_without_a_
     record.operations[0].invoked = ms(2_500);
     record.operations[0].returned = ms(2_510);
     record.twin = Some(crate::rehearse::twin::Twin { steps: Vec::new(), works: vec![0] });
+    // What it names is a statement's all the same: rows that were written since may be what it is about.
+    assert!(kinds(&judged(&record, &migrations)).contains(&(Kind::ApplicationError, 2)));
+    record.operations[0].refused = Some(("23505".into(), "duplicate key violates \"other\"".into()));
     let judged = judged(&record, &migrations);
     assert!(!kinds(&judged).iter().any(|(kind, _)| *kind == Kind::ApplicationError), "{:?}", judged.findings);
     assert!(judged.inconclusive[0].starts_with("the traffic itself fails: "), "{:?}", judged.inconclusive);
