@@ -135,7 +135,7 @@ impl Cli {
             Command::Repair(args) => repair::run(args, context).await,
             Command::Record(args) => record::run(args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,
-            Command::Init(args) => init::run(&args, context),
+            Command::Init(args) => init::run(&args, context).await,
             Command::Bench(args) => bench::run(args, context).await,
             Command::Plan(args) => plan::run(args, context).await,
             Command::Compare(args) => compare::run(args, context).await,

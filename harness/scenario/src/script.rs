@@ -58,7 +58,7 @@ pub struct Script {
     pub name: String,
     /// What it shows, in one line.
     pub summary: String,
-    /// What is run once before anything else, as one message.
+    /// What is run once before anything else, as one message; empty, where the tables are there already.
     pub setup: String,
     /// Where the set-up's text begins in its file: line and column, from 1; 0 if it is in none.
     pub setup_place: (u32, u32),
@@ -271,7 +271,9 @@ fn read(text: &str) -> Result<Script, Vec<Problem>> {
                     step.place = driftlock_sql::place(text, at.start);
                 }
             }
-            script.setup_place = inside_quotes(text, places.setup.clone());
+            if !script.setup.is_empty() {
+                script.setup_place = inside_quotes(text, places.setup.clone());
+            }
             let mut wrong = contradictions::of(&script, &places);
             for named in &places.overlaps {
                 match named.resolve(&script.actors) {
@@ -327,7 +329,7 @@ fn all<T, P>(list: Vec<Spanned<Option<(T, P)>>>) -> Option<(Vec<T>, Vec<P>)> {
 fn draft(section: &mut Section<'_>) -> Option<(Script, Places)> {
     let name = plain(section.required("name", super::draft::name));
     let summary = plain(section.required("summary", value::text));
-    let setup = section.required("setup", sql);
+    let setup = section.or("setup", String::new(), set_up);
     let step_seconds = section.optional("step-seconds", value::integer(1..=STEP_SECONDS_MAX));
     let step_seconds = step_seconds.map_known(|seconds| u32::try_from(seconds).ok(), None);
     let actors = section.sections("actor", |actor| {
@@ -434,6 +436,11 @@ pub(super) fn sql(value: &DeValue<'_>) -> Result<String, Wrong> {
         return Err(Wrong::new(format!("must be SQL of 1 to {SQL_BYTES_MAX} bytes without NUL")));
     }
     Ok(text.trim().to_owned())
+}
+
+/// SQL, or nothing: what the actors need may be there already.
+fn set_up(value: &DeValue<'_>) -> Result<String, Wrong> {
+    if value.as_str().is_some_and(|text| text.trim().is_empty()) { Ok(String::new()) } else { sql(value) }
 }
 
 /// A short word, for a name.

@@ -337,7 +337,8 @@ pub fn run_name(command: &str) -> String {
     format!("{command}-{now}-{}", std::process::id())
 }
 
-fn bar(cases: u64) -> ProgressBar {
+/// A bar on a terminal, and nothing elsewhere.
+pub(super) fn bar(cases: u64) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(cases), target);

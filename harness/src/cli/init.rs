@@ -2,11 +2,13 @@
 
 mod ci;
 mod schema;
+mod traffic;
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::scenario::application::TEMPLATE as APPLICATION;
@@ -17,7 +19,8 @@ use crate::scenario::shipped::TEMPLATE;
 ///
 /// A script by default: SQL sessions and what must be true at the end. With --app an application: your own programs.
 /// With --ci the files that have a CI system call `driftlock run`: the workflow, driftlock.toml, and a script in
-/// driftlock/ if there is none yet.
+/// driftlock/ if there is none yet. With --traffic a script for `driftlock rehearse --traffic`: inserts, updates by key
+/// and reads by index on the tables that a directory's migrations touch, drafted from its schema on a throw-away server.
 ///
 /// A file that is there is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,10 +35,17 @@ pub struct Args {
     /// Write what a CI system needs
     #[arg(long, value_enum, value_name = "github|gitlab|sh", conflicts_with_all = ["schema", "app", "file"])]
     pub ci: Option<ci::Ci>,
+    /// Write traffic for the migrations of this directory, as `rehearse` would rehearse them [default FILE:
+    /// driftlock-traffic.toml]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["app", "ci", "schema"])]
+    pub traffic: Option<PathBuf>,
     /// Write the JSON schema of scripts, or with --schema=project that of driftlock.toml, with which editors complete and
     /// check them
     #[arg(long, value_enum, value_name = "script|project", num_args = 0..=1, require_equals = true, default_missing_value = "script")]
     pub schema: Option<SchemaOf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub postgres: PostgresArgs,
 }
 
 /// Of what a schema is.
@@ -51,7 +61,10 @@ pub enum SchemaOf {
 ///
 /// # Errors
 /// The file is there already, or cannot be written.
-pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(directory) = &args.traffic {
+        return traffic::run(directory, args, context).await;
+    }
     if let Some(ci) = args.ci {
         return ci::run(ci, context);
     }

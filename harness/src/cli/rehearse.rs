@@ -4,6 +4,7 @@ mod again;
 mod held;
 mod pending;
 mod release;
+mod shown;
 mod sqlite;
 
 use std::collections::BTreeSet;
@@ -150,6 +151,11 @@ pub struct Args {
     /// How many events there are before the traffic begins
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_MAX)))]
     pub events: Option<u32>,
+
+    /// How many rows a table has where the migrations are deployed; to be given several times. What grows with the table
+    /// is then judged by what was measured here, in proportion, and not for growing at all
+    #[arg(long, value_parser = parse_rows, value_name = "TABLE=N")]
+    pub rows: Vec<(String, u64)>,
 
     /// How long a read may be blocked, in milliseconds; the default is printed with the result
     #[arg(long, value_name = "MS")]
@@ -377,6 +383,7 @@ fn cases(args: &Args, subjects: Vec<(Subject, Vec<String>)>) -> Result<Vec<Case>
         budget.write_block_ms = args.write_block.unwrap_or(budget.write_block_ms);
         budget.access_exclusive_ms = args.access_exclusive.unwrap_or(budget.access_exclusive_ms);
         budget.errors.extend(args.allow_error.iter().cloned());
+        budget.rows.extend(args.rows.iter().cloned());
         subject.range().map_err(refused)?;
         release::check(args, &subject)?;
         let other = subject.migrations.origin.as_ref().map(|origin| origin.layout).filter(|one| one.name != "sqlx");
@@ -438,6 +445,13 @@ fn powerful(role: &str) -> Failure {
 
 fn unwritable(error: crate::report::directory::WriteError) -> Failure {
     Failure::environment(miette::Report::from_err(error))
+}
+
+fn parse_rows(text: &str) -> Result<(String, u64), String> {
+    let wrong = || "give TABLE=N: a table, and how many rows it has, such as orders=5000000".to_owned();
+    let (table, rows) = text.rsplit_once('=').filter(|(table, _)| !table.is_empty()).ok_or_else(wrong)?;
+    let rows = rows.replace('_', "").parse().map_err(|_| wrong())?;
+    Ok((table.to_owned(), rows))
 }
 
 fn parse_journal(text: &str) -> Result<Journal, String> {

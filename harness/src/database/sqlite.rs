@@ -20,6 +20,8 @@ pub struct SqliteDatabase {
     busy_timeout: Duration,
     next: Arc<AtomicI64>,
     sessions: Arc<Mutex<BTreeMap<SessionId, Arc<Busy>>>>,
+    /// Whether a session that migrates looks after foreign keys.
+    keys_in_migrations: bool,
 }
 
 impl SqliteDatabase {
@@ -27,7 +29,26 @@ impl SqliteDatabase {
     pub fn new(options: SqliteConnectOptions, busy_timeout: Duration) -> Self {
         let options = options.create_if_missing(false).disable_statement_logging();
         let (next, sessions) = (Arc::new(AtomicI64::new(1)), Arc::default());
-        Self { options, busy_timeout, next, sessions }
+        Self { options, busy_timeout, next, sessions, keys_in_migrations: true }
+    }
+
+    /// The same, with foreign keys in a session that migrates as its tool sets them.
+    pub fn migrating(self, foreign_keys: bool) -> Self {
+        Self { keys_in_migrations: foreign_keys, ..self }
+    }
+
+    /// Whether a session that migrates looks after foreign keys.
+    pub fn migrates_with_foreign_keys(&self) -> bool {
+        self.keys_in_migrations
+    }
+
+    /// Opens a plain connection that migrates.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn migrator(&self) -> Result<SqliteConnection, DbError> {
+        let options = self.options.clone().foreign_keys(self.keys_in_migrations);
+        options.connect().await.map_err(|error| classify(error, Kind::Begin))
     }
 
     /// Opens a plain connection, with the driver's own busy handler.

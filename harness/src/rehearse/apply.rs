@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, ErrorClass, Kind};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::flight::Flight;
 use super::migrations::{Script, Transaction};
 use super::modes::Mode;
+use super::progress::Progress;
 use super::sending;
+use super::within::{Added, Within, Work};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
 use crate::history::Tick;
@@ -38,6 +41,8 @@ pub struct Ran {
     pub until: Tick,
     /// The locks that the session had after it and not before, on what was there before the file.
     pub took: Vec<(i64, Mode)>,
+    /// What it did with all rows of a table that was there before the file.
+    pub work: Vec<(i64, Work)>,
 }
 
 /// A file, carried out or refused.
@@ -70,6 +75,7 @@ pub struct Migrator {
     clock: Clock,
     statement_max: Duration,
     traffic: Option<Arc<Flight>>,
+    progress: Progress,
 }
 
 impl Migrator {
@@ -89,7 +95,20 @@ impl Migrator {
         sqlx::raw_sql(AssertSqlSafe(bound)).execute(&mut connection).await.map_err(failed)?;
         let pid: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
-        Ok(Self { database, connection, session: i64::from(pid), clock, statement_max, traffic })
+        Ok(Self {
+            database,
+            connection,
+            session: i64::from(pid),
+            clock,
+            statement_max,
+            traffic,
+            progress: Progress::default(),
+        })
+    }
+
+    /// Says from now on what is under way.
+    pub fn says(&mut self, progress: Progress) {
+        self.progress = progress;
     }
 
     /// The server's name for the session.
@@ -138,7 +157,10 @@ impl Migrator {
 
     /// The same on a new connection.
     async fn renewed(&self) -> Result<Self, DbError> {
-        Self::new(self.database.clone(), self.clock.clone(), self.statement_max, self.traffic.clone()).await
+        let (database, clock) = (self.database.clone(), self.clock.clone());
+        let mut new = Self::new(database, clock, self.statement_max, self.traffic.clone()).await?;
+        new.says(self.progress.clone());
+        Ok(new)
     }
 
     /// Now, and while an operation of the traffic is under way, if there is any traffic.
@@ -155,27 +177,35 @@ impl Migrator {
         skipped: Option<usize>,
         applied: &mut Applied,
     ) -> Result<(), DbError> {
-        self.send("BEGIN").await?;
-        let mut has = Vec::new();
+        let has_own = script.has_own_block();
+        if !has_own {
+            self.send("BEGIN").await?;
+        }
+        let asked = Within::begin(&mut self.connection).await;
+        let mut within = asked.map_err(|error| classify(error, Kind::Read))?;
         for (number, statement) in script.statements.iter().enumerate().filter(|(n, _)| Some(*n) != skipped) {
+            self.progress.statement(script, number);
             // Whoever has locks already does not wait with them.
-            let from = if has.is_empty() { self.beside_traffic().await } else { self.clock.now() };
+            let from = if within.has_locks() { self.clock.now() } else { self.beside_traffic().await };
             let sent = self.send_one(statement).await;
             let until = self.clock.now();
-            let mut took = Vec::new();
-            if sent.is_ok() {
-                let now = self.locks(&applied.tables).await?;
-                took = now.iter().filter(|lock| !has.contains(*lock)).copied().collect();
-                has = now;
+            let mut added = Added::default();
+            if has_own && number == 0 && sent.is_ok() {
+                // What the session has counted outside of its transaction may be taken from it at any time.
+                let asked = Within::begin(&mut self.connection).await;
+                within = asked.map_err(|error| classify(error, Kind::Read))?;
+            } else if sent.is_ok() {
+                let asked = within.look(&mut self.connection, &applied.tables).await;
+                added = asked.map_err(|error| classify(error, Kind::Read))?;
             }
-            applied.ran.push(Ran { statement: number, from, until, took });
+            applied.ran.push(Ran { statement: number, from, until, took: added.took, work: added.work });
             if let Err(error) = sent {
                 applied.failed = Some((number, survivable(error)?));
                 self.send("ROLLBACK").await?;
                 return Ok(());
             }
         }
-        if let Err(error) = self.send("COMMIT").await {
+        if !has_own && let Err(error) = self.send("COMMIT").await {
             let last = script.statements.len().saturating_sub(1);
             applied.failed = Some((last, survivable(error)?));
         }
@@ -186,21 +216,35 @@ impl Migrator {
         let Some(shown) = script.first() else { return Ok(()) };
         let statement = script.statements.iter().position(|one| one == shown).unwrap_or_default();
         let from = self.beside_traffic().await;
-        let sent = self.send(&script.text).await;
-        applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new() });
-        if let Err(error) = sent {
-            applied.failed = Some((statement, survivable(error)?));
-            // A transaction that the file has begun itself ends with the tool's session.
-            self.send("ROLLBACK").await?;
+        let bound = self.statement_max + ANSWER;
+        let sent = tokio::time::timeout(bound, sending::message(&mut self.connection, &script.text)).await;
+        applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new(), work: Vec::new() });
+        let (done, error) = match sent {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused,
+            Err(_) => return Err(unanswered(bound)),
+        };
+        let failed = refused_statement(script, done, &error).unwrap_or(statement);
+        if let Some(ran) = applied.ran.last_mut() {
+            ran.statement = failed;
         }
-        Ok(())
+        applied.failed = Some((failed, survivable(refusal(error))?));
+        // A transaction that the file has begun itself ends with the tool's session.
+        self.send("ROLLBACK").await
     }
 
     async fn one_by_one(&mut self, script: &Script, applied: &mut Applied) -> Result<(), DbError> {
         for (number, statement) in script.statements.iter().enumerate() {
+            self.progress.statement(script, number);
             let from = self.beside_traffic().await;
             let sent = self.send_one(statement).await;
-            applied.ran.push(Ran { statement: number, from, until: self.clock.now(), took: Vec::new() });
+            applied.ran.push(Ran {
+                statement: number,
+                from,
+                until: self.clock.now(),
+                took: Vec::new(),
+                work: Vec::new(),
+            });
             if let Err(error) = sent {
                 applied.failed = Some((number, survivable(error)?));
                 return self.send("ROLLBACK").await;
@@ -213,7 +257,7 @@ impl Migrator {
         let bound = self.statement_max + ANSWER;
         let sent = sending::statement(&mut self.connection, statement);
         match tokio::time::timeout(bound, sent).await {
-            Ok(sent) => sent.map_err(|error| classify(error, Kind::Write)),
+            Ok(sent) => sent.map_err(refusal),
             Err(_) => Err(unanswered(bound)),
         }
     }
@@ -225,19 +269,6 @@ impl Migrator {
             Ok(sent) => sent.map(drop).map_err(|error| classify(error, Kind::Write)),
             Err(_) => Err(unanswered(bound)),
         }
-    }
-
-    /// The session's locks on what was there before the file.
-    async fn locks(&mut self, tables: &Tables) -> Result<Vec<(i64, Mode)>, DbError> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT relation::int8, mode FROM pg_locks \
-             WHERE pid = pg_backend_pid() AND granted AND locktype = 'relation' ORDER BY relation, mode",
-        )
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|error| classify(error, Kind::Read))?;
-        let known = rows.into_iter().filter(|(table, _)| tables.contains_key(table));
-        Ok(known.filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))).collect())
     }
 }
 
@@ -261,6 +292,47 @@ fn unanswered(bound: Duration) -> DbError {
     let message = format!("no answer within {} s", bound.as_secs());
     DbError { class: ErrorClass::Lost, code: None, message, during: Kind::Write }
 }
+
+/// The statement of a message at which the server refused it: where it points to in the text, or else the one after
+/// those that it has carried out.
+fn refused_statement(script: &Script, done: usize, error: &sqlx::Error) -> Option<usize> {
+    // What cannot run beside others is refused at the first of them, and is their whole reason.
+    let concurrent = script.statements.iter().position(|statement| statement.has("CONCURRENTLY"));
+    let refused: &PgDatabaseError = error.as_database_error()?.try_downcast_ref()?;
+    if concurrent.is_some() && refused.code() == "25001" {
+        return concurrent;
+    }
+    let position = match refused.position() {
+        Some(PgErrorPosition::Original(characters)) => Some(characters.saturating_sub(1)),
+        _ => None,
+    };
+    let place = position.map(|characters| {
+        let at = script.text.char_indices().nth(characters).map_or(script.text.len(), |(at, _)| at);
+        crate::sql::place(&script.text, at)
+    });
+    let begun = |place| script.statements.iter().rposition(|one| (one.line, one.column) <= place);
+    place.and_then(begun).or((done < script.statements.len()).then_some(done))
+}
+
+/// How the server refused a statement. What depends on what is to be dropped, only its detail says: objects' names, and
+/// no values.
+fn refusal(error: sqlx::Error) -> DbError {
+    let dependents = error.as_database_error().and_then(|refused| {
+        let refused: &PgDatabaseError = refused.try_downcast_ref()?;
+        refused
+            .detail()
+            .filter(|_| refused.code() == DEPENDENTS)
+            .map(|detail| detail.lines().collect::<Vec<_>>().join("; "))
+    });
+    let mut error = classify(error, Kind::Write);
+    if let Some(dependents) = dependents {
+        error.message = format!("{}: {dependents}", error.message);
+    }
+    error
+}
+
+/// Something still depends on what is to be dropped.
+const DEPENDENTS: &str = "2BP01";
 
 /// An error after which the session goes on.
 fn survivable(error: DbError) -> Result<DbError, DbError> {

@@ -3,13 +3,14 @@
 //! How long is the client's own time. That it was the file's doing is the server's word: a sample, taken while the
 //! operation was under way, in which its session waited for the migrating one, directly or behind others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::apply::Ran;
 use super::course::{FileRun, Record};
 use super::modes::Mode;
 use super::operation::{Class, Operation};
-use super::sampler::Sample;
+use super::sampler::{Sample, Waiting};
 use crate::history::{ActorId, Tick};
 
 /// An operation that a file blocked.
@@ -40,6 +41,19 @@ pub struct Blame {
     pub overlapped: usize,
     /// The longest time that the migrating session was seen to wait, by statement: how long and for whom.
     pub waited: BTreeMap<usize, (Duration, Vec<i64>)>,
+    /// The circles of waiters in which the migrating session stood together with an operation.
+    pub circles: BTreeSet<Circle>,
+}
+
+/// A circle of waiters: the migrating session waited for an operation's session, and that one for the migrating one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Circle {
+    /// The statement that waited.
+    pub statement: usize,
+    /// The statement that had taken the lock for which the operation waited.
+    pub holder: usize,
+    /// The operation, by its number in the history.
+    pub entry: usize,
 }
 
 impl Blame {
@@ -110,6 +124,11 @@ pub fn blame(record: &Record<'_>, by_actor: &ByActor<'_>, file: &FileRun<'_>) ->
                 (None, Some(statement)) => statement,
                 _ => running(file, sample).map_or(0, |(statement, _)| statement),
             };
+            let waits_for = |own: &Waiting| sample.chain(own.pid, &[waiting.pid]).is_some();
+            if let Some((waits, _)) = own.filter(|own| waits_for(own)).and_then(|_| running(file, sample)) {
+                let holder = wanted.and_then(|wanted| holder(file, wanted, sample)).unwrap_or(waits);
+                blame.circles.insert(Circle { statement: waits, holder, entry: index });
+            }
             let queued_behind = own.map(|own| own.behind.clone());
             found.entry(index).or_default().push(Sighting { statement, chain, queued_behind });
         }
@@ -165,9 +184,19 @@ fn running(file: &FileRun<'_>, sample: &Sample) -> Option<(usize, Tick)> {
 
 /// The statement that had taken a lock which excludes what is wanted.
 fn holder(file: &FileRun<'_>, (table, wanted): (i64, Mode), sample: &Sample) -> Option<usize> {
-    let ran = file.applied.ran.iter().filter(|ran| ran.from <= sample.until);
+    let ran = file.applied.ran.iter().filter(|ran| ran.from <= sample.until && let_go(file, ran) >= sample.from);
     let mut took = ran.filter(|ran| ran.took.iter().any(|(on, mode)| *on == table && mode.excludes(wanted)));
     took.next().map(|ran| ran.statement)
+}
+
+/// When the locks that a statement took were let go.
+pub fn let_go(file: &FileRun<'_>, ran: &Ran) -> Tick {
+    if file.script.is_one_transaction() {
+        return file.applied.until;
+    }
+    let last = file.script.lets_go(ran.statement);
+    let end = file.applied.ran.iter().find(|one| one.statement == last).map(|one| one.until);
+    end.unwrap_or(file.applied.until)
 }
 
 /// A lock that a file had on something that others used.
@@ -197,22 +226,25 @@ pub fn holds(record: &Record<'_>, file: &FileRun<'_>) -> Vec<Hold> {
             let waited = || within().filter(waits).map(|sample| sample.until).next_back();
             let granted = has.or_else(waited).unwrap_or(ran.from);
             if let Some(table) = name(table) {
-                let held = between(granted, applied.until);
+                let held = between(granted, let_go(file, ran));
                 holds.push(Hold { table, mode: *mode, held, statement: ran.statement });
             }
         }
     }
     // Where nothing could be asked within the session, the samples are all there is.
-    let mut seen: BTreeMap<(i64, Mode), Stretches> = BTreeMap::new();
     let asked = applied.ran.iter().any(|ran| !ran.took.is_empty());
-    for sample in samples.iter().filter(|_| !asked) {
-        for lock in &sample.has {
-            seen.entry(*lock).or_default().see(sample);
+    let unasked = |ran: &&Ran| ran.took.is_empty() && !(asked && file.script.is_one_transaction());
+    for ran in applied.ran.iter().filter(unasked) {
+        let mut seen: BTreeMap<(i64, Mode), Stretches> = BTreeMap::new();
+        for sample in samples.iter().filter(|sample| sample.from >= ran.from && sample.until <= ran.until) {
+            for lock in &sample.has {
+                seen.entry(*lock).or_default().see(sample);
+            }
         }
-    }
-    for ((table, mode), stretches) in seen {
-        if let Some((table, ran)) = name(&table).zip(applied.ran.first()) {
-            holds.push(Hold { table, mode, held: stretches.longest(), statement: ran.statement });
+        for ((table, mode), stretches) in seen {
+            if let Some(table) = name(&table) {
+                holds.push(Hold { table, mode, held: stretches.longest(), statement: ran.statement });
+            }
         }
     }
     for (table, mode) in &applied.noted {

@@ -1,6 +1,6 @@
 //! What a migration may cost its traffic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Budget {
     pub total_s: u64,
     /// The SQLSTATEs that the application may see. It retries 40001, 40P01 and 55P03 by itself.
     pub errors: BTreeSet<String>,
+    /// How many rows a table has where it is deployed; without it, what grows with the table is always too long.
+    pub rows: BTreeMap<String, u64>,
 }
 
 impl Default for Budget {
@@ -32,6 +34,7 @@ impl Default for Budget {
             total_s: 300,
             // Of SQLite's codes none: a busy timeout is longer than any block that is allowed.
             errors: ["40001", "40P01", "55P03"].map(str::to_owned).into(),
+            rows: BTreeMap::new(),
         }
     }
 }

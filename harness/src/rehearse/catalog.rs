@@ -127,6 +127,21 @@ pub async fn sizes(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, 
     asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))
 }
 
+/// About how many rows each table has, as ANALYZE has counted them.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn rows(connection: &mut PgConnection) -> Result<BTreeMap<String, i64>, DbError> {
+    let asked: Result<Vec<(String, i64)>, sqlx::Error> = sqlx::query_as(
+        "SELECT c.oid::regclass::text, c.reltuples::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm') AND c.reltuples >= 0 \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'",
+    )
+    .fetch_all(connection)
+    .await;
+    Ok(asked.map_err(|error| classify(error, Kind::Read))?.into_iter().collect())
+}
+
 /// Something that should not be left when a migration has ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

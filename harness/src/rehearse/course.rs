@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use drift_engine::claim::CustomerId;
 use drift_engine::drift::Cell;
-use drift_engine::session::DbError;
+use drift_engine::session::{DbError, ErrorClass};
 use sqlx::PgConnection;
 
 use super::apply::{self, Applied, Migrator, Ran};
-use super::catalog::{self, Left};
+use super::catalog;
 use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
-use super::crowd::{Crowd, Ended, Running};
+use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script, Version};
 use super::observer::{self, Windows};
-use super::operation::Operation;
+use super::progress::Progress;
+pub use super::record::{FileRun, Record, ScriptEnd, Stretch};
 use super::runner::{self, Runner};
-use super::sampler::{Sample, Sampler, Sampling};
+use super::sampler::{Sampler, Sampling};
 use super::stock::Stock;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
-use crate::history::{ActorId, History, Tick};
 
 /// How long the traffic is let run after the last file.
 pub const WINDOW: Duration = Duration::from_millis(700);
@@ -72,12 +72,18 @@ pub struct Plan<'a> {
     pub runner: Option<Runner>,
     /// sqlx's own migrator, instead of us.
     pub stock: Option<Stock>,
+    /// Whether the application is newer than the schema at the version to begin at: that it fails there is what is rehearsed.
+    pub is_early: bool,
+    /// The SQLSTATEs that the traffic may see.
+    pub allowed: BTreeSet<String>,
     /// The root of everything random.
     pub seed: u64,
     /// How long the traffic runs after the last file.
     pub window: Duration,
     /// How the server is asked.
     pub sampling: Sampling,
+    /// Where it is said what is under way.
+    pub progress: Progress,
 }
 
 impl Plan<'_> {
@@ -96,89 +102,6 @@ impl Plan<'_> {
     fn before(&self, version: &Version) -> Version {
         let earlier = self.migrations.iter().map(|migration| &migration.version).filter(|one| *one < version);
         earlier.max().unwrap_or(&self.from).clone()
-    }
-}
-
-/// What a script has left.
-#[derive(Debug)]
-pub struct ScriptEnd {
-    /// How many rounds its actors made.
-    pub rounds: u64,
-    /// Each invariant with what is wrong, which should be nothing.
-    pub invariants: Vec<(String, Option<String>)>,
-}
-
-/// One try of one file.
-#[derive(Clone, Debug)]
-pub struct FileRun<'a> {
-    /// In which part of the course.
-    pub pass: Pass,
-    /// The migration's version.
-    pub version: Version,
-    /// The file.
-    pub script: &'a Script,
-    /// Which try, from 1.
-    pub attempt: u32,
-    /// The statement that was left out, if one was.
-    pub skipped: Option<usize>,
-    /// What came of it.
-    pub applied: Applied,
-    /// What is there now that should not be, and was not before.
-    pub left: BTreeSet<Left>,
-    /// What of that kind was there before, and still is.
-    pub still: BTreeSet<Left>,
-    /// The companion's sessions.
-    pub beside: Vec<i64>,
-    /// What the database refused the companion.
-    pub beside_refused: Vec<DbError>,
-}
-
-/// A stretch of time.
-pub type Stretch = (Tick, Tick);
-
-/// Everything that was seen.
-#[derive(Debug)]
-pub struct Record<'a> {
-    /// The files, in the order in which they were applied.
-    pub files: Vec<FileRun<'a>>,
-    /// What the server said on the way.
-    pub samples: Vec<Sample>,
-    /// What the traffic did, ordered by invocation.
-    pub operations: Vec<Operation>,
-    /// The same as the checks want it, if it was the engine's.
-    pub history: Option<History>,
-    /// How the database refused to tell what the engine's traffic left, if it did.
-    pub unread: Option<DbError>,
-    /// What a script has left, if it was one's.
-    pub script: Option<ScriptEnd>,
-    /// Which session was whose.
-    pub sessions: BTreeMap<i64, ActorId>,
-    /// Whether the record of the traffic was full before the end.
-    pub full: bool,
-    /// The traffic on its own before the first file.
-    pub before: Windows,
-    /// How long it took to record an operation.
-    pub recording: Duration,
-    /// The traffic on its own after the last file of the first pass.
-    pub after: Option<Stretch>,
-    /// What is otherwise after going down than at the start; `None` if that was not reached.
-    pub down_differs: Option<Vec<String>>,
-    /// What is otherwise after going up again than after the first time; `None` if that was not reached.
-    pub again_differs: Option<Vec<String>>,
-    /// The tables whose columns stand in another order then, and are no difference: what to say of each.
-    pub reordered: Vec<String>,
-    /// The version that nothing undoes, if there is one.
-    pub irreversible: Option<Version>,
-    /// Bytes of each table and index, before and after the first pass.
-    pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
-}
-
-impl Record<'_> {
-    /// Adds what the traffic did and left.
-    pub(super) fn add(&mut self, ended: Ended) {
-        (self.operations, self.history, self.script) = (ended.operations, ended.history, ended.script);
-        (self.sessions, self.full, self.recording) = (ended.sessions, ended.full, ended.recording);
-        self.unread = ended.unread;
     }
 }
 
@@ -206,24 +129,33 @@ pub async fn run<'a>(
     let clock = Clock::start();
     let mut asking = database.plain().await?;
     let start = catalog::read(&mut asking).await?;
-    let small = catalog::sizes(&mut asking).await?;
+    let (small, rows) = (catalog::sizes(&mut asking).await?, catalog::rows(&mut asking).await?);
     let sampler = Sampler::start(database.plain().await?, clock.clone(), plan.sampling.clone());
-    let traffic = match &plan.traffic {
+    let mut traffic = match &plan.traffic {
         Some(crowd) => {
             Some(Running::start(crowd, Database::Postgres(database.clone()), plan.seed, clock.clone()).await?)
         }
         None => None,
     };
+    plan.progress.say("the traffic on its own");
     let before = match &traffic {
         Some(traffic) => observer::windows(async |is_on| sampler.heeded(is_on).await, &traffic.flight(), &clock).await,
         None => Windows::default(),
     };
+    let failing = traffic.as_ref().map_or_else(Vec::new, |traffic| traffic.flight().refusals(&plan.allowed));
+    if let Some(traffic) = traffic.take_if(|_| !failing.is_empty() && !plan.is_early) {
+        let samples = sampler.stop().await?;
+        let mut record = Record { failing, before, samples, ..Record::default() };
+        record.add(traffic.stop(base, &clock).await?);
+        return Ok(record);
+    }
     sampler.watch(None);
     if plan.has_trigger() {
         runner::watch(&mut asking).await?;
     }
-    let migrator =
-        Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX, traffic.as_ref().map(Running::flight)).await?;
+    let flight = traffic.as_ref().map(Running::flight);
+    let mut migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX, flight).await?;
+    migrator.says(plan.progress.clone());
     let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
     let mut files = Vec::new();
     let mut went = course.up(Pass::Up, &mut files).await?;
@@ -268,26 +200,18 @@ pub async fn run<'a>(
     let mut record = Record {
         files,
         samples,
-        operations: Vec::new(),
-        history: None,
-        unread: None,
-        script: None,
-        sessions: BTreeMap::new(),
-        full: false,
         before,
-        recording: Duration::ZERO,
         after,
         down_differs,
         again_differs,
         reordered,
         irreversible,
         sizes,
+        rows,
+        ..Record::default()
     };
     if let Some(traffic) = course.traffic {
-        let ended = traffic.stop(base, &clock).await?;
-        (record.operations, record.history, record.script) = (ended.operations, ended.history, ended.script);
-        record.unread = ended.unread;
-        (record.sessions, record.full, record.recording) = (ended.sessions, ended.full, ended.recording);
+        record.add(traffic.stop(base, &clock).await?);
     }
     Ok(record)
 }
@@ -397,10 +321,17 @@ impl<'c> Course<'c> {
         let earlier = catalog::left(&mut asking, self.migrator.session()).await?;
         let companion =
             self.plan.companion.filter(|one| *one != Companion::Replicas && attempt == 1 && pass != Pass::Again);
-        let beside = match companion {
-            Some(companion) => Some(Beside::stand(companion, &self.database, self.plan.lock, HOLD).await?),
-            None => None,
+        let stands = match companion {
+            Some(companion) => Beside::stand(companion, &self.database, self.plan.lock, HOLD).await.map(Some),
+            None => Ok(None),
         };
+        let (beside, unfit) = match stands {
+            Ok(beside) => (beside, None),
+            Err(error) if error.class == ErrorClass::Lost => return Err(error),
+            // What it works on is not what it was written for.
+            Err(error) => (None, Some(error)),
+        };
+        self.plan.progress.file(pass, script);
         self.sampler.watch((!self.plan.is_foreign()).then_some(self.migrator.session()));
         self.sampler.watch_foreign(self.plan.is_foreign());
         let applied = if self.plan.is_foreign() {
@@ -408,10 +339,10 @@ impl<'c> Course<'c> {
         } else {
             self.migrator.apply(script, skipped).await?
         };
-        let (mut sessions, mut refused) = (Vec::new(), Vec::new());
+        let (mut sessions, mut refused) = (Vec::new(), Vec::from_iter(unfit));
         if let Some(beside) = beside {
             sessions.extend(&beside.sessions);
-            refused = beside.end().await;
+            refused.extend(beside.end().await);
         }
         if let Some(traffic) = &self.traffic {
             traffic.come_round(RECOVERY_MAX).await;
@@ -461,7 +392,7 @@ impl Course<'_> {
         let failed = went.err().map(|error| (statement, error));
         let until = self.clock.now();
         let noted = if self.plan.has_trigger() { runner::noted(asking).await? } else { Vec::new() };
-        let ran = vec![Ran { statement, from, until, took: Vec::new() }];
+        let ran = vec![Ran { statement, from, until, took: Vec::new(), work: Vec::new() }];
         Ok(Applied { sessions: Vec::new(), from, granted: None, until, tables, ran, noted, failed })
     }
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     AccessExclusive,
     /// A statement waited for a lock, and the traffic queued behind it.
     Queue,
+    /// A statement and an operation of the traffic waited for each other.
+    Deadlock,
     /// The database refused a statement.
     Refused,
     /// Several statements in one message are one transaction, whatever the file says.
@@ -44,13 +46,15 @@ pub enum Kind {
     WrongResult,
     /// The traffic lost more of its throughput than the budget allows.
     Throughput,
+    /// A statement keeps others out for a time that grows with a table.
+    GrowsWithTable,
     /// It took longer than the budget allows.
     TotalTime,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::WrongResult,
         Self::ApplicationError,
         Self::OldApplication,
@@ -59,6 +63,7 @@ impl Kind {
         Self::FalseAlarm,
         Self::OneMessage,
         Self::Refused,
+        Self::Deadlock,
         Self::Replicas,
         Self::NotRecovered,
         Self::DownRefused,
@@ -69,6 +74,7 @@ impl Kind {
         Self::AccessExclusive,
         Self::BlocksReaders,
         Self::BlocksWriters,
+        Self::GrowsWithTable,
         Self::Throughput,
         Self::TotalTime,
     ];
@@ -80,6 +86,8 @@ impl Kind {
             Self::BlocksWriters => "blocks-writers",
             Self::AccessExclusive => "access-exclusive",
             Self::Queue => "queue",
+            Self::Deadlock => "deadlock",
+            Self::GrowsWithTable => "grows-with-table",
             Self::Refused => "refused",
             Self::OneMessage => "one-message",
             Self::InvalidIndex => "invalid-index",
@@ -106,6 +114,8 @@ impl Kind {
             Self::BlocksWriters => "writes were blocked for longer than the budget allows",
             Self::AccessExclusive => "ACCESS EXCLUSIVE was held for longer than the budget allows",
             Self::Queue => "a statement waited for a lock, and the traffic queued behind it",
+            Self::Deadlock => "a statement and an operation of the traffic waited for each other",
+            Self::GrowsWithTable => "a statement keeps others out for a time that grows with a table",
             Self::Refused => "the database refused a statement",
             Self::OneMessage => "several statements in one message are one transaction",
             Self::InvalidIndex => "a refused statement left an INVALID index",
@@ -139,6 +149,14 @@ impl Kind {
             Self::Queue => {
                 "Give up early and try again: a lock_timeout that is shorter than what the traffic can bear, and a \
                  deploy that repeats the file."
+            }
+            Self::Deadlock => {
+                "Take locks in the order in which the application takes them, or one table in each transaction; and give up \
+                 early (a lock_timeout that is shorter than deadlock_timeout) in a deploy that repeats the file."
+            }
+            Self::GrowsWithTable => {
+                "Do the long work under a lock that lets writers go on: CREATE INDEX CONCURRENTLY, NOT VALID and then \
+                 VALIDATE CONSTRAINT in a later transaction, a new column that is filled in batches."
             }
             Self::Refused => "Make the file fit for the data and for a second run.",
             Self::OneMessage => {

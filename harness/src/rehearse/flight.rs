@@ -4,11 +4,13 @@
 //! An operation counts from after its beginning was noted until before its end is: whoever takes the time, and then
 //! sees one under way, has an operation that began before what follows and ended after that time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use drift_engine::op::{Op, Reply};
-use drift_engine::session::{DbError, Session, SessionId};
+use drift_engine::session::{DbError, Operation as _, Session, SessionId};
 use tokio::sync::Notify;
 
 use super::operation::Class;
@@ -29,6 +31,21 @@ pub struct Flight {
     /// Whether somebody has waited in vain: until something is sent, nobody waits again.
     quiet: AtomicBool,
     departed: Notify,
+    /// What was refused so far, by code.
+    refused: Mutex<BTreeMap<String, Refusal>>,
+}
+
+/// What the database refused the traffic under one code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The SQLSTATE, or what stands for it.
+    pub code: String,
+    /// How often.
+    pub count: u64,
+    /// The first operation, for people.
+    pub what: String,
+    /// What the database said of it.
+    pub message: String,
 }
 
 impl Flight {
@@ -43,6 +60,20 @@ impl Flight {
     /// How many operations have come back so far.
     pub fn returned(&self) -> u64 {
         self.returned.load(Ordering::Relaxed)
+    }
+
+    /// An operation was refused.
+    pub fn refuse(&self, what: &str, error: &DbError) {
+        let code = error.code.clone().unwrap_or_else(|| error.class.to_string());
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = || Refusal { code: code.clone(), count: 0, what: what.to_owned(), message: error.message.clone() };
+        refused.entry(code.clone()).or_insert_with(first).count += 1;
+    }
+
+    /// What was refused so far under a code that is not among these.
+    pub fn refusals(&self, allowed: &BTreeSet<String>) -> Vec<Refusal> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.values().filter(|one| !allowed.contains(&one.code)).cloned().collect()
     }
 
     /// Waits until an operation has just been sent and is under way; answers a time that lies before that operation's
@@ -102,7 +133,12 @@ impl<S: Session<Op = Op, Reply = Reply>> Session for Counted<'_, S> {
 
     async fn call(&mut self, op: Op) -> Result<Reply, DbError> {
         let _under_way = Class::of(&op).map(|_| self.flight.depart());
-        self.inner.call(op).await
+        let kind = op.kind();
+        let answer = self.inner.call(op).await;
+        if let Err(error) = &answer {
+            self.flight.refuse(&kind.to_string(), error);
+        }
+        answer
     }
 }
 

@@ -1,9 +1,9 @@
 //! From the record of a rehearsal to its findings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::blame::{Blame, ByActor, Hold, between, blame, holds};
+use super::blame::{Blame, ByActor, Hold, between, blame, holds, let_go};
 use super::budget::Budget;
 use super::catalog::Left;
 use super::companion::Companion;
@@ -20,6 +20,10 @@ use crate::sql::Statement;
 use crate::verdict::Verdict;
 
 mod advice;
+mod cause;
+mod deadlock;
+mod differences;
+mod growth;
 mod refused;
 pub mod releases;
 #[cfg(test)]
@@ -57,6 +61,8 @@ pub struct Judged {
     pub findings: Vec<Finding>,
     /// Why there is no answer, if there is none.
     pub inconclusive: Vec<String>,
+    /// What else is to be known.
+    pub notes: Vec<String>,
     /// What was measured, file by file, in the record's order.
     pub measured: Vec<Measured>,
     /// The answers of the checks of the traffic.
@@ -82,6 +88,7 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     let mut judged = Judged {
         findings: Vec::new(),
         inconclusive: Vec::new(),
+        notes: Vec::new(),
         measured,
         checks: Vec::new(),
         rates: None,
@@ -90,10 +97,16 @@ pub fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget) -> Judged {
     };
     for (file, measured) in record.files.iter().zip(&judged.measured) {
         blocks(plan, entries, budget, file, measured, &mut judged.findings);
+        deadlock::find(plan, entries, file, measured, &mut judged.findings);
     }
-    refused::find(plan, record, &mut judged.findings);
+    if !record.failing.is_empty() && record.files.is_empty() {
+        traffic::fails_by_itself(record, &mut judged);
+        return judged;
+    }
+    refused::find(plan, record, &judged.measured, &mut judged.findings);
     left_behind(record, &mut judged.findings);
-    differences(record, &mut judged.findings);
+    differences::find(record, &mut judged.findings);
+    growth::find(record, budget, &mut judged);
     traffic::judge(plan, record, budget, &mut judged);
     total_time(record, budget, &mut judged.findings);
     coverage(plan, record, &mut judged);
@@ -199,6 +212,10 @@ fn blocks(
             if !is_beyond(longest.took, limit_ms) {
                 continue;
             }
+            // What a deadlock keeps waiting is told with the deadlock.
+            if queued && deadlock::broken(entries, file, measured).any(|one| one.statement == longest.statement) {
+                continue;
+            }
             let of_class =
                 |blocked: &&super::blame::Blocked| blocked.class == class && blocked.queued_behind.is_some() == queued;
             let count = blame.blocked.iter().filter(of_class).count();
@@ -215,19 +232,27 @@ fn blocks(
                 Some(whom) => (Kind::Queue, format!("it waited for {whom}, and behind it {what}")),
                 None => (kind, what),
             };
-            findings.push(at(file, longest.statement, kind, sentence));
+            findings.push(match kind {
+                Kind::Queue => at(file, longest.statement, kind, sentence),
+                _ => under_locks(file, longest.statement, kind, longest.took, sentence),
+            });
         }
     }
-    let longest = measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive).max_by_key(|hold| hold.held);
-    if let Some(hold) = longest.filter(|hold| is_beyond(hold.held, budget.access_exclusive_ms)) {
+    let mut told = BTreeSet::new();
+    for hold in measured.holds.iter().filter(|hold| hold.mode == Mode::AccessExclusive) {
+        // Of the relations that one statement locks, the one that its row shows: the first of those held longest.
+        if !is_beyond(hold.held, budget.access_exclusive_ms) || !told.insert(hold.statement) {
+            continue;
+        }
         let sentence = format!(
             "ACCESS EXCLUSIVE on {} was held for {} ms, from its grant to the end of the transaction{}; {} ms are allowed",
             hold.table,
             hold.held.as_millis(),
-            meanwhile(file, hold),
+            meanwhile(file, hold.statement, hold.held)
+                .map_or(String::new(), |line| format!(", most of it while line {line} was carried out")),
             budget.access_exclusive_ms
         );
-        findings.push(at(file, hold.statement, Kind::AccessExclusive, sentence));
+        findings.push(under_locks(file, hold.statement, Kind::AccessExclusive, hold.held, sentence));
     }
 }
 
@@ -236,13 +261,22 @@ fn is_beyond(took: Duration, limit_ms: u64) -> bool {
     took.as_millis() > u128::from(limit_ms)
 }
 
-/// The later statement during which most of a lock's time went by, if there is one.
-fn meanwhile(file: &FileRun<'_>, hold: &Hold) -> String {
-    let later = file.applied.ran.iter().filter(|ran| ran.statement > hold.statement);
-    let longest = later.max_by_key(|ran| between(ran.from, ran.until));
-    let longest = longest.filter(|ran| 2 * between(ran.from, ran.until) > hold.held);
-    let statement = longest.and_then(|ran| file.script.statements.get(ran.statement));
-    statement.map_or(String::new(), |statement| format!(", most of it while line {} was carried out", statement.line))
+/// The line of the later statement during which most of a time under a statement's locks went by, if there is one.
+fn meanwhile(file: &FileRun<'_>, holder: usize, time: Duration) -> Option<u32> {
+    let end = file.applied.ran.iter().find(|ran| ran.statement == holder).map(|ran| let_go(file, ran))?;
+    let later = file.applied.ran.iter().filter(|ran| ran.statement > holder && ran.until <= end);
+    let longest = later.max_by_key(|ran| between(ran.from, ran.until))?;
+    let is_most = 2 * between(longest.from, longest.until) > time;
+    file.script.statements.get(longest.statement).filter(|_| is_most).map(|statement| statement.line)
+}
+
+/// A finding about a time under a statement's locks: where most of it went by elsewhere, that is said, and what helps there.
+fn under_locks(file: &FileRun<'_>, statement: usize, kind: Kind, time: Duration, sentence: String) -> Finding {
+    let mut finding = at(file, statement, kind, sentence);
+    if let Some(line) = meanwhile(file, statement, time) {
+        finding.advice = advice::late(line);
+    }
+    finding
 }
 
 /// Whose sessions these are, for people.
@@ -287,20 +321,6 @@ fn left_behind(record: &Record<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn differences(record: &Record<'_>, findings: &mut Vec<Finding>) {
-    for (pass, differs, kind, what) in [
-        (Pass::Down, &record.down_differs, Kind::DownDiffers, "after going down"),
-        (Pass::Again, &record.again_differs, Kind::UpDiffers, "after going up again"),
-    ] {
-        let Some(lines) = differs.as_ref().filter(|lines| !lines.is_empty()) else { continue };
-        let Some(file) = record.files.iter().rfind(|file| file.pass == pass) else { continue };
-        let shown: Vec<&str> = lines.iter().take(3).map(String::as_str).collect();
-        let more = lines.len().saturating_sub(shown.len());
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        findings.push(at(file, 0, kind, format!("{what} the schema differs: {}{more}", shown.join("; "))));
-    }
-}
-
 fn total_time(record: &Record<'_>, budget: &Budget, findings: &mut Vec<Finding>) {
     for pass in [Pass::Up, Pass::Down] {
         let of_pass = || record.files.iter().filter(move |file| file.pass == pass);
@@ -319,7 +339,9 @@ fn coverage(plan: &Plan<'_>, record: &Record<'_>, judged: &mut Judged) {
         judged.inconclusive.push("no migration was applied".to_owned());
     }
     if plan.traffic.is_none() {
-        judged.inconclusive.push("there was no traffic: what the migrations block was not put to the test".to_owned());
+        judged.inconclusive.push("there was no traffic: what the migrations block was not put to the test. --traffic FILE runs the actors of a \
+             script, and driftlock init --traffic DIR writes one for these migrations"
+                .to_owned());
         return;
     }
     if record.full {

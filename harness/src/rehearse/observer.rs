@@ -236,6 +236,7 @@ mod tests {
                     class: Some(Class::Read),
                     what: "a read".into(),
                     refused: None,
+                    sql: None,
                 }));
             }
         }

@@ -52,6 +52,8 @@ pub struct Operation {
     pub what: Arc<str>,
     /// How the database refused it: the SQLSTATE, or what stands for it, and what it said.
     pub refused: Option<(Arc<str>, Arc<str>)>,
+    /// What was sent, where it was refused and is a statement that can be sent again.
+    pub sql: Option<Arc<str>>,
 }
 
 impl Operation {
@@ -71,6 +73,7 @@ impl Operation {
             class: Class::of(&entry.op),
             what: entry.op.to_string().into(),
             refused,
+            sql: None,
         }
     }
 }

@@ -227,7 +227,11 @@ async fn act(shared: Arc<Shared>, actor: ActorId, mut line: Line) -> Result<Vec<
             // What the script allows its step to fail with is an answer like any other.
             let refused =
                 refused.filter(|(code, _): &(Arc<str>, Arc<str>)| !step.errors.iter().any(|one| **one == **code));
-            operations.push(Operation { actor, invoked, returned, class, what, refused });
+            if let (Some(_), Err(error)) = (&refused, &answer) {
+                shared.flight.refuse(&what, error);
+            }
+            let sql = refused.as_ref().map(|_| Arc::from(sql.as_str()));
+            operations.push(Operation { actor, invoked, returned, class, what, refused, sql });
             shared.operations.fetch_add(1, Ordering::Relaxed);
             match answer {
                 Ok(returned) => {

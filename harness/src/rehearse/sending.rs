@@ -1,6 +1,7 @@
 //! Sends a script's statements to PostgreSQL, each with the data that follow a COPY.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection};
 
 use super::migrations::{Script, Transaction};
 use crate::sql::Statement;
@@ -19,6 +20,23 @@ pub async fn statement(connection: &mut PgConnection, statement: &Statement) -> 
         Err(error) => {
             let _ = copying.abort("the data could not be sent").await;
             Err(error)
+        }
+    }
+}
+
+/// Sends a text of several statements as one message.
+///
+/// # Errors
+/// How the database refused it, and how many of its statements had been carried out before; or the connection is lost.
+pub async fn message(connection: &mut PgConnection, text: &str) -> Result<(), (usize, sqlx::Error)> {
+    let mut done = 0;
+    let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(text.to_owned())));
+    loop {
+        match answers.try_next().await {
+            Ok(Some(Either::Left(_))) => done += 1,
+            Ok(Some(Either::Right(_))) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err((done, error)),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub journal: Option<Journal>,
     /// How long the migrating session waits for SQLite's write lock, in milliseconds; without it, 5 s.
     pub busy_timeout_ms: Option<u64>,
+    /// Whether the migrating session looks after foreign keys on SQLite; without it, as its tool has them.
+    pub foreign_keys: Option<bool>,
     /// Driftlock's own migrations up to this version come before these: they make the traffic's tables.
     pub base_version: i64,
     /// The version to begin at; without it, the one before the last.

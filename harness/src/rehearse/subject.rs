@@ -216,6 +216,12 @@ impl Subject {
         narrowed
     }
 
+    /// Whether a session that migrates a SQLite file looks after foreign keys: as its settings say, or else its tool.
+    pub fn foreign_keys(&self) -> bool {
+        let layout = || self.migrations.list.first().is_none_or(|migration| migration.up.layout.foreign_keys);
+        self.settings.foreign_keys.unwrap_or_else(layout)
+    }
+
     /// Beside whom it is rehearsed, where the command line does not say.
     pub fn companion(&self) -> Option<Companion> {
         self.settings.companion

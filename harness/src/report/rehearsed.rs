@@ -1,6 +1,7 @@
 //! What `rehearse` has to say: rows as data, and the same for people.
 
 pub mod applications;
+mod evidence;
 pub mod layout;
 pub mod markdown;
 pub mod row;

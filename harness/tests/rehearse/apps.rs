@@ -136,7 +136,7 @@ fn the_engines_own_code_is_tried_too_and_what_it_cannot_read_any_more_is_no_faul
     let row = row(&called);
     assert_eq!(table(&row), ["0: works 42703"]);
     let found = found(&row);
-    for expected in ["application-error 1_rename.up.sql:1 42703", "old-application 1_rename.up.sql:2 42703"] {
+    for expected in ["application-error 1_rename.up.sql:2 42703", "old-application 1_rename.up.sql:2 42703"] {
         assert!(found.contains(&expected.to_owned()), "{found:?}");
     }
     assert!(row["inconclusive"].to_string().contains("cannot be read any more"), "{row:#}");

@@ -149,8 +149,9 @@ fn a_directory_of_sqlites_is_recognised_and_a_companion_that_does_not_fit_is_no_
     fs::write(other.path().join("m/1_a.sql"), "CREATE TABLE t (a int)").unwrap();
     let arguments = ["m", "--companion", "duplicates", "--postgres", "local", "--format", "json", "--output", "run"];
     let report = rehearse(other.path(), &arguments).ends_with(3).json();
-    let rows = report["results"].as_array().unwrap();
-    let row = rows.iter().find(|row| row["strategy"] == "duplicates").unwrap();
-    let why = row["inconclusive"].to_string();
-    assert!(why.contains("not applicable: the companion duplicates works on driftlock's tables"), "{why}");
+    assert_eq!(report["results"].as_array().unwrap().len(), 1);
+    let unfit = &report["not_applicable"][0];
+    assert_eq!(unfit["name"], "m duplicates");
+    let why = unfit["reason"].as_str().unwrap();
+    assert!(why.starts_with("not applicable: the companion duplicates works on driftlock's tables"), "{why}");
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot do its work fails the test")]
 
 mod apps;
+mod blame;
 #[path = "../program/called.rs"]
 mod called;
 mod changed;
@@ -9,6 +10,7 @@ mod changed;
 mod comes;
 mod command;
 mod data;
+mod draft;
 mod facts;
 mod failures;
 mod ground;

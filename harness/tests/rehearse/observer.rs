@@ -7,6 +7,7 @@ use driftlock::rehearse::course::{self, Plan};
 use driftlock::rehearse::crowd::Crowd;
 use driftlock::rehearse::judge::{Judged, judge};
 use driftlock::rehearse::migrations::Version;
+use driftlock::rehearse::progress::Progress;
 use driftlock::rehearse::sampler::Sampling;
 use driftlock::rehearse::shipped::SHIPPED;
 use driftlock::rehearse::site::Site;
@@ -18,6 +19,8 @@ use crate::ground::Ground;
 async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
     let mut subject = SHIPPED[0].subject();
     subject.settings.from = Some(Version::named("3"));
+    // What grows with the table is another question.
+    subject.settings.budget.rows.insert("drift_events".to_owned(), 1_000);
     let place = site.place(&subject, 1_000).await.unwrap();
     let (from, to) = subject.range().unwrap();
     let plan = Plan {
@@ -28,9 +31,12 @@ async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
         lock: ReplicaLock::Polled,
         runner: None,
         stock: None,
+        is_early: false,
+        allowed: subject.settings.budget.errors.clone(),
         seed: 1,
         window: Duration::from_millis(100),
         sampling,
+        progress: Progress::default(),
     };
     let record = course::run(&plan, place.database.clone(), place.base.clone()).await.unwrap();
     let judged = judge(&plan, &record, &subject.settings.budget);

@@ -88,6 +88,7 @@ const KNOWN: [(CommandName, &[(&str, Kind)]); 4] = [
             ("workers", Kind::Value),
             ("data", Kind::File),
             ("events", Kind::Value),
+            ("rows", Kind::Values),
             ("read-block", Kind::Value),
             ("write-block", Kind::Value),
             ("access-exclusive", Kind::Value),

@@ -54,6 +54,12 @@ fn a_sound_script_is_read_with_its_defaults() {
     assert!(!script.actors[0].goes_on && script.actors[1].goes_on);
     assert_eq!(script.actors[1].steps[0].errors, ["23503"]);
     assert_eq!((script.cases[0].name.as_str(), script.cases[0].begin.as_str()), ("postgres", "BEGIN"));
+    // The tables may be there already.
+    for setup in ["", "setup = \" \""] {
+        let text = SOUND.replace("setup = \"CREATE TABLE t (v integer)\"", setup);
+        let script = Script::parse(Path::new("sound.toml"), text.as_bytes()).unwrap();
+        assert_eq!((script.setup.as_str(), script.setup_place), ("", (0, 0)));
+    }
     let without = SOUND.split("[[case]]").next().unwrap();
     let script = Script::parse(Path::new("sound.toml"), without.as_bytes()).unwrap();
     let cases: Vec<Backend> = script.cases.iter().map(|case| case.backend).collect();
@@ -116,7 +122,7 @@ fn what_the_whole_file_lacks_is_said_at_its_beginning() {
 fn every_wrong_value_says_what_would_be_right() {
     let long = format!("\"{}\"", "x".repeat(SQL_BYTES_MAX + 1));
     let all: Vec<String> = [
-        ("\"CREATE TABLE t (v integer)\"", "\" \""),
+        ("\"CREATE TABLE t (v integer)\"", "\"SELECT\\u0000\""),
         ("\"CREATE TABLE t (v integer)\"", &long),
         ("\"CREATE TABLE t (v integer)\"", "5"),
         ("name = \"two\"", "name = \"t w o\""),

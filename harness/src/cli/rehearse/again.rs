@@ -53,6 +53,7 @@ pub(super) fn replay(args: &Args, case: &Case) -> String {
     for (name, value) in budget {
         words.extend(value.map(|value| format!(" {name} {value}")));
     }
+    words.extend(args.rows.iter().map(|(table, rows)| format!(" --rows {}", quoted(&format!("{table}={rows}")))));
     words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
     let cast = args.cast(subject.settings.backend());
     words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use drift_engine::lock::Backend;
 
 use super::again::replay;
-use super::{Args, Case, Fidelity, TrafficChoice, sqlite, unwritable};
+use super::{Args, Case, Fidelity, TrafficChoice, shown, sqlite, unwritable};
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::exit::Exit;
 use crate::history::file;
+use crate::outcome::NotApplicable;
 use crate::provision::{ProvisionError, Server, Way};
 use crate::rehearse::course::{self, Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
@@ -19,6 +20,7 @@ use crate::rehearse::dump::Dump;
 use crate::rehearse::failures::{self, Manner};
 use crate::rehearse::judge::{self, Judged, judge};
 use crate::rehearse::migrations::Version;
+use crate::rehearse::progress::Progress;
 use crate::rehearse::releases::{self, Code, Release};
 use crate::rehearse::runner::{self, Runner};
 use crate::rehearse::sampler::Sampling;
@@ -27,6 +29,7 @@ use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::{Place, Site, SiteError};
 use crate::rehearse::stock::Stock;
 use crate::rehearse::subject::Subject;
+use crate::rehearse::twin;
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::RehearseReport;
 use crate::report::rehearsed::applications::{self, ApplicationRow};
@@ -97,17 +100,27 @@ pub(super) async fn all(
     let mut site = server.map(|server| Site::new(server, args.seed, brought.data.clone()));
     let mut files = sqlite::Sites::new(args.seed);
     let cancel = context.cancel.clone();
+    let mut shown = shown::Shown::new(cases.len());
     for case in cases {
+        let progress = shown.begins(&case.subject.name, &case.beside());
         let held = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::interrupted()),
-            held = either(args, case, brought, site.as_mut(), &mut files, directory) => held,
+            held = either(args, case, brought, site.as_mut(), &mut files, (directory, &progress)) => held,
         };
+        shown.ended();
         match held {
             Ok(row) => {
                 report.results.push(row);
                 report.conclude();
                 // Should nothing come after this, what there is so far is there.
+                directory.rehearsed(report).map_err(unwritable)?;
+            }
+            Err(Held::Unfit(reason)) => {
+                let name = format!("{} {}", case.subject.name, case.beside());
+                report.not_applicable.push(NotApplicable { name, backend: case.subject.settings.backend(), reason });
+                report.planned -= 1;
+                report.conclude();
                 directory.rehearsed(report).map_err(unwritable)?;
             }
             Err(Held::Site(SiteError::Provision(error))) => return Err(error.into()),
@@ -136,18 +149,20 @@ async fn either(
     brought: &Brought,
     site: Option<&mut Site<'_>>,
     files: &mut sqlite::Sites,
-    directory: &RunDirectory,
+    (directory, progress): (&RunDirectory, &Progress),
 ) -> Result<RehearseRow, Held> {
     match (case.journal, site) {
-        (None, Some(site)) => one(args, case, brought, site, directory).await,
+        (None, Some(site)) => one(args, case, brought, site, (directory, progress)).await,
         (journal, _) => {
             let site = files.of(journal.unwrap_or_default()).await?;
-            sqlite::one(args, case, brought.script.as_ref(), site, directory).await
+            sqlite::one(args, case, brought.script.as_ref(), site, (directory, progress)).await
         }
     }
 }
 
 pub(super) enum Held {
+    /// The companion has nothing to do here, and why.
+    Unfit(String),
     Site(SiteError),
     Failure(Failure),
 }
@@ -163,7 +178,7 @@ async fn one(
     case: &Case,
     brought: &Brought,
     site: &mut Site<'_>,
-    directory: &RunDirectory,
+    (directory, progress): (&RunDirectory, &Progress),
 ) -> Result<RehearseRow, Held> {
     if case.failures {
         return cuts(args, case, site).await;
@@ -172,11 +187,19 @@ async fn one(
     let (subject, settings) = (&case.subject, &case.subject.settings);
     let (from, to) = subject.range().map_err(SiteError::from)?;
     let events = settings.events.unwrap_or(EVENTS);
+    progress.say("a database at the version to begin at");
     let mut place = site.place(subject, events).await?;
     let runner = match &args.runner {
         Some(command) => Some(runner(args, case, command, (&from, &to), site, &mut place, events).await?),
         None => None,
     };
+    if let Some(companion) = case.companion.filter(|one| one.needs_engine() && place.application.is_none()) {
+        site.leave(place).await.map_err(SiteError::from)?;
+        return Err(Held::Unfit(format!(
+            "not applicable: the companion {} works on driftlock's tables, which are not there",
+            companion.as_str()
+        )));
+    }
     let fitting = place.application.filter(|_| args.traffic == TrafficChoice::Engine);
     let script = brought.crowd(&args.traffic, place.application.is_some(), subject, &from);
     let traffic = match &script {
@@ -207,25 +230,29 @@ async fn one(
         from: from.clone(),
         migrations: subject.migrations.between(&from, &to).collect(),
         traffic,
-        companion: case.companion.filter(|companion| place.application.is_some() || !companion.needs_engine()),
+        companion: case.companion,
         lock: settings.replica_lock,
         runner,
         stock,
+        is_early: fitting.is_some_and(|fitting| settings.application.is_some_and(|deployed| deployed != fitting)),
+        allowed: settings.budget.errors.clone(),
         seed: args.seed,
         window: WINDOW,
         sampling: Sampling::default(),
+        progress: progress.clone(),
     };
     let has_tables = place.application.is_some();
     let base = place.base.clone();
-    let record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
+    let mut record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
     site.leave(place).await.map_err(SiteError::from)?;
-    let mut judged = judge(&plan, &record, &settings.budget);
-    if let Some(companion) = case.companion.filter(|one| one.needs_engine() && !has_tables) {
-        judged.inconclusive.push(format!(
-            "not applicable: the companion {} works on driftlock's tables, which are not there",
-            companion.as_str()
-        ));
+    if twin::is_wanted(&plan, &record, Backend::Postgres) {
+        progress.say("the same files once more, without traffic");
+        let place = site.place(subject, events).await?;
+        let database = Database::Postgres(place.database.clone());
+        twin::ask(&plan, &mut record, &database).await.map_err(SiteError::from)?;
+        site.leave(place).await.map_err(SiteError::from)?;
     }
+    let mut judged = judge(&plan, &record, &settings.budget);
     let (applications, notes) = applications(case, brought, has_tables, site, &mut judged).await?;
     if let Some(history) = &record.history {
         let name = format!("history-{}-{}.jsonl", subject.name, case.beside());
@@ -241,6 +268,7 @@ async fn one(
         layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: settings.budget.to_string(),
+        limits: &settings.budget,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };
@@ -316,6 +344,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site<'_>) -> Result<RehearseR
         layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: subject.settings.budget.to_string(),
+        limits: &subject.settings.budget,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };

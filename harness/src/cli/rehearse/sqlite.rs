@@ -19,6 +19,8 @@ use crate::rehearse::course::{Plan, WINDOW};
 use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::Manner;
 use crate::rehearse::judge::judge;
+use crate::rehearse::migrations;
+use crate::rehearse::progress::Progress;
 use crate::rehearse::sampler::Sampling;
 use crate::rehearse::settings::EVENTS;
 use crate::rehearse::site::SiteError;
@@ -27,7 +29,7 @@ use crate::rehearse::sqlite::companion::unfit;
 use crate::rehearse::sqlite::course::{self, Ground};
 use crate::rehearse::sqlite::site::{BUSY_TIMEOUT, Site};
 use crate::rehearse::subject::Subject;
-use crate::rehearse::{scripted, sqlite::failures};
+use crate::rehearse::{scripted, sqlite::failures, twin};
 use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::layout;
 use crate::report::rehearsed::row::{About, RehearseRow, row, row_of_cuts};
@@ -62,6 +64,12 @@ pub(super) fn check(args: &Args, subject: &Subject, beside: &BTreeSet<Option<Com
             return refused(&format!("there is no companion {} on SQLite", companion.as_str()), why);
         }
     }
+    if !args.rows.is_empty() {
+        return refused(
+            "--rows is for PostgreSQL",
+            "a SQLite file has one lock, and no tables with locks of their own",
+        );
+    }
     if !args.app.is_empty() {
         return refused("--app is for PostgreSQL", "what code works on which version of a file is not tried yet");
     }
@@ -89,7 +97,7 @@ pub(super) async fn one(
     case: &Case,
     script: Option<&Arc<Script>>,
     site: &mut Site,
-    directory: &RunDirectory,
+    (directory, progress): (&RunDirectory, &Progress),
 ) -> Result<RehearseRow, Held> {
     if case.failures {
         return cuts(args, case, site).await;
@@ -117,9 +125,12 @@ pub(super) async fn one(
         lock: ReplicaLock::default(),
         runner: None,
         stock: None,
+        is_early: fitting.is_some_and(|fitting| settings.application.is_some_and(|deployed| deployed != fitting)),
+        allowed: settings.budget.errors.clone(),
         seed: args.seed,
         window: WINDOW,
         sampling: Sampling::default(),
+        progress: progress.clone(),
     };
     let ground = Ground {
         database: place.database.clone(),
@@ -127,8 +138,14 @@ pub(super) async fn one(
         busy_timeout: settings.busy_timeout_ms.map_or(BUSY_TIMEOUT, Duration::from_millis),
     };
     let seen = course::run(&plan, &ground, place.base.clone()).await.map_err(SiteError::from)?;
-    let record = seen.record;
+    let mut record = seen.record;
     site.leave(place)?;
+    if twin::is_wanted(&plan, &record, Backend::Sqlite) {
+        let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
+        let database = Database::Sqlite(place.database.clone());
+        twin::ask(&plan, &mut record, &database).await.map_err(SiteError::from)?;
+        site.leave(place)?;
+    }
     let mut judged = judge(&plan, &record, &settings.budget);
     advice::give(&mut judged.findings, &subject.migrations);
     let beside = case.beside();
@@ -146,13 +163,29 @@ pub(super) async fn one(
         layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: settings.budget.on_sqlite(),
+        limits: &settings.budget,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
     row.notes.extend(case.notes.iter().cloned());
+    row.notes.extend(unchecked(subject));
     Ok(row)
+}
+
+/// What is to be known where a file has foreign keys after which nobody looks.
+fn unchecked(subject: &Subject) -> Option<String> {
+    let has = |script: &migrations::Script| script.statements.iter().any(|statement| statement.has("REFERENCES"));
+    let tool = subject.migrations.list.first().map(|migration| migration.up.layout.tool)?;
+    let is_unchecked = !subject.foreign_keys() && subject.migrations.list.iter().any(|migration| has(&migration.up));
+    is_unchecked.then(|| match subject.settings.foreign_keys {
+        Some(_) => "foreign keys are off in the migrating session, as rehearse.toml says".to_owned(),
+        None => format!(
+            "foreign keys are off in the migrating session, as {tool} leaves them; foreign-keys = true in rehearse.toml \
+             turns them on"
+        ),
+    })
 }
 
 /// Cuts every statement off, in every way.
@@ -183,6 +216,7 @@ async fn cuts(args: &Args, case: &Case, site: &mut Site) -> Result<RehearseRow, 
         layout: layout::row(&subject.migrations),
         expected: &expected,
         budget: subject.settings.budget.on_sqlite(),
+        limits: &subject.settings.budget,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         replay: replay(args, case),
     };

@@ -8,7 +8,8 @@ use crate::sql::Statement;
 /// Better advice than the kind's own, where the statement's words allow it.
 pub(super) fn of(kind: Kind, statement: &Statement, layout: &Layout) -> Option<String> {
     let outside = layout.outside;
-    let blocks = matches!(kind, Kind::AccessExclusive | Kind::BlocksReaders | Kind::BlocksWriters);
+    let blocks =
+        matches!(kind, Kind::AccessExclusive | Kind::BlocksReaders | Kind::BlocksWriters | Kind::GrowsWithTable);
     let alters = statement.begins(&["ALTER", "TABLE"]);
     let adds = alters && statement.has("ADD");
     let builds = statement.begins(&["CREATE"]) && statement.has("INDEX");
@@ -22,6 +23,16 @@ pub(super) fn of(kind: Kind, statement: &Statement, layout: &Layout) -> Option<S
         let validate = "Add it NOT VALID, and VALIDATE CONSTRAINT in a later transaction, which blocks nobody.";
         return Some(validate.to_owned());
     }
+    if blocks && alters && statement.has("SET") && statement.has("NULL") {
+        let proved = "Add CHECK (… IS NOT NULL) NOT VALID, VALIDATE CONSTRAINT in a later transaction, and then SET NOT NULL: \
+                      the server trusts the check, and reads no row.";
+        return Some(proved.to_owned());
+    }
+    if blocks && alters && statement.has("TYPE") {
+        let column = "Add a column of the new type, fill it in batches while a trigger keeps it up to date, and let the code \
+                      change over to it.";
+        return Some(column.to_owned());
+    }
     if blocks && builds && !statement.has("CONCURRENTLY") {
         return Some(format!("CREATE INDEX CONCURRENTLY, in {outside}."));
     }
@@ -31,6 +42,34 @@ pub(super) fn of(kind: Kind, statement: &Statement, layout: &Layout) -> Option<S
     None
 }
 
+/// What to do where the time went by in a later statement than the one that took the lock.
+pub(super) fn late(line: u32) -> String {
+    format!(
+        "The time went by at line {line}, not at this statement: put that in a migration of its own, before this one or \
+         after it, so that this statement's lock is not held meanwhile."
+    )
+}
+
+/// The same, seen from the statement that takes the time.
+pub(super) fn elsewhere(holder: u32) -> String {
+    format!("Put it in a migration of its own, so that the lock that line {holder} took is not held meanwhile.")
+}
+
+/// What still depends on what is to be dropped: the objects that the server's detail names.
+fn dependents(message: &str) -> Vec<&str> {
+    let detail = message.split_once("depend on it: ").map_or("", |(_, detail)| detail);
+    detail.split("; ").filter_map(|one| Some(one.split_once(" depends on ")?.0)).collect()
+}
+
+/// The statement before this one in the same file that took more with it than it names.
+fn taker<'s>(statement: &Statement, script: &'s Script) -> Option<&'s Statement> {
+    let before =
+        script.statements.iter().rev().filter(|one| (one.line, one.column) < (statement.line, statement.column));
+    let mut takers =
+        before.filter(|one| one.has("DROP") && ["COLUMN", "CONSTRAINT", "TABLE"].iter().any(|word| one.has(word)));
+    takers.next()
+}
+
 /// What to do about a refusal, where its code and the statement say it.
 pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, script: &Script) -> Option<String> {
     let concurrently = statement.has("CONCURRENTLY");
@@ -38,6 +77,20 @@ pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, scrip
         let first = statement.words.first().map_or("it", String::as_str);
         let what = if concurrently { "CONCURRENTLY" } else { first };
         return Some(format!("{what} cannot run in a transaction: put it in {}.", script.layout.outside));
+    }
+    if code == "2BP01" && !dependents(message).is_empty() {
+        return Some(format!(
+            "First drop or change {}, by name and in the same migration; CASCADE would drop all of it unseen.",
+            dependents(message).join(", ")
+        ));
+    }
+    if let Some(taker) = taker(statement, script).filter(|_| code == "42704" && statement.has("DROP")) {
+        return Some(format!(
+            "Line {} has dropped it already ({}): a column takes its indexes and constraints with it, a constraint its index. \
+             Leave this statement out, or put it first.",
+            taker.line,
+            taker.in_short(60)
+        ));
     }
     let fixed = match code {
         "55P03" if concurrently => {

@@ -4,12 +4,19 @@ use super::super::catalog::Left;
 use super::super::companion::Companion;
 use super::super::course::{FileRun, Pass, Plan, Record};
 use super::super::finding::{Finding, Kind};
-use super::{advice, at};
+use super::{Measured, advice, at, deadlock};
+use drift_engine::session::DbError;
 
 /// Finds refused statements, INVALID indexes, and checks that refused what would have succeeded.
-pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, measured: &[Measured], findings: &mut Vec<Finding>) {
     for (index, file) in record.files.iter().enumerate() {
-        if let Some((statement, error)) = &file.applied.failed {
+        let told = |statement: usize| {
+            let mut circles = deadlock::broken(&record.operations, file, &measured[index]);
+            circles.any(|circle| circle.statement == statement)
+        };
+        let is_deadlock = |error: &DbError| error.code.as_deref() == Some(deadlock::DEADLOCK);
+        let failed = file.applied.failed.as_ref();
+        if let Some((statement, error)) = failed.filter(|(number, error)| !(is_deadlock(error) && told(*number))) {
             let code = error.code.clone().unwrap_or_default();
             if let Some(finding) = false_alarm(record, index) {
                 // Said once, with the first try.

@@ -130,6 +130,7 @@ mod tests {
         let mut judged = Judged {
             findings: Vec::new(),
             inconclusive: Vec::new(),
+            notes: Vec::new(),
             measured: Vec::new(),
             checks: Vec::new(),
             rates: None,

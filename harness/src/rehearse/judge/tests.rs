@@ -7,10 +7,12 @@ use super::super::apply::{Applied, Ran};
 use super::super::companion::ReplicaLock;
 use super::super::course::WINDOW;
 use super::super::crowd::Crowd;
-use super::super::migrations::{Migrations, Version};
+use super::super::migrations::{Migrations, Transaction, Version};
 use super::super::observer::Windows;
+use super::super::progress::Progress;
 use super::super::sampler::{Sample, Sampling, Waiting};
 use super::super::traffic::Cast;
+use super::super::within::Work;
 use super::*;
 use crate::history::{ActorId, Tick};
 
@@ -36,9 +38,12 @@ fn plan(migrations: &Migrations) -> Plan<'_> {
         lock: ReplicaLock::Blocking,
         runner: None,
         stock: None,
+        is_early: false,
+        allowed: BTreeSet::new(),
         seed: 1,
         window: WINDOW,
         sampling: Sampling::default(),
+        progress: Progress::default(),
     }
 }
 
@@ -50,6 +55,7 @@ fn record(migrations: &Migrations) -> Record<'_> {
         from: ms(from),
         until: ms(until),
         took: took.to_vec(),
+        work: Vec::new(),
     };
     let applied = Applied {
         sessions: vec![MIGRATOR],
@@ -84,24 +90,16 @@ fn record(migrations: &Migrations) -> Record<'_> {
         class: Some(Class::Read),
         what: "a read".into(),
         refused: None,
+        sql: None,
     };
     Record {
         files: vec![file],
         samples: vec![sample(1_300, &[waits(READER, MIGRATOR, Mode::AccessShare)])],
         operations: vec![operation],
-        history: None,
-        unread: None,
-        script: None,
         sessions: BTreeMap::from([(READER, ActorId(1))]),
-        full: false,
         before: Windows { unobserved: vec![(ms(0), ms(500))], observed: vec![(ms(500), ms(1_000))] },
-        recording: Duration::ZERO,
-        after: None,
-        down_differs: None,
-        again_differs: None,
-        reordered: Vec::new(),
         irreversible: Some(Version::named("1")),
-        sizes: BTreeMap::new(),
+        ..Record::default()
     }
 }
 
@@ -178,6 +176,96 @@ fn an_error_that_the_budget_allows_is_none_and_any_other_is_told_with_its_code()
     assert_eq!(kinds(&judged(&record, &migrations)), [(Kind::AccessExclusive, 2)]);
     record.operations[0].refused = Some(("42P10".into(), "no index".into()));
     let judged = judged(&record, &migrations);
-    assert_eq!(kinds(&judged), [(Kind::ApplicationError, 1), (Kind::AccessExclusive, 2)]);
+    assert_eq!(kinds(&judged), [(Kind::ApplicationError, 2), (Kind::AccessExclusive, 2)]);
     assert_eq!(judged.findings[0].code.as_deref(), Some("42P10"));
+}
+
+#[test]
+fn a_circle_that_the_server_broke_is_a_deadlock_with_its_victim_and_no_queue() {
+    let migrations = migrations();
+    let circle = || {
+        let mut record = record(&migrations);
+        let waits_for_reader = waits(MIGRATOR, READER, Mode::AccessExclusive);
+        record.samples = vec![sample(1_300, &[waits_for_reader, waits(READER, MIGRATOR, Mode::AccessShare)])];
+        record
+    };
+    // A circle that nobody was ended for has opened by itself.
+    assert!(!kinds(&judged(&circle(), &migrations)).iter().any(|(kind, _)| *kind == Kind::Deadlock));
+    let mut record = circle();
+    record.operations[0].refused = Some(("40P01".into(), "deadlock detected".into()));
+    let told = judged(&record, &migrations);
+    assert_eq!(kinds(&told)[0], (Kind::Deadlock, 3), "{:?}", told.findings);
+    assert!(!kinds(&told).iter().any(|(kind, _)| [Kind::Queue, Kind::ApplicationError].contains(kind)));
+    let sentence = &told.findings[0].sentence;
+    assert!(sentence.contains("the application was the victim") && sentence.contains("what line 2 has locked"));
+    let mut record = circle();
+    let error = drift_engine::session::DbError {
+        class: drift_engine::session::ErrorClass::Deadlock,
+        code: Some("40P01".into()),
+        message: "deadlock detected".into(),
+        during: drift_engine::session::Kind::Write,
+    };
+    record.files[0].applied.failed = Some((2, error));
+    let told = judged(&record, &migrations);
+    assert!(told.findings[0].sentence.contains("the migration was the victim"), "{:?}", told.findings);
+    assert!(!kinds(&told).iter().any(|(kind, _)| *kind == Kind::Refused), "{:?}", told.findings);
+}
+
+#[test]
+fn work_under_a_lock_that_keeps_writers_out_is_found_by_its_nature_and_judged_by_the_rows_that_are_named() {
+    let migrations = migrations();
+    let with = |rows: i64, took: Mode| {
+        let mut record = record(&migrations);
+        (record.samples, record.rows) = (Vec::new(), BTreeMap::from([("t".to_owned(), rows)]));
+        record.files[0].applied.ran[1].took = vec![(TABLE, took)];
+        record.files[0].applied.ran[2].work = vec![(TABLE, Work::Rewrites)];
+        record
+    };
+    let grows = |judged: &Judged| kinds(judged).contains(&(Kind::GrowsWithTable, 3));
+    let found = judged(&with(5_000, Mode::Share), &migrations);
+    assert!(grows(&found) && found.findings[0].advice.contains("the lock that line 2 took"), "{:?}", found.findings);
+    assert!(!grows(&judged(&with(5_000, Mode::ShareUpdateExclusive), &migrations)));
+    let few = judged(&with(500, Mode::Share), &migrations);
+    assert!(!grows(&few) && few.notes[0].contains("790 ms for 500 rows here, too few"), "{:?}", few.notes);
+    // 790 ms here, and 2,000 ms are allowed.
+    for (rows, is_beyond) in [(10_000, false), (13_000, true)] {
+        let budget = Budget { rows: BTreeMap::from([("t".to_owned(), rows)]), ..Budget::default() };
+        let record = with(5_000, Mode::Share);
+        assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
+    }
+    let budget = Budget { rows: BTreeMap::from([("typo".to_owned(), 1)]), ..Budget::default() };
+    let notes = judge(&plan(&migrations), &with(5_000, Mode::Share), &budget).notes;
+    assert_eq!(notes, ["--rows names the table typo, which is not there; there are t"]);
+}
+
+#[test]
+fn an_error_is_blamed_on_the_statement_that_has_what_it_names_and_one_without_a_cause_on_nobody() {
+    let migrations = migrations();
+    let mut record = record(&migrations);
+    record.samples.clear();
+    record.operations[0].refused = Some(("42703".into(), "column \"a\" does not exist".into()));
+    assert!(kinds(&judged(&record, &migrations)).contains(&(Kind::ApplicationError, 2)));
+    // It began after the file had ended, and on a database without traffic no statement makes it fail.
+    record.operations[0].invoked = ms(2_500);
+    record.operations[0].returned = ms(2_510);
+    record.twin = Some(crate::rehearse::twin::Twin { steps: Vec::new(), works: vec![0] });
+    // What it names is a statement's all the same: rows that were written since may be what it is about.
+    assert!(kinds(&judged(&record, &migrations)).contains(&(Kind::ApplicationError, 2)));
+    record.operations[0].refused = Some(("23505".into(), "duplicate key violates \"other\"".into()));
+    let judged = judged(&record, &migrations);
+    assert!(!kinds(&judged).iter().any(|(kind, _)| *kind == Kind::ApplicationError), "{:?}", judged.findings);
+    assert!(judged.inconclusive[0].starts_with("the traffic itself fails: "), "{:?}", judged.inconclusive);
+}
+
+#[test]
+fn a_file_with_a_block_of_its_own_is_one_transaction_and_outside_of_one_locks_end_with_their_statement() {
+    let lets_go = |sql: &str| {
+        let text = format!("-- no-transaction\n{sql}");
+        let read = Migrations::of_files("m", [("1_a.sql", text.as_str())], crate::sql::Dialect::Postgres).unwrap();
+        let script = Script { transaction: Transaction::Each, ..read.list[0].up.clone() };
+        (script.is_one_transaction(), (0..script.statements.len()).map(|one| script.lets_go(one)).collect::<Vec<_>>())
+    };
+    assert_eq!(lets_go("SELECT 1; SELECT 2; SELECT 3;"), (false, vec![0, 1, 2]));
+    assert_eq!(lets_go("BEGIN; SELECT 2; COMMIT;"), (true, vec![2, 2, 2]));
+    assert_eq!(lets_go("SELECT 1; BEGIN; SELECT 2; COMMIT; SELECT 3;"), (false, vec![0, 3, 3, 3, 4]));
 }

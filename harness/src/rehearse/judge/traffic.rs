@@ -7,9 +7,12 @@ use super::super::blame::between;
 use super::super::budget::Budget;
 use super::super::course::{Pass, Plan, Record};
 use super::super::finding::Kind;
+use super::super::flight::Refusal;
 use super::super::operation::Operation;
 use super::super::rate::rate;
-use super::{CHECKS, Judged, at};
+use super::super::refusals::{self, Group};
+use super::cause::{self, Cause};
+use super::{CHECKS, Judged, at, deadlock};
 use crate::check::{self, Answer, CheckName};
 use crate::history::Tick;
 use crate::verdict::Verdict;
@@ -36,21 +39,46 @@ pub(super) fn judge(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judge
     throughput(plan, record, budget, judged);
 }
 
+/// The traffic that is refused without any migration: nothing can be said of the migrations then.
+pub(super) fn fails_by_itself(record: &Record<'_>, judged: &mut Judged) {
+    for Refusal { code, count, what, message } in &record.failing {
+        judged.inconclusive.push(format!(
+            "the traffic itself fails, before any migration: {count} times {code}, first at {what}: {message}; no file was \
+             applied. Mend the traffic or its set-up, or allow the error with --allow-error {code}"
+        ));
+    }
+}
+
 fn application_errors(plan: &Plan<'_>, record: &Record<'_>, budget: &Budget, judged: &mut Judged) {
-    let (Some(first), Some(crowd)) = (record.files.first(), &plan.traffic) else { return };
-    for (code, count) in judged.errors.iter().filter(|(code, _)| !budget.errors.contains(*code)) {
-        let saw = |operation: &Operation| operation.refused.as_ref().is_some_and(|(one, _)| **one == **code);
-        let Some(operation) = record.operations.iter().find(|one| saw(one)) else { continue };
-        let last = record.operations.iter().rfind(|one| saw(one)).map_or(operation.returned, |last| last.returned);
-        let file = record.files.iter().rfind(|file| file.applied.from <= operation.returned).unwrap_or(first);
-        let message = operation.refused.as_ref().map_or("", |(_, message)| message);
+    let Some(crowd) = &plan.traffic else { return };
+    for (number, group) in refusals::groups(&record.operations, &budget.errors).iter().enumerate() {
+        let Group { code, message, first, until, count } = group;
+        let operation = &record.operations[*first];
+        // A deadlock is told as one.
+        let is_told = record.files.iter().zip(&judged.measured).any(|(file, measured)| {
+            deadlock::broken(&record.operations, file, measured).any(|circle| circle.entry == *first)
+        });
+        if is_told {
+            continue;
+        }
+        let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
         let sentence = format!(
-            "the application ({}) saw {code} {count} times within {} ms, first at {}: {message}",
+            "the application ({}) saw {code} {times} within {} ms, first at {}: {message}",
             crowd.application(),
-            between(operation.invoked, last).as_millis(),
+            between(operation.invoked, *until).as_millis(),
             operation.what,
         );
-        let mut finding = at(file, 0, Kind::ApplicationError, sentence);
+        let (file, statement) = match cause::of(plan, record, &judged.measured, (number, group)) {
+            Some(Cause::Statement(file, statement)) => (file, statement),
+            Some(Cause::Itself) | None => {
+                judged.inconclusive.push(format!(
+                    "the traffic itself fails: {sentence}; no file was being applied, and no statement explains it. Mend \
+                     the traffic, or allow the error with --allow-error {code}"
+                ));
+                continue;
+            }
+        };
+        let mut finding = at(file, statement, Kind::ApplicationError, sentence);
         finding.code = Some(code.clone());
         if code == "42P10" {
             finding.advice = "ON CONFLICT needs its unique index to be valid: deploy the code that says it after the \

@@ -17,6 +17,8 @@ pub struct Layout {
     pub outside: &'static str,
     /// What to do about BEGIN and COMMIT in a file around which the tool opens a transaction.
     pub own_transaction: &'static str,
+    /// Whether its tool's sessions look after foreign keys on SQLite, which by itself does not.
+    pub foreign_keys: bool,
     /// What its tool does otherwise than a rehearsal, where several files are applied.
     pub differs: Option<&'static str>,
     /// Why a directory is one of these, if it is.
@@ -51,6 +53,7 @@ pub static RUNNER: Layout = Layout {
     tool: "the runner",
     outside: "a step of its own that your tool runs outside of a transaction",
     own_transaction: "",
+    foreign_keys: false,
     differs: None,
     recognise: |_| None,
     read: |_| {},

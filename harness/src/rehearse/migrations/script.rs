@@ -96,13 +96,44 @@ impl Script {
     /// one by one within BEGIN and COMMIT they take the same locks, and what cannot run in a transaction fails alike.
     pub fn is_one_transaction(&self) -> bool {
         let has_own = || self.statements.iter().any(controls_transaction);
-        self.in_transaction() || (self.is_message() && self.statements.len() > 1 && !has_own())
+        let is_one_message = || self.is_message() && self.statements.len() > 1 && !has_own();
+        self.in_transaction() || self.has_own_block() || is_one_message()
+    }
+
+    /// Whether all of it stands between a BEGIN and a COMMIT of its own.
+    pub fn has_own_block(&self) -> bool {
+        let controls = self.statements.iter().filter(|one| controls_transaction(one)).count();
+        let (Some(first), Some(last)) = (self.statements.first(), self.statements.last()) else { return false };
+        let ends = last.begins(&["COMMIT"]) || last.begins(&["END"]);
+        controls == 2 && begins_transaction(first) && ends && !last.has("PREPARED") && !last.has("CHAIN")
+    }
+
+    /// Whether one of its statements begins or ends a transaction.
+    pub fn controls_transaction(&self, statement: usize) -> bool {
+        self.statements.get(statement).is_some_and(controls_transaction)
+    }
+
+    /// The statement at whose end the locks of another one are let go: the end of the transaction that it belongs to.
+    pub fn lets_go(&self, statement: usize) -> usize {
+        let last = self.statements.len().saturating_sub(1);
+        let (mut open, whole) = (self.is_one_transaction(), self.is_one_transaction());
+        for (number, one) in self.statements.iter().enumerate().filter(|_| !whole) {
+            open = begins_transaction(one) || (open && !controls_transaction(one));
+            if number >= statement && !open {
+                return number;
+            }
+        }
+        last
     }
 
     /// The statement at which an error in the whole file's message is shown.
     pub fn first(&self) -> Option<&Statement> {
         self.statements.iter().find(|statement| statement.has("CONCURRENTLY")).or(self.statements.first())
     }
+}
+
+fn begins_transaction(statement: &Statement) -> bool {
+    statement.begins(&["BEGIN"]) || statement.begins(&["START", "TRANSACTION"])
 }
 
 /// Whether a statement begins or ends a transaction.

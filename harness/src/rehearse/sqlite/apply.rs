@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::super::apply::{Applied, Ran};
 use super::super::companion::Companion;
 use super::super::migrations::Script;
+use super::super::progress::Progress;
 use super::companion::Beside;
 use crate::clock::Clock;
 use crate::database::sqlite::SqliteDatabase;
@@ -62,6 +63,7 @@ pub struct Migrator {
     comes: Option<(Companion, Duration)>,
     /// Who has come.
     came: Option<Beside>,
+    progress: Progress,
 }
 
 impl Migrator {
@@ -78,13 +80,31 @@ impl Migrator {
         let (session, busy) = database.connect_waiting(busy_timeout).await?;
         let seen = Seen { session: session.id(), busy, holds: Arc::default(), others: Arc::default() };
         let mut connection = session.into_inner();
+        let keys = format!("PRAGMA foreign_keys = {}", database.migrates_with_foreign_keys());
+        let set = sqlx::raw_sql(AssertSqlSafe(keys)).execute(&mut connection).await;
+        set.map_err(|error| classify(error, Kind::Begin))?;
         let deadline = Arc::new(AtomicU64::new(u64::MAX));
         let (until, now) = (deadline.clone(), clock.clone());
         let mut handle = connection.lock_handle().await.map_err(|error| classify(error, Kind::Begin))?;
         handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || now.now().0 < until.load(Ordering::Relaxed));
         drop(handle);
         let (database, comes, came) = (database.clone(), None, None);
-        Ok(Self { database, connection, seen, clock, statement_max, deadline, comes, came })
+        Ok(Self {
+            database,
+            connection,
+            seen,
+            clock,
+            statement_max,
+            deadline,
+            comes,
+            came,
+            progress: Progress::default(),
+        })
+    }
+
+    /// Says from now on what is under way.
+    pub fn says(&mut self, progress: Progress) {
+        self.progress = progress;
     }
 
     /// What the sampler is to look at.
@@ -148,6 +168,7 @@ impl Migrator {
             self.came = Some(beside);
         }
         for (number, statement) in script.statements.iter().enumerate() {
+            self.progress.statement(script, number);
             let sent = self.send(&statement.text).await;
             let until = self.clock.now();
             applied.ran.push(ran(number, from, until));
@@ -172,6 +193,7 @@ impl Migrator {
 
     async fn one_by_one(&mut self, script: &Script, applied: &mut Applied) -> Result<(), DbError> {
         for (number, statement) in script.statements.iter().enumerate() {
+            self.progress.statement(script, number);
             let from = self.clock.now();
             let writes = !["SELECT", "PRAGMA", "EXPLAIN"].iter().any(|word| statement.begins(&[word]));
             self.seen.holds.store(writes, Ordering::SeqCst);
@@ -214,7 +236,7 @@ impl Migrator {
 }
 
 fn ran(statement: usize, from: Tick, until: Tick) -> Ran {
-    Ran { statement, from, until, took: Vec::new() }
+    Ran { statement, from, until, took: Vec::new(), work: Vec::new() }
 }
 
 /// An error after which the session goes on.

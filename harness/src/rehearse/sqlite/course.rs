@@ -75,16 +75,25 @@ pub async fn run<'a>(
     let mut asking = database.plain().await?;
     let start = catalog::read(&mut asking).await?;
     let small = catalog::sizes(&mut asking).await?;
-    let migrator = Migrator::new(database, clock.clone(), ground.busy_timeout, STATEMENT_MAX).await?;
+    let mut migrator = Migrator::new(database, clock.clone(), ground.busy_timeout, STATEMENT_MAX).await?;
+    migrator.says(plan.progress.clone());
     let sampler = Sampler::start(database.clone(), &ground.path, migrator.seen(), clock.clone());
-    let traffic = match &plan.traffic {
+    let mut traffic = match &plan.traffic {
         Some(crowd) => Some(Running::start(crowd, Database::Sqlite(database.clone()), plan.seed, clock.clone()).await?),
         None => None,
     };
+    plan.progress.say("the traffic on its own");
     let before = match &traffic {
         Some(traffic) => observer::windows(async |is_on| sampler.heeded(is_on).await, &traffic.flight(), &clock).await,
         None => Windows::default(),
     };
+    let failing = traffic.as_ref().map_or_else(Vec::new, |traffic| traffic.flight().refusals(&plan.allowed));
+    if let Some(traffic) = traffic.take_if(|_| !failing.is_empty() && !plan.is_early) {
+        let samples = sampler.stop().await;
+        let mut record = Record { failing, before, samples, ..Record::default() };
+        record.add(traffic.stop(base, &clock).await?);
+        return Ok(Seen { record, peaks: BTreeMap::new() });
+    }
     sampler.watch(true);
     let (files, peaks) = (Vec::new(), BTreeMap::new());
     let mut course = Course { plan, ground, migrator, sampler, traffic, clock: clock.clone(), asking, files, peaks };
@@ -119,20 +128,14 @@ pub async fn run<'a>(
     let mut record = Record {
         files: course.files,
         samples,
-        operations: Vec::new(),
-        history: None,
-        script: None,
-        sessions: BTreeMap::new(),
-        full: false,
         before,
-        recording: Duration::ZERO,
         after,
         down_differs,
         again_differs,
+        reordered,
         irreversible,
         sizes,
-        unread: None,
-        reordered,
+        ..Record::default()
     };
     if let Some(traffic) = course.traffic {
         record.add(traffic.stop(base, &clock).await?);
@@ -199,6 +202,7 @@ impl<'c> Course<'c> {
         };
         self.migrator.seen().beside(beside.iter().map(|beside| beside.session).collect());
         let _ = self.sampler.peak();
+        self.plan.progress.file(pass, script);
         // What takes 50 µs would otherwise meet nobody.
         let from = match &self.traffic {
             Some(traffic) => traffic.flight().beside_one(&self.clock).await,

@@ -38,7 +38,7 @@ pub fn is_possible(script: &Script, statement: usize, failure: Manner) -> bool {
 /// A file is refused even so; its name and how.
 pub async fn clean(migrations: &[&Migration], database: &SqliteDatabase) -> Result<Schema, (String, DbError)> {
     let lost = |error| (String::new(), error);
-    let mut connection = database.plain().await.map_err(lost)?;
+    let mut connection = database.migrator().await.map_err(lost)?;
     for migration in migrations {
         let applied = apply(&mut connection, &migration.up).await;
         applied.map_err(|error| (migration.up.file.clone(), error))?;
@@ -59,7 +59,7 @@ pub async fn cut<'a>(
     clean: &Schema,
 ) -> Result<Cut<'a>, SiteError> {
     let mut place = site.place(subject, events).await?;
-    let mut connection = place.database.plain().await?;
+    let mut connection = place.database.migrator().await?;
     for earlier in migrations.iter().take(index) {
         apply(&mut connection, &earlier.up).await?;
     }
@@ -86,7 +86,7 @@ pub async fn cut<'a>(
 
 /// Runs the file that was cut off and the later ones.
 async fn again(place: &Place, migrations: &[&Migration], index: usize, clean: &Schema) -> Result<After, DbError> {
-    let mut connection = place.database.plain().await?;
+    let mut connection = place.database.migrator().await?;
     for migration in migrations.iter().skip(index) {
         if let Err(error) = apply(&mut connection, &migration.up).await {
             return Ok(After::Refused { file: migration.up.file.clone(), error });

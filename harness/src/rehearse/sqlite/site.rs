@@ -87,6 +87,7 @@ impl Site {
         let template = &self.templates[&key];
         let made = self.files.create_database(&suffix, Some(&template.made)).await?;
         let database = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT);
+        let database = database.migrating(subject.foreign_keys());
         let base = if template.application.is_some() { super::super::fill::counted(self.seed) } else { Vec::new() };
         Ok(Place { made, database, application: template.application, base })
     }
@@ -99,6 +100,7 @@ impl Site {
         let suffix = self.suffix();
         let made = self.files.copy_as_it_is(&suffix, &place.made)?;
         let database = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT);
+        let database = database.migrating(place.database.migrates_with_foreign_keys());
         Ok(Place { made, database, application: place.application, base: place.base.clone() })
     }
 
@@ -118,7 +120,8 @@ impl Site {
     async fn template(&mut self, subject: &Subject, from: &Version, events: u32) -> Result<Template, SiteError> {
         let suffix = self.suffix();
         let made = self.files.create_database(&suffix, None).await?;
-        let mut connection = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT).plain().await?;
+        let database = SqliteDatabase::new(self.files.connect_options(&made), BUSY_TIMEOUT);
+        let mut connection = database.migrating(subject.foreign_keys()).migrator().await?;
         let own = own_migrations_of(Backend::Sqlite);
         let base = own.up_to(subject.settings.base_version).map(|migration| &migration.up);
         let theirs = subject.migrations.between(&Version::none(), from).map(|migration| &migration.up);

@@ -6,10 +6,12 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::applications::ApplicationRow;
+use super::evidence;
 use super::layout::LayoutRow;
 use crate::check::CheckName;
 use crate::outcome::VerdictKind;
 use crate::rehearse::blame::between;
+use crate::rehearse::budget::Budget;
 use crate::rehearse::course::{FileRun, Pass, Plan, Record};
 use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::{After, Cut};
@@ -213,8 +215,10 @@ pub struct About<'a> {
     pub layout: Option<LayoutRow>,
     /// What is expected.
     pub expected: &'a [&'a Expect],
-    /// What the migrations may cost.
+    /// What the migrations may cost, in a sentence.
     pub budget: String,
+    /// The same as limits.
+    pub limits: &'a Budget,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// The command that holds it again.
@@ -236,7 +240,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
     };
     let files: Vec<FileRow> =
         record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
-    let evidence = evidence(record, &judged, &files);
+    let evidence = evidence::of(record, &judged, about.limits, &files);
     let changed = |(_, (before, after)): &(&String, &(Option<i64>, Option<i64>))| {
         let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
         before.abs_diff(after) > before.unsigned_abs() / 10
@@ -256,7 +260,7 @@ pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judge
         to: about.to,
         layout: about.layout,
         traffic: traffic(plan),
-        notes: notes(plan, record, judged.observer.as_ref()),
+        notes: notes(plan, record, judged.observer.as_ref()).into_iter().chain(judged.notes).collect(),
         findings: judged.findings,
         inconclusive: judged.inconclusive,
         files,
@@ -361,37 +365,6 @@ fn notes(plan: &Plan<'_>, record: &Record<'_>, observer: Option<&Cost>) -> Vec<S
     notes.extend(record.reordered.iter().cloned());
     notes.dedup();
     notes
-}
-
-fn evidence(record: &Record<'_>, judged: &Judged, files: &[FileRow]) -> String {
-    if let Some(finding) = judged.findings.first() {
-        return format!("{}:{}: {}: {}", finding.file, finding.line, finding.kind.as_str(), finding.sentence);
-    }
-    if let Some(why) = judged.inconclusive.first() {
-        return why.clone();
-    }
-    let overlapped: usize = files.iter().map(|file| file.overlapped).sum();
-    let longest = |class: Class| {
-        let blocked = judged.measured.iter().flat_map(|measured| &measured.blame.blocked);
-        let took = blocked.filter(|blocked| blocked.class == class).map(|blocked| blocked.took.as_millis());
-        took.max().unwrap_or(0)
-    };
-    format!(
-        "{} files were applied while {overlapped} operations were under way; no read was blocked for more than {} ms, \
-         no write for more than {} ms; {}; {}",
-        files.len(),
-        longest(Class::Read),
-        longest(Class::Write),
-        match &record.script {
-            Some(script) =>
-                format!("after {} rounds of the script its {} invariants held", script.rounds, script.invariants.len()),
-            None => format!("of {} operations none was lost or wrong", record.operations.len()),
-        },
-        match (&record.down_differs, &record.again_differs) {
-            (Some(_), Some(_)) => "down and up again the schema was the same",
-            _ => "going down was not rehearsed",
-        }
-    )
 }
 
 fn check(name: CheckName, verdict: &Verdict) -> CheckRow {

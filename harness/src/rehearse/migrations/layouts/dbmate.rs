@@ -16,6 +16,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "dbmate",
     outside: "a file of its own that says -- migrate:up transaction:false, as its only statement",
     own_transaction: "dbmate opens a transaction around each way, unless its mark says transaction:false.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -15,6 +15,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     outside: "a migration of its own whose metadata.toml says run_in_transaction = false, as its only statement",
     own_transaction: "diesel opens a transaction around each file, unless its metadata.toml says run_in_transaction = \
                       false.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -17,6 +17,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "drizzle",
     outside: "a step by hand before the deploy, with IF NOT EXISTS in the file: drizzle runs all files in one transaction",
     own_transaction: "drizzle runs all pending files in one transaction.",
+    foreign_keys: true,
     differs: Some(
         "drizzle applies all pending files in one transaction: there each lock is held until the last has ended",
     ),

@@ -18,6 +18,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "Flyway",
     outside: "a file of its own without other statements (or with executeInTransaction=false in its .sql.conf)",
     own_transaction: "Flyway opens a transaction around each file, unless its .sql.conf says executeInTransaction=false.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

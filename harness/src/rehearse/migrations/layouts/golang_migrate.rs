@@ -20,6 +20,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     outside: "a file of its own, as its only statement: golang-migrate opens no transaction, and several statements in \
               one file are one",
     own_transaction: "For SQLite golang-migrate opens a transaction around each file, unless its URL says x-no-tx-wrap.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -18,6 +18,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "goose",
     outside: "a file of its own that says -- +goose NO TRANSACTION at its top",
     own_transaction: "goose opens a transaction around each file, unless it says -- +goose NO TRANSACTION.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -13,6 +13,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     outside: "a step by hand before the deploy, with IF NOT EXISTS in the migration: Hasura runs each file in a \
               transaction",
     own_transaction: "Hasura opens a transaction around each file.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read: |reading| folders::read(reading, |_, _| Ok(Transaction::One)),

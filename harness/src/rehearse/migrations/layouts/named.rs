@@ -14,6 +14,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "a runner of files by name",
     outside: "a file of its own that begins with -- no-transaction",
     own_transaction: "Each file runs in one transaction, unless it begins with -- no-transaction.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -17,6 +17,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "node-pg-migrate",
     outside: "a migration in JavaScript that calls pgm.noTransaction(): an SQL file always runs in a transaction",
     own_transaction: "node-pg-migrate runs all pending files in one transaction.",
+    foreign_keys: false,
     differs: Some(
         "node-pg-migrate applies all pending files in one transaction, unless --no-single-transaction: there each lock is \
          held until the last has ended",

@@ -18,6 +18,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "a runner of numbered files",
     outside: "a file of its own that begins with -- no-transaction",
     own_transaction: "Each file runs in one transaction, unless it begins with -- no-transaction.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -18,6 +18,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "pop",
     outside: "a file of its own named …autocommit.up.sql (popx), as its only statement",
     own_transaction: "pop opens a transaction around each file, unless popx finds .autocommit in its name.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

@@ -15,6 +15,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     outside: "a migration of its own, as its only statement: Prisma opens no transaction, and several statements in one \
               migration.sql are one",
     own_transaction: "",
+    foreign_keys: true,
     differs: None,
     recognise,
     read,

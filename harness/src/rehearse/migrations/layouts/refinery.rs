@@ -16,6 +16,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "refinery",
     outside: "a file of its own whose first line is -- +refinery NO TRANSACTION, as its only statement",
     own_transaction: "refinery opens a transaction around each file, unless it begins with -- +refinery NO TRANSACTION.",
+    foreign_keys: true,
     differs: None,
     recognise,
     read,

@@ -18,6 +18,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     outside: "a file of its own that begins with -- no-transaction",
     own_transaction: "sqlx runs each file in one transaction, or outside of one if its first bytes are -- no-transaction; \
                       --layout plain takes a file's own.",
+    foreign_keys: true,
     differs: None,
     recognise,
     read,

@@ -16,6 +16,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "tern",
     outside: "a file of its own that says ---- tern: disable-tx ----",
     own_transaction: "tern opens a transaction around each way, unless it says ---- tern: disable-tx ----.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,

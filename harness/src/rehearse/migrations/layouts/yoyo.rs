@@ -15,6 +15,7 @@ pub(in super::super) static LAYOUT: Layout = Layout {
     tool: "yoyo",
     outside: "a file of its own that says -- transactional: false at its top",
     own_transaction: "yoyo opens a transaction around each file, unless it says -- transactional: false.",
+    foreign_keys: false,
     differs: None,
     recognise,
     read,
