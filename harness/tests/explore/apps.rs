@@ -157,12 +157,13 @@ fn is_small(script: &Script) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_generated_programs_in_which_something_fails_the_reduction_loses_no_outcome() {
     let server = server().await;
-    let programs = environment("DRIFTLOCK_EXPLORE_APPS").unwrap_or(PROGRAMS);
+    let programs = environment("DRIFTLOCK_EXPLORE_APPS").unwrap_or(PROGRAMS / 2);
     let seed = environment("DRIFTLOCK_EXPLORE_SEED").unwrap_or(1);
     let kinds = [FaultKind::LostBefore, FaultKind::LostAfter, FaultKind::Serialization, FaultKind::Terminated];
     let (mut brute, mut reduced, mut came, mut left_out) = (0, 0, 0, 0);
     let mut wrong = Vec::new();
-    let drawn = (seed..).map(|seed| {
+    // With footprints that leave out what a lost session lets go of, an outcome of seed 305 is missed.
+    let drawn = std::iter::once(305).chain(seed..).map(|seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let script = rich(Backend::Postgres, &mut rng);
         (seed, rng, script)

@@ -65,7 +65,6 @@ pub(super) fn check(args: &Args, cases: &[Subject<'_>]) -> Result<(), Failure> {
     for case in cases {
         let what = match case {
             Subject::Script(source, _) if source.script.is_program => continue,
-            Subject::Application(_) if !args.overlap.is_empty() => return Ok(()),
             Subject::Application(source) => {
                 let impossible = |kind: &FaultKind| Some((*kind, impossible(case, *kind)?));
                 match kinds.iter().map(impossible).collect::<Option<Vec<_>>>().as_deref() {
