@@ -30,7 +30,8 @@
 //! # }
 //! ```
 //!
-//! In a test, [`Raced::assert_holds`] fails it, with the order that shows why.
+//! In a test, [`Raced::assert_holds`] fails it, with the order that shows why. [`Race::faults`] asks what becomes of a lost
+//! connection, a deadlock or a killed actor, at every place.
 //!
 //! # What a function must do
 //!
@@ -51,10 +52,10 @@ use std::time::Duration;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 
-use crate::explore::application::rules::{AppRules, confirm};
+use crate::explore::application::case::explore_application;
 use crate::explore::application::{AppWorld, BeginError, Looking};
-use crate::explore::case::{Options, explore};
-use crate::explore::judge::{Found, Limit};
+use crate::explore::case::Options;
+use crate::explore::judge::Limit;
 use crate::explore::postgres::site::Site;
 use crate::explore::search::Strategy;
 use crate::explore::world::Lost;
@@ -63,7 +64,7 @@ use crate::outcome::VerdictKind;
 use crate::provision::{PostgresChoice, Profile, ProvisionError, RunName, Server, StartOptions};
 use crate::report::{explored, rounds};
 use crate::scenario::application::{AppActor, Application, Code, Job, SetUp};
-use crate::scenario::script::{ACTORS_MAX, NamedQuery};
+use crate::scenario::script::{ACTORS_MAX, FaultKind, NamedQuery};
 use crate::verify::{applications, rounds::Options as RoundOptions};
 
 /// How long a set-up may take, and how long an actor may neither speak to the database nor end.
@@ -80,6 +81,7 @@ pub struct Race {
     is_serial: Option<bool>,
     postgres: PostgresChoice,
     limit: Option<Limit>,
+    faults: Vec<FaultKind>,
 }
 
 impl Race {
@@ -93,6 +95,7 @@ impl Race {
             is_serial: None,
             postgres: PostgresChoice::Auto,
             limit: None,
+            faults: Vec::new(),
         }
     }
 
@@ -166,6 +169,13 @@ impl Race {
         self
     }
 
+    /// What is to fail in a search: each of these kinds comes once at each thing that an actor asks of the database, and all
+    /// orders that matter of the rest are visited. `verify` lets nothing fail.
+    pub fn faults(mut self, kinds: impl IntoIterator<Item = FaultKind>) -> Self {
+        self.faults.extend(kinds);
+        self
+    }
+
     /// Visits every order that matters.
     ///
     /// Cancellation: everything that was started is ended.
@@ -173,7 +183,8 @@ impl Race {
     /// # Errors
     /// There is no database, the set-up fails, or an actor neither goes on nor ends.
     pub async fn explore(self) -> Result<Raced, RaceError> {
-        self.run(Way::Explore).await
+        let searched = Searched { limit: self.limit, faults: self.faults.clone() };
+        self.run(Way::Explore(searched)).await
     }
 
     /// Runs the actors freely, so many rounds, with the contention at COMMIT arranged.
@@ -219,9 +230,15 @@ impl Race {
     }
 }
 
+/// What is visited.
+struct Searched {
+    limit: Option<Limit>,
+    faults: Vec<FaultKind>,
+}
+
 /// What is done with the actors.
 enum Way {
-    Explore,
+    Explore(Searched),
     Verify(RoundOptions),
 }
 
@@ -306,22 +323,22 @@ async fn run(race: Race, way: Way) -> Result<Raced, RaceError> {
     let app = Arc::new(race.application()?);
     let options = StartOptions { choice: race.postgres, pg_bin: None, profile: Profile::Fast, tcp: false };
     let server = Server::start(&options, &RunName::new("race")?, &CancellationToken::new()).await?;
-    let raced = on(&server, &app, &way, race.limit).await;
+    let raced = on(&server, &app, &way).await;
     let stopped = server.stop().await;
     let raced = raced?;
     stopped?;
     Ok(raced)
 }
 
-async fn on(server: &Server, app: &Arc<Application>, way: &Way, limit: Option<Limit>) -> Result<Raced, RaceError> {
+async fn on(server: &Server, app: &Arc<Application>, way: &Way) -> Result<Raced, RaceError> {
     if !server.confines_foreign_code() {
         return Err(TargetError::Powerful { role: server.role().name.clone() }.into());
     }
     let site = Site::make(server, "race_1").await?;
-    let looking = if matches!(way, Way::Explore) { Looking::Footprints } else { Looking::Answers };
+    let looking = if matches!(way, Way::Explore(_)) { Looking::Footprints } else { Looking::Answers };
     let mut world = AppWorld::new(site, app.clone(), looking).await?;
     let raced = match way {
-        Way::Explore => explored(&mut world, app, limit).await,
+        Way::Explore(searched) => explored(&mut world, app, searched).await,
         Way::Verify(options) => verified(&mut world, app, *options).await,
     };
     let closed = world.close().await;
@@ -330,21 +347,17 @@ async fn on(server: &Server, app: &Arc<Application>, way: &Way, limit: Option<Li
     Ok(raced)
 }
 
-async fn explored(world: &mut AppWorld, app: &Arc<Application>, limit: Option<Limit>) -> Result<Raced, RaceError> {
+async fn explored(world: &mut AppWorld, app: &Arc<Application>, race: &Searched) -> Result<Raced, RaceError> {
     let (strategy, executions) = (Strategy::Exhaustive, Arc::new(AtomicU64::new(0)));
-    let options = Options { strategy, seed: 1, limit, all: false, executions };
-    let rules = AppRules::new(app, world);
-    let (mut explored, mut rules) = explore(world, rules, None, &options).await?;
-    (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
+    let options = Options { strategy, seed: 1, limit: race.limit, all: false, executions };
+    let (explored, _, confirmed) = explore_application(world, app, &race.faults, &options).await?;
     let (verdict, evidence) = explored.verdict(None, app.actors.len(), strategy);
     let mut violations = Vec::new();
-    for found in &explored.found {
-        // Run again, so that what each has sent is known.
-        let shown = confirm(world, &mut rules, &found.execution.order(), &found.check).await?;
-        let until = shown.found.execution.taken.len();
-        let (check, with_rows) = (found.check.clone(), Found { execution: shown.with_rows, ..found.clone() });
+    for of in confirmed {
+        let (check, with_rows) = (of.shown.found.check.clone(), of.with_rows());
+        let (script, until) = (&of.shown.script, with_rows.execution.taken.len());
         let mut table = Vec::new();
-        explored::counterexample(&shown.script, &with_rows, until, &mut table)?;
+        explored::counterexample(script, &with_rows, until, &mut table)?;
         violations.push(Violation { check, table: String::from_utf8_lossy(&table).into_owned() });
     }
     Ok(Raced { verdict, evidence, violations })

@@ -5,6 +5,7 @@
 //! not waited for as long as others can go on; if it then speaks, the search is bounded.
 
 mod begin;
+pub mod case;
 mod fault;
 mod free;
 mod leftover;

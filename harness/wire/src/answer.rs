@@ -40,7 +40,7 @@ pub struct Report {
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
+    /// Its name; empty where its statement was described in an earlier unit.
     pub name: String,
     /// Its type's OID.
     pub type_oid: u32,
@@ -60,7 +60,7 @@ pub struct Outcome {
     pub rows: u64,
     /// Whether the portal has more.
     pub suspended: bool,
-    /// The columns, where they were described in this unit.
+    /// The columns, where they were described in this unit, or with their statement before.
     pub columns: Vec<Column>,
     /// The first rows, where they are watched; `None` is NULL.
     pub first_rows: Vec<Vec<Option<Bytes>>>,

@@ -14,7 +14,7 @@ use crate::owed::{Debt, Owed};
 use crate::reply::Failing;
 use crate::request::{self, Steps};
 use crate::response::{Collector, Log};
-use crate::statements::Statements;
+use crate::statements::{Portal, Statements};
 use crate::unit::{Kind, Source, Step, Unit};
 
 /// Where a session stands.
@@ -81,7 +81,7 @@ struct Current {
     unknown: bool,
     steps: Steps,
     query: Option<Source>,
-    executed: Vec<Source>,
+    executed: Vec<(Source, Portal)>,
     bytes: u64,
 }
 
@@ -259,12 +259,14 @@ impl Course {
         let step = request::step(tag, body, cut, length, &mut self.statements);
         match &step {
             Step::Query { text } => self.current.query = Some(Source::Known(text.clone())),
-            Step::Execute { statement, .. } => match &mut self.collector {
-                Some(collector) if matches!(self.phase, Phase::UnderWay { .. }) => {
-                    collector.will_execute(statement.clone());
+            Step::Execute { statement, .. } => {
+                let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+                let executed = (statement.clone(), self.statements.portal(portal));
+                match &mut self.collector {
+                    Some(collector) if matches!(self.phase, Phase::UnderWay { .. }) => collector.will_execute(executed),
+                    _ => self.current.executed.push(executed),
                 }
-                _ => self.current.executed.push(statement.clone()),
-            },
+            }
             Step::Unknown { .. } => self.current.unknown = true,
             _ => {}
         }
@@ -309,7 +311,7 @@ impl Course {
     fn collect(&mut self) {
         if self.watched() {
             let mut collector = Collector::new(self.watch);
-            self.current.executed.drain(..).for_each(|statement| collector.will_execute(statement));
+            self.current.executed.drain(..).for_each(|executed| collector.will_execute(executed));
             self.collector = Some(collector);
         }
     }

@@ -85,6 +85,7 @@ pub use config::{Address, Config, Limits, Names, Upstream};
 pub use endpoint::{Door, Endpoint, Listen};
 pub use error::Error;
 pub use gate::{Admission, Connected, Ending, Gate, Open, Ticket, Watch};
+pub use parameter::decoded;
 pub use proxy::Proxy;
 pub use record::{Event, Record};
 pub use unit::{ConnectionId, EndpointId, Kind, Parameter, Shown, Source, Step, Text, Unit};

@@ -10,9 +10,10 @@ use crate::unit::{Parameter, Shown, Text};
 /// The bytes of one value that are shown.
 const VALUE_BYTES_MAX: usize = 4 << 10;
 
-/// The parameters of a Bind message, after its two names; and whether some are missing.
-pub(crate) fn parameters(mut fields: Fields<'_>, statement: Option<&Statement>) -> (Vec<Parameter>, bool) {
-    match read(&mut fields, statement) {
+/// The parameters of a Bind message, after its two names; and whether some are missing. If none are, what follows them is
+/// left.
+pub(crate) fn parameters(fields: &mut Fields<'_>, statement: Option<&Statement>) -> (Vec<Parameter>, bool) {
+    match read(fields, statement) {
         (parameters, Some(())) => (parameters, false),
         (parameters, None) => (parameters, true),
     }
@@ -73,8 +74,9 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The types' OIDs are fixed in `pg_type.dat`.
-fn decoded(value: &[u8], type_oid: u32) -> Option<Text> {
+/// A value in binary form as text, where its type is known and simple; the types' OIDs are fixed in `pg_type.dat`. At most
+/// 4 KiB of it are kept.
+pub fn decoded(value: &[u8], type_oid: u32) -> Option<Text> {
     let text = match type_oid {
         16 => match value {
             [0] => "false".to_owned(),
@@ -156,9 +158,9 @@ mod tests {
     fn shown(formats: &[i16], values: &[Option<&[u8]>], types: &[u32]) -> Vec<(Option<String>, Shown)> {
         let mut statements = Statements::default();
         statements.parse(b"", Text::new(b"", false), types.to_vec());
-        let statement = statements.bind(b"", b"");
+        let statement = statements.statement(b"");
         let body = body(formats, values);
-        let (parameters, cut) = parameters(Fields(&body), statement.as_deref());
+        let (parameters, cut) = parameters(&mut Fields(&body), statement.as_deref());
         assert!(!cut);
         parameters.into_iter().map(|one| (one.value.map(|text| text.to_string()), one.shown)).collect()
     }
@@ -211,7 +213,7 @@ mod tests {
     fn a_message_that_is_cut_anywhere_says_so() {
         let body = body(&[1, 0], &[Some(&[0, 0, 0, 7]), Some(b"text")]);
         for end in 0..body.len() {
-            assert!(parameters(Fields(&body[..end]), None).1, "cut at {end}");
+            assert!(parameters(&mut Fields(&body[..end]), None).1, "cut at {end}");
         }
     }
 }

@@ -28,8 +28,12 @@ fn known(tag: u8, fields: &mut Fields<'_>, cut: bool, statements: &mut Statement
         }
         b'B' => {
             let (portal, name) = (fields.string()?, fields.string()?);
-            let statement = statements.bind(portal, name);
-            let (parameters, cut) = parameters(*fields, statement.as_deref());
+            let statement = statements.statement(name);
+            let (parameters, cut) = parameters(fields, statement.as_deref());
+            // Behind parameters that are cut nothing can be read.
+            let formats = if cut { 0 } else { fields.count().unwrap_or(0) };
+            let formats = (0..formats).map_while(|_| fields.i16().map(|format| format == 1)).collect();
+            statements.bind(portal, statement.clone(), formats);
             Step::Bind {
                 portal: Text::new(portal, false),
                 name: Text::new(name, false),
@@ -59,7 +63,7 @@ fn known(tag: u8, fields: &mut Fields<'_>, cut: bool, statements: &mut Statement
         b'E' => {
             let portal = fields.string()?;
             let rows_max = fields.i32().map_or(0, |rows| u32::try_from(rows).unwrap_or(0));
-            let statement = statements.of_portal(portal);
+            let statement = statements.portal(portal).statement;
             Step::Execute {
                 portal: Text::new(portal, false),
                 statement: statements.source(statement.as_ref()),

@@ -8,6 +8,7 @@ use crate::answer::{Answer, Column, Outcome, Report};
 use crate::bounds::{DESCRIBED_MAX, DESCRIPTION_BYTES_MAX};
 use crate::fields::Fields;
 use crate::gate::Watch;
+use crate::statements::Portal;
 use crate::unit::{Source, Text};
 
 /// Collects one answer.
@@ -17,7 +18,7 @@ pub(crate) struct Collector {
     /// What is being executed.
     current: Outcome,
     /// The statements of the executions that are to come.
-    executed: VecDeque<Source>,
+    executed: VecDeque<(Source, Portal)>,
     bytes: usize,
     row_bytes_left: usize,
 }
@@ -32,9 +33,9 @@ impl Collector {
     }
 
     /// A statement of this unit will be executed.
-    pub(crate) fn will_execute(&mut self, statement: Source) {
+    pub(crate) fn will_execute(&mut self, (statement, portal): (Source, Portal)) {
         if self.executed.len() < DESCRIBED_MAX {
-            self.executed.push_back(statement);
+            self.executed.push_back((statement, portal));
         }
     }
 
@@ -65,21 +66,27 @@ impl Collector {
         self.current.first_rows.push((0..values).map_while(|_| value(&mut fields)).collect());
     }
 
-    /// The columns of what is being executed, or of what was described and will be.
-    pub(crate) fn columns(&mut self, body: &[u8]) {
+    /// The columns of what is being executed, or of what was described and will be; answers their types.
+    pub(crate) fn columns(&mut self, body: &[u8]) -> Vec<u32> {
         let mut fields = Fields(body);
         let count = fields.count().unwrap_or(0);
         let columns: Vec<Column> = (0..count).map_while(|_| column(&mut fields)).collect();
         let cost: usize = columns.iter().map(|column| 32 + column.name.len()).sum();
+        let types = columns.iter().map(|column| column.type_oid).collect();
         if self.afford(cost) {
             self.current.columns = columns;
         }
+        types
     }
 
     /// A statement has ended, or a portal was suspended.
     pub(crate) fn end_execution(&mut self, tag: &[u8], suspended: bool, whole_statement: Option<&Source>) {
         let mut outcome = std::mem::take(&mut self.current);
-        outcome.statement = whole_statement.cloned().or_else(|| self.executed.pop_front());
+        outcome.statement = whole_statement.cloned().or_else(|| {
+            let (statement, portal) = self.executed.pop_front()?;
+            shape(&mut outcome.columns, &portal);
+            Some(statement)
+        });
         outcome.tag = String::from_utf8_lossy(tag).into_owned();
         outcome.suspended = suspended;
         if self.answer.outcomes.len() < DESCRIBED_MAX && self.afford(64 + tag.len()) {
@@ -125,6 +132,20 @@ impl Collector {
             self.bytes += cost;
         }
         affordable
+    }
+}
+
+/// The columns as a portal's rows have them. A statement is described before it is bound, and so without their form, in an
+/// earlier unit even; what was described just now may be another statement.
+fn shape(columns: &mut Vec<Column>, portal: &Portal) {
+    if let Some(row) = portal.row()
+        && !columns.iter().map(|column| column.type_oid).eq(row.iter().copied())
+    {
+        let column = |type_oid: &u32| Column { name: String::new(), type_oid: *type_oid, binary: false };
+        *columns = row.iter().map(column).collect();
+    }
+    for (at, column) in columns.iter_mut().enumerate() {
+        column.binary |= portal.is_binary(at);
     }
 }
 

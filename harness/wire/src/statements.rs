@@ -20,6 +20,8 @@ pub(crate) struct Statement {
     named: Vec<u32>,
     /// What the server found.
     found: OnceLock<Vec<u32>>,
+    /// The types of its columns, once the server has described them.
+    row: OnceLock<Vec<u32>>,
 }
 
 impl Statement {
@@ -30,10 +32,31 @@ impl Statement {
     }
 }
 
+/// What a portal was bound to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Portal {
+    pub(crate) statement: Option<Arc<Statement>>,
+    /// Whether its columns come in binary form: none are, all are as the one, or each has its own.
+    formats: Arc<[bool]>,
+}
+
+impl Portal {
+    /// Whether a column comes in binary form.
+    pub(crate) fn is_binary(&self, column: usize) -> bool {
+        let at = if self.formats.len() == 1 { 0 } else { column };
+        self.formats.get(at).copied().unwrap_or(false)
+    }
+
+    /// The types of its columns, where its statement was described.
+    pub(crate) fn row(&self) -> Option<&[u32]> {
+        self.statement.as_ref()?.row.get().map(Vec::as_slice)
+    }
+}
+
 #[derive(Debug)]
 enum Pending {
     Parse(Name, Arc<Statement>),
-    Bind(Name, Option<Arc<Statement>>),
+    Bind(Name, Portal),
     Describe(Option<Arc<Statement>>),
     CloseStatement(Name),
     ClosePortal(Name),
@@ -53,8 +76,10 @@ pub(crate) struct Statements {
     statements: HashMap<Name, Arc<Statement>>,
     /// Names in the order in which they were confirmed; some may be gone by now.
     order: VecDeque<Name>,
-    portals: HashMap<Name, Option<Arc<Statement>>>,
+    portals: HashMap<Name, Portal>,
     pending: VecDeque<Pending>,
+    /// The statement whose parameters were described last: its columns come next.
+    described: Option<Arc<Statement>>,
     bytes: usize,
     forgotten: bool,
 }
@@ -68,14 +93,14 @@ fn cost(name: &[u8], statement: &Statement) -> usize {
 
 impl Statements {
     pub(crate) fn parse(&mut self, name: &[u8], text: Text, types: Vec<u32>) {
-        let statement = Arc::new(Statement { text, named: types, found: OnceLock::new() });
+        let statement = Arc::new(Statement { text, named: types, found: OnceLock::new(), row: OnceLock::new() });
         self.await_confirmation(Pending::Parse(name.into(), statement));
     }
 
-    pub(crate) fn bind(&mut self, portal: &[u8], name: &[u8]) -> Option<Arc<Statement>> {
-        let statement = self.statement(name);
-        self.await_confirmation(Pending::Bind(portal.into(), statement.clone()));
-        statement
+    /// A portal is bound to a statement that was looked up; its columns come in these forms.
+    pub(crate) fn bind(&mut self, portal: &[u8], statement: Option<Arc<Statement>>, formats: Vec<bool>) {
+        let bound = Portal { statement, formats: formats.into() };
+        self.await_confirmation(Pending::Bind(portal.into(), bound));
     }
 
     pub(crate) fn describe_statement(&mut self, name: &[u8]) {
@@ -88,16 +113,16 @@ impl Statements {
         self.await_confirmation(if portal { Pending::ClosePortal(name) } else { Pending::CloseStatement(name) });
     }
 
-    /// The statement that a portal was bound to.
-    pub(crate) fn of_portal(&self, portal: &[u8]) -> Option<Arc<Statement>> {
+    /// What a portal was bound to.
+    pub(crate) fn portal(&self, portal: &[u8]) -> Portal {
         for pending in self.pending.iter().rev() {
             match pending {
-                Pending::Bind(name, statement) if **name == *portal => return statement.clone(),
-                Pending::ClosePortal(name) if **name == *portal => return None,
+                Pending::Bind(name, bound) if **name == *portal => return bound.clone(),
+                Pending::ClosePortal(name) if **name == *portal => return Portal::default(),
                 _ => {}
             }
         }
-        self.portals.get(portal).cloned().flatten()
+        self.portals.get(portal).cloned().unwrap_or_default()
     }
 
     /// What can be said of a statement that was looked up.
@@ -109,7 +134,8 @@ impl Statements {
         }
     }
 
-    fn statement(&self, name: &[u8]) -> Option<Arc<Statement>> {
+    /// The statement of this name.
+    pub(crate) fn statement(&self, name: &[u8]) -> Option<Arc<Statement>> {
         for pending in self.pending.iter().rev() {
             match pending {
                 Pending::Parse(of, statement) if **of == *name => return Some(statement.clone()),
@@ -150,12 +176,22 @@ impl Statements {
         {
             // The first word stays: a statement's types do not change.
             let _ = statement.found.set(types);
+            self.described = Some(statement);
+        }
+    }
+
+    /// The server has described columns, or has said that there are none: those of the statement whose parameters it has
+    /// described before, if of any.
+    pub(crate) fn describe_row(&mut self, types: Vec<u32>) {
+        if let Some(statement) = self.described.take() {
+            let _ = statement.row.set(types);
         }
     }
 
     /// An error came: what is not confirmed will not be.
     pub(crate) fn fail(&mut self) {
         self.pending.clear();
+        self.described = None;
     }
 
     /// The session is ready, and in no transaction: portals do not outlive one.
@@ -175,9 +211,9 @@ impl Statements {
     fn apply(&mut self, pending: Pending) {
         match pending {
             Pending::Parse(name, statement) => self.keep(name, statement),
-            Pending::Bind(portal, statement) => {
+            Pending::Bind(portal, bound) => {
                 if self.portals.len() < DESCRIBED_MAX {
-                    self.portals.insert(portal, statement);
+                    self.portals.insert(portal, bound);
                 } else {
                     self.forgotten = true;
                 }
@@ -225,7 +261,8 @@ mod tests {
     }
 
     fn bound(statements: &mut Statements, name: &str) -> Source {
-        let statement = statements.bind(b"", name.as_bytes());
+        let statement = statements.statement(name.as_bytes());
+        statements.bind(b"", statement.clone(), Vec::new());
         statements.confirm(Confirmed::Bind);
         statements.source(statement.as_ref())
     }
@@ -245,12 +282,13 @@ mod tests {
     fn what_is_parsed_counts_for_the_rest_of_its_unit() {
         let mut statements = Statements::default();
         statements.parse(b"", text("SELECT 1"), vec![23]);
-        let statement = statements.bind(b"p", b"").expect("it was parsed");
+        let statement = statements.statement(b"").expect("it was parsed");
         assert_eq!(statement.type_of(0), 23);
         assert_eq!(statement.type_of(1), 0);
-        assert_eq!(statements.of_portal(b"p").expect("it was bound").text, text("SELECT 1"));
+        statements.bind(b"p", Some(statement), Vec::new());
+        assert_eq!(statements.portal(b"p").statement.expect("it was bound").text, text("SELECT 1"));
         statements.close(true, b"p");
-        assert!(statements.of_portal(b"p").is_none());
+        assert!(statements.portal(b"p").statement.is_none());
     }
 
     #[test]
@@ -273,7 +311,28 @@ mod tests {
         statements.describe_statement(b"s");
         statements.confirm(Confirmed::Parse);
         statements.describe(vec![20]);
-        assert_eq!(statements.bind(b"", b"s").expect("it was parsed").type_of(0), 20);
+        assert_eq!(statements.statement(b"s").expect("it was parsed").type_of(0), 20);
+    }
+
+    #[test]
+    fn a_portal_knows_the_columns_of_its_statement_and_their_forms() {
+        let mut statements = Statements::default();
+        statements.parse(b"s", text("SELECT a, b FROM t"), Vec::new());
+        statements.describe_statement(b"s");
+        statements.confirm(Confirmed::Parse);
+        statements.describe(Vec::new());
+        statements.describe_row(vec![16, 23]);
+        // The columns of a portal that is described are not a statement's.
+        statements.describe_row(vec![25]);
+        let statement = statements.statement(b"s");
+        for (formats, binary) in
+            [(vec![], [false, false]), (vec![true], [true, true]), (vec![false, true], [false, true])]
+        {
+            statements.bind(b"", statement.clone(), formats);
+            let portal = statements.portal(b"");
+            assert_eq!(portal.row(), Some(&[16, 23][..]));
+            assert_eq!([0, 1].map(|column| portal.is_binary(column)), binary);
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::cli::common::{print, run_name, unwritable, verdict_exit};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
-use crate::explore::application::rules::{AppRules, Shown, confirm};
+use crate::explore::application::case::{Reproduced, explore_application};
+use crate::explore::application::rules::Shown;
 use crate::explore::case::{Explored, Options, explore};
 use crate::explore::course::{Counterexample, Course, Names};
 use crate::explore::engine::case::{self, EngineCase};
@@ -27,7 +28,6 @@ use crate::explore::faulted::explore_faults;
 use crate::explore::judge::Found;
 use crate::explore::overlap::overlap;
 use crate::explore::rules::ScriptRules;
-use crate::explore::search::Coverage;
 use crate::explore::specification::{ExportError, export, script_of};
 use crate::explore::world::World;
 use crate::outcome::NotApplicable;
@@ -391,46 +391,16 @@ async fn explored_application(
     kinds: &[FaultKind],
     options: &Options,
 ) -> Result<Outcome, CaseFailure> {
-    let (begun, violates) = (Instant::now(), app.violates.as_deref());
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
-    let mut rules = AppRules::new(app, &world);
-    if !kinds.is_empty() {
-        rules = rules.with_faults(&world);
-    }
-    let (mut explored, mut rules) = explore(&mut world, rules, violates, options).await?;
-    (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
-    if !kinds.is_empty() {
-        rules = explore_faults(&mut world, rules, violates, kinds, &mut explored, options, begun).await?;
-    }
-    let mut violations = Vec::new();
-    for of in explored.found.clone() {
-        let order = of.execution.order();
-        world.inject(of.execution.fault());
-        let Shown { script, case, found, with_rows, outputs } =
-            confirm(&mut world, &mut rules, &order, &of.check).await?;
-        world.inject(None);
-        if found.check != of.check {
-            // Something decides that is not in the order.
-            let how = format!("{} ({}), which is not so when the same order is run again", of.check, of.sentence);
-            explored.searched.coverage = Coverage::Diverged(how);
-            explored.found.clear();
-            violations.clear();
-            break;
-        }
-        let until = found.execution.taken.len();
-        let shown = Some(Found { execution: with_rows, ..found.clone() });
-        let queries = rules.names().queries;
-        let serial = match &of.serial {
-            Some(serial) => {
-                let serial = confirm(&mut world, &mut rules, &serial.order(), &of.check).await?;
-                let names = Names { queries: queries.clone(), ..Names::of(&serial.script) };
-                (serial.found.check != of.check).then(|| Course::new(&names, &serial.with_rows))
-            }
-            None => None,
-        };
-        let script = script.into();
-        violations.push(Violation { script, case, found, shown, until, queries, spec: None, outputs, serial });
-    }
+    let (explored, rules, reproduced) = explore_application(&mut world, app, kinds, options).await?;
     world.close().await?;
+    let names = rules.names();
+    let violation = |of: Reproduced| {
+        let (shown, until) = (Some(of.with_rows()), of.shown.found.execution.taken.len());
+        let Reproduced { shown: Shown { script, case, found, outputs, .. }, serial } = of;
+        let (script, queries) = (script.into(), names.queries.clone());
+        Violation { script, case, found, shown, until, queries, spec: None, outputs, serial }
+    };
+    let violations = reproduced.into_iter().map(violation).collect();
     Ok(Outcome { explored, more: String::new(), violations, names: rules.names() })
 }

@@ -167,25 +167,18 @@ pub(super) fn rows(answer: &Answer) -> Vec<Vec<String>> {
     rows
 }
 
-/// A value as text: as it came, or decoded where its type is one of the simple ones (`pg_type.dat` has their numbers).
+/// A value as text: as it came, or decoded where its type is one of the simple ones.
 fn text(value: &[u8], column: Option<&Column>) -> String {
-    let number = |bytes: &[u8]| match *bytes {
-        [a, b] => Some(i64::from(i16::from_be_bytes([a, b]))),
-        [a, b, c, d] => Some(i64::from(i32::from_be_bytes([a, b, c, d]))),
-        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
-        _ => None,
-    };
-    let as_text = || match std::str::from_utf8(value) {
+    let decoded = column.filter(|column| column.binary).and_then(|column| match (column.type_oid, value) {
+        // As in its text form, which other drivers ask for.
+        (16, [1]) => Some("t".to_owned()),
+        (16, _) => Some("f".to_owned()),
+        (type_oid, _) => driftlock_wire::decoded(value, type_oid).map(|text| text.to_string()),
+    });
+    decoded.unwrap_or_else(|| match std::str::from_utf8(value) {
         Ok(text) if !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') => text.to_owned(),
         _ => format!("\\x{}", value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-    };
-    match column {
-        Some(Column { binary: true, type_oid: 16, .. }) => if value == [1] { "t" } else { "f" }.to_owned(),
-        Some(Column { binary: true, type_oid: 20 | 21 | 23, .. }) => {
-            number(value).map_or_else(as_text, |n| n.to_string())
-        }
-        _ => as_text(),
-    }
+    })
 }
 
 /// The same as [`script`], with texts that do not differ by the values in them: by these it is seen what is done again.

@@ -113,7 +113,11 @@ impl Course {
                 collector.count_row();
             }
             b'd' => collector.count_row(),
-            b'T' => collector.columns(body),
+            b'T' => {
+                let types = collector.columns(body);
+                self.statements.describe_row(types);
+            }
+            b'n' => self.statements.describe_row(Vec::new()),
             b'1' => self.statements.confirm(Confirmed::Parse),
             b'2' => self.statements.confirm(Confirmed::Bind),
             b'3' => self.statements.confirm(Confirmed::Close),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftlock_wire::{
     Admission, Answer, ConnectionId, Ending, Event, Gate, Kind, Record, Shown, Step, Ticket, Transaction, Unit, Watch,
+    decoded,
 };
 use futures_util::SinkExt;
 use tokio::sync::Semaphore;
@@ -340,4 +341,26 @@ async fn first_rows_are_given_where_they_are_watched() {
     assert_eq!(first.first_rows[1], [Some(Bytes::from_static(b"2")), None]);
     assert_eq!((first.columns[0].type_oid, first.columns[0].binary), (23, false));
     assert_eq!((&*second.columns[0].name, second.rows), ("name", 1));
+}
+
+#[tokio::test]
+async fn the_rows_of_a_prepared_statement_have_their_types_and_their_form_in_later_units_too() {
+    let record = Record::around(Holding::new(), 1000);
+    let (_proxy, endpoint) = proxy(record.clone()).await;
+    let client = connect(&endpoint.url()).await;
+    let numbers = client.prepare("SELECT $1::int AS n, true").await.expect("prepared");
+    let text = client.prepare("SELECT 'x'").await.expect("prepared");
+    for n in [1, 2] {
+        client.query(&text, &[]).await.expect("a row");
+        client.query(&numbers, &[&n]).await.expect("a row");
+    }
+    let columns = |(_, answer): &(Arc<Unit>, Answer)| {
+        let outcome = answer.outcomes.first().filter(|outcome| outcome.rows == 1)?;
+        let columns: Vec<(u32, bool)> = outcome.columns.iter().map(|one| (one.type_oid, one.binary)).collect();
+        let shown = outcome.first_rows[0].iter().flatten().zip(&columns);
+        Some(shown.map(|(value, (oid, _))| decoded(value, *oid).expect("it is simple").to_string()).collect::<Vec<_>>())
+            .filter(|_| columns.iter().all(|(_, binary)| *binary))
+    };
+    let shown: Vec<Vec<String>> = units(&record.take()).iter().filter_map(columns).collect();
+    assert_eq!(shown, [vec!["x"], vec!["1", "true"], vec!["x"], vec!["2", "true"]]);
 }
