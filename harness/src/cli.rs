@@ -7,6 +7,7 @@ pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod explore;
+mod hosts;
 pub mod init;
 pub mod merge;
 pub mod mutate;

@@ -1,7 +1,6 @@
 //! `driftlock explore`: interleavings on a real database, step by step.
 
 mod faults;
-pub mod hosts;
 pub mod isolationtester;
 mod row;
 pub mod scripts;
@@ -16,12 +15,11 @@ pub use self::faults::Faults;
 use super::common::{Format, parse_backend};
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
-use super::{Context, Failure};
+use super::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
-use crate::isolation::TargetError;
-use crate::provision::{Profile, ProvisionError, RunName, Server};
+use crate::provision::{Profile, RunName, Server};
 use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 
 /// Visits every interleaving that matters of SQL sessions or of your own programs, on real databases, one step at a time
@@ -173,15 +171,7 @@ async fn start(postgres: &PostgresArgs, context: &Context<'_>) -> Result<Server,
 
 /// Ends a server; what of it could not be removed is told, and fails nothing.
 async fn stop(server: Server, context: &mut Context<'_>) -> Result<(), Failure> {
-    told(server.stop().await, context)
-}
-
-/// Tells of an end that failed.
-fn told(stopped: Result<(), ProvisionError>, context: &mut Context<'_>) -> Result<(), Failure> {
-    if let Err(error) = stopped {
-        writeln!(context.err, "warning: {error}")?;
-    }
-    Ok(())
+    hosts::told(server.stop().await, context)
 }
 
 fn parse_strategy(text: &str) -> Result<Strategy, String> {
@@ -211,29 +201,6 @@ pub(super) fn parse_budget(text: &str) -> Result<Limit, String> {
         _ => return positive(text).map(Limit::Executions).ok_or_else(wrong),
     };
     seconds.filter(|seconds| *seconds <= 86_400).map(|s| Limit::Time(Duration::from_secs(s))).ok_or_else(wrong)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text.trim_end().to_owned()
-}
-
-impl From<TargetError> for Failure {
-    fn from(error: TargetError) -> Self {
-        match error {
-            TargetError::Provision(error) => error.into(),
-            TargetError::Powerful { .. } => Self::usage(miette::miette!(
-                help = "Give a URL whose role has neither SUPERUSER nor CREATEROLE, or let driftlock start a server: --postgres local",
-                "{error}"
-            )),
-            TargetError::Make(_) | TargetError::Address => Self::environment(miette::miette!("{}", chain(&error))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,15 +7,15 @@ use drift_engine::lock::Backend;
 use driftlock_wire::{Config, Listen, Names, Proxy};
 
 use super::common::{Format, print, quoted, run_name, unwritable};
-use super::explore::hosts::Hosts;
 use super::provisioning::PostgresArgs;
-use super::{Context, Failure};
+use super::{Context, Failure, hosts};
 use crate::app::output::Output;
 use crate::app::process::{Launch, exit_code};
 use crate::app::record::{LOOK_EVERY, Recorder};
 use crate::app::work::{Preparation, prepare};
 use crate::exit::Exit;
 use crate::explore::application::upstream;
+use crate::explore::hosts::Hosts;
 use crate::report::directory::RunDirectory;
 use crate::report::record;
 
@@ -65,15 +65,15 @@ const SETUP_MAX: Duration = Duration::from_secs(600);
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("record")));
     let directory = RunDirectory::create(directory).map_err(unwritable)?;
-    let mut hosts = Hosts::default();
-    hosts.start(Backend::Postgres, &args.postgres, context).await?;
+    let mut hosts = hosts::hosts(&args.postgres, context);
+    hosts.ready(Backend::Postgres).await?;
     let cancel = context.cancel.clone();
     let recorded = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Failure::interrupted()),
         recorded = record(&args, &mut hosts) => recorded,
     };
-    hosts.stop(context).await?;
+    hosts::stop(hosts, context).await?;
     let (code, recorder) = recorded?;
     let recorded = recorder.recorded();
     if recorded.sessions == 0 && matches!(code, NOT_EXECUTABLE | NOT_FOUND) {
@@ -97,7 +97,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
 /// Runs the command to its end; its exit code.
 async fn record(args: &Args, hosts: &mut Hosts) -> Result<(u32, Recorder), Failure> {
     let environment = |error: &dyn std::error::Error| Failure::environment(miette::miette!("{error}"));
-    let about = |failure: super::explore::hosts::CaseFailure| failure.about("record", "record", Backend::Postgres);
+    let about = |error| hosts::about(error, "record", "record", Backend::Postgres);
     let site = hosts.postgres_site().await.map_err(about)?;
     let control = crate::explore::postgres::control(site.config()).await.map_err(|error| environment(&error))?;
     let recorder = Recorder::begin(control).await.map_err(|error| environment(&error))?;

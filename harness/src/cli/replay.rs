@@ -6,10 +6,9 @@ pub(crate) mod origin;
 use std::path::PathBuf;
 
 use super::common::{quoted, unwritable, verdict_exit};
-use super::explore::hosts::Hosts;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
-use super::{Context, Failure};
+use super::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::schedule::{Schedule, ScheduleError};
 use crate::outcome::VerdictKind;
@@ -64,11 +63,11 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let directory = args.output.clone().map(RunDirectory::create).transpose().map_err(unwritable)?;
     // Only a report has room for a run that does not violate it, so only then it is looked for.
     let more = args.output.is_some() || args.page.html.is_some();
-    let mut hosts = Hosts::default();
-    let came = again::replayed(&schedule, &origin, more, &mut hosts, &args.postgres, context).await;
-    let profile = hosts.server().map_or("none", |server| server.settings().profile().as_str());
+    let mut hosts = hosts::hosts(&args.postgres, context);
+    let came = again::replayed(&schedule, &origin, more, &mut hosts, context).await;
+    let profile = hosts.profile();
     let backends = hosts.used.clone();
-    hosts.stop(context).await?;
+    hosts::stop(hosts, context).await?;
     let Came { difference, violated, counterexample, .. } = came?;
     let (verdict, conclusion) = match difference {
         Some(difference) => (VerdictKind::Inconclusive, format!("another course was taken: {difference}")),

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use self::rows::Rows;
 use super::common::{Format, print, run_name, unwritable, verdict_exit};
-use super::explore::hosts::{CaseFailure, Hosts};
 use super::provisioning::PostgresArgs;
-use super::{Context, Failure};
+use super::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::application::sent::Alteration;
 use crate::explore::application::{AppWorld, Looking};
 use crate::explore::case::Options;
+use crate::explore::hosts::{HostError, Hosts};
 use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
 use crate::explore::world::Lost;
@@ -125,36 +125,36 @@ macro_rules! in_a_world {
 }
 
 /// What the database says of the script is no failure of ours.
-fn by_script<T>(result: Result<T, CaseFailure>) -> Result<Result<T, Refused>, CaseFailure> {
+fn by_script<T>(result: Result<T, HostError>) -> Result<Result<T, Refused>, HostError> {
     match result {
-        Err(CaseFailure::Lost(lost)) => Ok(refused(Err(lost))?),
+        Err(HostError::Lost(lost)) => Ok(refused(Err(lost))?),
         other => other.map(Ok),
     }
 }
 
 impl OnHosts<'_> {
-    async fn seen(&mut self, script: &Arc<Script>, case: &ScriptCase, options: &Options) -> Result<Seen, CaseFailure> {
+    async fn seen(&mut self, script: &Arc<Script>, case: &ScriptCase, options: &Options) -> Result<Seen, HostError> {
         Ok(in_a_world!(self.0, script.clone(), case, |world| see(&mut world, script, case, options).await))
     }
 
-    async fn runs(&mut self, script: &Arc<Script>, case: &ScriptCase) -> Result<Vec<Serially>, CaseFailure> {
+    async fn runs(&mut self, script: &Arc<Script>, case: &ScriptCase) -> Result<Vec<Serially>, HostError> {
         Ok(in_a_world!(self.0, script.clone(), case, |world| serial_runs(&mut world, script, case).await))
     }
 
-    async fn made(&mut self, script: &Arc<Script>, case: &ScriptCase) -> Result<Catalog, CaseFailure> {
+    async fn made(&mut self, script: &Arc<Script>, case: &ScriptCase) -> Result<Catalog, HostError> {
         Ok(in_a_world!(self.0, script.clone(), case, |world| catalog(&mut world, case.backend).await))
     }
 }
 
 impl Explorer for OnHosts<'_> {
-    type Error = CaseFailure;
+    type Error = HostError;
 
     async fn explore(
         &mut self,
         script: &Arc<Script>,
         case: &ScriptCase,
         options: &Options,
-    ) -> Result<Result<Seen, Refused>, CaseFailure> {
+    ) -> Result<Result<Seen, Refused>, HostError> {
         by_script(self.seen(script, case, options).await)
     }
 
@@ -163,7 +163,7 @@ impl Explorer for OnHosts<'_> {
         script: &Arc<Script>,
         case: &ScriptCase,
         rows: &[NamedQuery],
-    ) -> Result<Result<Vec<Serially>, Refused>, CaseFailure> {
+    ) -> Result<Result<Vec<Serially>, Refused>, HostError> {
         by_script(self.runs(&with_rows(script, rows), case).await)
     }
 
@@ -171,25 +171,25 @@ impl Explorer for OnHosts<'_> {
         &mut self,
         script: &Arc<Script>,
         case: &ScriptCase,
-    ) -> Result<Result<Catalog, Refused>, CaseFailure> {
+    ) -> Result<Result<Catalog, Refused>, HostError> {
         by_script(self.made(script, case).await)
     }
 }
 
 impl Worlds for OnHosts<'_> {
-    type Error = CaseFailure;
+    type Error = HostError;
 
-    async fn make(&mut self, app: &Arc<Application>, alteration: &Alteration) -> Result<AppWorld, CaseFailure> {
+    async fn make(&mut self, app: &Arc<Application>, alteration: &Alteration) -> Result<AppWorld, HostError> {
         self.0.application_with(app.clone(), Looking::Footprints, alteration).await
     }
 
-    fn lost(&self, lost: Lost) -> CaseFailure {
+    fn lost(&self, lost: Lost) -> HostError {
         lost.into()
     }
 
-    fn by_application(&self, error: CaseFailure) -> Result<Refused, CaseFailure> {
+    fn by_application(&self, error: HostError) -> Result<Refused, HostError> {
         match error {
-            CaseFailure::Lost(lost) if lost.by_script => Ok(Refused(lost.why)),
+            HostError::Lost(lost) if lost.by_script => Ok(Refused(lost.why)),
             other => Err(other),
         }
     }
@@ -208,9 +208,9 @@ pub(super) async fn run(wanted: &Wanted<'_>, context: &mut Context<'_>) -> Resul
     let path = wanted.output.cloned().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name(command)));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let mut report = VariedReport::new(command, None, "none");
-    let mut hosts = Hosts::default();
+    let mut hosts = hosts::hosts(wanted.postgres, context);
     let ended = run_all(wanted, &subjects, &mut hosts, &mut report, context).await;
-    hosts.stop(context).await?;
+    hosts::stop(hosts, context).await?;
     if let Err(failure) = ended {
         if !report.results.is_empty() {
             report.not_verified.push("the run ended before all cases had been looked at".to_owned());
@@ -271,7 +271,7 @@ async fn run_all(
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
     let wants = |backend| subjects.iter().any(|subject| subject.backend == backend);
-    let started = hosts.start_all(wants, wanted.postgres, context).await?;
+    let started = hosts.start_all(wants).await?;
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
@@ -297,7 +297,7 @@ async fn run_all(
                 }
             }
         };
-        let rows = rows.map_err(|failure| failure.about(&subject.file, &subject.name, subject.backend))?;
+        let rows = rows.map_err(|failure| hosts::about(failure, &subject.file, &subject.name, subject.backend))?;
         let took = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let first = report.results.len();
         report.results.extend(rows);
@@ -315,7 +315,7 @@ async fn rows_of(
     subject: &Subject,
     options: &Options,
     left_out: &mut Vec<NotApplicable>,
-) -> Result<Vec<VariedRow>, CaseFailure> {
+) -> Result<Vec<VariedRow>, HostError> {
     let rows = Rows { wanted, subject };
     let mut hosts = OnHosts(hosts);
     let (mutated, script, notes) = match (&subject.what, wanted.task) {
@@ -351,7 +351,7 @@ async fn rows_of(
 }
 
 /// What the database says of the script, or of the program.
-fn by_its_fault(Refused(why): Refused) -> CaseFailure {
+fn by_its_fault(Refused(why): Refused) -> HostError {
     Lost::by_script(why).into()
 }
 

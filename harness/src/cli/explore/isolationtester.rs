@@ -5,8 +5,8 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Args, chain};
-use crate::cli::{Context, Failure};
+use super::Args;
+use crate::cli::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::isolation::{self, Merged, Mistake, RunError, STEP_MAX, Spec, Split, Target, Transcript, parse};
 use crate::provision::Server;
@@ -74,7 +74,7 @@ async fn run_all(
             RunError::Connect { .. } | RunError::Lost { .. } => Exit::Environment,
         };
         exit = exit.worst(last);
-        writeln!(context.err, "{name} was given up: {}", chain(&error))?;
+        writeln!(context.err, "{name} was given up: {}", hosts::chain(&error))?;
         // A server that is lost is lost for the others too.
         server.check().await?;
         if number + 1 < specs.len() {

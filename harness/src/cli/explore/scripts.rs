@@ -9,27 +9,24 @@ use drift_engine::lock::Backend;
 
 use tokio::time::Instant;
 
-use super::hosts::{CaseFailure, Hosts};
 use super::row::row;
 use super::subject::{AppSource, Source, Subject};
 use super::{Args, faults};
 use crate::cli::common::{print, run_name, unwritable, verdict_exit};
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
 use crate::explore::application::case::{Reproduced, explore_application};
 use crate::explore::application::rules::Shown;
-use crate::explore::case::{Explored, Options, explore};
+use crate::explore::case::{Explored, Options};
 use crate::explore::course::{Counterexample, Course, Names};
 use crate::explore::engine::case::{self, EngineCase};
 use crate::explore::engine::rules::{Confirmed, actor_name, explore_engine};
 use crate::explore::engine::state::QUERIES;
-use crate::explore::faulted::explore_faults;
+use crate::explore::hosts::{HostError, Hosts};
 use crate::explore::judge::Found;
-use crate::explore::overlap::overlap;
-use crate::explore::rules::ScriptRules;
+use crate::explore::scripted::{Asked, explore_script};
 use crate::explore::specification::{ExportError, export, script_of};
-use crate::explore::world::World;
 use crate::outcome::NotApplicable;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{self, ExploreReport};
@@ -37,7 +34,7 @@ use crate::report::html;
 use crate::scenario::LoadError;
 use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
-use crate::scenario::script::{FaultKind, Overlap, Script, ScriptCase};
+use crate::scenario::script::{FaultKind, Script, ScriptCase};
 use crate::scenario::shipped::{SCRIPTS, Shipped};
 
 /// A violation, with the script whose order it is.
@@ -135,9 +132,9 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     let directory = RunDirectory::create(directory).map_err(unwritable)?;
     let mut report = ExploreReport::new("explore", Some(args.seed), "none");
     report.planned = cases.len();
-    let mut hosts = Hosts::default();
+    let mut hosts = hosts::hosts(&args.postgres, context);
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
-    hosts.stop(context).await?;
+    hosts::stop(hosts, context).await?;
     report.conclude();
     if ended.is_err() {
         report.not_verified.push(format!("the run ended after {} of {} cases", report.results.len(), cases.len()));
@@ -238,7 +235,7 @@ async fn run_cases(
     let (strategy, seed) = (args.strategy, args.seed);
     let options = Options { strategy, seed, limit: args.budget, all: args.all, executions: Arc::default() };
     let wants = |backend| cases.iter().any(|case| case.backend() == backend);
-    let started = hosts.start_all(wants, &args.postgres, context).await?;
+    let started = hosts.start_all(wants).await?;
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
@@ -253,7 +250,8 @@ async fn run_cases(
         let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
         ticks.reset();
         let outcome = {
-            let mut exploring = std::pin::pin!(explored(hosts, case, (&pairs, &kinds), &options));
+            let asked = Asked { pairs: &pairs, faults: &kinds };
+            let mut exploring = std::pin::pin!(explored(hosts, case, &asked, &options));
             loop {
                 tokio::select! {
                     biased;
@@ -266,7 +264,7 @@ async fn run_cases(
                 }
             }
         };
-        let outcome = outcome.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        let outcome = outcome.map_err(|failure| hosts::about(failure, case.file(), &case.name(), case.backend()))?;
         for (kind, reason) in faults::left_out(args, case) {
             let (name, reason) = (format!("{} ({kind})", case.name()), reason.to_owned());
             report.not_applicable.push(NotApplicable { name, backend: case.backend(), reason });
@@ -293,33 +291,16 @@ async fn run_cases(
 async fn explored(
     hosts: &mut Hosts,
     subject: &Subject<'_>,
-    (pairs, kinds): (&[Overlap], &[FaultKind]),
+    asked: &Asked<'_>,
     options: &Options,
-) -> Result<Outcome, CaseFailure> {
+) -> Result<Outcome, HostError> {
     let (source, case) = match subject {
         Subject::Script(source, case) => (source, case),
-        Subject::Application(source) => return explored_application(hosts, &source.app, kinds, options).await,
+        Subject::Application(source) => return explored_application(hosts, &source.app, asked.faults, options).await,
         Subject::Engine(case) => return explored_engine(hosts, case, options).await,
     };
-    let (script, violates) = (source.script.clone(), case.violates.as_deref());
-    let explored = match case.backend {
-        Backend::Postgres => {
-            let mut world = hosts.postgres(script.clone(), case).await?;
-            let (mut explored, rules) = explored_script(&mut world, &script, case, kinds, options).await?;
-            if let Some(rules) = rules
-                && (options.all || !explored.has_found(violates))
-            {
-                explored.overlaps = overlap(&mut world, rules, &script, violates, pairs, options).await?;
-            }
-            world.close().await?;
-            explored
-        }
-        // Nothing runs beside a writer there.
-        Backend::Sqlite => {
-            let mut world = hosts.sqlite(script.clone(), case).await?;
-            explored_script(&mut world, &script, case, kinds, options).await?.0
-        }
-    };
+    let script = source.script.clone();
+    let explored = explore_script(hosts, &script, case, asked, options).await?;
     let names = Names::of(&script);
     let violation = |found: &Found| Violation {
         script: script.clone(),
@@ -336,29 +317,7 @@ async fn explored(
     Ok(Outcome { explored, more: String::new(), violations, names })
 }
 
-/// Explores a script, then with things that fail, if any are to; else its rules are handed back.
-async fn explored_script<'s, W: World>(
-    world: &mut W,
-    script: &'s Script,
-    case: &'s ScriptCase,
-    kinds: &[FaultKind],
-    options: &Options,
-) -> Result<(Explored, Option<ScriptRules<'s>>), CaseFailure> {
-    let (begun, mut rules) = (Instant::now(), ScriptRules::new(script, case));
-    if !kinds.is_empty() {
-        let wants = kinds.contains(&FaultKind::LostAfter) && script.serial.is_empty();
-        rules = rules.with_faults(if wants { world.tables().await? } else { Vec::new() });
-    }
-    let (mut explored, rules) = explore(world, rules, case.violates.as_deref(), options).await?;
-    explored.tell(script, &rules);
-    if kinds.is_empty() {
-        return Ok((explored, Some(rules)));
-    }
-    explore_faults(world, rules, case.violates.as_deref(), kinds, &mut explored, options, begun).await?;
-    Ok((explored, None))
-}
-
-async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options) -> Result<Outcome, CaseFailure> {
+async fn explored_engine(hosts: &mut Hosts, case: &EngineCase, options: &Options) -> Result<Outcome, HostError> {
     let mut last = None;
     for setting in &case.settings {
         let mut world = hosts.engine(setting.clone()).await?;
@@ -390,7 +349,7 @@ async fn explored_application(
     app: &Arc<Application>,
     kinds: &[FaultKind],
     options: &Options,
-) -> Result<Outcome, CaseFailure> {
+) -> Result<Outcome, HostError> {
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let (explored, rules, reproduced) = explore_application(&mut world, app, kinds, options).await?;
     world.close().await?;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use drift_engine::lock::Backend;
 
 use super::origin::{Origin, Program};
-use crate::cli::explore::hosts::{CaseFailure, Hosts};
-use crate::cli::provisioning::PostgresArgs;
+use crate::cli::hosts::about;
 use crate::cli::{Context, Failure};
 use crate::explore::application::Looking;
 use crate::explore::application::rules::{AppRules, Shown, confirm as confirm_units};
@@ -16,6 +15,7 @@ use crate::explore::engine::case::EngineCase;
 use crate::explore::engine::rules::{Confirmed, EngineRules, confirm};
 use crate::explore::engine::state::QUERIES;
 use crate::explore::fault::Fault;
+use crate::explore::hosts::{HostError, Hosts};
 use crate::explore::judge::{Found, Rules, run as run_order};
 use crate::explore::rules::ScriptRules;
 use crate::explore::schedule::{ENGINE, Schedule};
@@ -49,7 +49,6 @@ pub(crate) async fn replayed(
     origin: &Origin,
     more: bool,
     hosts: &mut Hosts,
-    postgres: &PostgresArgs,
     context: &mut Context<'_>,
 ) -> Result<Came, Failure> {
     let cancel = context.cancel.clone();
@@ -57,13 +56,13 @@ pub(crate) async fn replayed(
         Program::Engine => {
             let (case, setting) =
                 EngineCase::named(&schedule.case).ok_or_else(|| Origin::missing("case", &schedule.case))?;
-            hosts.ready(case.backend, postgres, context).await?;
+            hosts.ready(case.backend).await?;
             let replayed = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
                 replayed = replay_engine(hosts, schedule, setting, more) => replayed,
             };
-            let replayed = replayed.map_err(|failure| failure.about(ENGINE, &schedule.case, case.backend))?;
+            let replayed = replayed.map_err(|failure| about(failure, ENGINE, &schedule.case, case.backend))?;
             (schedule.case.clone(), case.backend, replayed)
         }
         Program::Application(app) => {
@@ -72,13 +71,13 @@ pub(crate) async fn replayed(
             // Units have no names but their numbers, from 1.
             let unit = |_, name: &str| name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
             let fault = schedule.fault_of(number, unit)?;
-            hosts.ready(Backend::Postgres, postgres, context).await?;
+            hosts.ready(Backend::Postgres).await?;
             let replayed = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
                 replayed = replay_application(hosts, schedule, app, (&order, fault), more) => replayed,
             };
-            let about = |failure: CaseFailure| failure.about(&origin.file, &schedule.case, Backend::Postgres);
+            let about = |failure: HostError| about(failure, &origin.file, &schedule.case, Backend::Postgres);
             (app.name.clone(), Backend::Postgres, replayed.map_err(about)?)
         }
         Program::Script(source) => {
@@ -90,13 +89,13 @@ pub(crate) async fn replayed(
                 return Err(Origin::missing("check", &schedule.check));
             }
             let (order, fault) = (schedule.order(&script)?, schedule.fault(&script)?);
-            hosts.ready(case.backend, postgres, context).await?;
+            hosts.ready(case.backend).await?;
             let found = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Err(Failure::interrupted()),
                 found = replay(hosts, &script, case, &order, fault, more.then_some(&schedule.check)) => found,
             };
-            let found = found.map_err(|failure| failure.about(&source.file, &case.name, case.backend))?;
+            let found = found.map_err(|failure| about(failure, &source.file, &case.name, case.backend))?;
             let name = format!("{}/{}", source.script.name, case.name);
             (
                 name,
@@ -151,7 +150,7 @@ async fn replay_application(
     app: &Arc<Application>,
     (order, fault): (&[Choice], Option<Fault>),
     more: bool,
-) -> Result<Replayed, CaseFailure> {
+) -> Result<Replayed, HostError> {
     let mut world = hosts.application(app.clone(), Looking::Footprints).await?;
     let mut rules = AppRules::new(app, &world);
     if fault.is_some() {
@@ -183,7 +182,7 @@ async fn replay_engine(
     schedule: &Schedule,
     setting: Setting,
     more: bool,
-) -> Result<Replayed, CaseFailure> {
+) -> Result<Replayed, HostError> {
     let numbers = schedule.numbers(setting.roles().len()).map_err(|error| Lost::by_script(error.to_string()))?;
     let mut world = hosts.engine(setting).await?;
     let mut rules = EngineRules::default();
@@ -210,15 +209,15 @@ async fn replay(
     order: &[Choice],
     fault: Option<Fault>,
     more: Option<&String>,
-) -> Result<Vec<Found>, CaseFailure> {
+) -> Result<Vec<Found>, HostError> {
     match case.backend {
         Backend::Postgres => {
             let mut world = hosts.postgres(script.clone(), case).await?;
-            judged(&mut world, (script, case), order, fault, more).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault, more).await.map_err(HostError::Lost)
         }
         Backend::Sqlite => {
             let mut world = hosts.sqlite(script.clone(), case).await?;
-            judged(&mut world, (script, case), order, fault, more).await.map_err(CaseFailure::Lost)
+            judged(&mut world, (script, case), order, fault, more).await.map_err(HostError::Lost)
         }
     }
 }

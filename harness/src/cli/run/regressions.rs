@@ -3,11 +3,10 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::cli::common::quoted;
-use crate::cli::explore::hosts::Hosts;
 use crate::cli::provisioning::PostgresArgs;
 use crate::cli::replay::again::{Came, replayed};
 use crate::cli::replay::origin::{Origin, Since};
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, hosts};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::explore::schedule::Schedule;
@@ -89,7 +88,7 @@ pub(super) async fn replay(
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     collected.planned = regressions.len();
-    let (mut hosts, mut exit) = (Hosts::default(), Exit::Met);
+    let (mut hosts, mut exit) = (hosts::hosts(postgres, context), Exit::Met);
     let mut ended = Ok(());
     for regression in regressions {
         writeln!(context.out, "{}", regression.file)?;
@@ -97,7 +96,7 @@ pub(super) async fn replay(
             writeln!(context.out, "  note: {note}")?;
         }
         let clock = Clock::start();
-        let came = replayed(&regression.schedule, &regression.origin, false, &mut hosts, postgres, context).await;
+        let came = replayed(&regression.schedule, &regression.origin, false, &mut hosts, context).await;
         match came {
             Ok(came) => {
                 let row = row(regression, came, &clock);
@@ -121,8 +120,8 @@ pub(super) async fn replay(
         }
     }
     collected.backends.clone_from(&hosts.used);
-    collected.profile = hosts.server().map_or("none", |server| server.settings().profile().as_str()).to_owned();
-    hosts.stop(context).await?;
+    collected.profile = hosts.profile().to_owned();
+    hosts::stop(hosts, context).await?;
     ended.map(|()| exit)
 }
 

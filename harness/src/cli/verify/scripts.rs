@@ -11,13 +11,13 @@ use super::Args;
 use crate::actor::script::postgres::PgSession;
 use crate::actor::script::sqlite::SqliteSession;
 use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
-use crate::cli::explore::hosts::{CaseFailure, Hosts};
 use crate::cli::explore::scripts::load;
 use crate::cli::explore::subject::{AppSource, Source, Subject};
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
 use crate::explore::application::rules::Shown;
+use crate::explore::hosts::{HostError, Hosts};
 use crate::explore::postgres::PgWorld;
 use crate::explore::schedule::Schedule;
 use crate::explore::sqlite::SqliteWorld;
@@ -97,9 +97,9 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let mut report = RoundsReport::new("verify", Some(seed), "none");
     (report.rounds, report.planned) = (Some(args.rounds), cases.len());
-    let mut hosts = Hosts::default();
+    let mut hosts = hosts::hosts(&args.suite.postgres, context);
     let ended = run_cases(args, &cases, &directory, &mut hosts, &mut report, context).await;
-    hosts.stop(context).await?;
+    hosts::stop(hosts, context).await?;
     report.conclude();
     if ended.is_ok() || !report.results.is_empty() {
         directory.rounds(&report).map_err(unwritable)?;
@@ -120,7 +120,7 @@ async fn run_cases(
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
     let wants = |backend| cases.iter().any(|case| case.backend() == backend);
-    let started = hosts.start_all(wants, &args.suite.postgres, context).await?;
+    let started = hosts.start_all(wants).await?;
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
@@ -158,7 +158,7 @@ async fn run_cases(
                 }
             }
         };
-        let ran = ran.map_err(|failure| failure.about(case.file(), &case.name(), case.backend()))?;
+        let ran = ran.map_err(|failure| hosts::about(failure, case.file(), &case.name(), case.backend()))?;
         let again = written(case, &ran, directory)?;
         let mut row = row(args, case, &ran, options);
         row.replay = again.unwrap_or(row.replay);
@@ -199,13 +199,13 @@ async fn of_subject(
     subject: &Subject<'_>,
     options: Options,
     counted: &AtomicU64,
-) -> Result<Rounds, CaseFailure> {
+) -> Result<Rounds, HostError> {
     match subject {
         Subject::Script(source, case) => rounds(hosts, Arc::new(source.script.of_case(case)), case, options).await,
         Subject::Application(source) => {
             let mut world = hosts.application(source.app.clone(), Looking::Answers).await?;
             let ran = applications::run(&mut world, &source.app, options, counted).await;
-            world.close().await.and(ran).map_err(CaseFailure::Lost)
+            world.close().await.and(ran).map_err(HostError::Lost)
         }
         Subject::Engine(_) => unreachable!("the engine is explored, and its scenarios are verified"),
     }
@@ -217,31 +217,31 @@ async fn rounds(
     script: Arc<Script>,
     case: &ScriptCase,
     options: Options,
-) -> Result<Rounds, CaseFailure> {
+) -> Result<Rounds, HostError> {
     match case.backend {
         Backend::Postgres => {
             let site = hosts.postgres_site().await?;
             let config = site.config().clone();
             let world = PgWorld::new(site, script.clone(), case.clone()).await;
-            let mut world = world.map_err(CaseFailure::Lost)?;
-            let control = PgSession::control(&config).await.map_err(CaseFailure::Lost)?;
+            let mut world = world.map_err(HostError::Lost)?;
+            let control = PgSession::control(&config).await.map_err(HostError::Lost)?;
             let mut sessions = Vec::new();
             for actor in &script.actors {
                 let session = PgSession::open(&config, control.clone(), &actor.name).await;
-                sessions.push(session.map_err(CaseFailure::Lost)?);
+                sessions.push(session.map_err(HostError::Lost)?);
             }
             let ran = run_rounds(&mut world, &mut sessions, &script, case, options).await;
-            world.close().await.and(ran).map_err(CaseFailure::Lost)
+            world.close().await.and(ran).map_err(HostError::Lost)
         }
         Backend::Sqlite => {
             let (file, keep) = hosts.sqlite_options().await?;
             let world = SqliteWorld::new(file.clone(), &keep, script.clone(), case.clone()).await;
-            let mut world = world.map_err(CaseFailure::Lost)?;
+            let mut world = world.map_err(HostError::Lost)?;
             let mut sessions = Vec::new();
             for _ in &script.actors {
-                sessions.push(SqliteSession::open(&file).await.map_err(CaseFailure::Lost)?);
+                sessions.push(SqliteSession::open(&file).await.map_err(HostError::Lost)?);
             }
-            run_rounds(&mut world, &mut sessions, &script, case, options).await.map_err(CaseFailure::Lost)
+            run_rounds(&mut world, &mut sessions, &script, case, options).await.map_err(HostError::Lost)
         }
     }
 }
