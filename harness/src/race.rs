@@ -1,7 +1,7 @@
 //! Rust functions as actors, from a test of yours: no file, and no program to start.
 //!
 //! Each actor is an async function that gets the URL of a database of its own run, and does with it what your code does:
-//! through sqlx, tokio-postgres, diesel or whatever speaks PostgreSQL's protocol. [`Race::explore`] visits every order of
+//! through sqlx, tokio-postgres or whatever speaks PostgreSQL's protocol and is awaited. [`Race::explore`] visits every order of
 //! what they ask of the database that matters, and [`Race::verify`] runs them freely, many times over.
 //!
 //! ```
@@ -37,6 +37,7 @@
 //!
 //! - Connect by itself, each time that it is called: a pool of the process's would mix up the actors. Its connections end with
 //!   it. It is called once for each order, on a thread and a runtime of its own, so it need not be `Send`.
+//! - Await: one that blocks its thread cannot be ended where it is stuck, and the search fails then.
 //! - Share nothing with another actor outside of the database, as a mutex: whoever waits there is not waited for, and the
 //!   search is then bounded.
 //! - Answer nothing that differs by itself, as a time or a random number: answers are compared, by their `Debug` form.

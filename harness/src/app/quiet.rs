@@ -88,7 +88,11 @@ impl Seen {
     /// The threads of a process, or those of this name.
     fn of(process: &Path, named: Option<&str>) -> Self {
         let mut seen = Self::default();
-        for thread in fs::read_dir(process.join("task")).into_iter().flatten().flatten() {
+        let Ok(threads) = fs::read_dir(process.join("task")) else {
+            // Whoever ends meanwhile has none; but we are here.
+            return Self { busy: usize::from(named.is_some()), ..seen };
+        };
+        for thread in threads.flatten() {
             let Some(stat) = Stat::at(&thread.path()) else { continue };
             if named.is_none_or(|name| stat.name == name) {
                 let busy = usize::from(matches!(stat.state, b'R' | b'D'));
@@ -187,10 +191,17 @@ mod tests {
             std::thread::Builder::new().name(name.to_owned()).spawn(spin).expect("a thread")
         };
         let other = spinning("another-test");
+        let (wakes, until) = std::sync::mpsc::channel::<()>();
+        let asleep = move || until.recv().map_or((), drop);
+        let asleep = std::thread::Builder::new().name(name.to_owned()).spawn(asleep).expect("a thread");
+        while Seen::of("/proc/self".as_ref(), Some(name)).threads == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         assert!(sleeps().await);
         let own = spinning(name);
         assert!(!sleeps().await);
         stop.store(true, Ordering::Relaxed);
-        own.join().and(other.join()).expect("both end");
+        drop(wakes);
+        own.join().and(other.join()).and(asleep.join()).expect("all end");
     }
 }

@@ -2,6 +2,8 @@
 
 use driftlock_wire::Unit;
 
+use crate::sql::{Statement, split};
+
 /// A text with each literal and each run of hexadecimal digits that has a decimal one replaced.
 pub fn plain(text: &str) -> String {
     let mut plain = String::new();
@@ -33,14 +35,17 @@ pub fn plain(text: &str) -> String {
 
 /// Whether a unit is to keep what its transaction did, and nothing in it is to take that back.
 pub fn keeps(unit: &Unit) -> bool {
-    let statements: Vec<_> = unit.statements().flat_map(|text| crate::sql::split(text).unwrap_or_default()).collect();
-    let begins = |statement: &crate::sql::Statement, words: [&str; 2]| {
+    let statements: Vec<_> = unit.statements().flat_map(|text| split(text).unwrap_or_default()).collect();
+    let begins = |statement: &Statement, words: [&str; 2]| {
         statement.words.first().is_some_and(|word| words.contains(&word.as_str()))
     };
-    let takes_back =
-        |statement: &crate::sql::Statement| begins(statement, ["ROLLBACK", "ABORT"]) && !statement.has("TO");
     statements.iter().any(|statement| begins(statement, ["COMMIT", "END"]) && !statement.has("PREPARED"))
         && !statements.iter().any(takes_back)
+}
+
+/// Whether a statement takes back all that its transaction did.
+pub fn takes_back(statement: &Statement) -> bool {
+    (statement.begins(&["ROLLBACK"]) || statement.begins(&["ABORT"])) && !statement.has("TO")
 }
 
 /// How many rows a command's tag tells of, where it tells of any.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
 
 use super::code::{Gone, call};
@@ -69,6 +70,15 @@ pub enum WorkError {
         seconds: u64,
         /// What it printed last.
         said: String,
+    },
+    /// A function that was to end goes on.
+    #[error(
+        "the function of {actor} was to end and goes on, for it blocks its thread: what it does must be awaited, so that it \
+         can be ended"
+    )]
+    Blocks {
+        /// Whose.
+        actor: String,
     },
     /// A server does not answer.
     #[error("the server of {actor} did not answer GET {path} within {seconds} s{said}")]
@@ -292,6 +302,9 @@ impl Worker {
                 self.job = Some(tokio::spawn(async move { told((of_answer(port, &request).await, None)) }));
             }
             Job::Code(code) => {
+                if self.gone.as_mut().is_some_and(|gone| matches!(gone.try_recv(), Err(TryRecvError::Empty))) {
+                    return Err(WorkError::Blocks { actor: name });
+                }
                 let (call, threads, gone) = call(&code, url(&self.database)).map_err(Self::unable(&name))?;
                 (self.watched, self.gone) = (Watched::Threads(threads), Some(gone));
                 self.job = Some(tokio::spawn(async move { told((call.ended().await, None)) }));
@@ -344,9 +357,10 @@ impl Worker {
             // Its end is the end of what it holds.
             let _ = job.await;
         }
-        if let Some(gone) = self.gone.take() {
-            // A function that blocks its thread cannot be ended from outside.
-            let _ = tokio::time::timeout(GONE_MAX, gone).await;
+        if let Some(gone) = &mut self.gone
+            && tokio::time::timeout(GONE_MAX, gone).await.is_ok()
+        {
+            self.gone = None;
         }
         (self.conversation, self.server) = (None, None);
     }

@@ -58,6 +58,8 @@ struct Actor {
     worker: Worker,
     /// How many of its units were let through in this execution.
     step: usize,
+    /// The most of them in an execution in which nothing was let fail for it.
+    steps_max: usize,
     /// How many of its transactions with changed rows were committed in this execution.
     commits: usize,
     /// What its job came to; nothing as long as it goes on.
@@ -304,6 +306,7 @@ impl Actor {
             name,
             worker,
             step: 0,
+            steps_max: 0,
             commits: 0,
             outcome: None,
             left_out: false,
@@ -328,7 +331,7 @@ impl World for AppWorld {
         if std::mem::take(&mut self.schema_changed) {
             self.look_at_schema().await?;
         }
-        self.struck = None;
+        let struck = self.struck.take().map(|struck| struck.fault.actor);
         self.fault.as_mut().into_iter().for_each(Armed::again);
         self.transcript.clear();
         self.lost.clear();
@@ -339,6 +342,9 @@ impl World for AppWorld {
         }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
+            if struck != Some(number) {
+                actor.steps_max = actor.steps_max.max(actor.step);
+            }
             (actor.step, actor.commits, actor.outcome) = (0, 0, None);
             (actor.left_out, actor.is_outside) = (false, false);
             (actor.computes_since, actor.quiet) = (None, Quiet::new());

@@ -126,6 +126,10 @@ impl Explored {
         );
         if let Some(faulted) = &self.faulted {
             evidence = format!("{evidence}; {}", faulted.evidence());
+            if faulted.is_empty() {
+                let why = format!("nothing that was asked for could be let fail anywhere ({evidence})");
+                return (VerdictKind::Inconclusive, why);
+            }
             match &faulted.coverage {
                 Coverage::Exhausted | Coverage::Bounded(_) => {}
                 Coverage::Stopped(_) => return (VerdictKind::Inconclusive, evidence),

@@ -2,6 +2,7 @@
 
 use super::statement::{Does, message, words};
 use super::world::What;
+use crate::app::units::takes_back;
 use crate::scenario::script::{FaultKind, Progress, Script, ScriptCase, unfilled};
 use crate::sql::split;
 
@@ -103,7 +104,7 @@ pub(super) fn refused_part(sql: &str) -> Option<(String, bool)> {
 
 /// Whether a message that has ended its transaction may have kept what that did.
 pub(super) fn keeps(sql: &str) -> bool {
-    !words(sql).iter().any(|word| word == "ROLLBACK" || word == "ABORT")
+    !split(sql).unwrap_or_default().iter().any(takes_back)
 }
 
 /// Whether a kind of failure can come at a step, as far as its text says.
@@ -147,6 +148,12 @@ mod tests {
         assert_eq!(armed.strikes(1, 2), None);
         armed.again();
         assert_eq!(armed.strikes(1, 2), Some(FaultKind::Killed));
+    }
+
+    #[test]
+    fn who_goes_back_to_a_savepoint_keeps_the_rest() {
+        assert!(keeps("COMMIT") && keeps("ROLLBACK TO SAVEPOINT s; INSERT INTO t VALUES (1); COMMIT"));
+        assert!(!keeps("ROLLBACK") && !keeps("INSERT INTO t VALUES (1); ABORT"));
     }
 
     #[test]

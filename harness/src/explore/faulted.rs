@@ -174,6 +174,13 @@ impl Faulted {
         )
     }
 
+    /// Whether no failure came at all, though every search that was to be has ended: there was no place for one, or it could
+    /// not come there.
+    pub fn is_empty(&self) -> bool {
+        let is_through = matches!(self.coverage, Coverage::Exhausted | Coverage::Bounded(_));
+        is_through && self.never_came.len() as u64 == self.wanted
+    }
+
     /// Adds how far one search came.
     fn add(&mut self, coverage: Coverage) {
         match (&mut self.coverage, coverage) {
@@ -241,7 +248,8 @@ pub async fn explore_faults<W: World, R: Places<W>>(
         faulted.executions += searched.executions;
         faulted.abandoned += searched.abandoned;
         let place = judge.rules.name_of((fault.actor, fault.step));
-        if judge.struck == 0 && judge.found.is_empty() {
+        let is_through = matches!(searched.coverage, Coverage::Exhausted | Coverage::Bounded(_));
+        if is_through && judge.struck == 0 && judge.found.is_empty() {
             faulted.never_came.push(format!("{} at {place}", fault.kind));
         }
         faulted.add(searched.coverage);
@@ -296,6 +304,16 @@ mod tests {
         assert!(evidence.starts_with(expected), "{evidence}");
         faulted.searches = 3;
         assert!(faulted.evidence().contains("3 of 34 searches"));
+    }
+
+    #[test]
+    fn failures_that_never_came_are_no_answer() {
+        let mut faulted = Faulted::new(&[FaultKind::Killed]);
+        assert!(faulted.is_empty());
+        (faulted.wanted, faulted.never_came) = (2, vec!["killed at a.1".to_owned()]);
+        assert!(!faulted.is_empty());
+        faulted.never_came.push("killed at a.2".to_owned());
+        assert!(faulted.is_empty());
     }
 
     #[test]

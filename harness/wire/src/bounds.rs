@@ -18,6 +18,8 @@ pub const DESCRIPTION_BYTES_MAX: usize = 256 << 10;
 pub const DESCRIBED_MAX: usize = 4096;
 /// The bytes of prepared statements' texts that are remembered for a connection.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// The columns of a prepared statement whose types and forms are remembered.
+pub const COLUMNS_MAX: usize = 256;
 /// The answers that a server may owe before no more is read from the client.
 pub const OWED_MAX: usize = 64 << 10;
 /// The bytes of a start-up packet, as in the server.

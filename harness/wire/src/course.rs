@@ -337,7 +337,9 @@ impl Course {
         let mut sync = self.current.ends_with_sync;
         self.current.owed.clear();
         let is_answered_to_the_end = sync || matches!(self.current.kind, Some(Kind::Query | Kind::FunctionCall));
-        let first = first.filter(|_| is_answered_to_the_end && self.copy.is_none());
+        // A server that skips would not look at a simple query, and would miss the Sync that it replaces.
+        let is_heard = is_answered_to_the_end && self.copy.is_none() && !self.debt.is_skipping();
+        let first = first.filter(|_| is_heard);
         let failing = match (self.current.kind, self.copy) {
             _ if let Some(first) = first => {
                 // A simple query is answered to its end too, so that nothing more is owed.
@@ -436,4 +438,69 @@ impl Course {
 /// A refusal, as the client reads it.
 pub(crate) fn refusal((sqlstate, message): &(String, String)) -> Vec<u8> {
     crate::reply::error("ERROR", sqlstate, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit has been sent and answered: its messages, and the server's.
+    fn unit(course: &mut Course, messages: &[(u8, &[u8])], answers: &[(u8, &[u8])]) {
+        gather(course, messages);
+        course.depart(true);
+        for (tag, body) in answers {
+            course.heard(*tag, body, false, 0);
+        }
+    }
+
+    fn gather(course: &mut Course, messages: &[(u8, &[u8])]) {
+        for (tag, body) in messages {
+            course.spoken(*tag, body, false, 0);
+        }
+        course.gathered(true, false);
+    }
+
+    const COMMIT: [(u8, &[u8]); 4] =
+        [(b'P', b"\0COMMIT\0\0\0"), (b'B', b"\0\0\0\0\0\0\0\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")];
+
+    #[test]
+    fn nothing_is_carried_out_before_a_refusal_where_the_server_skips() {
+        let refusal = || (("40001".to_owned(), "not now".to_owned()), Some("ROLLBACK".to_owned()));
+        let mut course = Course::new(Watch::Units, false);
+        gather(&mut course, &COMMIT);
+        let (why, first) = refusal();
+        assert_eq!(course.refuse(why, first), Failing::After("ROLLBACK".to_owned()));
+
+        let mut course = Course::new(Watch::Units, false);
+        let failing: [(u8, &[u8]); 2] = [(b'P', b"\0SELEC\0\0\0"), (b'H', b"")];
+        unit(&mut course, &failing, &[(b'E', b"SERROR\0C42601\0Msyntax\0\0")]);
+        gather(&mut course, &COMMIT);
+        let (why, first) = refusal();
+        // The Sync makes the server listen again; a simple query would be skipped, and it with it.
+        assert_eq!(course.refuse(why, first), Failing::Extended { sync: true });
+    }
+
+    #[test]
+    fn what_is_carried_out_before_a_refusal_shows_nothing_to_the_client() {
+        let mut course = Course::new(Watch::Units, false);
+        gather(&mut course, &[(b'Q', b"SHOW a; UPDATE t SET v = 1\0")]);
+        course.refuse(("40001".to_owned(), "not now".to_owned()), Some("SHOW a".to_owned()));
+        for tag in *b"TDC" {
+            assert_eq!(course.heard(tag, b"\0\0", false, 0), Heard::Swallow, "{}", char::from(tag));
+        }
+        assert_eq!(course.heard(b'E', b"SERROR\0C26000\0Mno\0\0", false, 0), Heard::Refusal);
+    }
+
+    #[test]
+    fn a_statement_that_was_skipped_does_not_hide_the_one_that_is_there() {
+        let mut course = Course::new(Watch::Units, false);
+        let parse = |text: &'static [u8]| [(b'P', text), (b'S', &b""[..])];
+        unit(&mut course, &parse(b"s\0SELECT 1\0\0\0"), &[(b'1', b""), (b'Z', b"I")]);
+        let failing: [(u8, &[u8]); 2] = [(b'P', b"\0SELEC\0\0\0"), (b'H', b"")];
+        unit(&mut course, &failing, &[(b'E', b"SERROR\0C42601\0Msyntax\0\0")]);
+        // The server skips this one up to its Sync.
+        unit(&mut course, &parse(b"s\0SELECT 2\0\0\0"), &[(b'Z', b"I")]);
+        let statement = course.statements.statement(b"s");
+        assert_eq!(statement.expect("it was prepared").text.to_string(), "SELECT 1");
+    }
 }

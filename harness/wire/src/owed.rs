@@ -42,6 +42,11 @@ impl Debt {
         self.queue.is_empty()
     }
 
+    /// Whether the server ignores everything up to a Sync.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -2,10 +2,9 @@
 
 use postgres_protocol::message::frontend;
 
-/// A message of the server's: its tag, its length, its body.
+/// A message of either side's: its tag, its length, its body, which is one of ours or at most as long as what is held.
 pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut message = vec![tag];
-    // Only short bodies of our own come here.
     message.extend((body.len() as u32 + 4).to_be_bytes());
     message.extend(body);
     message
@@ -70,8 +69,8 @@ impl Failing {
             Failing::Copy { .. } => frontend::copy_fail(REFUSED, &mut bytes),
             Failing::Nothing { .. } => Ok(()),
         };
-        // Building fails for texts with a zero in them, or too long.
-        built.expect("a short text without zeros");
+        // Building fails for texts with a zero in them, or too long; what is sent first is part of a unit, which is neither.
+        built.expect("a text without zeros, and shorter than 2 GiB");
         match self {
             Failing::Extended { sync: true } | Failing::Copy { sync: true } | Failing::Nothing { sync: true } => {
                 frontend::sync(&mut bytes);

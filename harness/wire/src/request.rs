@@ -1,6 +1,6 @@
 //! What a client's messages mean.
 
-use crate::bounds::{DESCRIBED_MAX, DESCRIPTION_BYTES_MAX};
+use crate::bounds::{COLUMNS_MAX, DESCRIBED_MAX, DESCRIPTION_BYTES_MAX};
 use crate::fields::Fields;
 use crate::parameter::parameters;
 use crate::statements::Statements;
@@ -31,7 +31,7 @@ fn known(tag: u8, fields: &mut Fields<'_>, cut: bool, statements: &mut Statement
             let statement = statements.statement(name);
             let (parameters, cut) = parameters(fields, statement.as_deref());
             // Behind parameters that are cut nothing can be read.
-            let formats = if cut { 0 } else { fields.count().unwrap_or(0) };
+            let formats = if cut { 0 } else { fields.count().unwrap_or(0).min(COLUMNS_MAX) };
             let formats = (0..formats).map_while(|_| fields.i16().map(|format| format == 1)).collect();
             statements.bind(portal, statement.clone(), formats);
             Step::Bind {

@@ -18,7 +18,7 @@ pub(crate) fn message(message: &[u8], rewrite: Rewrite<'_>) -> Option<Vec<u8>> {
         b'P' => Some(fields.string()?),
         _ => return None,
     };
-    // The server looks at no more than this, either.
+    // The text is behind what is looked at.
     if body.len() > UNDERSTOOD_BYTES_MAX {
         return None;
     }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use crate::bounds::{DESCRIBED_MAX, STATEMENT_BYTES_MAX};
+use crate::bounds::{COLUMNS_MAX, DESCRIBED_MAX, STATEMENT_BYTES_MAX};
 use crate::unit::{Source, Text};
 
 type Name = Box<[u8]>;
@@ -182,7 +182,8 @@ impl Statements {
 
     /// The server has described columns, or has said that there are none: those of the statement whose parameters it has
     /// described before, if of any.
-    pub(crate) fn describe_row(&mut self, types: Vec<u32>) {
+    pub(crate) fn describe_row(&mut self, mut types: Vec<u32>) {
+        types.truncate(COLUMNS_MAX);
         if let Some(statement) = self.described.take() {
             let _ = statement.row.set(types);
         }
@@ -192,6 +193,11 @@ impl Statements {
     pub(crate) fn fail(&mut self) {
         self.pending.clear();
         self.described = None;
+    }
+
+    /// The session is ready: what of the unit is not confirmed was skipped.
+    pub(crate) fn ready(&mut self) {
+        self.fail();
     }
 
     /// The session is ready, and in no transaction: portals do not outlive one.

@@ -16,7 +16,8 @@ use crate::explore::postgres::said;
 use crate::explore::world::{Event, Lost, What};
 use crate::scenario::script::FaultKind;
 
-/// How many units an actor may send after something has failed for it. Who sends more goes round in circles.
+/// How many units an actor may send after something has failed for it, beside twice those that it sends where nothing does.
+/// Who sends more goes round in circles.
 const AFTER_MAX: usize = 300;
 /// The exit code of a program that was killed, as a shell tells it.
 const KILLED: u32 = 137;
@@ -159,7 +160,9 @@ impl AppWorld {
     /// Whether an actor goes round in circles since something has failed for it.
     pub(super) fn circles(&self, actor: usize) -> bool {
         let since = self.struck.map(|struck| struck.fault).filter(|fault| fault.actor == actor);
-        since.is_some_and(|fault| self.actors[actor].step > fault.step + AFTER_MAX)
+        // Who repeats all that it does is not going round in circles yet.
+        let most = |fault: Fault| fault.step + AFTER_MAX + 2 * self.actors[actor].steps_max;
+        since.is_some_and(|fault| self.actors[actor].step > most(fault))
     }
 }
 

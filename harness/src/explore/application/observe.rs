@@ -119,8 +119,10 @@ impl AppWorld {
 
     /// What was touched where the server has refused a unit in our name: nothing was read for it, and at most all is let go
     /// that its transaction had touched.
-    pub(super) async fn observed_refusal(&mut self, connection: ConnectionId) -> Result<Footprint, Lost> {
+    pub(super) async fn observed_refusal(&mut self, connection: ConnectionId, unit: &Unit) -> Result<Footprint, Lost> {
         let Some(session) = self.sessions.get_mut(&connection) else { return Ok(Footprint::everything()) };
+        // What of it was carried out before may have begun the transaction.
+        session.note_isolation(unit);
         let Some(pid) = session.pid else { return Ok(Footprint::everything()) };
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let note = &mut session.note;

@@ -247,7 +247,7 @@ impl AppWorld {
                         }
                         // Its session may have gone before anybody could ask what it has locked.
                         (FaultKind::LostAfter, _) => Footprint::everything(),
-                        _ => self.observed_refusal(connection).await?,
+                        _ => self.observed_refusal(connection, &unit).await?,
                     });
                     moved.0.push(Event::failed(actor, step, fault));
                 }

@@ -2,6 +2,7 @@
 
 use super::{Copy, Course, Heard, Phase};
 use crate::answer::Transaction;
+use crate::bounds::COLUMNS_MAX;
 use crate::fields::Fields;
 use crate::owed::Owed;
 use crate::response::{Collector, log};
@@ -63,7 +64,7 @@ impl Course {
             b'A' | b'N' | b'S' | b'd' | b'c' | b'H' | b'V' => {}
             _ => expected = false,
         }
-        if tag == b'C' && self.refusal.is_some() && self.debt.next_is_simple() {
+        if matches!(tag, b'C' | b'D' | b'I' | b'T') && self.refusal.is_some() && self.debt.next_is_simple() {
             // What was carried out before the refusal is ours, not the client's.
             return Heard::Swallow;
         }
@@ -137,6 +138,7 @@ impl Course {
             b'Z' => {
                 let transaction = body.first().and_then(|status| Transaction::of(*status));
                 collector.answer().transaction = transaction;
+                self.statements.ready();
                 if transaction == Some(Transaction::Idle) {
                     self.statements.end_transaction();
                 }
@@ -148,5 +150,5 @@ impl Course {
 
 fn types(body: &[u8]) -> Vec<u32> {
     let mut fields = Fields(body);
-    (0..fields.count().unwrap_or(0)).map_while(|_| fields.u32()).collect()
+    (0..fields.count().unwrap_or(0).min(COLUMNS_MAX)).map_while(|_| fields.u32()).collect()
 }
