@@ -79,9 +79,10 @@ pub enum Held {
     },
     /// It was violated before the load, by jobs that went one after the other: it is not about many of them.
     NotJudged,
-    /// The server refuses it.
+    /// The server refuses it at the end; or it returns rows then, and was refused before the load, so that nobody knows whose
+    /// they are.
     Refused {
-        /// What it says.
+        /// What the server says, and when, where that was not at the end.
         why: String,
     },
 }
@@ -315,7 +316,8 @@ fn judge(before: &Rows, after: &Rows) -> Held {
         (Ok(before), Ok(rows)) if before.is_empty() => {
             Held::Violated { count: rows.len(), rows: rows.iter().take(ROWS_SHOWN).cloned().collect() }
         }
-        (_, Ok(_)) => Held::NotJudged,
+        (Ok(_), Ok(_)) => Held::NotJudged,
+        (Err(why), Ok(_)) => Held::Refused { why: format!("before the load: {why}") },
     }
 }
 
@@ -383,6 +385,14 @@ mod tests {
         assert_eq!(judge(&some, &some), Held::NotJudged);
         assert!(matches!(judge(&none, &some), Held::Violated { count: 1, .. }));
         assert!(matches!(judge(&none, &Err("no".to_owned())), Held::Refused { .. }));
+    }
+
+    #[test]
+    fn rows_of_an_invariant_that_was_refused_before_the_load_are_not_taken_to_be_those_of_jobs_alone() {
+        let (before, some): (Rows, Rows) = (Err("division by zero".to_owned()), Ok(vec![vec!["1".to_owned()]]));
+        let why = "before the load: division by zero".to_owned();
+        assert_eq!(judge(&before, &some), Held::Refused { why });
+        assert_eq!(judge(&before, &Ok(Vec::new())), Held::Kept);
     }
 
     #[test]

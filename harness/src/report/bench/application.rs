@@ -24,7 +24,7 @@ pub(super) fn doubts(run: &ApplicationRun) -> Vec<String> {
     let mut doubts = Vec::new();
     for row in &run.invariants {
         if let Held::Refused { why } = &row.held {
-            doubts.push(format!("invariant {} cannot be asked at the end: {why}", row.name));
+            doubts.push(format!("invariant {} cannot be judged, for the server refuses it: {why}", row.name));
         }
     }
     if run.changed_alone > 0 && run.counts.changed == 0 {
