@@ -116,8 +116,11 @@ pub struct ApplicationRun {
     pub actors: Vec<(String, String)>,
     /// What their jobs came to, in the time that is recorded.
     pub answers: Vec<AnswerRow>,
-    /// What a job takes that is alone, on average over the actors, in nanoseconds.
-    pub alone: f64,
+    /// What a job takes that is alone and ends as the file expects, on average, in nanoseconds; nothing if none did.
+    pub alone: Option<f64>,
+    /// How many jobs ended otherwise while they were timed alone.
+    #[serde(default)]
+    pub alone_failed: u64,
     /// The rows that jobs alone had changed before the load, as the server has counted them.
     pub changed_alone: u64,
     /// The invariants at the end.
@@ -278,7 +281,8 @@ pub async fn measure(
         way: entrance.way,
         actors: app.actors.iter().map(|actor| (actor.name.clone(), does(&actor.job).to_owned())).collect(),
         answers: job.answers.rows(),
-        alone,
+        alone: alone.mean(),
+        alone_failed: alone.failed,
         changed_alone: counted.since(made).changed,
         invariants: invariants.collect(),
         violates: app.violates.clone(),
@@ -321,9 +325,31 @@ fn judge(before: &Rows, after: &Rows) -> Held {
     }
 }
 
-/// Has each actor do its job when nobody else does anything, to see that it can; then what that takes on average, in
-/// nanoseconds.
-async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<f64, MeasureError> {
+/// What jobs took while nobody else did anything.
+#[derive(Clone, Copy, Debug, Default)]
+struct Alone {
+    took: Duration,
+    met: u64,
+    failed: u64,
+}
+
+impl Alone {
+    /// Adds one. What a failure takes says nothing of the job.
+    fn add(&mut self, is_met: bool, took: Duration) {
+        match is_met {
+            true => (self.took, self.met) = (self.took + took, self.met + 1),
+            false => self.failed += 1,
+        }
+    }
+
+    /// In nanoseconds.
+    fn mean(&self) -> Option<f64> {
+        (self.met > 0).then(|| self.took.as_nanos() as f64 / self.met as f64)
+    }
+}
+
+/// Has each actor do its job when nobody else does anything, to see that it can; then what that takes.
+async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<Alone, MeasureError> {
     let unable = |why: String| MeasureError::Unable(format!("{why} (nothing ran concurrently with it)"));
     let mut all = Vec::new();
     for actor in &app.actors {
@@ -342,19 +368,19 @@ async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<f64, Mea
         }
         all.push(programs);
     }
-    let (begin, mut took, mut times) = (Instant::now(), 0.0, 0_u32);
+    let (begin, mut alone, mut times) = (Instant::now(), Alone::default(), 0_u32);
     while times == 0 || begin.elapsed() < ALONE && times < ALONE_ROUNDS_MAX {
         for programs in &mut all {
             let since = clock.elapsed();
-            job.once(programs).await;
-            took += (clock.elapsed() - since).as_nanos() as f64;
+            let came = job.once(programs).await;
+            alone.add(came.is_met(), clock.elapsed() - since);
         }
         times += 1;
     }
     for mut programs in all {
         programs.worker.kill().await;
     }
-    Ok(took / f64::from(times) / app.actors.len().max(1) as f64)
+    Ok(alone)
 }
 
 /// Waits until the sessions of programs that have ended are at their end at the server too: what they have left open is
@@ -393,6 +419,16 @@ mod tests {
         let why = "before the load: division by zero".to_owned();
         assert_eq!(judge(&before, &some), Held::Refused { why });
         assert_eq!(judge(&before, &Ok(Vec::new())), Held::Kept);
+    }
+
+    #[test]
+    fn what_a_failure_takes_is_no_part_of_what_a_job_takes_alone() {
+        let mut alone = Alone::default();
+        alone.add(false, Duration::from_secs(3));
+        assert_eq!((alone.mean(), alone.failed), (None, 1));
+        alone.add(true, Duration::from_nanos(10));
+        alone.add(true, Duration::from_nanos(20));
+        assert_eq!((alone.mean(), alone.failed), (Some(15.0), 1));
     }
 
     #[test]
