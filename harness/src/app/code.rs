@@ -61,19 +61,19 @@ pub fn call(code: &Code, url: String) -> io::Result<(Call, String, Gone)> {
 impl Call {
     /// What it comes to.
     pub async fn ended(self) -> Outcome {
-        let lost = || Outcome { code: PANICKED, answer: String::new(), met: false, why: "it was cancelled".to_owned() };
+        let lost = || Outcome::gone(PANICKED, "it was cancelled".to_owned());
         self.outcome.await.unwrap_or_else(|_| lost())
     }
 }
 
 /// What a call came to; nothing if it was cancelled.
 fn came_to(called: Result<Option<Result<String, String>>, Box<dyn Any + Send>>) -> Option<Outcome> {
-    let failed = |code, why| Outcome { code, answer: String::new(), met: false, why };
+    let failed = |code, why| Outcome { code, answer: String::new(), met: false, why, gone: false };
     Some(match called {
         Ok(None) => return None,
         Ok(Some(Ok(answer))) => {
             let answer = answer.chars().take(ANSWER_CHARS_MAX).collect();
-            Outcome { code: 0, answer, met: true, why: String::new() }
+            Outcome { code: 0, answer, met: true, why: String::new(), gone: false }
         }
         Ok(Some(Err(why))) => failed(FAILED, why),
         Err(panic) => {

@@ -24,6 +24,11 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How much of an answer is kept, in characters.
 pub(super) const ANSWER_CHARS_MAX: usize = 4_000;
 
+/// The greatest exit code that a worker may answer: a process has no greater one, and each code is counted by itself.
+const EXIT_MAX: u32 = 255;
+/// The exit code of a job that has none.
+const NO_EXIT: u32 = 255;
+
 /// How long a function that was cancelled may go on to its next await.
 const GONE_MAX: Duration = Duration::from_secs(5);
 
@@ -36,8 +41,17 @@ pub struct Outcome {
     pub answer: String,
     /// Whether the code is one that is expected.
     pub met: bool,
-    /// Why there is no real code, in words; empty where there is one.
+    /// Why it has failed, in words, where anything is known of that beside the code.
     pub why: String,
+    /// Whether nobody has told a code: the program has ended or was ended, or gives no answer. `code` stands for none then.
+    pub gone: bool,
+}
+
+impl Outcome {
+    /// Of a job that has told no code.
+    pub fn gone(code: u32, why: String) -> Self {
+        Self { code, answer: String::new(), met: false, why, gone: true }
+    }
 }
 
 /// Why an actor cannot do anything.
@@ -338,7 +352,7 @@ impl Worker {
 
     /// What came of the job, once the gate was told of its end.
     pub async fn ended(&mut self) -> Outcome {
-        let lost = || Outcome { code: 255, answer: String::new(), met: false, why: "it was killed".to_owned() };
+        let lost = || Outcome::gone(NO_EXIT, "it was killed".to_owned());
         let Some(job) = self.job.take() else { return lost() };
         match job.await {
             Ok((outcome, conversation)) => {
@@ -368,8 +382,10 @@ impl Worker {
 
 fn of_exit(code: io::Result<u32>, exits: &[u32]) -> Outcome {
     match code {
-        Ok(code) => Outcome { code, answer: String::new(), met: exits.contains(&code), why: String::new() },
-        Err(error) => Outcome { code: 255, answer: String::new(), met: false, why: error.to_string() },
+        Ok(code) => {
+            Outcome { code, answer: String::new(), met: exits.contains(&code), why: String::new(), gone: false }
+        }
+        Err(error) => Outcome::gone(NO_EXIT, error.to_string()),
     }
 }
 
@@ -378,9 +394,9 @@ async fn of_answer(port: u16, request: &Request) -> Outcome {
         Ok(http::Answer { status, body }) => {
             let code = u32::from(status);
             let answer = body.chars().take(ANSWER_CHARS_MAX).collect();
-            Outcome { code, answer, met: request.expect.contains(&code), why: String::new() }
+            Outcome { code, answer, met: request.expect.contains(&code), why: String::new(), gone: false }
         }
-        Err(why) => Outcome { code: 0, answer: String::new(), met: false, why },
+        Err(why) => Outcome::gone(0, why),
     }
 }
 
@@ -403,7 +419,7 @@ struct Reply {
 
 /// Tells a worker to do its job, and waits for its answer. Of one that has failed to answer nothing is kept.
 async fn tell(mut conversation: Conversation, order: &Order, exits: &[u32]) -> Worked {
-    let lost = |why: String| (Outcome { code: 255, answer: String::new(), met: false, why }, None);
+    let lost = |why: String| (Outcome::gone(NO_EXIT, why), None);
     let mut line = match serde_json::to_vec(order) {
         Ok(line) => line,
         Err(error) => return lost(error.to_string()),
@@ -426,14 +442,45 @@ async fn tell(mut conversation: Conversation, order: &Order, exits: &[u32]) -> W
         Ok(_) => {}
         Err(error) => return lost(format!("the worker's answer cannot be read: {error}")),
     }
-    let shown = || reply.trim().chars().take(80).collect::<String>();
-    let Ok(reply) = serde_json::from_str::<Reply>(reply.trim()) else {
-        let meant = r#"{"ok":true}, or {"ok":false,"error":"why"}"#;
-        return lost(format!("the worker answered {:?} on its standard output, and not {meant}", shown()));
+    match of_reply(reply.trim(), exits) {
+        Ok(outcome) => (outcome, Some(conversation)),
+        Err(why) => lost(why),
+    }
+}
+
+/// What came of a worker's job by its own answer; why that is none, in words.
+fn of_reply(line: &str, exits: &[u32]) -> Result<Outcome, String> {
+    let wrong = |meant: &str| {
+        let shown: String = line.chars().take(80).collect();
+        format!("the worker answered {shown:?} on its standard output, and {meant}")
     };
+    let reply: Reply =
+        serde_json::from_str(line).map_err(|_| wrong(r#"not {"ok":true}, or {"ok":false,"error":"why"}"#))?;
     let code = reply.exit.unwrap_or(u32::from(!reply.ok));
-    let answer = reply.answer.map(|answer| answer.to_string()).unwrap_or_default();
-    let answer = answer.chars().take(ANSWER_CHARS_MAX).collect();
-    let why = reply.error.unwrap_or_default();
-    (Outcome { code, answer, met: exits.contains(&code), why }, Some(conversation))
+    if code > EXIT_MAX {
+        return Err(wrong(&format!("`exit` is at most {EXIT_MAX}")));
+    }
+    let bounded = |text: String| text.chars().take(ANSWER_CHARS_MAX).collect::<String>();
+    let answer = bounded(reply.answer.map(|answer| answer.to_string()).unwrap_or_default());
+    let why = bounded(reply.error.unwrap_or_default());
+    Ok(Outcome { code, answer, met: exits.contains(&code), why, gone: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_s_answer_has_the_code_of_a_process_or_is_none() {
+        let of = |line: &str| of_reply(line, &[0, 7]);
+        let code = |line: &str| of(line).map(|outcome| (outcome.code, outcome.met, outcome.gone));
+        assert_eq!(code(r#"{"ok":true}"#), Ok((0, true, false)));
+        assert_eq!(code(r#"{"ok":false,"exit":7}"#), Ok((7, true, false)));
+        assert_eq!(code(r#"{"ok":false,"exit":255,"error":"x"}"#), Ok((255, false, false)));
+        let why = of(r#"{"ok":false,"exit":256}"#).unwrap_err();
+        assert!(why.ends_with("and `exit` is at most 255"), "{why}");
+        assert!(of("done").unwrap_err().contains("and not {"));
+        let long = format!(r#"{{"ok":false,"error":"{}"}}"#, "x".repeat(2 * ANSWER_CHARS_MAX));
+        assert_eq!(of(&long).map(|outcome| outcome.why.len()), Ok(ANSWER_CHARS_MAX));
+    }
 }

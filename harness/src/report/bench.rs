@@ -245,7 +245,7 @@ impl BenchReport {
         Machine {
             round_trip: server.map(|server| server.round_trip),
             flush: server.map(|server| server.flush),
-            alone: alone.or(self.application.as_ref().map(|run| run.alone)),
+            alone: alone.or(self.application.as_ref().and_then(|run| run.alone)),
             others: self.generator.others,
             counts_server: !["local", "built in"].contains(&self.surroundings.provisioned.as_str()),
         }

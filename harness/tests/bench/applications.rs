@@ -91,7 +91,7 @@ async fn workers_that_stay_warm_are_loaded_through_the_proxy_which_tells_what_th
         ran.out
     );
     assert_eq!((recorded.transactions.left_open, run.counts.deadlocks), (0, 0), "{}", ran.out);
-    assert!(run.counts.committed > recording.tasks() && run.alone > 0.0, "{}", ran.out);
+    assert!(run.counts.committed > recording.tasks() && run.alone > Some(0.0), "{}", ran.out);
     let held: Vec<&Held> = run.invariants.iter().map(|row| &row.held).collect();
     assert_eq!(held, [&Held::Kept, &Held::NotJudged], "{}", ran.out);
     let answers: u64 = run.answers.iter().filter(|row| row.kind == "exit 0" && row.met).map(|row| row.times).sum();

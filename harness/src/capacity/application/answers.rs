@@ -22,23 +22,21 @@ pub struct Came {
 impl Came {
     /// A job that has ended.
     pub fn of(does: &Job, outcome: &Outcome) -> Self {
-        let Outcome { code, met, why, .. } = outcome;
+        let Outcome { code, met, why, gone, .. } = outcome;
         let is_request = matches!(does, Job::Http(_));
-        // A job that has no code of its own was given one of these, with the reason.
-        let is_gone = !met && !why.is_empty() && *code == if is_request { 0 } else { 255 };
-        let kind = match (is_request, is_gone) {
+        let kind = match (is_request, *gone) {
             (true, true) => "no answer".to_owned(),
             (false, true) => "gone".to_owned(),
             (true, false) => format!("status {code}"),
             (false, false) => format!("exit {code}"),
         };
         let because = if why.is_empty() { String::new() } else { format!(": {why}") };
-        let why = match (is_request, is_gone) {
+        let why = match (is_request, *gone) {
             (true, false) => format!("the answer's status was {code}{because}"),
             (false, false) => format!("its exit was {code}{because}"),
             (_, true) => why.clone(),
         };
-        Self { code: (!is_gone).then_some(*code), met: *met, kind, why, tells_output: false }
+        Self { code: (!gone).then_some(*code), met: *met, kind, why, tells_output: false }
     }
 
     /// A job whose program cannot be started, or is not ready.
@@ -94,7 +92,7 @@ pub struct AnswerRow {
     pub example: Option<String>,
 }
 
-/// Counts them. There are no more kinds than there are codes.
+/// Counts them. There are no more kinds than there are codes, of which a program has 256 and a server some hundreds.
 #[derive(Debug, Default)]
 pub struct Answers {
     rows: Mutex<BTreeMap<(usize, String), AnswerRow>>,
@@ -125,7 +123,7 @@ mod tests {
     use super::*;
 
     fn outcome(code: u32, met: bool, why: &str) -> Outcome {
-        Outcome { code, answer: String::new(), met, why: why.to_owned() }
+        Outcome { code, answer: String::new(), met, why: why.to_owned(), gone: false }
     }
 
     #[test]
@@ -133,7 +131,12 @@ mod tests {
         let worker = Job::Worker { command: String::new(), exits: vec![0, 255] };
         let kind = |outcome: Outcome| Came::of(&worker, &outcome).kind();
         assert_eq!(kind(outcome(3, true, "sold out")), "exit 3");
-        assert_eq!(kind(outcome(255, false, "the worker ended with exit code 1 and gave no answer")), "gone");
+        let gone = Outcome::gone(255, "the worker ended with exit code 1 and gave no answer".to_owned());
+        assert!(Came::of(&worker, &gone).is_gone());
+        assert_eq!(kind(gone), "gone");
+        let fails = outcome(255, false, "it says why");
+        assert!(!Came::of(&worker, &fails).is_gone());
+        assert_eq!(kind(fails), "exit 255");
         assert_eq!(kind(outcome(255, true, "it says so itself")), "exit 255");
         assert!(Came::of(&worker, &outcome(1, false, "")).code.is_some());
     }

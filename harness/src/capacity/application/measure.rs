@@ -79,9 +79,10 @@ pub enum Held {
     },
     /// It was violated before the load, by jobs that went one after the other: it is not about many of them.
     NotJudged,
-    /// The server refuses it.
+    /// The server refuses it at the end; or it returns rows then, and was refused before the load, so that nobody knows whose
+    /// they are.
     Refused {
-        /// What it says.
+        /// What the server says, and when, where that was not at the end.
         why: String,
     },
 }
@@ -115,8 +116,11 @@ pub struct ApplicationRun {
     pub actors: Vec<(String, String)>,
     /// What their jobs came to, in the time that is recorded.
     pub answers: Vec<AnswerRow>,
-    /// What a job takes that is alone, on average over the actors, in nanoseconds.
-    pub alone: f64,
+    /// What a job takes that is alone and ends as the file expects, on average, in nanoseconds; nothing if none did.
+    pub alone: Option<f64>,
+    /// How many jobs ended otherwise while they were timed alone.
+    #[serde(default)]
+    pub alone_failed: u64,
     /// The rows that jobs alone had changed before the load, as the server has counted them.
     pub changed_alone: u64,
     /// The invariants at the end.
@@ -277,7 +281,8 @@ pub async fn measure(
         way: entrance.way,
         actors: app.actors.iter().map(|actor| (actor.name.clone(), does(&actor.job).to_owned())).collect(),
         answers: job.answers.rows(),
-        alone,
+        alone: alone.mean(),
+        alone_failed: alone.failed,
         changed_alone: counted.since(made).changed,
         invariants: invariants.collect(),
         violates: app.violates.clone(),
@@ -315,13 +320,36 @@ fn judge(before: &Rows, after: &Rows) -> Held {
         (Ok(before), Ok(rows)) if before.is_empty() => {
             Held::Violated { count: rows.len(), rows: rows.iter().take(ROWS_SHOWN).cloned().collect() }
         }
-        (_, Ok(_)) => Held::NotJudged,
+        (Ok(_), Ok(_)) => Held::NotJudged,
+        (Err(why), Ok(_)) => Held::Refused { why: format!("before the load: {why}") },
     }
 }
 
-/// Has each actor do its job when nobody else does anything, to see that it can; then what that takes on average, in
-/// nanoseconds.
-async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<f64, MeasureError> {
+/// What jobs took while nobody else did anything.
+#[derive(Clone, Copy, Debug, Default)]
+struct Alone {
+    took: Duration,
+    met: u64,
+    failed: u64,
+}
+
+impl Alone {
+    /// Adds one. What a failure takes says nothing of the job.
+    fn add(&mut self, is_met: bool, took: Duration) {
+        match is_met {
+            true => (self.took, self.met) = (self.took + took, self.met + 1),
+            false => self.failed += 1,
+        }
+    }
+
+    /// In nanoseconds.
+    fn mean(&self) -> Option<f64> {
+        (self.met > 0).then(|| self.took.as_nanos() as f64 / self.met as f64)
+    }
+}
+
+/// Has each actor do its job when nobody else does anything, to see that it can; then what that takes.
+async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<Alone, MeasureError> {
     let unable = |why: String| MeasureError::Unable(format!("{why} (nothing ran concurrently with it)"));
     let mut all = Vec::new();
     for actor in &app.actors {
@@ -340,19 +368,19 @@ async fn alone(job: AppJob, app: &Application, clock: &Clock) -> Result<f64, Mea
         }
         all.push(programs);
     }
-    let (begin, mut took, mut times) = (Instant::now(), 0.0, 0_u32);
+    let (begin, mut alone, mut times) = (Instant::now(), Alone::default(), 0_u32);
     while times == 0 || begin.elapsed() < ALONE && times < ALONE_ROUNDS_MAX {
         for programs in &mut all {
             let since = clock.elapsed();
-            job.once(programs).await;
-            took += (clock.elapsed() - since).as_nanos() as f64;
+            let came = job.once(programs).await;
+            alone.add(came.is_met(), clock.elapsed() - since);
         }
         times += 1;
     }
     for mut programs in all {
         programs.worker.kill().await;
     }
-    Ok(took / f64::from(times) / app.actors.len().max(1) as f64)
+    Ok(alone)
 }
 
 /// Waits until the sessions of programs that have ended are at their end at the server too: what they have left open is
@@ -383,6 +411,24 @@ mod tests {
         assert_eq!(judge(&some, &some), Held::NotJudged);
         assert!(matches!(judge(&none, &some), Held::Violated { count: 1, .. }));
         assert!(matches!(judge(&none, &Err("no".to_owned())), Held::Refused { .. }));
+    }
+
+    #[test]
+    fn rows_of_an_invariant_that_was_refused_before_the_load_are_not_taken_to_be_those_of_jobs_alone() {
+        let (before, some): (Rows, Rows) = (Err("division by zero".to_owned()), Ok(vec![vec!["1".to_owned()]]));
+        let why = "before the load: division by zero".to_owned();
+        assert_eq!(judge(&before, &some), Held::Refused { why });
+        assert_eq!(judge(&before, &Ok(Vec::new())), Held::Kept);
+    }
+
+    #[test]
+    fn what_a_failure_takes_is_no_part_of_what_a_job_takes_alone() {
+        let mut alone = Alone::default();
+        alone.add(false, Duration::from_secs(3));
+        assert_eq!((alone.mean(), alone.failed), (None, 1));
+        alone.add(true, Duration::from_nanos(10));
+        alone.add(true, Duration::from_nanos(20));
+        assert_eq!((alone.mean(), alone.failed), (Some(15.0), 1));
     }
 
     #[test]

@@ -81,8 +81,9 @@ impl AppWorld {
             }
             FaultKind::Killed => {
                 self.kill_hearing(&[actor], moved).await?;
-                let (answer, why) = (String::new(), "it was killed".to_owned());
-                self.actors[actor].outcome = Some(Outcome { code: KILLED, answer, met: true, why });
+                // Nothing else is expected of who is killed.
+                self.actors[actor].outcome =
+                    Some(Outcome { met: true, ..Outcome::gone(KILLED, "it was killed".to_owned()) });
             }
             _ => self.gate.admit(connection, Admission::Drop),
         }

@@ -135,7 +135,7 @@ fn unexpected(actor: &AppActor, world: &AppWorld, number: usize) -> Option<Strin
     let (name, code) = (&actor.name, outcome.code);
     let list = |codes: &[u32]| codes.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
     let mut sentence = match &actor.job {
-        Job::Http(_) if code == 0 => format!("the request of {name} was not answered"),
+        Job::Http(_) if outcome.gone => format!("the request of {name} was not answered"),
         Job::Http(request) => {
             format!("the request of {name} was answered with {code}, where {} is expected", list(&request.expect))
         }

@@ -24,7 +24,7 @@ pub(super) fn doubts(run: &ApplicationRun) -> Vec<String> {
     let mut doubts = Vec::new();
     for row in &run.invariants {
         if let Held::Refused { why } = &row.held {
-            doubts.push(format!("invariant {} cannot be asked at the end: {why}", row.name));
+            doubts.push(format!("invariant {} cannot be judged, for the server refuses it: {why}", row.name));
         }
     }
     if run.changed_alone > 0 && run.counts.changed == 0 {
@@ -39,7 +39,7 @@ pub(super) fn doubts(run: &ApplicationRun) -> Vec<String> {
 
 /// Writes it.
 pub(super) fn write(run: &ApplicationRun, recording: &Recording, to: &mut dyn Write) -> io::Result<()> {
-    writeln!(to, "alone: a job {:.3} ms; under load its programs reach the server {}", run.alone / 1e6, run.way)?;
+    writeln!(to, "alone: {}; under load its programs reach the server {}", alone(run), run.way)?;
     let starts: Vec<&str> =
         run.actors.iter().filter(|(_, does)| does == "run").map(|(name, _)| name.as_str()).collect();
     if !starts.is_empty() {
@@ -77,6 +77,15 @@ pub(super) fn write(run: &ApplicationRun, recording: &Recording, to: &mut dyn Wr
         writeln!(to, "nothing is recorded by statement: leave out --direct for that")?;
     }
     run.invariants.iter().try_for_each(|row| invariant(run, row, to))
+}
+
+/// What a job takes alone, as far as jobs ended as the file expects.
+fn alone(run: &ApplicationRun) -> String {
+    match (run.alone, run.alone_failed) {
+        (Some(alone), 0) => format!("a job {:.3} ms", alone / 1e6),
+        (Some(alone), failed) => format!("a job {:.3} ms, without {failed} that ended as not expected", alone / 1e6),
+        (None, failed) => format!("not known, for all {failed} timed jobs ended as not expected"),
+    }
 }
 
 /// What the jobs came to, by actor.
