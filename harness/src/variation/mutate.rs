@@ -130,7 +130,7 @@ pub struct Looked {
 }
 
 /// Codes with which a statement is refused for what it says.
-const CANNOT_RUN: [&str; 8] = ["42P10", "42601", "42703", "42883", "42P01", "0A000", "42P18", "08P01"];
+const CANNOT_RUN: [&str; 9] = ["42P10", "42601", "42703", "42704", "42883", "42P01", "0A000", "42P18", "08P01"];
 
 /// Whether a code means that a statement is refused for what it says, and not for what it met.
 pub(super) fn cannot_run(code: &str) -> bool {
