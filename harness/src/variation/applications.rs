@@ -190,6 +190,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
                 let once = Options { limit: Some(Limit::Executions(1)), ..options.clone() };
                 let rules = AppRules::new(app, world);
                 let (explored, rules) = explore(world, rules, Some(ERRORS), &once).await?;
+        alteration: &Alteration,
                 if explored.found.is_empty() {
                     return Err(lost);
                 }
@@ -223,7 +224,8 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             news.clear();
         }
         let seen = Seen { explored, ran: BTreeMap::new() };
-        Ok(Looked { seen, executed, script, cannot_run: news.into_iter().next() })
+        let left = alteration.rewriter.as_ref().and_then(Rewriter::left);
+        Ok(Looked { seen, executed, script, cannot_run: news.into_iter().next(), left })
     }
 
     async fn states(&mut self, world: &mut AppWorld, app: &Arc<Application>) -> Result<BTreeSet<String>, Lost> {
@@ -290,7 +292,7 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Ok(world) => world,
             Err(refused) => return Ok(Err(refused)),
         };
-        let looked = self.look(&mut world, &app, without, options).await;
+        let looked = self.look(&mut world, &app, without, &alteration, options).await;
         world.close().await.map_err(|lost| self.worlds.lost(lost))?;
         let looked = looked.map_err(|lost| self.worlds.lost(lost));
         self.refused(looked)
@@ -298,7 +300,8 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
 
     async fn serially(&mut self, without: &[&AppDefence]) -> Result<Result<BTreeSet<String>, Refused>, W::Error> {
         let app = self.comparing(true);
-        let made = self.worlds.make(&app, &self.alteration(without)).await;
+        let alteration = self.alteration(without);
+        let made = self.worlds.make(&app, &alteration).await;
         let mut world = match self.refused(made)? {
             Ok(world) => world,
             Err(refused) => return Ok(Err(refused)),
@@ -377,14 +380,17 @@ impl Observed {
     }
 }
 
-/// A text without parts of these names, and without the ON CONFLICT clauses that need these constraints.
+/// A text without the parts that these are alike of, and without the ON CONFLICT clauses that need these constraints.
+///
+/// # Errors
+/// It has such parts and cannot be written without them: the text, and why.
 fn anew(
     text: &str,
     parts: &BTreeSet<String>,
     constraints: &[Constraint],
     types: &BTreeMap<String, Vec<String>>,
-) -> Option<String> {
-    let tree = Tree::of(text)?;
+) -> Result<Option<String>, String> {
+    let Some(tree) = Tree::of(text) else { return Ok(None) };
     let protections = tree.protections();
     let needs = |one: &Protection| {
         let into = || tree.change().filter(|change| change.does == Does::Insert).map(|change| change.table);
@@ -396,9 +402,10 @@ fn anew(
     };
     let taken: Vec<&Protection> = protections.iter().filter(|one| parts.contains(&one.name) || needs(one)).collect();
     if taken.is_empty() {
-        return None;
+        return Ok(None);
     }
-    tree.without_protections(&taken, types.get(text).map(Vec::as_slice)).ok()
+    let anew = tree.without_protections(&taken, types.get(text).map(Vec::as_slice));
+    anew.map(Some).map_err(|why| format!("{}: {why}", in_short(text)))
 }
 
 /// The first protection of a text that cannot be taken away, and why.
@@ -455,3 +462,6 @@ fn case_of(app: &Application) -> ScriptCase {
         set: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

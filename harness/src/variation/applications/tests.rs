@@ -1,0 +1,23 @@
+use super::*;
+
+fn observed(texts: &[&str]) -> Observed {
+    let mut seen = Observed { default_isolation: "read committed".to_owned(), ..Observed::default() };
+    for (number, text) in texts.iter().enumerate() {
+        seen.sent.texts.insert((*text).to_owned(), [("ann".to_owned(), number + 1)].into());
+    }
+    seen
+}
+
+fn without(text: &str, part: &Edit) -> Result<Option<String>, String> {
+    let Edit::Part(alike) = part else { panic!("{part:?}") };
+    anew(text, &[alike.clone()].into(), &[], &BTreeMap::new())
+}
+
+#[test]
+fn a_text_that_cannot_lose_what_another_can_says_so() {
+    let insert = "INSERT INTO t (a) VALUES ($1) ON CONFLICT (a) DO UPDATE SET n = $2";
+    let edit = observed(&[insert]).defences().remove(0).edit;
+    let left = without(insert, &edit).unwrap_err();
+    assert!(left.starts_with(insert) && left.ends_with("is not known"), "{left}");
+    assert_eq!(without("SELECT a FROM t", &edit), Ok(None));
+}
