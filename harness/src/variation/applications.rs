@@ -113,7 +113,9 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             let why = match Tree::of(text) {
                 None if may_protect(text) => Some("it cannot be read".to_owned()),
                 None => None,
-                Some(tree) => stays(&tree, self.seen.types.get(text)).map(|(name, why)| format!("{name}: {why}")),
+                Some(tree) => stays(&tree, self.seen.types.get(text))
+                    .map(|(name, why)| format!("{name}: {why}"))
+                    .or_else(|| tree.hides_a_level().then(|| "a parameter may ask for an isolation level".to_owned())),
             };
             let Some(why) = why else { continue };
             notes.push(format!("{} ({}): {why}", in_short(text), shown_places(places).join(", ")));
@@ -127,7 +129,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             notes.push("an isolation level that is asked for when connecting".to_owned());
         }
         if sent.is_cut {
-            notes.push("what is beyond the bounds of what is kept".to_owned());
+            notes.push("what was not seen as a whole: too long, too much, or named in SQL only".to_owned());
         }
         notes
     }

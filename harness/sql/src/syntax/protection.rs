@@ -170,6 +170,20 @@ impl Tree {
         found
     }
 
+    /// Whether it calls `set_config` so that a parameter may say the isolation level.
+    pub fn hides_a_level(&self) -> bool {
+        let hides = |call: SyntaxNode| {
+            let arguments = child(&call, Kind::ARG_LIST)?;
+            let name = self.text[range(&call).start..range(&arguments).start].trim().to_ascii_lowercase();
+            let mut arguments = arguments.children().map(|node| self.text[range(&node)].to_ascii_lowercase());
+            let (setting, value) = (arguments.next()?, arguments.next()?);
+            let is_isolation = setting.contains("transaction_isolation");
+            // Whoever leaves both open may ask for anything.
+            Some(name.ends_with("set_config") && value.contains('$') && (is_isolation || setting.contains('$')))
+        };
+        self.all(&[Kind::CALL_EXPR]).any(|call| hides(call) == Some(true))
+    }
+
     /// Whether a WITH stands in it.
     pub fn has_with(&self) -> bool {
         self.all(&[Kind::WITH_CLAUSE]).next().is_some()
@@ -274,6 +288,20 @@ mod tests {
         for sql in ["BEGIN", "SELECT 'FOR UPDATE', 'serializable'", "SHOW transaction_isolation", "UPDATE t SET a = 1"]
         {
             assert!(names(sql).is_empty(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn an_isolation_level_that_is_a_parameter_is_told() {
+        for (sql, hides) in [
+            ("SELECT set_config('default_transaction_isolation', $1, false)", true),
+            ("SELECT pg_catalog.set_config( 'transaction_isolation', $1::text, true )", true),
+            ("SELECT set_config($1, $2, true)", true),
+            ("SELECT set_config('default_transaction_isolation', 'serializable', $1)", false),
+            ("SELECT set_config('role', $1, true)", false),
+            ("SELECT f('default_transaction_isolation', $1)", false),
+        ] {
+            assert_eq!(Tree::of(sql).unwrap_or_else(|| panic!("{sql}")).hides_a_level(), hides, "{sql}");
         }
     }
 
