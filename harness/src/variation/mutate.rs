@@ -453,3 +453,6 @@ pub async fn mutate<E: Explorer>(
 ) -> Result<Result<Mutated, Refused>, E::Error> {
     mutate_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
 }
+
+#[cfg(test)]
+mod tests;

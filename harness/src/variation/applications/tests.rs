@@ -1,3 +1,5 @@
+//! What protects an application, by the texts that were seen of it.
+
 use super::*;
 
 fn observed(texts: &[&str]) -> Observed {
