@@ -9,7 +9,7 @@ use driftlock_wire::Unit;
 /// The most bytes of texts that are remembered; others are looked at again each time, and are not counted.
 const KNOWN_BYTES_MAX: usize = 4 << 20;
 
-type Anew = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Anew = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync;
 
 /// Texts that have been looked at.
 #[derive(Default)]
@@ -19,6 +19,8 @@ struct Known {
     /// All that has come of them.
     made: BTreeSet<String>,
     bytes: usize,
+    /// The first that should have become something else and could not, and why.
+    left: Option<String>,
 }
 
 /// Has other SQL asked in the place of what actors send. Its clones are one.
@@ -35,8 +37,9 @@ impl fmt::Debug for Rewriter {
 }
 
 impl Rewriter {
-    /// By a rule: the new text, or nothing where the text stays. It must answer the same of the same text.
-    pub fn new(anew: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+    /// By a rule: the new text, nothing where the text stays as it should, or why it must stay although it should not.
+    /// It must answer the same of the same text.
+    pub fn new(anew: impl Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'static) -> Self {
         Self { anew: Arc::new(anew), known: Arc::default() }
     }
 
@@ -46,13 +49,24 @@ impl Rewriter {
         if let Some(anew) = known.texts.get(text) {
             return anew.clone();
         }
-        let anew = (self.anew)(text).filter(|anew| anew != text);
+        let anew = match (self.anew)(text) {
+            Ok(anew) => anew.filter(|anew| anew != text),
+            Err(why) => {
+                known.left.get_or_insert(why);
+                None
+            }
+        };
         if known.bytes + text.len() <= KNOWN_BYTES_MAX {
             known.bytes += text.len();
             known.texts.insert(text.to_owned(), anew.clone());
             known.made.extend(anew.clone());
         }
         anew
+    }
+
+    /// Of the first text that was met and had to stay although it should not: why.
+    pub fn left(&self) -> Option<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).left.clone()
     }
 
     /// Whether a unit runs something that was written anew. What was prepared so counts each time that it is run.
@@ -72,12 +86,17 @@ mod tests {
         let counts = looked.clone();
         let rewriter = Rewriter::new(move |text| {
             *counts.lock().unwrap() += 1;
-            Some(text.replace(" FOR UPDATE", ""))
+            match text {
+                "LOCK" => Err("no other word for it".to_owned()),
+                _ => Ok(Some(text.replace(" FOR UPDATE", ""))),
+            }
         });
         for _ in 0..3 {
             assert_eq!(rewriter.rewritten("SELECT 1 FOR UPDATE").as_deref(), Some("SELECT 1"));
             assert_eq!(rewriter.rewritten("COMMIT"), None);
         }
-        assert_eq!(*looked.lock().unwrap(), 2);
+        assert_eq!((*looked.lock().unwrap(), rewriter.left()), (2, None));
+        assert_eq!(rewriter.rewritten("LOCK"), None);
+        assert_eq!(rewriter.left().as_deref(), Some("no other word for it"));
     }
 }

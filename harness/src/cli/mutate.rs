@@ -36,6 +36,12 @@ pub struct Args {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if !args.files.is_empty() {
+        if args.suite.page.html.is_some() {
+            return Err(Failure::usage(miette::miette!(
+                help = "leave --html out: report.json in the run's directory has all that was found",
+                "there is no page for mutants of scripts and applications: --html is for those of the engine"
+            )));
+        }
         let SuiteArgs { filter, backend, list, postgres, format, output, .. } = &args.suite;
         let wanted = Wanted {
             task: Task::Mutate,

@@ -30,6 +30,8 @@ use crate::syntax::{Does, Protection, Tree, one_line};
 const PLACES_SHOWN: usize = 4;
 /// The most texts whose new form is told of one defence.
 const TEXTS_SHOWN: usize = 8;
+/// The most defences that are taken away.
+const DEFENCES_MAX: usize = 64;
 /// The most statements that are told not to have been written anew.
 const NOT_REWRITTEN_SHOWN: usize = 4;
 /// The longest text in a note, in characters.
@@ -72,7 +74,7 @@ pub struct AppDefence {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Edit {
-    /// A part of texts, by the name of the protection.
+    /// Parts of texts, by what is alike in the names of the protections.
     Part(String),
     /// A constraint, and the ON CONFLICT clauses that need it.
     Constraint(Box<Constraint>),
@@ -95,6 +97,8 @@ struct Observed {
     default_isolation: String,
     /// The types of the parameters of those texts that may lose some.
     types: Arc<BTreeMap<String, Vec<String>>>,
+    /// How many defences there are beyond those that are taken away.
+    beyond: usize,
     /// Codes of [`cannot_run`] that it meets as it is.
     codes: BTreeSet<String>,
 }
@@ -113,7 +117,9 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             let why = match Tree::of(text) {
                 None if may_protect(text) => Some("it cannot be read".to_owned()),
                 None => None,
-                Some(tree) => stays(&tree, self.seen.types.get(text)).map(|(name, why)| format!("{name}: {why}")),
+                Some(tree) => stays(&tree, self.seen.types.get(text))
+                    .map(|(name, why)| format!("{name}: {why}"))
+                    .or_else(|| tree.hides_a_level().then(|| "a parameter may ask for an isolation level".to_owned())),
             };
             let Some(why) = why else { continue };
             notes.push(format!("{} ({}): {why}", in_short(text), shown_places(places).join(", ")));
@@ -126,8 +132,11 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         if sent.asks_at_connection {
             notes.push("an isolation level that is asked for when connecting".to_owned());
         }
+        if self.seen.beyond > 0 {
+            notes.push(format!("{} defences more than the {DEFENCES_MAX} that are taken away", self.seen.beyond));
+        }
         if sent.is_cut {
-            notes.push("what is beyond the bounds of what is kept".to_owned());
+            notes.push("what was not seen as a whole: too long, too much, or named in SQL only".to_owned());
         }
         notes
     }
@@ -138,7 +147,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         let (mut parts, mut constraints) = (BTreeSet::new(), Vec::new());
         for defence in without {
             match &defence.edit {
-                Edit::Part(name) => drop(parts.insert(name.clone())),
+                Edit::Part(alike) => drop(parts.insert(alike.clone())),
                 Edit::Constraint(constraint) => {
                     alteration.after_setup.push(constraint.dropped());
                     constraints.extend(constraint.keeps_apart().then(|| (**constraint).clone()));
@@ -172,7 +181,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             }
         }
         let default_isolation = world.default_isolation().to_owned();
-        self.seen = Observed { sent, catalog, default_isolation, types: Arc::new(types), codes };
+        self.seen = Observed { sent, catalog, default_isolation, types: Arc::new(types), beyond: 0, codes };
         Ok(())
     }
 
@@ -181,6 +190,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         world: &mut AppWorld,
         app: &Arc<Application>,
         without: &[&AppDefence],
+        alteration: &Alteration,
         options: &Options,
     ) -> Result<Looked, Lost> {
         let rules = AppRules::new(app, world);
@@ -223,7 +233,8 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             news.clear();
         }
         let seen = Seen { explored, ran: BTreeMap::new() };
-        Ok(Looked { seen, executed, script, cannot_run: news.into_iter().next() })
+        let left = alteration.rewriter.as_ref().and_then(Rewriter::left);
+        Ok(Looked { seen, executed, script, cannot_run: news.into_iter().next(), left })
     }
 
     async fn states(&mut self, world: &mut AppWorld, app: &Arc<Application>) -> Result<BTreeSet<String>, Lost> {
@@ -285,12 +296,13 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
         options: &Options,
     ) -> Result<Result<Looked, Refused>, W::Error> {
         let app = self.comparing(compared);
-        let made = self.worlds.make(&app, &self.alteration(without)).await;
+        let alteration = self.alteration(without);
+        let made = self.worlds.make(&app, &alteration).await;
         let mut world = match self.refused(made)? {
             Ok(world) => world,
             Err(refused) => return Ok(Err(refused)),
         };
-        let looked = self.look(&mut world, &app, without, options).await;
+        let looked = self.look(&mut world, &app, without, &alteration, options).await;
         world.close().await.map_err(|lost| self.worlds.lost(lost))?;
         let looked = looked.map_err(|lost| self.worlds.lost(lost));
         self.refused(looked)
@@ -310,29 +322,36 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
     }
 
     async fn defences(&mut self) -> Result<Result<Vec<AppDefence>, Refused>, W::Error> {
-        Ok(Ok(self.seen.defences()))
+        let mut all = self.seen.defences();
+        self.seen.beyond = all.len().saturating_sub(DEFENCES_MAX);
+        all.truncate(DEFENCES_MAX);
+        Ok(Ok(all))
     }
 }
 
 impl Observed {
     /// What protects it: parts of its texts, in the order in which they are sent, then what its database refuses.
     fn defences(&self) -> Vec<AppDefence> {
-        let mut parts: BTreeMap<String, Places> = BTreeMap::new();
+        // By what is alike in them, with one of their names.
+        let mut parts: BTreeMap<String, (String, Places)> = BTreeMap::new();
         for (text, places) in &self.sent.texts {
             let Some(tree) = Tree::of(text) else { continue };
             for one in tree.protections() {
-                let known = parts.entry(one.name).or_default();
+                let (_, known) = parts.entry(one.alike).or_insert_with(|| (one.name, Places::new()));
                 for (actor, unit) in places {
                     let first = known.entry(actor.clone()).or_insert(*unit);
                     *first = (*first).min(*unit);
                 }
             }
         }
-        let mut parts: Vec<(String, Places)> = parts.into_iter().collect();
-        parts.sort_by_key(|(name, places)| (places.values().min().copied(), name.clone()));
+        let mut parts: Vec<(String, (String, Places))> = parts.into_iter().collect();
+        parts.sort_by_key(|(_, (name, places))| (places.values().min().copied(), name.clone()));
         let mut defences: Vec<AppDefence> = parts
             .into_iter()
-            .map(|(name, places)| AppDefence { name: named(&name, &shown_places(&places)), edit: Edit::Part(name) })
+            .map(|(alike, (name, places))| AppDefence {
+                name: named(&name, &shown_places(&places)),
+                edit: Edit::Part(alike),
+            })
             .collect();
         if !matches!(self.default_isolation.as_str(), "read committed" | "read uncommitted") {
             let name =
@@ -377,14 +396,17 @@ impl Observed {
     }
 }
 
-/// A text without parts of these names, and without the ON CONFLICT clauses that need these constraints.
+/// A text without the parts that these are alike of, and without the ON CONFLICT clauses that need these constraints.
+///
+/// # Errors
+/// It has such parts and cannot be written without them: the text, and why.
 fn anew(
     text: &str,
     parts: &BTreeSet<String>,
     constraints: &[Constraint],
     types: &BTreeMap<String, Vec<String>>,
-) -> Option<String> {
-    let tree = Tree::of(text)?;
+) -> Result<Option<String>, String> {
+    let Some(tree) = Tree::of(text) else { return Ok(None) };
     let protections = tree.protections();
     let needs = |one: &Protection| {
         let into = || tree.change().filter(|change| change.does == Does::Insert).map(|change| change.table);
@@ -394,11 +416,12 @@ fn anew(
                     && into().is_none_or(|table| same_table(&table, &constraint.table))
             })
     };
-    let taken: Vec<&Protection> = protections.iter().filter(|one| parts.contains(&one.name) || needs(one)).collect();
+    let taken: Vec<&Protection> = protections.iter().filter(|one| parts.contains(&one.alike) || needs(one)).collect();
     if taken.is_empty() {
-        return None;
+        return Ok(None);
     }
-    tree.without_protections(&taken, types.get(text).map(Vec::as_slice)).ok()
+    let anew = tree.without_protections(&taken, types.get(text).map(Vec::as_slice));
+    anew.map(Some).map_err(|why| format!("{}: {why}", in_short(text)))
 }
 
 /// The first protection of a text that cannot be taken away, and why.
@@ -455,3 +478,6 @@ fn case_of(app: &Application) -> ScriptCase {
         set: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

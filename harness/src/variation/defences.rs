@@ -210,18 +210,43 @@ pub(super) fn what_it_is(constraint: &Constraint) -> String {
 
 /// Whether an ON CONFLICT clause names a constraint, or the columns that it keeps apart.
 pub(super) fn names(clause: &str, constraint: &Constraint) -> bool {
-    let lower = clause.to_ascii_lowercase();
-    let clause = lower.as_str();
-    let Some(target) = clause.split_once("conflict").map(|(_, after)| after.trim_start()) else { return false };
-    if let Some(name) = target.strip_prefix("on constraint") {
-        return name.trim_start().starts_with(&constraint.name.to_ascii_lowercase());
+    let Some(at) = clause.to_ascii_lowercase().find("conflict") else { return false };
+    let target = clause[at + "conflict".len()..].trim_start();
+    if let Some(name) = after_word(target, "on").and_then(|rest| after_word(rest, "constraint")) {
+        return identifier(name) == identifier(&constraint.name);
     }
     let Some(inside) = target.strip_prefix('(').and_then(|inside| inside.split_once(')')) else { return false };
-    let mut named: Vec<String> = inside.0.split(',').map(|column| column.trim().trim_matches('"').to_owned()).collect();
+    let lower = inside.0.to_ascii_lowercase();
+    let mut named: Vec<String> = lower.split(',').map(|column| column.trim().trim_matches('"').to_owned()).collect();
     let mut columns: Vec<String> = constraint.columns.iter().map(|column| column.to_ascii_lowercase()).collect();
     named.sort_unstable();
     columns.sort_unstable();
     named == columns
+}
+
+/// What follows a word, if a text begins with it.
+fn after_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let begins = text.get(..word.len())?.eq_ignore_ascii_case(word);
+    let rest = &text[word.len()..];
+    (begins && rest.starts_with(char::is_whitespace)).then(|| rest.trim_start())
+}
+
+/// The identifier at the beginning of a text, as the catalogue has it: quoted it keeps its case, bare it does not.
+fn identifier(text: &str) -> String {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+        return text.chars().take_while(|c| is_part(*c)).collect::<String>().to_lowercase();
+    };
+    let mut chars = quoted.chars().peekable();
+    let mut name = String::new();
+    while let Some(c) = chars.next() {
+        // Two quotes are one that belongs to the name.
+        if c == '"' && chars.next_if_eq(&'"').is_none() {
+            break;
+        }
+        name.push(c);
+    }
+    name
 }
 
 /// Whether two names are one table's, as far as their texts say: a schema may be left out.
@@ -263,4 +288,37 @@ pub fn without(script: &Script, case: &ScriptCase, defences: &[&Defence]) -> Var
     }
     let names: Vec<&str> = defences.iter().map(|defence| defence.name.as_str()).collect();
     draft.named(format!("without {}", names.join(" and ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clause_names_a_constraint_by_its_whole_name_however_that_is_written() {
+        let constraint = |name: &str| Constraint {
+            table: "t".to_owned(),
+            name: name.to_owned(),
+            kind: ConstraintKind::Unique,
+            definition: "UNIQUE (seat)".to_owned(),
+            columns: vec!["seat".to_owned()],
+            refers_to: None,
+        };
+        for (clause, name, is_its) in [
+            (" ON CONFLICT ON CONSTRAINT \"seat_key\" DO NOTHING", "seat_key", true),
+            (" ON CONFLICT ON CONSTRAINT seat_key DO NOTHING", "seat_key", true),
+            (" on conflict ON\n  Constraint  SEAT_KEY do nothing", "seat_key", true),
+            (" ON CONFLICT ON CONSTRAINT \"Seat \"\"key\" DO NOTHING", "\"Seat \"\"key\"", true),
+            (" ON CONFLICT ON CONSTRAINT t_pkey2 DO NOTHING", "t_pkey", false),
+            (" ON CONFLICT ON CONSTRAINT \"t_pkey2\" DO NOTHING", "t_pkey", false),
+            (" ON CONFLICT ON CONSTRAINT Seat_Key DO NOTHING", "\"Seat_Key\"", false),
+            (" ON CONFLICT (\"seat\") DO NOTHING", "seat_key", true),
+            (" ON CONFLICT (id) DO NOTHING", "seat_key", false),
+            (" ON CONFLICT DO NOTHING", "seat_key", false),
+        ] {
+            assert_eq!(names(clause, &constraint(name)), is_its, "{clause} {name}");
+        }
+        // What is gone all the same is no check's merit.
+        assert!(super::super::mutate::cannot_run("42704"));
+    }
 }

@@ -127,10 +127,12 @@ pub struct Looked {
     pub script: Option<Arc<Script>>,
     /// What the database refused for what it says, and not for what it met.
     pub cannot_run: Option<String>,
+    /// What should have been changed and could not be.
+    pub left: Option<String>,
 }
 
 /// Codes with which a statement is refused for what it says.
-const CANNOT_RUN: [&str; 8] = ["42P10", "42601", "42703", "42883", "42P01", "0A000", "42P18", "08P01"];
+const CANNOT_RUN: [&str; 9] = ["42P10", "42601", "42703", "42704", "42883", "42P01", "0A000", "42P18", "08P01"];
 
 /// Whether a code means that a statement is refused for what it says, and not for what it met.
 pub(super) fn cannot_run(code: &str) -> bool {
@@ -180,7 +182,7 @@ async fn taken_away<S: Subject>(
     options: &Options,
 ) -> Result<Mutant, S::Error> {
     let mut variation = subject.without(defences);
-    let Looked { seen, executed, script, cannot_run } = match subject.explore(defences, false, options).await? {
+    let Looked { seen, executed, script, cannot_run, left } = match subject.explore(defences, false, options).await? {
         Ok(looked) => looked,
         Err(Refused(why)) => {
             let fate = Fate::Undecided(format!("it cannot be taken away by itself: {why}"));
@@ -192,6 +194,7 @@ async fn taken_away<S: Subject>(
     let fate = match seen.explored.found.first() {
         _ if let Some(why) = cannot_run => Fate::Undecided(format!("it cannot be taken away by itself: {why}")),
         Some(found) => Fate::Killed(found.clone()),
+        None if let Some(left) = left => Fate::Undecided(partly(&left)),
         None if executed == 0 => Fate::Undecided("what was changed never ran".to_owned()),
         None => match &seen.explored.searched.coverage {
             Coverage::Exhausted | Coverage::Bounded(_) => Fate::Survived { why: String::new(), found: None },
@@ -275,7 +278,7 @@ impl Compared<'_> {
                 return Ok(survived(why, None));
             }
         };
-        let Looked { seen, script, .. } = match subject.explore(&[defence], true, self.options).await? {
+        let Looked { seen, script, left, .. } = match subject.explore(&[defence], true, self.options).await? {
             Ok(looked) => looked,
             Err(Refused(why)) => return Ok(Fate::Undecided(why)),
         };
@@ -285,6 +288,10 @@ impl Compared<'_> {
             }
             let why = format!("no check notices that {}", found.sentence);
             return Ok(survived(why, Some(found.clone())));
+        }
+        // Other orders may be tried than before, so that something else may be met.
+        if let Some(left) = left {
+            return Ok(Fate::Undecided(partly(&left)));
         }
         // What it comes to by itself must be what it came to before.
         let after = match subject.serially(&[defence]).await? {
@@ -317,6 +324,11 @@ impl Compared<'_> {
         }
         Ok(Fate::Harmless)
     }
+}
+
+/// That something was still there when nothing was found.
+fn partly(left: &str) -> String {
+    format!("it was not taken away everywhere: {left}")
 }
 
 /// What runs came to, each once.
@@ -408,7 +420,7 @@ impl<E: Explorer> Subject for OfScript<'_, E> {
             found.check == ERRORS && CANNOT_RUN.iter().any(|code| found.sentence.ends_with(&format!("({code})")))
         });
         let cannot_run = refused.map(|found| found.sentence.clone());
-        Ok(Ok(Looked { seen, executed, script: None, cannot_run }))
+        Ok(Ok(Looked { seen, executed, script: None, cannot_run, left: None }))
     }
 
     async fn serially(&mut self, without: &[&Defence]) -> Result<Result<BTreeSet<String>, Refused>, E::Error> {
@@ -441,3 +453,6 @@ pub async fn mutate<E: Explorer>(
 ) -> Result<Result<Mutated, Refused>, E::Error> {
     mutate_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
 }
+
+#[cfg(test)]
+mod tests;

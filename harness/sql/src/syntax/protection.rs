@@ -5,7 +5,20 @@ use std::ops::Range;
 
 use squawk_syntax::{SyntaxElement, SyntaxKind as Kind, SyntaxNode};
 
-use super::{Tree, child, range};
+use super::{AdvisoryCall, Tree, child, range};
+
+/// The tokens that are values.
+const VALUES: [Kind; 9] = [
+    Kind::INT_NUMBER,
+    Kind::NUMERIC_NUMBER,
+    Kind::STRING,
+    Kind::ESC_STRING,
+    Kind::DOLLAR_QUOTED_STRING,
+    Kind::UNICODE_ESC_STRING,
+    Kind::NATIONAL_STRING,
+    Kind::BIT_STRING,
+    Kind::BYTE_STRING,
+];
 
 /// Who asks for a text without its protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +51,8 @@ enum Sort {
 pub struct Protection {
     /// What it is, in the same words wherever it is the same: `FOR UPDATE on seats`.
     pub name: String,
+    /// The same, with a place for each value: a driver may put others into the text each time.
+    pub alike: String,
     /// Where it stands.
     pub range: Range<usize>,
     sort: Sort,
@@ -54,19 +69,15 @@ impl Tree {
     /// All of them, in the order in which they stand.
     pub fn protections(&self) -> Vec<Protection> {
         let mut found = Vec::new();
-        let mut add = |name: String, range: Range<usize>, sort| found.push(Protection { name, range, sort });
+        let mut add = |name: String, range: Range<usize>, sort| {
+            found.push(Protection { alike: name.clone(), name, range, sort });
+        };
         for node in self.all(&[Kind::LOCKING_CLAUSE]) {
             let part = self.with_space_before(&node);
             // Those of different tables protect different things, whatever their words are.
             let tables = self.locked_tables(&node);
             let tables = if tables.is_empty() { String::new() } else { format!(" on {}", tables.join(", ")) };
             add(format!("{}{tables}", one_line(&self.text[part.clone()])), part, Sort::Clause);
-        }
-        for node in self.all(&[Kind::ON_CONFLICT_CLAUSE]) {
-            let part = self.with_space_before(&node);
-            let insert = node.ancestors().find(|node| node.kind() == Kind::INSERT);
-            let table = insert.and_then(|insert| self.relation(&insert)).map(|table| format!(" into {table}"));
-            add(format!("{}{}", one_line(&self.text[part.clone()]), table.unwrap_or_default()), part, Sort::OnConflict);
         }
         for part in self.table_locks() {
             add(one_line(&self.text[part.clone()]), part, Sort::TableLock);
@@ -77,8 +88,21 @@ impl Tree {
         for (name, part) in self.isolation_settings() {
             add(name, part, Sort::Setting);
         }
-        for call in self.advisory_calls() {
-            add(format!("advisory lock {}", call.arguments), call.range, Sort::Advisory(call.name));
+        for node in self.all(&[Kind::ON_CONFLICT_CLAUSE]) {
+            let range = self.with_space_before(&node);
+            let insert = node.ancestors().find(|node| node.kind() == Kind::INSERT);
+            let table = insert.and_then(|insert| self.relation(&insert)).map(|table| format!(" into {table}"));
+            let table = table.unwrap_or_default();
+            let name = format!("{}{table}", one_line(&self.text[range.clone()]));
+            let alike = format!("{}{table}", self.without_values(&range));
+            found.push(Protection { name, alike, range, sort: Sort::OnConflict });
+        }
+        for AdvisoryCall { name: function, range, arguments } in self.advisory_calls() {
+            let (start, end) = (range.start, range.end);
+            let inside = self.text[start..end].find('(').map_or(start, |at| start + at + 1)..end.saturating_sub(1);
+            let name = format!("advisory lock {arguments}");
+            let alike = format!("advisory lock {}", self.without_values(&inside));
+            found.push(Protection { name, alike, range, sort: Sort::Advisory(function) });
         }
         found.sort_by_key(|one| (one.range.start, std::cmp::Reverse(one.range.end)));
         found
@@ -134,6 +158,31 @@ impl Tree {
         Ok(format!("{}WITH driftlock_kept AS (SELECT {}) {}", &text[..begin], casts.join(", "), &text[begin..]))
     }
 
+    /// A part of it in one line, with a place for each value.
+    fn without_values(&self, part: &Range<usize>) -> String {
+        let mut said = String::new();
+        for token in self.root.descendants_with_tokens().filter_map(SyntaxElement::into_token) {
+            let at = token.text_range();
+            if usize::from(at.start()) < part.start || part.end < usize::from(at.end()) {
+                continue;
+            }
+            if !VALUES.contains(&token.kind()) {
+                said.push_str(&self.text[usize::from(at.start())..usize::from(at.end())]);
+                continue;
+            }
+            // A value below zero is one value; what is subtracted follows something else.
+            let before = said.trim_end().strip_suffix('-').map(str::trim_end);
+            let negative = before.filter(|before| before.is_empty() || before.ends_with(['(', ',', '=']));
+            if let Some(before) = negative.map(str::len) {
+                said.truncate(before);
+                said.push(' ');
+            }
+            said.push('?');
+        }
+        // However many spaces a driver puts before a value.
+        one_line(&said).replace(", ", ",").replace("( ", "(").replace("= ", "=")
+    }
+
     /// The numbers of its parameters.
     fn parameters(&self) -> BTreeSet<usize> {
         let tokens = self.root.descendants_with_tokens().filter_map(SyntaxElement::into_token);
@@ -168,6 +217,20 @@ impl Tree {
             }
         }
         found
+    }
+
+    /// Whether it calls `set_config` so that a parameter may say the isolation level.
+    pub fn hides_a_level(&self) -> bool {
+        let hides = |call: SyntaxNode| {
+            let arguments = child(&call, Kind::ARG_LIST)?;
+            let name = self.text[range(&call).start..range(&arguments).start].trim().to_ascii_lowercase();
+            let mut arguments = arguments.children().map(|node| self.text[range(&node)].to_ascii_lowercase());
+            let (setting, value) = (arguments.next()?, arguments.next()?);
+            let is_isolation = setting.contains("transaction_isolation");
+            // Whoever leaves both open may ask for anything.
+            Some(name.ends_with("set_config") && value.contains('$') && (is_isolation || setting.contains('$')))
+        };
+        self.all(&[Kind::CALL_EXPR]).any(|call| hides(call) == Some(true))
     }
 
     /// Whether a WITH stands in it.
@@ -274,6 +337,44 @@ mod tests {
         for sql in ["BEGIN", "SELECT 'FOR UPDATE', 'serializable'", "SHOW transaction_isolation", "UPDATE t SET a = 1"]
         {
             assert!(names(sql).is_empty(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_a_driver_has_put_other_values_into_is_alike() {
+        let alike = |sql: &str| Tree::of(sql).unwrap_or_else(|| panic!("{sql}")).protections().remove(0).alike;
+        for (one, other, is_alike) in [
+            ("SELECT pg_advisory_xact_lock(17)", "SELECT pg_advisory_xact_lock( -18)", true),
+            ("SELECT pg_advisory_lock(1, hashtext('a'))", "SELECT pg_advisory_lock(1, hashtext(E'b\\n'))", true),
+            ("SELECT pg_advisory_lock(hashtext('a'))", "SELECT pg_advisory_lock(7)", false),
+            ("SELECT pg_advisory_lock(seat - 1)", "SELECT pg_advisory_lock(seat - 20)", true),
+            (
+                "INSERT INTO t1 VALUES (1) ON CONFLICT (a) DO UPDATE SET n = 5, at = '2026-01-01'::date",
+                "INSERT INTO t1 VALUES (2) ON CONFLICT (a) DO UPDATE SET n =  -6, at = '2027-01-01'::date",
+                true,
+            ),
+            (
+                "INSERT INTO t1 VALUES (1) ON CONFLICT (a) DO NOTHING",
+                "INSERT INTO t2 VALUES (1) ON CONFLICT (a) DO NOTHING",
+                false,
+            ),
+            ("SELECT 1 FROM t1 FOR UPDATE", "SELECT 1 FROM t2 FOR UPDATE", false),
+        ] {
+            assert_eq!(alike(one) == alike(other), is_alike, "{} {}", alike(one), alike(other));
+        }
+    }
+
+    #[test]
+    fn an_isolation_level_that_is_a_parameter_is_told() {
+        for (sql, hides) in [
+            ("SELECT set_config('default_transaction_isolation', $1, false)", true),
+            ("SELECT pg_catalog.set_config( 'transaction_isolation', $1::text, true )", true),
+            ("SELECT set_config($1, $2, true)", true),
+            ("SELECT set_config('default_transaction_isolation', 'serializable', $1)", false),
+            ("SELECT set_config('role', $1, true)", false),
+            ("SELECT f('default_transaction_isolation', $1)", false),
+        ] {
+            assert_eq!(Tree::of(sql).unwrap_or_else(|| panic!("{sql}")).hides_a_level(), hides, "{sql}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftlock_wire::Unit;
+use driftlock_wire::{Source, Step, Unit};
 
 use super::AppWorld;
 use crate::app::rewriting::Rewriter;
@@ -30,7 +30,8 @@ pub struct Sent {
     /// Each text that was run, with who did: an actor's name, and the number of its first such unit, from 1. A program
     /// that stays sends less than in its first execution, so that numbers are those of an execution that follows.
     pub texts: BTreeMap<String, BTreeMap<String, usize>>,
-    /// There were more texts than are kept, or more in a unit than were described.
+    /// There were more texts than are kept, longer ones than are looked at, more in a unit than were described, or
+    /// something was run of which no text was seen.
     pub is_cut: bool,
     /// The relations that were written to, as far as the server said, by schema and name.
     pub written: BTreeSet<String>,
@@ -48,7 +49,13 @@ impl Sent {
     /// Notes a unit that was let through.
     pub(super) fn note(&mut self, actor: &str, step: usize, unit: &Unit, is_rewritten: bool) {
         self.rewritten += u64::from(is_rewritten);
-        self.is_cut |= unit.steps_left_out > 0 || !unit.whole;
+        let is_unseen = |step: &Step| match step {
+            Step::Query { text } => text.cut,
+            Step::Execute { statement: Source::Known(text), .. } => text.cut,
+            Step::Execute { .. } => true,
+            _ => false,
+        };
+        self.is_cut |= unit.steps_left_out > 0 || !unit.whole || unit.steps.iter().any(is_unseen);
         for text in unit.statements() {
             if !self.texts.contains_key(text) {
                 if self.bytes + text.len() > TEXT_BYTES_MAX {
@@ -99,5 +106,34 @@ impl AppWorld {
         Some(
             prepared.params().iter().map(|kind| format!("{}.{}", quoted(kind.schema()), quoted(kind.name()))).collect(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use driftlock_wire::{Kind, Text};
+
+    use super::*;
+
+    #[test]
+    fn what_is_run_and_was_not_read_to_its_end_is_noted() {
+        let text = |cut| Text { text: "SELECT 1".into(), cut };
+        let run = |statement| Step::Execute { portal: text(false), statement, rows_max: 0 };
+        for (step, is_cut) in [
+            (Step::Query { text: text(false) }, false),
+            (Step::Query { text: text(true) }, true),
+            (run(Source::Known(text(false))), false),
+            (run(Source::Known(text(true))), true),
+            (run(Source::Forgotten), true),
+            (run(Source::NotSeen), true),
+            (Step::Sync, false),
+        ] {
+            let steps = vec![step.clone()];
+            let unit =
+                Unit { number: 1, kind: Kind::Query, steps, steps_left_out: 0, bytes: 1, whole: true, unknown: false };
+            let mut sent = Sent::default();
+            sent.note("ann", 0, &unit, false);
+            assert_eq!(sent.is_cut, is_cut, "{step:?}");
+        }
     }
 }
