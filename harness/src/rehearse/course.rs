@@ -398,7 +398,7 @@ impl Course<'_> {
 }
 
 /// What PL/pgSQL's RAISE EXCEPTION says unless told otherwise.
-const RAISED: &str = "P0001";
+pub(super) const RAISED: &str = "P0001";
 
 impl Migrator {
     /// Takes the lock that keeps other replicas from migrating.

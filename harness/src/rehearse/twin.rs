@@ -25,6 +25,8 @@ use crate::database::Database;
 use crate::explore::statement::{Class, class};
 use crate::sql::Statement;
 
+/// What a statement names is not there.
+pub(super) const GONE: &str = "42704";
 /// How long one operation of the traffic may take here.
 const PROBE_MAX_MS: u64 = 5_000;
 
@@ -62,6 +64,21 @@ impl<'a> Twin<'a> {
         self.steps.iter().find(|step| step.refuses.contains(&group))
     }
 
+    /// The last statement of a file before another that has dropped an index or a constraint of this name.
+    pub fn dropped(&self, (pass, script): (Pass, &Script), before: usize, name: &str) -> Option<&Step<'a>> {
+        let shown = [name.to_owned(), format!("\"{name}\"")];
+        let is_it = |line: &String| {
+            shown.iter().any(|name| match line.strip_prefix("- ") {
+                Some(line) if line.starts_with("index ") => line.contains(&format!(" INDEX {name} ON ")),
+                Some(line) => line.starts_with(&format!("constraint {name} on ")),
+                None => false,
+            })
+        };
+        let of_file =
+            |step: &&Step<'_>| step.pass == pass && std::ptr::eq(step.script, script) && step.statement < before;
+        self.steps.iter().filter(of_file).rfind(|step| step.lines.iter().any(is_it))
+    }
+
     /// The last statement of a pass that brought a line of the schema about.
     pub fn brought(&self, pass: Pass, line: &str) -> Option<&Step<'a>> {
         self.steps.iter().rfind(|step| step.pass == pass && step.lines.iter().any(|one| one == line))
@@ -75,6 +92,12 @@ pub fn is_wanted(plan: &Plan<'_>, record: &Record<'_>, backend: Backend) -> bool
     let groups = groups(&record.operations, &plan.allowed);
     let has_sql = |group: &Group| record.operations.get(group.first).is_some_and(|one| one.sql.is_some());
     let is_unasked = |file: &FileRun<'_>| backend == Backend::Postgres && !file.script.is_one_transaction();
+    // What is not there any more may have been dropped by an earlier statement.
+    let lacks = |file: &FileRun<'_>| {
+        let code = file.applied.failed.as_ref().and_then(|(_, error)| error.code.as_deref());
+        backend == Backend::Postgres && code == Some(GONE)
+    };
+    let is_unasked = |file: &FileRun<'_>| is_unasked(file) || lacks(file);
     let is_open = record.files.iter().any(is_unasked) || groups.iter().any(has_sql);
     let is_ours = plan.runner.is_none() && plan.stock.is_none();
     is_ours && !record.files.is_empty() && (is_open || differs(&record.down_differs) || differs(&record.again_differs))
@@ -415,11 +438,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_operation_whose_refusal_ends_the_transaction_is_told_with_its_code_and_that_the_file_is_gone() {
-        let connection = SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory can be opened");
+        let connection =
+            SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory can be opened");
         let mut line = Line::Sqlite(connection);
         line.text("CREATE TABLE t (a int UNIQUE); INSERT INTO t VALUES (1);").await.expect("it is made");
         let ends = "INSERT OR ROLLBACK INTO t VALUES (1)";
-        for (sql, is_within, ended) in [(ends, false, false), ("INSERT INTO t VALUES (1)", true, false), (ends, true, true)] {
+        for (sql, is_within, ended) in
+            [(ends, false, false), ("INSERT INTO t VALUES (1)", true, false), (ends, true, true)]
+        {
             if is_within {
                 line.text("BEGIN IMMEDIATE").await.expect("nothing is open");
             }
