@@ -233,6 +233,14 @@ fn work_under_a_lock_that_keeps_writers_out_is_found_by_its_nature_and_judged_by
         let record = with(5_000, Mode::Share);
         assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
     }
+    // A partition has its part of what is said of its table.
+    for (rows, is_beyond) in [(20_000, false), (26_000, true)] {
+        let budget = Budget { rows: BTreeMap::from([("whole".to_owned(), rows)]), ..Budget::default() };
+        let mut record = with(5_000, Mode::Share);
+        record.rows.insert("whole".to_owned(), 10_000);
+        record.partitions.insert("t".to_owned(), "whole".to_owned());
+        assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
+    }
     let budget = Budget { rows: BTreeMap::from([("typo".to_owned(), 1)]), ..Budget::default() };
     let notes = judge(&plan(&migrations), &with(5_000, Mode::Share), &budget).notes;
     assert_eq!(notes, ["--rows names the table typo, which is not there; there are t"]);
