@@ -155,24 +155,28 @@ pub fn judge_cuts(cuts: &[Cut<'_>]) -> Vec<Finding> {
 }
 
 /// What was found at the same place in several parts of the course is said once, with the parts; and what is several
-/// things of one part, in one finding that has them all.
+/// things of one part, in one finding that has them all. What a later part has as well is the same with other times.
 fn merge(findings: &mut Vec<Finding>) {
     let mut merged: Vec<(Finding, Vec<String>)> = Vec::new();
+    let mut parts: BTreeMap<(usize, String), usize> = BTreeMap::new();
     for finding in findings.drain(..) {
-        let same = |(other, _): &&mut (Finding, Vec<String>)| {
+        let same = |(other, _): &(Finding, Vec<String>)| {
             let key = |one: &Finding| (one.kind, one.file.clone(), one.line, one.code.clone());
             key(other) == key(&finding)
         };
-        match merged.iter_mut().find(same) {
-            Some((other, _)) if other.pass.split(", ").all(|pass| pass != finding.pass) => {
-                other.pass = format!("{}, {}", other.pass, finding.pass);
-            }
-            Some((_, told)) if told.contains(&finding.sentence) => {}
-            Some((_, told)) => told.push(finding.sentence),
-            None => {
-                let told = vec![finding.sentence.clone()];
-                merged.push((finding, told));
-            }
+        let place = merged.iter().position(same).unwrap_or(merged.len());
+        let of_part = parts.entry((place, finding.pass.clone())).or_default();
+        *of_part += 1;
+        let Some((other, told)) = merged.get_mut(place) else {
+            let told = vec![finding.sentence.clone()];
+            merged.push((finding, told));
+            continue;
+        };
+        if *of_part == 1 {
+            other.pass = format!("{}, {}", other.pass, finding.pass);
+        }
+        if *of_part > told.len() && !told.contains(&finding.sentence) {
+            told.push(finding.sentence);
         }
     }
     let one = |(mut finding, mut told): (Finding, Vec<String>)| {

@@ -72,12 +72,12 @@ fn taker<'s>(statement: &Statement, script: &'s Script) -> Option<&'s Statement>
 }
 
 /// What to do about a refusal, where its code and the statement say it.
-/// `dropped` is the line that was seen to drop what is not there.
+/// `known` is the statement that was seen to drop what is not there.
 pub(super) fn of_refusal(
     code: &str,
     message: &str,
     statement: &Statement,
-    (script, dropped): (&Script, Option<u32>),
+    (script, known): (&Script, Option<&Statement>),
 ) -> Option<String> {
     let concurrently = statement.has("CONCURRENTLY");
     if code == "25001" && script.in_transaction() {
@@ -92,7 +92,6 @@ pub(super) fn of_refusal(
         ));
     }
     let lacks = code == GONE && statement.has("DROP");
-    let known = dropped.and_then(|line| script.statements.iter().find(|one| one.line == line));
     if let Some(taker) = known.or_else(|| taker(statement, script)).filter(|_| lacks) {
         let has = if known.is_some() { "has" } else { "may have" };
         return Some(format!(

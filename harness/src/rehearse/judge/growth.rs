@@ -108,7 +108,8 @@ fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Gro
             comes
         }
         None => format!(
-            "{what}, and longer the more rows there are. --rows {table}=N says how many it has where it is deployed"
+            "{what}, and longer the more rows there are. --rows {}=N says how many it has where it is deployed",
+            record.partitions.get(*table).map_or(*table, String::as_str)
         ),
     };
     let mut finding = at(file, *statement, Kind::GrowsWithTable, sentence);

@@ -5,6 +5,7 @@ use super::super::companion::Companion;
 use super::super::course::{FileRun, Pass, Plan, RAISED, Record};
 use super::super::finding::{Finding, Kind};
 use super::{Measured, advice, at, deadlock};
+use crate::sql::Statement;
 use drift_engine::session::DbError;
 
 /// Finds refused statements, INVALID indexes, and checks that refused what would have succeeded.
@@ -109,11 +110,11 @@ fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
     })
 }
 
-/// The line of the statement before a refused one that has dropped what the refusal names, where that was seen.
-fn dropped(record: &Record<'_>, file: &FileRun<'_>, refused: usize, message: &str) -> Option<u32> {
+/// The statement before a refused one that has dropped what the refusal names, where that was seen.
+fn dropped<'a>(record: &Record<'_>, file: &FileRun<'a>, refused: usize, message: &str) -> Option<&'a Statement> {
     let name = message.split('"').nth(1)?;
     let step = record.twin.as_ref()?.dropped((file.pass, file.script), refused, name)?;
-    file.script.statements.get(step.statement).map(|statement| statement.line)
+    file.script.statements.get(step.statement)
 }
 
 /// INVALID indexes that a file left, or passed over in silence.

@@ -283,8 +283,11 @@ fn refused(code: &str, message: &str) -> drift_engine::session::DbError {
     drift_engine::session::DbError { class, code: Some(code.into()), message: message.into(), during }
 }
 
-/// The tries of the record's file: how each was refused and at which statement, and which it left out.
-fn tries<'m>(migrations: &'m Migrations, all: &[(Option<(usize, &str)>, Option<usize>)]) -> Record<'m> {
+/// A try of a file: at which statement it was refused, and how, and which it left out.
+type Try<'t> = (Option<(usize, &'t str)>, Option<usize>);
+
+/// The record's file, tried like this.
+fn tries<'m>(migrations: &'m Migrations, all: &[Try<'_>]) -> Record<'m> {
     let mut record = record(migrations);
     record.samples.clear();
     let file = record.files.remove(0);
@@ -305,6 +308,10 @@ fn several_things_of_one_part_at_one_place_are_all_told_and_a_refusal_that_comes
     for key in 0..7 {
         record.files[1].left.insert(Left::AdvisoryLock { key: format!("1/{key}/1") });
     }
+    // The same once more in a later part, which is no new thing.
+    let mut again = FileRun { pass: Pass::Again, ..record.files[0].clone() };
+    again.applied.failed = Some((1, refused("42P07", "not this time either")));
+    record.files.push(again);
     let judged = judged(&record, &migrations);
     let of = |kind: Kind| judged.findings.iter().find(|one| one.kind == kind).map(|one| one.sentence.as_str());
     assert_eq!(of(Kind::Refused), Some("the database refused it: 42P07 no"));
@@ -316,13 +323,13 @@ fn several_things_of_one_part_at_one_place_are_all_told_and_a_refusal_that_comes
 #[test]
 fn a_check_of_the_files_own_is_a_false_alarm_only_where_it_was_what_refused() {
     let migrations = migrations();
-    let found = |all: &[(Option<(usize, &str)>, Option<usize>)]| {
+    let found = |all: &[Try<'_>]| {
         let found = judged(&tries(&migrations, all), &migrations).findings;
         found.iter().map(|one| (one.kind, one.code.clone().unwrap_or_default())).collect::<Vec<_>>()
     };
     let raised = (Some((1, "P0001")), None);
     let alarm = (Kind::FalseAlarm, "P0001".to_owned());
-    assert_eq!(found(&[raised, raised, (None, Some(1))]), [alarm.clone()]);
+    assert_eq!(found(&[raised, raised, (None, Some(1))]), std::slice::from_ref(&alarm));
     let waited = (Some((1, "55P03")), None);
     assert_eq!(found(&[waited, raised, (None, Some(1))]), [alarm.clone(), (Kind::Refused, "55P03".to_owned())]);
     let other = (Some((0, "P0001")), None);
