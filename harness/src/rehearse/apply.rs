@@ -24,6 +24,8 @@ use crate::database::postgres::PgDatabase;
 use crate::history::Tick;
 use crate::sql::Statement;
 
+/// How long the server may take to end a session that does not answer, in milliseconds.
+const TERMINATE_MS: i64 = 5_000;
 /// How long after a statement's own bound the server's answer is still waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -155,11 +157,15 @@ impl Migrator {
         Ok(applied)
     }
 
-    /// The same on a new connection.
+    /// The same on a new connection, after the old session has ended.
     async fn renewed(&self) -> Result<Self, DbError> {
         let (database, clock) = (self.database.clone(), self.clock.clone());
         let mut new = Self::new(database, clock, self.statement_max, self.traffic.clone()).await?;
         new.says(self.progress.clone());
+        // A session that only does not answer still has its locks, and what comes next would wait for them. One that is
+        // gone already is no error; what else is refused here, the next file will meet.
+        let end = sqlx::query("SELECT pg_terminate_backend($1::int, $2::bigint)").bind(self.session).bind(TERMINATE_MS);
+        let _ = tokio::time::timeout(ANSWER, end.execute(&mut new.connection)).await;
         Ok(new)
     }
 
@@ -216,7 +222,9 @@ impl Migrator {
         let Some(shown) = script.first() else { return Ok(()) };
         let statement = script.statements.iter().position(|one| one == shown).unwrap_or_default();
         let from = self.beside_traffic().await;
-        let bound = self.statement_max + ANSWER;
+        // The server bounds each of its statements, not the message.
+        let statements = u32::try_from(script.statements.len()).unwrap_or(u32::MAX);
+        let bound = self.statement_max.saturating_mul(statements).saturating_add(ANSWER);
         let sent = tokio::time::timeout(bound, sending::message(&mut self.connection, &script.text)).await;
         applied.ran.push(Ran { statement, from, until: self.clock.now(), took: Vec::new(), work: Vec::new() });
         let (done, error) = match sent {

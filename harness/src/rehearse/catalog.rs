@@ -127,15 +127,33 @@ pub async fn sizes(connection: &mut PgConnection) -> Result<Vec<(String, i64)>, 
     asked.fetch_all(connection).await.map_err(|error| classify(error, Kind::Read))
 }
 
-/// About how many rows each table has, as ANALYZE has counted them.
+/// About how many rows each table has, as ANALYZE has counted them; a partitioned one has those of its partitions.
 ///
 /// # Errors
 /// The database cannot be asked.
 pub async fn rows(connection: &mut PgConnection) -> Result<BTreeMap<String, i64>, DbError> {
     let asked: Result<Vec<(String, i64)>, sqlx::Error> = sqlx::query_as(
-        "SELECT c.oid::regclass::text, c.reltuples::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm') AND c.reltuples >= 0 \
+        "SELECT c.oid::regclass::text, CASE c.relkind WHEN 'p' THEN \
+                 (SELECT coalesce(sum(l.reltuples), 0)::int8 FROM pg_partition_tree(c.oid) p \
+                     JOIN pg_class l ON l.oid = p.relid WHERE p.isleaf AND l.reltuples > 0) \
+                 ELSE c.reltuples::int8 END \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE (c.relkind = 'p' OR c.relkind IN ('r', 'm') AND c.reltuples >= 0) \
              AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'",
+    )
+    .fetch_all(connection)
+    .await;
+    Ok(asked.map_err(|error| classify(error, Kind::Read))?.into_iter().collect())
+}
+
+/// The partitions, each with the table that is partitioned, the topmost one.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn partitions(connection: &mut PgConnection) -> Result<BTreeMap<String, String>, DbError> {
+    let asked: Result<Vec<(String, String)>, sqlx::Error> = sqlx::query_as(
+        "SELECT oid::regclass::text, pg_partition_root(oid)::regclass::text FROM pg_class \
+         WHERE relispartition AND relkind IN ('r', 'p')",
     )
     .fetch_all(connection)
     .await;

@@ -130,6 +130,7 @@ pub async fn run<'a>(
     let mut asking = database.plain().await?;
     let start = catalog::read(&mut asking).await?;
     let (small, rows) = (catalog::sizes(&mut asking).await?, catalog::rows(&mut asking).await?);
+    let partitions = catalog::partitions(&mut asking).await?;
     let sampler = Sampler::start(database.plain().await?, clock.clone(), plan.sampling.clone());
     let mut traffic = match &plan.traffic {
         Some(crowd) => {
@@ -208,6 +209,7 @@ pub async fn run<'a>(
         irreversible,
         sizes,
         rows,
+        partitions,
         ..Record::default()
     };
     if let Some(traffic) = course.traffic {
@@ -398,7 +400,7 @@ impl Course<'_> {
 }
 
 /// What PL/pgSQL's RAISE EXCEPTION says unless told otherwise.
-const RAISED: &str = "P0001";
+pub(super) const RAISED: &str = "P0001";
 
 impl Migrator {
     /// Takes the lock that keeps other replicas from migrating.

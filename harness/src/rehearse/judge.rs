@@ -40,6 +40,8 @@ pub const CHECKS: [CheckName; 7] = [
     CheckName::Accounted,
     CheckName::RetriesBounded,
 ];
+/// How many sentences about the same place are told.
+const SENTENCES_MAX: usize = 5;
 /// How many characters of a statement are shown.
 const STATEMENT_CHARACTERS: usize = 100;
 
@@ -152,23 +154,41 @@ pub fn judge_cuts(cuts: &[Cut<'_>]) -> Vec<Finding> {
     findings
 }
 
-/// What was found at the same place in several parts of the course is said once, with the parts.
+/// What was found at the same place in several parts of the course is said once, with the parts; and what is several
+/// things of one part, in one finding that has them all. What a later part has as well is the same with other times.
 fn merge(findings: &mut Vec<Finding>) {
-    let mut merged: Vec<Finding> = Vec::new();
+    let mut merged: Vec<(Finding, Vec<String>)> = Vec::new();
+    let mut parts: BTreeMap<(usize, String), usize> = BTreeMap::new();
     for finding in findings.drain(..) {
-        let same = |other: &&mut Finding| {
+        let same = |(other, _): &(Finding, Vec<String>)| {
             let key = |one: &Finding| (one.kind, one.file.clone(), one.line, one.code.clone());
             key(other) == key(&finding)
         };
-        match merged.iter_mut().find(same) {
-            Some(other) if other.pass.split(", ").all(|pass| pass != finding.pass) => {
-                other.pass = format!("{}, {}", other.pass, finding.pass);
-            }
-            Some(_) => {}
-            None => merged.push(finding),
+        let place = merged.iter().position(same).unwrap_or(merged.len());
+        let of_part = parts.entry((place, finding.pass.clone())).or_default();
+        *of_part += 1;
+        let Some((other, told)) = merged.get_mut(place) else {
+            let told = vec![finding.sentence.clone()];
+            merged.push((finding, told));
+            continue;
+        };
+        if *of_part == 1 {
+            other.pass = format!("{}, {}", other.pass, finding.pass);
+        }
+        if *of_part > told.len() && !told.contains(&finding.sentence) {
+            told.push(finding.sentence);
         }
     }
-    *findings = merged;
+    let one = |(mut finding, mut told): (Finding, Vec<String>)| {
+        let more = told.len().saturating_sub(SENTENCES_MAX);
+        told.truncate(SENTENCES_MAX);
+        if more > 0 {
+            told.push(format!("{more} more of the kind"));
+        }
+        finding.sentence = told.join("; and ");
+        finding
+    };
+    *findings = merged.into_iter().map(one).collect();
 }
 
 /// A finding at a statement of a file.

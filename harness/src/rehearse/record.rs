@@ -85,6 +85,8 @@ pub struct Record<'a> {
     pub twin: Option<Twin<'a>>,
     /// How many rows each table had before the first file, about.
     pub rows: BTreeMap<String, i64>,
+    /// The partitions, each with the table that is partitioned.
+    pub partitions: BTreeMap<String, String>,
     /// What is otherwise after going down than at the start; `None` if that was not reached.
     pub down_differs: Option<Vec<String>>,
     /// What is otherwise after going up again than after the first time; `None` if that was not reached.

@@ -25,6 +25,8 @@ use crate::database::Database;
 use crate::explore::statement::{Class, class};
 use crate::sql::Statement;
 
+/// What a statement names is not there.
+pub(super) const GONE: &str = "42704";
 /// How long one operation of the traffic may take here.
 const PROBE_MAX_MS: u64 = 5_000;
 
@@ -62,6 +64,21 @@ impl<'a> Twin<'a> {
         self.steps.iter().find(|step| step.refuses.contains(&group))
     }
 
+    /// The last statement of a file before another that has dropped an index or a constraint of this name.
+    pub fn dropped(&self, (pass, script): (Pass, &Script), before: usize, name: &str) -> Option<&Step<'a>> {
+        let shown = [name.to_owned(), format!("\"{name}\"")];
+        let is_it = |line: &String| {
+            shown.iter().any(|name| match line.strip_prefix("- ") {
+                Some(line) if line.starts_with("index ") => line.contains(&format!(" INDEX {name} ON ")),
+                Some(line) => line.starts_with(&format!("constraint {name} on ")),
+                None => false,
+            })
+        };
+        let of_file =
+            |step: &&Step<'_>| step.pass == pass && std::ptr::eq(step.script, script) && step.statement < before;
+        self.steps.iter().filter(of_file).rfind(|step| step.lines.iter().any(is_it))
+    }
+
     /// The last statement of a pass that brought a line of the schema about.
     pub fn brought(&self, pass: Pass, line: &str) -> Option<&Step<'a>> {
         self.steps.iter().rfind(|step| step.pass == pass && step.lines.iter().any(|one| one == line))
@@ -75,18 +92,27 @@ pub fn is_wanted(plan: &Plan<'_>, record: &Record<'_>, backend: Backend) -> bool
     let groups = groups(&record.operations, &plan.allowed);
     let has_sql = |group: &Group| record.operations.get(group.first).is_some_and(|one| one.sql.is_some());
     let is_unasked = |file: &FileRun<'_>| backend == Backend::Postgres && !file.script.is_one_transaction();
+    // What is not there any more may have been dropped by an earlier statement.
+    let lacks = |file: &FileRun<'_>| {
+        let code = file.applied.failed.as_ref().and_then(|(_, error)| error.code.as_deref());
+        backend == Backend::Postgres && code == Some(GONE)
+    };
+    let is_unasked = |file: &FileRun<'_>| is_unasked(file) || lacks(file);
     let is_open = record.files.iter().any(is_unasked) || groups.iter().any(has_sql);
     let is_ours = plan.runner.is_none() && plan.stock.is_none();
     is_ours && !record.files.is_empty() && (is_open || differs(&record.down_differs) || differs(&record.again_differs))
 }
 
-/// Asks a twin, a database that stands where the rehearsal began, and lets the record know.
+/// Asks a twin, a database that stands where the rehearsal began, and lets the record know. What was measured stands
+/// without it: where it cannot be asked, the record is as it was, and the answer is a note that says why.
 ///
 /// Cancellation: the twin must then be dropped.
-///
-/// # Errors
-/// The traffic's set-up is refused on it, or it is lost.
-pub async fn ask<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Database) -> Result<(), DbError> {
+pub async fn ask<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Database) -> Option<String> {
+    let error = tell(plan, record, database).await.err()?;
+    Some(format!("the same files without traffic could not be asked which statement did what: {error}"))
+}
+
+async fn tell<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Database) -> Result<(), DbError> {
     let groups = groups(&record.operations, &plan.allowed);
     if let Some(Crowd::Script(script)) = &plan.traffic {
         scripted::set_up(script, database).await?;
@@ -99,7 +125,6 @@ pub async fn ask<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Databa
 
 /// Applies the files of a record to a database that stands where the rehearsal began, and looks. It goes as far as the
 /// rehearsal did; a statement that is refused here ends it.
-///
 async fn look<'a>(
     migrations: &[&'a Migration],
     record: &Record<'_>,
@@ -116,7 +141,7 @@ async fn look<'a>(
     let mut walk = Walk { line, schema, probes: probes.collect(), twin: Twin::default() };
     let mut working = Vec::new();
     for probe in std::mem::take(&mut walk.probes) {
-        if walk.line.refusal_of(&probe.sql, false).await?.is_none() {
+        if walk.line.refusal_of(&probe.sql, false).await?.code.is_none() {
             walk.twin.works.push(probe.group);
             working.push(probe);
         }
@@ -204,7 +229,9 @@ impl<'a> Walk<'a> {
             if ends {
                 within = None;
             }
-            self.step(pass, script, number, (added, &tables), within.is_some()).await?;
+            if !self.step(pass, script, number, (added, &tables), &mut within).await? {
+                return Ok(false);
+            }
         }
         if opens {
             return survived(self.line.text("COMMIT").await);
@@ -212,30 +239,49 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
+    /// Notes what a statement has done; answers whether the file can go on.
     async fn step(
         &mut self,
         pass: Pass,
         script: &'a Script,
         statement: usize,
         (added, tables): (Added, &Tables),
-        is_within: bool,
-    ) -> Result<(), DbError> {
+        within: &mut Option<Within>,
+    ) -> Result<bool, DbError> {
         let now = self.line.schema().await?;
         let lines = self.schema.difference(&now);
         self.schema = now;
         let mut refuses = Vec::new();
+        let mut goes_on = true;
         for probe in &self.probes {
-            if self.line.refusal_of(&probe.sql, is_within).await?.as_deref() == Some(&probe.code) {
+            let tried = self.line.refusal_of(&probe.sql, within.is_some()).await?;
+            if tried.code.as_ref() == Some(&probe.code) {
                 refuses.push(probe.group);
             }
+            if tried.ended {
+                goes_on = false;
+                break;
+            }
+        }
+        if let Some(within) = within.as_mut().filter(|_| goes_on && !self.probes.is_empty()) {
+            self.line.look_again(within).await?;
         }
         self.probes.retain(|probe| !refuses.contains(&probe.group));
         let named = |table: &i64| tables.get(table).cloned();
         let took = added.took.iter().filter_map(|(on, mode)| Some((named(on)?, *mode))).collect();
         let work = added.work.iter().filter_map(|(on, work)| Some((named(on)?, *work))).collect();
         self.twin.steps.push(Step { pass, script, statement, lines, took, work, refuses });
-        Ok(())
+        Ok(goes_on)
     }
+}
+
+/// What came of an operation of the traffic.
+#[derive(Debug, PartialEq, Eq)]
+struct Tried {
+    /// With which code it was refused, if it was.
+    code: Option<String>,
+    /// Whether it has ended the transaction in which it was tried, and with it what the file had done.
+    ended: bool,
 }
 
 /// Whether something went through; a refusal is no error here, a lost connection is.
@@ -335,6 +381,16 @@ impl Line {
         }
     }
 
+    /// Takes what the traffic's operations have read for known: it is not the next statement's work.
+    async fn look_again(&mut self, within: &mut Within) -> Result<(), DbError> {
+        match self {
+            Self::Postgres(connection) => {
+                within.look_again(connection).await.map_err(|error| postgres::classify(error, Kind::Read))
+            }
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Carries out a statement that stands outside of a transaction in one of its own, so that it can be asked within
     /// it; one that cannot run in a transaction without. None where it is refused.
     async fn alone(&mut self, statement: &Statement, tables: &Tables) -> Result<Option<Added>, DbError> {
@@ -350,8 +406,8 @@ impl Line {
         Ok(survived(self.statement(statement).await)?.then(Added::default))
     }
 
-    /// With which code an operation of the traffic is refused now, if it is; whatever it does is undone.
-    async fn refusal_of(&mut self, sql: &str, is_within: bool) -> Result<Option<String>, DbError> {
+    /// How an operation of the traffic is refused now, if it is; whatever it does is undone.
+    async fn refusal_of(&mut self, sql: &str, is_within: bool) -> Result<Tried, DbError> {
         let (open, close) = match is_within {
             true => (
                 "SAVEPOINT driftlock_probe",
@@ -364,10 +420,41 @@ impl Line {
             self.text(&format!("SET LOCAL statement_timeout = {PROBE_MAX_MS}")).await?;
         }
         let sent = self.text(sql).await;
-        self.text(close).await?;
+        // Some refusals have ended the transaction already (SQLite's RAISE(ROLLBACK, …)): then there is nothing to undo.
+        let ended = !survived(self.text(close).await)? && is_within;
         match sent {
             Err(error) if error.class == ErrorClass::Lost => Err(error),
-            sent => Ok(sent.err().map(|error| error.code.unwrap_or_else(|| error.class.to_string()))),
+            sent => {
+                let code = sent.err().map(|error| error.code.unwrap_or_else(|| error.class.to_string()));
+                Ok(Tried { code, ended })
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operation_whose_refusal_ends_the_transaction_is_told_with_its_code_and_that_the_file_is_gone() {
+        let connection =
+            SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory can be opened");
+        let mut line = Line::Sqlite(connection);
+        line.text("CREATE TABLE t (a int UNIQUE); INSERT INTO t VALUES (1);").await.expect("it is made");
+        let ends = "INSERT OR ROLLBACK INTO t VALUES (1)";
+        for (sql, is_within, ended) in
+            [(ends, false, false), ("INSERT INTO t VALUES (1)", true, false), (ends, true, true)]
+        {
+            if is_within {
+                line.text("BEGIN IMMEDIATE").await.expect("nothing is open");
+            }
+            let tried = line.refusal_of(sql, is_within).await.expect("a refusal is no error");
+            assert_eq!(tried, Tried { code: Some("2067".to_owned()), ended }, "{sql}");
+            if is_within && !ended {
+                line.text("ROLLBACK").await.expect("the transaction is still there");
+            }
+        }
+        assert_eq!(line.refusal_of("SELECT 1", false).await.expect("it works"), Tried { code: None, ended: false });
     }
 }

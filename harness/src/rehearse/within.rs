@@ -75,6 +75,15 @@ impl Within {
         Ok(Self { has: Vec::new(), seen, indexes: Vec::new() })
     }
 
+    /// Notes anew how often each table was read through: what was undone since the last look is counted all the same.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn look_again(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.seen = Self::begin(connection).await?.seen;
+        Ok(())
+    }
+
     /// Asks what the statement that has just ended has added; `known` is what was there before the file.
     ///
     /// # Errors

@@ -190,3 +190,35 @@ fn foreign_keys_on_sqlite_are_as_the_tool_has_them_or_as_the_settings_say() {
     assert_eq!(of("golang-migrate", "foreign-keys = true"), (refused(), false));
     assert_eq!(of("sqlx", "foreign-keys = false"), (Vec::new(), true));
 }
+
+#[test]
+fn a_refusal_that_ends_the_transaction_on_sqlite_leaves_what_was_measured() {
+    let make = "CREATE TABLE other (a int);\n\
+                CREATE TRIGGER no BEFORE INSERT ON t WHEN new.a > 5 BEGIN SELECT RAISE(ROLLBACK, 'no'); END;\n\
+                CREATE TABLE third (a int);";
+    let files = [
+        ("1_a.up.sql", "CREATE TABLE t (id INTEGER PRIMARY KEY, a int)"),
+        ("1_a.down.sql", "DROP TABLE t"),
+        ("2_b.up.sql", make),
+        ("2_b.down.sql", "DROP TABLE third;\nDROP TRIGGER no;\nDROP TABLE other;"),
+    ];
+    let at = under(&files, "", &[("writer", "\"INSERT INTO t (a) VALUES (7)\"")]);
+    let arguments = ["m", "--traffic", "traffic.toml", "--backend", "sqlite", "--journal", "wal", "--format", "json"];
+    let row = row(&rehearse(at.path(), &arguments).ends_with(1));
+    assert!(found(&row).contains(&"application-error 2_b.up.sql:2 1811".to_owned()), "{row:#}");
+}
+
+#[test]
+fn what_is_tried_on_the_twin_is_not_the_next_statements_work() {
+    let make =
+        "-- +goose Up\nCREATE TABLE orders (id int PRIMARY KEY, amount int);\n-- +goose Down\nDROP TABLE orders;";
+    let next = "-- +goose NO TRANSACTION\n-- +goose Up\nSELECT 1;\nBEGIN;\nALTER TABLE orders ADD x int;\n\
+                ALTER TABLE orders ADD y int;\nALTER TABLE orders RENAME amount TO price;\nCOMMIT;\n-- +goose Down\n\
+                SELECT 1;\nBEGIN;\nALTER TABLE orders RENAME price TO amount;\nALTER TABLE orders DROP y, DROP x;\nCOMMIT;";
+    let files = [("00001_orders.sql", make), ("00002_b.sql", next)];
+    let at = under(&files, &FILLED.replace("1000", "2000"), &[("reader", "\"SELECT sum(amount) FROM orders\"")]);
+    let row = row(&held(at.path(), &[]).ends_with(1));
+    let found = found(&row);
+    assert!(found.contains(&"application-error 00002_b.sql:7 42703".to_owned()), "{found:?}");
+    assert!(!found.iter().any(|one| one.starts_with("grows-with-table")), "{found:?}");
+}

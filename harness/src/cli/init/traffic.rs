@@ -9,9 +9,10 @@ use crate::cli::common::{quoted, run_name};
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::provision::{Profile, RunName, Server};
-use crate::rehearse::draft::{Draft, draft};
+use crate::rehearse::draft::{Draft, Drafted, draft};
 use crate::rehearse::site::{Site, SiteError};
 use crate::rehearse::subject::Subject;
+use crate::scenario::script::Script;
 
 /// Where it is written unless said otherwise.
 const FILE: &str = "driftlock-traffic.toml";
@@ -50,13 +51,26 @@ pub(super) async fn run(directory: &Path, args: &Args, context: &mut Context<'_>
     if let Err(error) = server.stop().await {
         writeln!(context.err, "warning: {error}")?;
     }
-    let Some(Draft { text, tables, left_out }) = drafted? else {
-        let path = &subject.path;
-        return Err(Failure::usage(miette::miette!(
-            help = "Set `from` in a rehearse.toml beside them to a version at which the tables are there",
-            "the migrations to be rehearsed in {path} touch no table that is there before them"
-        )));
+    let Draft { text, tables, left_out } = match drafted? {
+        Drafted::Script(draft) => draft,
+        Drafted::Untouched => {
+            let path = &subject.path;
+            return Err(Failure::usage(miette::miette!(
+                help = "Set `from` in a rehearse.toml beside them to a version at which the tables are there",
+                "the migrations to be rehearsed in {path} touch no table that is there before them"
+            )));
+        }
+        Drafted::Nothing(left_out) => {
+            return Err(Failure::usage(miette::miette!(
+                help = "Write a script by hand: driftlock init writes one to begin with",
+                "no statement could be drafted for the tables that the migrations in {} touch:\n{}",
+                subject.path,
+                left_out.join("\n")
+            )));
+        }
     };
+    // What is written is what can be read.
+    Script::parse(&path, text.as_bytes()).map_err(|problems| Failure::usage(miette::Report::new(*problems)))?;
     if !written(&path, &text)? {
         return Err(Failure::usage(miette::miette!(
             help = "driftlock init --traffic DIR FILE writes it elsewhere",
@@ -78,7 +92,7 @@ pub(super) async fn run(directory: &Path, args: &Args, context: &mut Context<'_>
 }
 
 /// On a database at the version to begin at.
-async fn drafted(server: &Server, subject: &Subject) -> Result<Option<Draft>, SiteError> {
+async fn drafted(server: &Server, subject: &Subject) -> Result<Drafted, SiteError> {
     let mut site = Site::new(server, 1, None);
     let place = site.place(subject, EVENTS).await?;
     let (from, to) = subject.range()?;

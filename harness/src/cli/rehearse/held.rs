@@ -245,11 +245,12 @@ async fn one(
     let base = place.base.clone();
     let mut record = course::run(&plan, place.database.clone(), base).await.map_err(SiteError::from)?;
     site.leave(place).await.map_err(SiteError::from)?;
+    let mut unasked = None;
     if twin::is_wanted(&plan, &record, Backend::Postgres) {
         progress.say("the same files once more, without traffic");
         let place = site.place(subject, events).await?;
         let database = Database::Postgres(place.database.clone());
-        twin::ask(&plan, &mut record, &database).await.map_err(SiteError::from)?;
+        unasked = twin::ask(&plan, &mut record, &database).await;
         site.leave(place).await.map_err(SiteError::from)?;
     }
     let mut judged = judge(&plan, &record, &settings.budget);
@@ -277,6 +278,7 @@ async fn one(
     row.wal_bytes = wal;
     row.applications = applications;
     row.notes.extend(notes);
+    row.notes.extend(unasked);
     row.notes.extend(case.notes.iter().cloned());
     Ok(row)
 }

@@ -140,10 +140,11 @@ pub(super) async fn one(
     let seen = course::run(&plan, &ground, place.base.clone()).await.map_err(SiteError::from)?;
     let mut record = seen.record;
     site.leave(place)?;
+    let mut unasked = None;
     if twin::is_wanted(&plan, &record, Backend::Sqlite) {
         let place = site.place(subject, settings.events.unwrap_or(EVENTS)).await?;
         let database = Database::Sqlite(place.database.clone());
-        twin::ask(&plan, &mut record, &database).await.map_err(SiteError::from)?;
+        unasked = twin::ask(&plan, &mut record, &database).await;
         site.leave(place)?;
     }
     let mut judged = judge(&plan, &record, &settings.budget);
@@ -169,6 +170,7 @@ pub(super) async fn one(
     };
     let mut row = row(about, &plan, &record, judged);
     row.wal_bytes = seen.peaks;
+    row.notes.extend(unasked);
     row.notes.extend(case.notes.iter().cloned());
     row.notes.extend(unchecked(subject));
     Ok(row)

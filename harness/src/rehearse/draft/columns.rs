@@ -16,6 +16,8 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Without schema and quotes, in lower case.
     pub(super) plain: String,
+    /// The names of its indexes and of its columns' enum types, in the same way.
+    pub(super) also: Vec<String>,
     /// Its columns, as they stand.
     pub(super) columns: Vec<Column>,
     /// The column of its primary key, if that is one.
@@ -44,15 +46,17 @@ pub(super) struct Column {
     /// Whether it has a default, an identity or an expression: nobody gives it a value.
     pub(super) comes_by_itself: bool,
     is_generated: bool,
+    /// Whether any index has it.
+    in_index: bool,
     characters: Option<i32>,
     label: Option<String>,
     pub(super) refers: Option<Refers>,
 }
 
 impl Column {
-    /// Whether a value of it may be changed at will.
+    /// Whether a value of it may be changed at will: it is in no index, and nothing else gives it one.
     pub(super) fn is_free(&self) -> bool {
-        !self.is_generated && self.refers.is_none()
+        !self.is_generated && !self.in_index && self.refers.is_none()
     }
 
     /// A value of its type, made of a number.
@@ -106,6 +110,7 @@ struct Row {
     parent_column: Option<String>,
     is_key: bool,
     is_indexed: bool,
+    in_index: bool,
 }
 
 impl FromRow<'_, PgRow> for Row {
@@ -125,6 +130,7 @@ impl FromRow<'_, PgRow> for Row {
             parent_column: row.try_get("parent_column")?,
             is_key: row.try_get("is_key")?,
             is_indexed: row.try_get("is_indexed")?,
+            in_index: row.try_get("in_index")?,
         })
     }
 }
@@ -141,7 +147,8 @@ pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, 
              k.confrelid::regclass::text AS parent, quote_ident(p.attname) AS parent_column, \
              EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indnkeyatts = 1 \
                  AND i.indkey[0] = a.attnum) AS is_key, \
-             EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indkey[0] = a.attnum) AS is_indexed \
+             EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indkey[0] = a.attnum) AS is_indexed, \
+             EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey)) AS in_index \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
          JOIN pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f' AND k.conkey = ARRAY[a.attnum] \
@@ -149,6 +156,15 @@ pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, 
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped \
              AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%' \
          ORDER BY c.oid, a.attnum",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(|error| classify(error, Kind::Read))?;
+    let also: Vec<(String, String)> = sqlx::query_as(
+        "SELECT i.indrelid::regclass::text, lower(c.relname::text) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         UNION SELECT a.attrelid::regclass::text, lower(e.typname::text) FROM pg_attribute a \
+             JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type e ON e.oid IN (t.oid, t.typelem) \
+             WHERE e.typtype = 'e' AND a.attnum > 0 AND NOT a.attisdropped",
     )
     .fetch_all(connection)
     .await
@@ -159,7 +175,9 @@ pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, 
         let table = tables.entry(row.table_name.clone()).or_insert_with(|| {
             order.push(row.table_name.clone());
             let (columns, indexed) = (Vec::new(), Vec::new());
-            Table { name: row.table_name.clone(), plain: row.plain.clone(), columns, key: None, indexed }
+            let also =
+                also.iter().filter(|(table, _)| *table == row.table_name).map(|(_, name)| name.clone()).collect();
+            Table { name: row.table_name.clone(), plain: row.plain.clone(), also, columns, key: None, indexed }
         });
         // Of several foreign keys on one column the first is kept.
         if table.columns.iter().any(|column| column.name == row.column_name) {
@@ -179,6 +197,7 @@ pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, 
             not_null: row.not_null,
             comes_by_itself: row.has_default || row.is_generated,
             is_generated: row.is_generated,
+            in_index: row.in_index,
             characters: row.characters,
             label: row.label,
             refers,

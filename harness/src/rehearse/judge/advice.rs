@@ -3,6 +3,7 @@
 use super::super::finding::Kind;
 use super::super::migrations::Script;
 use super::super::migrations::layout::Layout;
+use super::super::twin::GONE;
 use crate::sql::Statement;
 
 /// Better advice than the kind's own, where the statement's words allow it.
@@ -71,7 +72,13 @@ fn taker<'s>(statement: &Statement, script: &'s Script) -> Option<&'s Statement>
 }
 
 /// What to do about a refusal, where its code and the statement say it.
-pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, script: &Script) -> Option<String> {
+/// `known` is the statement that was seen to drop what is not there.
+pub(super) fn of_refusal(
+    code: &str,
+    message: &str,
+    statement: &Statement,
+    (script, known): (&Script, Option<&Statement>),
+) -> Option<String> {
     let concurrently = statement.has("CONCURRENTLY");
     if code == "25001" && script.in_transaction() {
         let first = statement.words.first().map_or("it", String::as_str);
@@ -84,10 +91,12 @@ pub(super) fn of_refusal(code: &str, message: &str, statement: &Statement, scrip
             dependents(message).join(", ")
         ));
     }
-    if let Some(taker) = taker(statement, script).filter(|_| code == "42704" && statement.has("DROP")) {
+    let lacks = code == GONE && statement.has("DROP");
+    if let Some(taker) = known.or_else(|| taker(statement, script)).filter(|_| lacks) {
+        let has = if known.is_some() { "has" } else { "may have" };
         return Some(format!(
-            "Line {} has dropped it already ({}): a column takes its indexes and constraints with it, a constraint its index. \
-             Leave this statement out, or put it first.",
+            "Line {} {has} dropped it already ({}): a column takes its indexes and constraints with it, a constraint its index. \
+             Then leave this statement out, or put it first.",
             taker.line,
             taker.in_short(60)
         ));

@@ -68,6 +68,15 @@ fn growing<'r>(file: &'r FileRun<'_>, holds: &[Hold], ran: &'r Ran) -> Vec<Growi
     ran.work.iter().filter_map(one).collect()
 }
 
+/// How many rows a table has where it is deployed, if that was said: a partition has its part of what its table has.
+fn there(record: &Record<'_>, budget: &Budget, table: &str, here: i64) -> Option<u64> {
+    budget.rows.get(table).copied().or_else(|| {
+        let whole = record.partitions.get(table)?;
+        let (there, of_whole) = (*budget.rows.get(whole)?, *record.rows.get(whole)?);
+        u64::try_from((i128::from(here) * i128::from(there)).checked_div(i128::from(of_whole))?).ok()
+    })
+}
+
 fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Growing<'_>, judged: &mut Judged) {
     let Growing { table, mode, holder, work, statement, took } = growing;
     let line = |number: usize| file.script.statements.get(number).map_or(1, |one| one.line);
@@ -83,13 +92,13 @@ fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Gro
     let limit_ms =
         if mode.blocks_readers() { budget.read_block_ms.min(budget.write_block_ms) } else { budget.write_block_ms };
     let place = format!("{}:{} ({})", file.script.file, line(*statement), file.pass.as_str());
-    let sentence = match budget.rows.get(*table) {
+    let sentence = match there(record, budget, table, here) {
         _ if here < ROWS_MIN => {
             judged.notes.push(format!("{place}: {what}, too few to say what it comes to on more: fill the table"));
             return;
         }
         Some(there) => {
-            let there_ms = took.as_secs_f64() * 1e3 * (*there as f64 / here as f64);
+            let there_ms = took.as_secs_f64() * 1e3 * (there as f64 / here as f64);
             let comes =
                 format!("{what}, about {there_ms:.0} ms for the {there} rows of --rows; {limit_ms} ms are allowed");
             if there_ms <= limit_ms as f64 {
@@ -99,7 +108,8 @@ fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Gro
             comes
         }
         None => format!(
-            "{what}, and longer the more rows there are. --rows {table}=N says how many it has where it is deployed"
+            "{what}, and longer the more rows there are. --rows {}=N says how many it has where it is deployed",
+            record.partitions.get(*table).map_or(*table, String::as_str)
         ),
     };
     let mut finding = at(file, *statement, Kind::GrowsWithTable, sentence);

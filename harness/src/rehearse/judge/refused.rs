@@ -2,9 +2,10 @@
 
 use super::super::catalog::Left;
 use super::super::companion::Companion;
-use super::super::course::{FileRun, Pass, Plan, Record};
+use super::super::course::{FileRun, Pass, Plan, RAISED, Record};
 use super::super::finding::{Finding, Kind};
 use super::{Measured, advice, at, deadlock};
+use crate::sql::Statement;
 use drift_engine::session::DbError;
 
 /// Finds refused statements, INVALID indexes, and checks that refused what would have succeeded.
@@ -19,10 +20,18 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, measured: &[Measured], 
         if let Some((statement, error)) = failed.filter(|(number, error)| !(is_deadlock(error) && told(*number))) {
             let code = error.code.clone().unwrap_or_default();
             if let Some(finding) = false_alarm(record, index) {
-                // Said once, with the first try.
-                findings.extend((file.attempt == 1).then_some(finding));
+                // Said once, with the first try that it refused.
+                let is_told = earlier(record, index).any(|(earlier, _)| false_alarm(record, earlier).is_some());
+                findings.extend((!is_told).then_some(finding));
                 continue;
             }
+            // The next try was refused in the same way, which is no second thing.
+            let is_same = |other: &FileRun<'_>| {
+                let failed = other.applied.failed.as_ref();
+                failed.is_some_and(|(other, refused)| (*other, &refused.code) == (*statement, &error.code))
+            };
+            let is_told =
+                earlier(record, index).any(|(earlier, run)| is_same(run) && false_alarm(record, earlier).is_none());
             let several = file.script.is_message() && file.script.statements.len() > 1;
             let at_once = plan.companion == Some(Companion::Replicas) && code == "40P01";
             let kind = match file.pass {
@@ -43,12 +52,17 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, measured: &[Measured], 
             let mut finding = at(file, *statement, kind, sentence);
             if kind != Kind::OneMessage
                 && let Some(found) = file.script.statements.get(*statement)
-                && let Some(better) = advice::of_refusal(&code, &error.message, found, file.script)
+                && let Some(better) = advice::of_refusal(
+                    &code,
+                    &error.message,
+                    found,
+                    (file.script, dropped(record, file, *statement, &error.message)),
+                )
             {
                 finding.advice = better;
             }
             finding.code.clone_from(&error.code);
-            findings.push(finding);
+            findings.extend((!is_told).then_some(finding));
         }
         findings.extend(invalid(record, index));
         for error in file.beside_refused.iter().filter(|_| plan.companion == Some(Companion::Replicas)) {
@@ -60,12 +74,23 @@ pub(super) fn find(plan: &Plan<'_>, record: &Record<'_>, measured: &[Measured], 
     }
 }
 
+/// The tries of the same file before this one, in the same pass.
+fn earlier<'r, 'a>(record: &'r Record<'a>, index: usize) -> impl Iterator<Item = (usize, &'r FileRun<'a>)> {
+    let file = &record.files[index];
+    let before = record.files[..index].iter().enumerate();
+    before.filter(move |(_, other)| other.pass == file.pass && other.version == file.version)
+}
+
 /// A check of the file's own that refused what goes through without it.
 fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
     let file = &record.files[index];
     let of_file = |other: &&FileRun<'_>| other.pass == file.pass && other.version == file.version;
     let without = record.files.iter().filter(of_file).find(|other| other.skipped.is_some())?;
     let statement = without.skipped?;
+    let (refused, error) = file.applied.failed.as_ref()?;
+    if *refused != statement || error.code.as_deref() != Some(RAISED) {
+        return None;
+    }
     let later =
         record.files.iter().filter(|other| other.pass == file.pass && other.applied.from >= without.applied.from);
     let (mut count, mut went) = (0, true);
@@ -73,7 +98,6 @@ fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
         count += 1;
         went &= other.applied.failed.is_none();
     }
-    let error = &file.applied.failed.as_ref()?.1;
     went.then(|| {
         let sentence = format!(
             "it refused the migration ({}); without it this file and the {} after it went through",
@@ -84,6 +108,13 @@ fn false_alarm(record: &Record<'_>, index: usize) -> Option<Finding> {
         finding.code.clone_from(&error.code);
         finding
     })
+}
+
+/// The statement before a refused one that has dropped what the refusal names, where that was seen.
+fn dropped<'a>(record: &Record<'_>, file: &FileRun<'a>, refused: usize, message: &str) -> Option<&'a Statement> {
+    let name = message.split('"').nth(1)?;
+    let step = record.twin.as_ref()?.dropped((file.pass, file.script), refused, name)?;
+    file.script.statements.get(step.statement)
 }
 
 /// INVALID indexes that a file left, or passed over in silence.

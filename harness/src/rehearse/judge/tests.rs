@@ -233,6 +233,14 @@ fn work_under_a_lock_that_keeps_writers_out_is_found_by_its_nature_and_judged_by
         let record = with(5_000, Mode::Share);
         assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
     }
+    // A partition has its part of what is said of its table.
+    for (rows, is_beyond) in [(20_000, false), (26_000, true)] {
+        let budget = Budget { rows: BTreeMap::from([("whole".to_owned(), rows)]), ..Budget::default() };
+        let mut record = with(5_000, Mode::Share);
+        record.rows.insert("whole".to_owned(), 10_000);
+        record.partitions.insert("t".to_owned(), "whole".to_owned());
+        assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
+    }
     let budget = Budget { rows: BTreeMap::from([("typo".to_owned(), 1)]), ..Budget::default() };
     let notes = judge(&plan(&migrations), &with(5_000, Mode::Share), &budget).notes;
     assert_eq!(notes, ["--rows names the table typo, which is not there; there are t"]);
@@ -268,4 +276,86 @@ fn a_file_with_a_block_of_its_own_is_one_transaction_and_outside_of_one_locks_en
     assert_eq!(lets_go("SELECT 1; SELECT 2; SELECT 3;"), (false, vec![0, 1, 2]));
     assert_eq!(lets_go("BEGIN; SELECT 2; COMMIT;"), (true, vec![2, 2, 2]));
     assert_eq!(lets_go("SELECT 1; BEGIN; SELECT 2; COMMIT; SELECT 3;"), (false, vec![0, 3, 3, 3, 4]));
+}
+
+fn refused(code: &str, message: &str) -> drift_engine::session::DbError {
+    let (class, during) = (drift_engine::session::ErrorClass::Other, drift_engine::session::Kind::Write);
+    drift_engine::session::DbError { class, code: Some(code.into()), message: message.into(), during }
+}
+
+/// A try of a file: at which statement it was refused, and how, and which it left out.
+type Try<'t> = (Option<(usize, &'t str)>, Option<usize>);
+
+/// The record's file, tried like this.
+fn tries<'m>(migrations: &'m Migrations, all: &[Try<'_>]) -> Record<'m> {
+    let mut record = record(migrations);
+    record.samples.clear();
+    let file = record.files.remove(0);
+    for (number, (failed, skipped)) in (1_u32..).zip(all) {
+        let mut file = FileRun { attempt: number, skipped: *skipped, ..file.clone() };
+        file.applied.ran.clear();
+        file.applied.from = ms(1_000 + u64::from(number));
+        file.applied.failed = failed.map(|(at, code)| (at, refused(code, "no")));
+        record.files.push(file);
+    }
+    record
+}
+
+#[test]
+fn several_things_of_one_part_at_one_place_are_all_told_and_a_refusal_that_comes_again_once() {
+    let migrations = migrations();
+    let mut record = tries(&migrations, &[(Some((1, "42P07")), None), (Some((1, "42P07")), None)]);
+    for key in 0..7 {
+        record.files[1].left.insert(Left::AdvisoryLock { key: format!("1/{key}/1") });
+    }
+    // The same once more in a later part, which is no new thing.
+    let mut again = FileRun { pass: Pass::Again, ..record.files[0].clone() };
+    again.applied.failed = Some((1, refused("42P07", "not this time either")));
+    record.files.push(again);
+    let judged = judged(&record, &migrations);
+    let of = |kind: Kind| judged.findings.iter().find(|one| one.kind == kind).map(|one| one.sentence.as_str());
+    assert_eq!(of(Kind::Refused), Some("the database refused it: 42P07 no"));
+    let left = of(Kind::LeftBehind).unwrap();
+    assert!(left.starts_with("the session still has the advisory lock 1/0/1; and the session still has"), "{left}");
+    assert!(left.contains("1/4/1") && !left.contains("1/5/1") && left.ends_with("; and 2 more of the kind"), "{left}");
+}
+
+#[test]
+fn a_check_of_the_files_own_is_a_false_alarm_only_where_it_was_what_refused() {
+    let migrations = migrations();
+    let found = |all: &[Try<'_>]| {
+        let found = judged(&tries(&migrations, all), &migrations).findings;
+        found.iter().map(|one| (one.kind, one.code.clone().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let raised = (Some((1, "P0001")), None);
+    let alarm = (Kind::FalseAlarm, "P0001".to_owned());
+    assert_eq!(found(&[raised, raised, (None, Some(1))]), std::slice::from_ref(&alarm));
+    let waited = (Some((1, "55P03")), None);
+    assert_eq!(found(&[waited, raised, (None, Some(1))]), [alarm.clone(), (Kind::Refused, "55P03".to_owned())]);
+    let other = (Some((0, "P0001")), None);
+    assert_eq!(found(&[other, raised, (None, Some(1))]), [alarm, (Kind::Refused, "P0001".to_owned())]);
+}
+
+#[test]
+fn that_an_earlier_line_has_dropped_what_is_missing_is_only_said_where_it_was_seen() {
+    let sql = "ALTER TABLE t DROP COLUMN a;\nALTER TABLE t DROP COLUMN b;\nDROP INDEX i;";
+    let migrations = Migrations::of_files("m", [("1_a.sql", sql)], crate::sql::Dialect::Postgres).unwrap();
+    let mut record = tries(&migrations, &[(None, None)]);
+    record.files[0].applied.failed = Some((2, refused("42704", "index \"i\" does not exist")));
+    let advice = |record: &Record<'_>| judged(record, &migrations).findings[0].advice.clone();
+    assert!(advice(&record).starts_with("Line 2 may have dropped it already"), "{}", advice(&record));
+    let step = crate::rehearse::twin::Step {
+        pass: Pass::Up,
+        script: &migrations.list[0].up,
+        statement: 0,
+        lines: vec!["- index CREATE INDEX i ON public.t USING btree (a)".to_owned()],
+        took: Vec::new(),
+        work: Vec::new(),
+        refuses: Vec::new(),
+    };
+    record.twin = Some(crate::rehearse::twin::Twin { steps: vec![step], works: Vec::new() });
+    assert!(advice(&record).starts_with("Line 1 has dropped it already"), "{}", advice(&record));
+    record.twin.as_mut().unwrap().steps[0].lines =
+        vec!["- index CREATE INDEX ii ON public.t USING btree (a)".to_owned()];
+    assert!(advice(&record).starts_with("Line 2 may have"), "{}", advice(&record));
 }

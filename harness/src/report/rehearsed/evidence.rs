@@ -45,9 +45,10 @@ pub(super) fn of(record: &Record<'_>, judged: &Judged, budget: &Budget, files: &
     )
 }
 
-/// The largest tables: on more rows it may come out otherwise.
+/// The largest tables, a partitioned one as a whole: on more rows it may come out otherwise.
 fn sizes(record: &Record<'_>) -> String {
-    let mut tables: Vec<(&String, &i64)> = record.rows.iter().filter(|(_, rows)| **rows > 0).collect();
+    let mut tables: Vec<(&String, &i64)> =
+        record.rows.iter().filter(|(name, rows)| **rows > 0 && !record.partitions.contains_key(*name)).collect();
     tables.sort_by_key(|(name, rows)| (std::cmp::Reverse(**rows), *name));
     let shown: Vec<String> =
         tables.iter().take(TABLES_SHOWN).map(|(name, rows)| format!("{name} with {rows} rows")).collect();
