@@ -16,6 +16,9 @@ use crate::sql::Statement;
 /// Of fewer rows nothing is said: a table of settings may well stay as small as it is.
 const ROWS_MIN: i64 = 1_000;
 
+/// From fewer rows nothing is concluded on more: what a statement costs whatever the table's size is most of its time then.
+const CONCLUSIVE_MIN: i64 = 10_000;
+
 /// How many tables are named where one that was named is not there.
 const TABLES_SHOWN: usize = 12;
 
@@ -95,6 +98,10 @@ fn judge(record: &Record<'_>, budget: &Budget, file: &FileRun<'_>, growing: &Gro
     let sentence = match there(record, budget, table, here) {
         _ if here < ROWS_MIN => {
             judged.notes.push(format!("{place}: {what}, too few to say what it comes to on more: fill the table"));
+            return;
+        }
+        Some(there) if here < CONCLUSIVE_MIN && there > here.unsigned_abs() => {
+            judged.notes.push(format!("{place}: {what}, too few to say what it comes to on {there}: fill the table"));
             return;
         }
         Some(there) => {

@@ -222,27 +222,32 @@ fn work_under_a_lock_that_keeps_writers_out_is_found_by_its_nature_and_judged_by
         record
     };
     let grows = |judged: &Judged| kinds(judged).contains(&(Kind::GrowsWithTable, 3));
-    let found = judged(&with(5_000, Mode::Share), &migrations);
+    let found = judged(&with(50_000, Mode::Share), &migrations);
     assert!(grows(&found) && found.findings[0].advice.contains("the lock that line 2 took"), "{:?}", found.findings);
     assert!(!grows(&judged(&with(5_000, Mode::ShareUpdateExclusive), &migrations)));
     let few = judged(&with(500, Mode::Share), &migrations);
     assert!(!grows(&few) && few.notes[0].contains("790 ms for 500 rows here, too few"), "{:?}", few.notes);
     // 790 ms here, and 2,000 ms are allowed.
-    for (rows, is_beyond) in [(10_000, false), (13_000, true)] {
+    for (rows, is_beyond) in [(100_000, false), (130_000, true)] {
         let budget = Budget { rows: BTreeMap::from([("t".to_owned(), rows)]), ..Budget::default() };
-        let record = with(5_000, Mode::Share);
+        let record = with(50_000, Mode::Share);
         assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
     }
+    // Of few rows it is found too, but nothing is concluded on more.
+    let budget = Budget { rows: BTreeMap::from([("t".to_owned(), 100_000)]), ..Budget::default() };
+    let few = judge(&plan(&migrations), &with(5_000, Mode::Share), &budget);
+    assert!(!grows(&few) && few.notes[0].contains("too few to say what it comes to on 100000"), "{:?}", few.notes);
+    assert!(grows(&judged(&with(5_000, Mode::Share), &migrations)));
     // A partition has its part of what is said of its table.
-    for (rows, is_beyond) in [(20_000, false), (26_000, true)] {
+    for (rows, is_beyond) in [(200_000, false), (260_000, true)] {
         let budget = Budget { rows: BTreeMap::from([("whole".to_owned(), rows)]), ..Budget::default() };
-        let mut record = with(5_000, Mode::Share);
-        record.rows.insert("whole".to_owned(), 10_000);
+        let mut record = with(50_000, Mode::Share);
+        record.rows.insert("whole".to_owned(), 100_000);
         record.partitions.insert("t".to_owned(), "whole".to_owned());
         assert_eq!(grows(&judge(&plan(&migrations), &record, &budget)), is_beyond, "{rows}");
     }
     let budget = Budget { rows: BTreeMap::from([("typo".to_owned(), 1)]), ..Budget::default() };
-    let notes = judge(&plan(&migrations), &with(5_000, Mode::Share), &budget).notes;
+    let notes = judge(&plan(&migrations), &with(50_000, Mode::Share), &budget).notes;
     assert_eq!(notes, ["--rows names the table typo, which is not there; there are t"]);
 }
 
