@@ -15,6 +15,7 @@ pub mod page;
 pub mod pgbench;
 mod pipe;
 pub mod plan;
+mod progress;
 pub mod provisioning;
 pub mod recompute;
 pub mod record;

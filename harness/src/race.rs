@@ -50,19 +50,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use drift_engine::lock::Backend;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 
 use crate::explore::application::case::explore_application;
-use crate::explore::application::{AppWorld, BeginError, Looking};
+use crate::explore::application::{AppWorld, Looking};
 use crate::explore::case::Options;
+use crate::explore::hosts::{HostError, Hosts};
 use crate::explore::judge::Limit;
-use crate::explore::postgres::site::Site;
 use crate::explore::search::Strategy;
 use crate::explore::world::Lost;
-use crate::isolation::TargetError;
 use crate::outcome::VerdictKind;
-use crate::provision::{PostgresChoice, Profile, ProvisionError, RunName, Server, StartOptions};
+use crate::provision::{PostgresChoice, Profile, StartOptions};
 use crate::report::{explored, rounds};
 use crate::scenario::application::{AppActor, Application, Code, Job, SetUp};
 use crate::scenario::script::{ACTORS_MAX, FaultKind, NamedQuery};
@@ -184,8 +184,7 @@ impl Race {
     /// # Errors
     /// There is no database, the set-up fails, or an actor neither goes on nor ends.
     pub async fn explore(self) -> Result<Raced, RaceError> {
-        let searched = Searched { limit: self.limit, faults: self.faults.clone() };
-        self.run(Way::Explore(searched)).await
+        self.run(Way::Explore).await
     }
 
     /// Runs the actors freely, so many rounds, with the contention at COMMIT arranged.
@@ -231,15 +230,9 @@ impl Race {
     }
 }
 
-/// What is visited.
-struct Searched {
-    limit: Option<Limit>,
-    faults: Vec<FaultKind>,
-}
-
 /// What is done with the actors.
 enum Way {
-    Explore(Searched),
+    Explore,
     Verify(RoundOptions),
 }
 
@@ -295,21 +288,18 @@ pub enum RaceError {
         /// What is wrong with it.
         what: String,
     },
-    /// There is no server.
+    /// There is no database, the set-up fails, or an actor neither goes on nor ends.
     #[error(transparent)]
-    Provision(#[from] ProvisionError),
-    /// It gives no database.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The set-up fails.
-    #[error(transparent)]
-    Begin(#[from] BeginError),
-    /// The database was lost, or an actor neither goes on nor ends.
-    #[error(transparent)]
-    Lost(#[from] Lost),
+    Host(#[from] HostError),
     /// What was found cannot be written down.
     #[error("what was found cannot be shown: {0}")]
     Shown(#[from] std::io::Error),
+}
+
+impl From<Lost> for RaceError {
+    fn from(lost: Lost) -> Self {
+        Self::Host(lost.into())
+    }
 }
 
 /// An error of the database's, with what the server says.
@@ -322,25 +312,22 @@ fn told(error: &tokio_postgres::Error) -> String {
 
 async fn run(race: Race, way: Way) -> Result<Raced, RaceError> {
     let app = Arc::new(race.application()?);
-    let options = StartOptions { choice: race.postgres, pg_bin: None, profile: Profile::Fast, tcp: false };
-    let server = Server::start(&options, &RunName::new("race")?, &CancellationToken::new()).await?;
-    let raced = on(&server, &app, &way).await;
-    let stopped = server.stop().await;
+    let start = StartOptions { choice: race.postgres.clone(), pg_bin: None, profile: Profile::Fast, tcp: false };
+    let mut hosts = Hosts::new(start, CancellationToken::new());
+    let raced = on(&mut hosts, &app, &race, way).await;
+    let stopped = hosts.stop().await;
     let raced = raced?;
-    stopped?;
+    stopped.map_err(HostError::from)?;
     Ok(raced)
 }
 
-async fn on(server: &Server, app: &Arc<Application>, way: &Way) -> Result<Raced, RaceError> {
-    if !server.confines_foreign_code() {
-        return Err(TargetError::Powerful { role: server.role().name.clone() }.into());
-    }
-    let site = Site::make(server, "race_1").await?;
-    let looking = if matches!(way, Way::Explore(_)) { Looking::Footprints } else { Looking::Answers };
-    let mut world = AppWorld::new(site, app.clone(), looking).await?;
+async fn on(hosts: &mut Hosts, app: &Arc<Application>, race: &Race, way: Way) -> Result<Raced, RaceError> {
+    hosts.ready(Backend::Postgres).await?;
+    let looking = if matches!(way, Way::Explore) { Looking::Footprints } else { Looking::Answers };
+    let mut world = hosts.application(app.clone(), looking).await?;
     let raced = match way {
-        Way::Explore(searched) => explored(&mut world, app, searched).await,
-        Way::Verify(options) => verified(&mut world, app, *options).await,
+        Way::Explore => explored(&mut world, app, race).await,
+        Way::Verify(options) => verified(&mut world, app, options).await,
     };
     let closed = world.close().await;
     let raced = raced?;
@@ -348,7 +335,7 @@ async fn on(server: &Server, app: &Arc<Application>, way: &Way) -> Result<Raced,
     Ok(raced)
 }
 
-async fn explored(world: &mut AppWorld, app: &Arc<Application>, race: &Searched) -> Result<Raced, RaceError> {
+async fn explored(world: &mut AppWorld, app: &Arc<Application>, race: &Race) -> Result<Raced, RaceError> {
     let (strategy, executions) = (Strategy::Exhaustive, Arc::new(AtomicU64::new(0)));
     let options = Options { strategy, seed: 1, limit: race.limit, all: false, executions };
     let (explored, _, confirmed) = explore_application(world, app, &race.faults, &options).await?;

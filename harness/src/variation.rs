@@ -156,16 +156,22 @@ pub trait Explorer: Send {
     ) -> impl Future<Output = Result<Result<Catalog, Refused>, Self::Error>> + Send;
 }
 
-/// A loss as a refusal where the script is to blame.
+impl Refused {
+    /// A loss as a refusal, where the file is to blame.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn of(lost: Lost) -> Result<Self, Lost> {
+        if lost.by_script { Ok(Self(lost.why)) } else { Err(lost) }
+    }
+}
+
+/// The same of what came, if it is a loss.
 ///
 /// # Errors
 /// The database is lost.
 pub fn refused<T>(result: Result<T, Lost>) -> Result<Result<T, Refused>, Lost> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(lost) if lost.by_script => Ok(Err(Refused(lost.why))),
-        Err(lost) => Err(lost),
-    }
+    result.map(Ok).or_else(|lost| Refused::of(lost).map(Err))
 }
 
 /// Explores a script in a world that was made for it.

@@ -34,5 +34,5 @@ pub use permutation::Orders;
 pub use print::Table;
 pub use run::{RunError, STEP_MAX, run};
 pub use spec::{Begin, Blocker, Permutation, SessionSpec, Spec, Step};
-pub use target::{Target, TargetError, config};
+pub use target::{Target, TargetError, config, start_confining};
 pub use transcript::{Merged, Split, Transcript};

@@ -2,7 +2,8 @@
 
 use tokio_postgres::{Config, NoTls};
 
-use driftlock_provision::{Database, ProvisionError, Server, Way};
+use driftlock_provision::{Database, ProvisionError, RunName, Server, StartOptions, Way};
+use tokio_util::sync::CancellationToken;
 
 /// What PostgreSQL's own suite calls its database: some of its specifications name it.
 const NAME: &str = "isolation_regression";
@@ -38,6 +39,24 @@ pub enum TargetError {
     /// The server cannot be reached in a way that sessions can use.
     #[error("this server has no address for sessions")]
     Address,
+}
+
+/// Starts a server for code that is not ours: one whose role could reach more than its own databases is ended again.
+///
+/// # Errors
+/// There is none, or its role could.
+pub async fn start_confining(
+    options: &StartOptions,
+    run: &RunName,
+    cancel: &CancellationToken,
+) -> Result<Server, TargetError> {
+    let server = Server::start(options, run, cancel).await?;
+    if server.confines_foreign_code() {
+        return Ok(server);
+    }
+    let role = server.role().name.clone();
+    server.stop().await?;
+    Err(TargetError::Powerful { role })
 }
 
 impl Target {

@@ -57,12 +57,31 @@ impl Statement {
 
     /// Its text in one line, shortened to `characters`.
     pub fn in_short(&self, characters: usize) -> String {
-        let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(characters) {
-            Some((at, _)) => format!("{}…", &line[..at]),
-            None => line,
-        }
+        in_short(&self.text, characters)
     }
+}
+
+/// A text in one line.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A text, shortened to `characters`.
+pub fn shortened(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// A text in one line, shortened to `characters`.
+pub fn in_short(text: &str, characters: usize) -> String {
+    shortened(&one_line(text), characters)
+}
+
+/// A name as an identifier that is taken as it is.
+pub fn quoted_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// What is wrong with a file's text, and where.

@@ -17,7 +17,7 @@ use std::ops::Range;
 use squawk_syntax::{SourceFile, SyntaxElement, SyntaxKind as Kind, SyntaxNode};
 
 pub use self::forbidden::{Grouped, Overlapping};
-pub use self::protection::{Answers, Protection, one_line};
+pub use self::protection::{Answers, Protection};
 
 /// The longest text that is read, in bytes.
 const BYTES_MAX: usize = 256 * 1024;

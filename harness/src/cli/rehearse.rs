@@ -436,7 +436,8 @@ fn refused(error: SubjectError) -> Failure {
     Failure::usage(miette::Report::from_err(error))
 }
 
-fn powerful(role: &str) -> Failure {
+/// Why migrations are not run as a role.
+pub(super) fn powerful(role: &str) -> Failure {
     Failure::usage(miette::miette!(
         help = "Give a URL whose role has neither SUPERUSER nor CREATEROLE, or let driftlock start a server: --postgres local",
         "migrations are not run as {role}, who can reach other databases of the given server"

@@ -4,8 +4,6 @@ mod rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use drift_engine::lock::Backend;
 use tokio::time::Instant;
@@ -13,7 +11,7 @@ use tokio::time::Instant;
 use self::rows::Rows;
 use super::common::{Format, print, run_name, unwritable, verdict_exit};
 use super::provisioning::PostgresArgs;
-use super::{Context, Failure, hosts};
+use super::{Context, Failure, hosts, progress};
 use crate::exit::Exit;
 use crate::explore::application::sent::Alteration;
 use crate::explore::application::{AppWorld, Looking};
@@ -32,10 +30,7 @@ use crate::variation::applications::{OfApplication, Worlds};
 use crate::variation::catalog::{Catalog, catalog};
 use crate::variation::mutate::{Mutated, mutate, mutate_subject};
 use crate::variation::repair::repair;
-use crate::variation::{Explorer, Refused, Seen, Serially, refused, see, serial_runs, with_rows};
-
-/// After how long it is said how far it has come, again and again.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+use crate::variation::{Explorer, Refused, Seen, Serially, see, serial_runs, with_rows};
 
 /// What is done with each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,12 +119,19 @@ macro_rules! in_a_world {
     };
 }
 
-/// What the database says of the script is no failure of ours.
-fn by_script<T>(result: Result<T, HostError>) -> Result<Result<T, Refused>, HostError> {
-    match result {
-        Err(HostError::Lost(lost)) => Ok(refused(Err(lost))?),
-        other => other.map(Ok),
+/// What the database says of the file is no failure of ours.
+///
+/// # Errors
+/// It says something else.
+fn by_file(error: HostError) -> Result<Refused, HostError> {
+    match error {
+        HostError::Lost(lost) => Ok(Refused::of(lost)?),
+        other => Err(other),
     }
+}
+
+fn by_script<T>(result: Result<T, HostError>) -> Result<Result<T, Refused>, HostError> {
+    result.map(Ok).or_else(|error| by_file(error).map(Err))
 }
 
 impl OnHosts<'_> {
@@ -188,10 +190,7 @@ impl Worlds for OnHosts<'_> {
     }
 
     fn by_application(&self, error: HostError) -> Result<Refused, HostError> {
-        match error {
-            HostError::Lost(lost) if lost.by_script => Ok(Refused(lost.why)),
-            other => Err(other),
-        }
+        by_file(error)
     }
 }
 
@@ -277,26 +276,11 @@ async fn run_all(
     report.not_verified.extend(started.not_verified());
     let (strategy, limit) = (Strategy::Exhaustive, Some(wanted.budget));
     let options = Options { strategy, seed: 1, limit, all: false, executions: Arc::default() };
-    let cancel = context.cancel.clone();
     for subject in subjects.iter().filter(|subject| !started.lacks(subject.backend)) {
         writeln!(context.err, "{} on {} …", subject.name, subject.backend)?;
-        options.executions.store(0, Ordering::Relaxed);
-        let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
-        ticks.reset();
-        let rows = {
-            let mut rows = std::pin::pin!(rows_of(wanted, hosts, subject, &options, &mut report.not_applicable));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = cancel.cancelled() => return Err(Failure::interrupted()),
-                    rows = &mut rows => break rows,
-                    _ = ticks.tick() => {
-                        let (executions, seconds) = (options.executions.load(Ordering::Relaxed), begin.elapsed().as_secs());
-                        writeln!(context.err, "{}: {executions} executions in {seconds} s", subject.name)?;
-                    }
-                }
-            }
-        };
+        let begin = Instant::now();
+        let rows = rows_of(wanted, hosts, subject, &options, &mut report.not_applicable);
+        let rows = progress::search(&subject.name, &options.executions, rows, context).await?;
         let rows = rows.map_err(|failure| hosts::about(failure, &subject.file, &subject.name, subject.backend))?;
         let took = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let first = report.results.len();

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
 use crate::scenario::script::{Script, ScriptCase, Value, fill};
+use crate::sql::quoted_name;
 
 /// Types that are named without their schema, by their object identifiers, which never change: see `pg_type.dat`.
 const BUILTIN: [(u32, &str); 16] = [
@@ -46,12 +48,8 @@ impl Types {
                     _ => known.get(name).cloned().unwrap_or_else(|| "NULL".to_owned()),
                 });
                 if let Ok(prepared) = control.prepare(&sql).await {
-                    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
                     let types_of = prepared.columns().iter().map(tokio_postgres::Column::type_);
-                    let types_of = types_of.map(|of| {
-                        let schema_and_name = || format!("{}.{}", quoted(of.schema()), quoted(of.name()));
-                        builtin(of.oid()).map_or_else(schema_and_name, str::to_owned)
-                    });
+                    let types_of = types_of.map(|of| builtin(of.oid()).map_or_else(|| with_schema(of), str::to_owned));
                     let types_of: Vec<String> = types_of.collect();
                     let typed = step.capture.iter().zip(&types_of).chain(step.rows.iter().zip(&types_of));
                     known.extend(typed.map(|(name, of)| (name.as_str(), cast(None, of))));
@@ -102,6 +100,11 @@ pub fn by_looks(value: Option<&str>) -> String {
         Some(text) if is_number(text) => text.to_owned(),
         Some(text) => quoted(text),
     }
+}
+
+/// A type's name, so that it is found whatever `search_path` says.
+pub(super) fn with_schema(of: &Type) -> String {
+    format!("{}.{}", quoted_name(of.schema()), quoted_name(of.name()))
 }
 
 /// A text as a literal, whatever `standard_conforming_strings` says.

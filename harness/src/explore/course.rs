@@ -12,6 +12,7 @@ use super::search::Execution;
 use super::statement::words;
 use super::world::{Event, Rows, Taken, What};
 use crate::scenario::script::Script;
+use crate::sql::shortened;
 
 /// The most rows of one answer that are kept.
 const ROWS_MAX: usize = 50;
@@ -252,10 +253,7 @@ fn kept(rows: &Rows) -> (Rows, usize) {
 }
 
 fn short(text: &str) -> String {
-    match text.char_indices().nth(VALUE_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+    shortened(text, VALUE_CHARS_MAX)
 }
 
 impl Course {

@@ -31,7 +31,7 @@ use super::postgres::site::Site;
 use super::sqlite::SqliteWorld;
 use super::world::Lost;
 use crate::fixture::{Databases, Host, PrepareError};
-use crate::isolation::TargetError;
+use crate::isolation::{TargetError, start_confining};
 use crate::outcome::BackendUsed;
 use crate::provision::{Journal, ProvisionError, RunName, Server, SqliteFiles, StartOptions, sqlite_version};
 use crate::scenario::application::Application;
@@ -170,12 +170,7 @@ impl Hosts {
         }
         let (version, provisioned) = match backend {
             Backend::Postgres => {
-                let server = Server::start(&self.start, &RunName::new("explore")?, &self.cancel).await?;
-                if !server.confines_foreign_code() {
-                    let role = server.role().name.clone();
-                    server.stop().await?;
-                    return Err(TargetError::Powerful { role }.into());
-                }
+                let server = start_confining(&self.start, &RunName::new("explore")?, &self.cancel).await?;
                 let used = (server.version().to_owned(), server.way().to_string());
                 self.server = Some(server);
                 used

@@ -9,6 +9,7 @@ use super::search::Execution;
 use super::world::{Event, Taken, What};
 use crate::isolation::Spec;
 use crate::scenario::script::{NamedQuery, OnError, Script, ScriptActor, ScriptCase, ScriptStep};
+use crate::sql::quoted_name;
 
 /// The script that does what a specification's sessions do, in any order. A session's set-up is its
 /// first step. Nothing is asked of the end but that nobody waits for ever.
@@ -101,10 +102,10 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
     }
     let asked: Vec<&NamedQuery> = script.invariants.iter().chain(&script.serial).collect();
     if !asked.is_empty() {
-        let _ = writeln!(text, "\nsession {}", quoted(END));
+        let _ = writeln!(text, "\nsession {}", quoted_name(END));
         for query in &asked {
             let sql = braced("query", query.sql.trim_end_matches(';'))?;
-            let _ = writeln!(text, "step {} {{ {sql}; }}", quoted(&format!("{END} {}", query.name)));
+            let _ = writeln!(text, "step {} {{ {sql}; }}", quoted_name(&format!("{END} {}", query.name)));
         }
     }
     let mut order = Vec::new();
@@ -114,7 +115,7 @@ pub fn export(script: &Script, case: &ScriptCase, execution: &Execution) -> Resu
         let given_up = taken.events.iter().filter(|event| gives_up(script, event));
         order.extend(given_up.map(|event| gives_up_name(&script.actors[event.actor])));
     }
-    order.extend(asked.iter().map(|query| quoted(&format!("{END} {}", query.name))));
+    order.extend(asked.iter().map(|query| quoted_name(&format!("{END} {}", query.name))));
     let _ = writeln!(text, "\npermutation {}", order.join(" "));
     Ok(text)
 }
@@ -126,7 +127,7 @@ const END: &str = "the end";
 fn write_session(text: &mut String, script: &Script, execution: &Execution, number: usize) -> Result<(), ExportError> {
     let actor = &script.actors[number];
     let events = || execution.taken.iter().flat_map(|taken| &taken.events).filter(|event| event.actor == number);
-    let _ = writeln!(text, "\nsession {}", quoted(&actor.name));
+    let _ = writeln!(text, "\nsession {}", quoted_name(&actor.name));
     if execution.taken.iter().any(Taken::deadlocked) {
         // The same victim: whoever closes the circle finds it before the others look.
         let victim = events().any(|event| matches!(&event.what, What::Failed { code, .. } if code == "40P01"));
@@ -188,17 +189,13 @@ fn gives_up(script: &Script, event: &Event) -> bool {
 }
 
 fn step_name(actor: &ScriptActor, step: usize) -> String {
-    quoted(&format!("{}.{}", actor.name, actor.steps[step].name))
+    quoted_name(&format!("{}.{}", actor.name, actor.steps[step].name))
 }
 
 fn gives_up_name(actor: &ScriptActor) -> String {
-    quoted(&format!("{} gives up", actor.name))
+    quoted_name(&format!("{} gives up", actor.name))
 }
 
 fn braced<'s>(what: &str, sql: &'s str) -> Result<&'s str, ExportError> {
     if sql.contains('}') { Err(ExportError::Brace { what: what.to_owned() }) } else { Ok(sql) }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

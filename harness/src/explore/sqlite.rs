@@ -26,6 +26,7 @@ use super::world::{Choice, Done, Ended, Event, Lost, Rows, Taken, What, World};
 use crate::scenario::script::{
     ActorState, AfterError, NamedQuery, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
 };
+use crate::sql::quoted_name;
 use crate::sqlite_busy::{self, Busy};
 
 /// What a statement begins with that changes rows; WITH may.
@@ -150,8 +151,8 @@ impl World for SqliteWorld {
         .await
         .map_err(|error| Lost::during("ask which tables there are", error))?;
         let query = |name: String| {
-            let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-            NamedQuery { name, sql: format!("SELECT * FROM {quoted}") }
+            let sql = format!("SELECT * FROM {}", quoted_name(&name));
+            NamedQuery { name, sql }
         };
         Ok(names.into_iter().map(query).collect())
     }
@@ -380,7 +381,7 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
     .map_err(keeping)?;
     let mut restore = "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; ".to_owned();
     for (number, table) in tables.iter().enumerate() {
-        let table = format!("main.\"{}\"", table.replace('"', "\"\""));
+        let table = format!("main.{}", quoted_name(table));
         let copy = format!("CREATE TABLE driftlock_start.t{number} AS SELECT * FROM {table}");
         execute(control, &copy, "copy the rows of the set-up").await?;
         restore

@@ -273,7 +273,7 @@ async fn scripts(script: &Arc<Script>, database: &PgDatabase, budget: &Budget) -
 /// What the database refused, unless the budget allows it.
 fn failure(operation: &Operation, sql: Option<&str>, budget: &Budget) -> Option<Failure> {
     let (code, said) = operation.refused.as_ref()?;
-    let line = sql.map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = sql.map(crate::sql::one_line);
     (!budget.errors.contains(&**code)).then(|| Failure {
         what: operation.what.to_string(),
         statement: line.map(|line| line.chars().take(STATEMENT_CHARACTERS).collect()),

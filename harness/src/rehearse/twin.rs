@@ -97,8 +97,7 @@ pub fn is_wanted(plan: &Plan<'_>, record: &Record<'_>, backend: Backend) -> bool
         let code = file.applied.failed.as_ref().and_then(|(_, error)| error.code.as_deref());
         backend == Backend::Postgres && code == Some(GONE)
     };
-    let is_unasked = |file: &FileRun<'_>| is_unasked(file) || lacks(file);
-    let is_open = record.files.iter().any(is_unasked) || groups.iter().any(has_sql);
+    let is_open = record.files.iter().any(|file| is_unasked(file) || lacks(file)) || groups.iter().any(has_sql);
     let is_ours = plan.runner.is_none() && plan.stock.is_none();
     is_ours && !record.files.is_empty() && (is_open || differs(&record.down_differs) || differs(&record.again_differs))
 }

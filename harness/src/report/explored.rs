@@ -16,6 +16,7 @@ use crate::explore::reached::OutcomeRow;
 use crate::explore::schedule::{Letting, Schedule, came};
 use crate::outcome::{Report, VerdictKind, row};
 use crate::scenario::script::{Script, ScriptCase};
+use crate::sql::in_short;
 
 /// How much of a step's SQL is shown, in characters: what it needs, within reason. Tables wrap it.
 const SQL_MAX: usize = 300;
@@ -351,9 +352,5 @@ pub(super) fn named(name: &str, sql: &str) -> String {
 
 /// A text as one short line.
 pub(super) fn cut(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SQL_MAX) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
+    in_short(text, SQL_MAX)
 }

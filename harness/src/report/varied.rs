@@ -13,6 +13,7 @@ use crate::explore::schedule::came;
 use crate::explore::world::Taken;
 use crate::outcome::{Report, VerdictKind, row};
 use crate::scenario::script::Script;
+use crate::sql::one_line;
 
 /// How wide tables are, in columns.
 const WIDTH: u16 = 110;
@@ -188,10 +189,6 @@ fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
         }
     }
     cases
-}
-
-fn one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn wide<const N: usize>(header: [&str; N]) -> comfy_table::Table {

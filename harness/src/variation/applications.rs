@@ -16,15 +16,16 @@ use super::mutate::{Looked, Subject, cannot_run};
 use super::{Refused, Seen, Variation};
 use crate::app::rewriting::Rewriter;
 use crate::explore::application::AppWorld;
-use crate::explore::application::rules::{AppRules, confirm};
+use crate::explore::application::case::reproduce;
+use crate::explore::application::rules::AppRules;
 use crate::explore::application::sent::{Alteration, Sent};
 use crate::explore::case::{Options, compare_serial_runs, explore};
 use crate::explore::judge::Limit;
-use crate::explore::search::Coverage;
 use crate::explore::world::Lost;
 use crate::scenario::application::Application;
 use crate::scenario::script::{ERRORS, Script, ScriptCase};
-use crate::syntax::{Does, Protection, Tree, one_line};
+use crate::sql::{in_short, one_line};
+use crate::syntax::{Does, Protection, Tree};
 
 /// The most places that a defence's name tells.
 const PLACES_SHOWN: usize = 4;
@@ -122,7 +123,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
                     .or_else(|| tree.hides_a_level().then(|| "a parameter may ask for an isolation level".to_owned())),
             };
             let Some(why) = why else { continue };
-            notes.push(format!("{} ({}): {why}", in_short(text), shown_places(places).join(", ")));
+            notes.push(format!("{} ({}): {why}", in_short(text, TEXT_CHARS_MAX), shown_places(places).join(", ")));
         }
         let more = notes.len().saturating_sub(NOT_REWRITTEN_SHOWN);
         notes.truncate(NOT_REWRITTEN_SHOWN);
@@ -209,17 +210,11 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         };
         (explored.refused, explored.not_compared) = (rules.refusals(), rules.not_compared());
         let mut script = None;
-        if let Some(of) = explored.found.first().cloned() {
-            let shown = confirm(world, &mut rules, &of.execution.order(), &of.check).await?;
-            if shown.found.check == of.check {
-                script = Some(Arc::new(shown.script));
-                explored.found[0].execution = shown.with_rows;
-            } else {
-                // Something decides that is not in the order.
-                let how = format!("{} ({}), which is not so when the same order is run again", of.check, of.sentence);
-                explored.searched.coverage = Coverage::Diverged(how);
-                explored.found.clear();
-            }
+        if let Some(of) = explored.found.first().cloned()
+            && let Some(shown) = reproduce(world, &mut rules, &of, &mut explored).await?
+        {
+            script = Some(Arc::new(shown.script));
+            explored.found[0].execution = shown.with_rows;
         }
         let refused = explored.refused.iter().filter(|(_, code, _)| cannot_run(code));
         let (codes, mut news): (BTreeSet<String>, Vec<String>) =
@@ -245,10 +240,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
 
     /// A loss as a refusal, where the application is to blame.
     fn refused<T>(&self, result: Result<T, W::Error>) -> Result<Result<T, Refused>, W::Error> {
-        match result {
-            Ok(value) => Ok(Ok(value)),
-            Err(error) => self.worlds.by_application(error).map(Err),
-        }
+        result.map(Ok).or_else(|error| self.worlds.by_application(error).map(Err))
     }
 }
 
@@ -421,7 +413,7 @@ fn anew(
         return Ok(None);
     }
     let anew = tree.without_protections(&taken, types.get(text).map(Vec::as_slice));
-    anew.map(Some).map_err(|why| format!("{}: {why}", in_short(text)))
+    anew.map(Some).map_err(|why| format!("{}: {why}", in_short(text, TEXT_CHARS_MAX)))
 }
 
 /// The first protection of a text that cannot be taken away, and why.
@@ -458,14 +450,6 @@ fn shown_places(places: &Places) -> Vec<String> {
         shown.push(format!("{more} more"));
     }
     shown
-}
-
-fn in_short(text: &str) -> String {
-    let line = one_line(text);
-    match line.char_indices().nth(TEXT_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
 }
 
 /// An application as a case, for what shows cases.

@@ -8,7 +8,8 @@ use super::catalog::{Catalog, Constraint, ConstraintKind};
 use super::{Draft, Variation};
 use crate::explore::statement::{Does as Doing, message};
 use crate::scenario::script::{Script, ScriptCase};
-use crate::syntax::{Answers, Change, Does, Tree, one_line};
+use crate::sql::one_line;
+use crate::syntax::{Answers, Change, Does, Tree};
 
 /// Something by which a script protects itself, in all its actors.
 #[derive(Clone, Debug, PartialEq, Eq)]

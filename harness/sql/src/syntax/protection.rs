@@ -6,6 +6,7 @@ use std::ops::Range;
 use squawk_syntax::{SyntaxElement, SyntaxKind as Kind, SyntaxNode};
 
 use super::{AdvisoryCall, Tree, child, range};
+use crate::one_line;
 
 /// The tokens that are values.
 const VALUES: [Kind; 9] = [
@@ -243,11 +244,6 @@ impl Tree {
 fn lets_in(function: &str) -> bool {
     // `pg_advisory_unlock_all` tells nothing.
     function.contains("try") || function.contains("unlock") && !function.ends_with("_all")
-}
-
-/// A text in one line.
-pub fn one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

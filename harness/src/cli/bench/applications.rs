@@ -17,7 +17,7 @@ use crate::cli::common::run_name;
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::isolation::TargetError;
+use crate::isolation::start_confining;
 use crate::provision::{Profile, RunName, Server, StartOptions};
 use crate::report::bench::BenchReport;
 use crate::report::directory::RunDirectory;
@@ -96,13 +96,7 @@ async fn start(args: &Args, run: &str, context: &Context<'_>) -> Result<Server, 
     // same way from the proxy on.
     let tcp = args.direct || args.proxy_cost;
     let options = StartOptions { tcp, ..args.load.postgres.start_options(Profile::Durable) };
-    let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
-    if !server.confines_foreign_code() {
-        let role = server.role().name.clone();
-        let stopped = server.stop().await;
-        return Err(stopped.map_or_else(Failure::from, |()| TargetError::Powerful { role }.into()));
-    }
-    Ok(server)
+    Ok(start_confining(&options, &RunName::new(run)?, &context.cancel).await?)
 }
 
 /// Puts the load on, in each way that is asked for.

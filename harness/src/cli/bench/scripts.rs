@@ -25,7 +25,7 @@ use crate::database::STATEMENT_MAX;
 use crate::database::postgres::PgDatabase;
 use crate::database::sqlite::SqliteDatabase;
 use crate::exit::Exit;
-use crate::isolation::{TargetError, config};
+use crate::isolation::{config, start_confining};
 use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::report::bench::BenchReport;
 use crate::report::directory::RunDirectory;
@@ -123,12 +123,7 @@ async fn host(args: &Args, run: &str, context: &Context<'_>) -> Result<(Host, Su
     match args.load.backend {
         Backend::Postgres => {
             let options = args.load.postgres.start_options(Profile::Durable);
-            let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
-            if !server.confines_foreign_code() {
-                let role = server.role().name.clone();
-                let stopped = server.stop().await;
-                return Err(stopped.map_or_else(Failure::from, |()| TargetError::Powerful { role }.into()));
-            }
+            let server = start_confining(&options, &RunName::new(run)?, &context.cancel).await?;
             let profile = server.settings().profile().as_str().to_owned();
             let here = Surroundings::here(server.version().to_owned(), server.way().to_string(), profile);
             Ok((Host::Postgres(Box::new(server)), here))

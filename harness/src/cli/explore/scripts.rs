@@ -2,18 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use drift_engine::lock::Backend;
-
-use tokio::time::Instant;
 
 use super::row::row;
 use super::subject::{AppSource, Source, Subject};
 use super::{Args, faults};
 use crate::cli::common::{print, run_name, unwritable, verdict_exit};
-use crate::cli::{Context, Failure, hosts};
+use crate::cli::{Context, Failure, hosts, progress};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
 use crate::explore::application::case::{Reproduced, explore_application};
@@ -69,9 +65,6 @@ impl Violation {
         }
     }
 }
-
-/// After how long it is said how far a search has come, again and again.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What came of a subject.
 pub(super) struct Outcome {
@@ -239,31 +232,15 @@ async fn run_cases(
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
-    let cancel = context.cancel.clone();
     for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
         let kinds = faults::of(args, case);
         let pairs = match case {
             Subject::Script(source, _) if kinds.is_empty() => args.overlaps(&source.script)?,
             _ => Vec::new(),
         };
-        options.executions.store(0, Ordering::Relaxed);
-        let (begin, mut ticks) = (Instant::now(), tokio::time::interval(TOLD_EVERY));
-        ticks.reset();
-        let outcome = {
-            let asked = Asked { pairs: &pairs, faults: &kinds };
-            let mut exploring = std::pin::pin!(explored(hosts, case, &asked, &options));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = cancel.cancelled() => return Err(Failure::interrupted()),
-                    outcome = &mut exploring => break outcome,
-                    _ = ticks.tick() => {
-                        let (executions, seconds) = (options.executions.load(Ordering::Relaxed), begin.elapsed().as_secs());
-                        writeln!(context.err, "{}: {executions} executions in {seconds} s", case.name())?;
-                    }
-                }
-            }
-        };
+        let asked = Asked { pairs: &pairs, faults: &kinds };
+        let exploring = explored(hosts, case, &asked, &options);
+        let outcome = progress::search(&case.name(), &options.executions, exploring, context).await?;
         let outcome = outcome.map_err(|failure| hosts::about(failure, case.file(), &case.name(), case.backend()))?;
         for (kind, reason) in faults::left_out(args, case) {
             let (name, reason) = (format!("{} ({kind})", case.name()), reason.to_owned());

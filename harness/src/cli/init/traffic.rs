@@ -6,6 +6,7 @@ use drift_engine::lock::Backend;
 
 use super::{Args, written};
 use crate::cli::common::{quoted, run_name};
+use crate::cli::rehearse::powerful;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::provision::{Profile, RunName, Server};
@@ -42,11 +43,7 @@ pub(super) async fn run(directory: &Path, args: &Args, context: &mut Context<'_>
             drafted = drafted(&server, &subject) => drafted.map_err(failed),
         }
     } else {
-        Err(Failure::usage(miette::miette!(
-            help = "Give a URL whose role has neither SUPERUSER nor CREATEROLE, or --postgres local",
-            "migrations are not run as {}, who can reach other databases of the given server",
-            server.role().name
-        )))
+        Err(powerful(&server.role().name))
     };
     if let Err(error) = server.stop().await {
         writeln!(context.err, "warning: {error}")?;

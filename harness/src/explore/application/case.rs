@@ -32,6 +32,29 @@ impl Reproduced {
     }
 }
 
+/// Runs the order of a violation again. If it does not come to it then, the search has diverged, and nothing was found.
+///
+/// # Errors
+/// The database is lost.
+pub async fn reproduce(
+    world: &mut AppWorld,
+    rules: &mut AppRules,
+    of: &Found,
+    explored: &mut Explored,
+) -> Result<Option<Shown>, Lost> {
+    world.inject(of.execution.fault());
+    let shown = confirm(world, rules, &of.execution.order(), &of.check).await?;
+    world.inject(None);
+    if shown.found.check == of.check {
+        return Ok(Some(shown));
+    }
+    // Something decides that is not in the order.
+    let how = format!("{} ({}), which is not so when the same order is run again", of.check, of.sentence);
+    explored.searched.coverage = Coverage::Diverged(how);
+    explored.found.clear();
+    Ok(None)
+}
+
 /// Explores an application. The rules are handed back, for what they know of names.
 ///
 /// Cancellation: the world must then be dropped.
@@ -56,17 +79,10 @@ pub async fn explore_application(
     }
     let mut all = Vec::new();
     for of in explored.found.clone() {
-        world.inject(of.execution.fault());
-        let shown = confirm(world, &mut rules, &of.execution.order(), &of.check).await?;
-        world.inject(None);
-        if shown.found.check != of.check {
-            // Something decides that is not in the order.
-            let how = format!("{} ({}), which is not so when the same order is run again", of.check, of.sentence);
-            explored.searched.coverage = Coverage::Diverged(how);
-            explored.found.clear();
+        let Some(shown) = reproduce(world, &mut rules, &of, &mut explored).await? else {
             all.clear();
             break;
-        }
+        };
         let serial = match &of.serial {
             Some(serial) => {
                 let serial = confirm(world, &mut rules, &serial.order(), &of.check).await?;

@@ -6,6 +6,7 @@ use driftlock_wire::{Source, Step, Unit};
 
 use super::AppWorld;
 use crate::app::rewriting::Rewriter;
+use crate::explore::captured::with_schema;
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::postgres::answer::ask_all;
 use crate::explore::world::{Lost, Rows};
@@ -101,11 +102,8 @@ impl AppWorld {
 
     /// The types of a statement's parameters as casts name them; nothing where the server does not take it.
     pub async fn types_of(&self, text: &str) -> Option<Vec<String>> {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let prepared = self.control.client.prepare(text).await.ok()?;
-        Some(
-            prepared.params().iter().map(|kind| format!("{}.{}", quoted(kind.schema()), quoted(kind.name()))).collect(),
-        )
+        Some(prepared.params().iter().map(with_schema).collect())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::explore::statement::CHANGES_ROWS;
 use crate::explore::world::{Done, What};
 use crate::scenario::application::Application;
 use crate::scenario::script::{Script, ScriptActor, ScriptCase, ScriptStep};
+use crate::sql::shortened;
 
 /// The most rows of an answer that are shown.
 const ROWS_SHOWN: usize = 4;
@@ -104,10 +105,7 @@ fn literal(parameter: &Parameter) -> String {
 }
 
 fn short(text: &str) -> String {
-    match text.char_indices().nth(VALUE_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+    shortened(text, VALUE_CHARS_MAX)
 }
 
 /// A unit less what may differ by itself: literals, and digits wherever they stand, for names are generated too. Nothing of

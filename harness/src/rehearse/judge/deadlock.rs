@@ -7,7 +7,7 @@ use super::super::finding::{Finding, Kind};
 use super::super::operation::Operation;
 use super::super::scripted::what;
 use super::{Measured, STATEMENT_CHARACTERS, at};
-use crate::sql::Statement;
+use crate::sql::in_short;
 
 /// What the server says of a deadlock to whom it has chosen.
 pub(super) const DEADLOCK: &str = "40P01";
@@ -78,7 +78,5 @@ fn sql(plan: &Plan<'_>, operation: &Operation) -> Option<String> {
     let Some(Crowd::Script(script)) = &plan.traffic else { return None };
     let actor = script.actors.get(operation.actor.0 as usize)?;
     let step = actor.steps.iter().find(|step| what(actor, step) == *operation.what)?;
-    let text = operation.sql.as_deref().unwrap_or(&step.sql).to_owned();
-    let statement = Statement { text, line: 1, column: 1, words: Vec::new(), data: None };
-    Some(statement.in_short(STATEMENT_CHARACTERS))
+    Some(in_short(operation.sql.as_deref().unwrap_or(&step.sql), STATEMENT_CHARACTERS))
 }

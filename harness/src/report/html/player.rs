@@ -9,6 +9,7 @@ use super::picture::{Picture, Step, Unit};
 use crate::explore::course::{Counterexample, EndRow, TransactionRow};
 use crate::explore::judge::NOTHING;
 use crate::explore::world::{Rows, shown};
+use crate::sql::shortened;
 
 /// The rows of a value that fit into a lane, in characters.
 const CAME_CHARS_MAX: usize = 160;
@@ -235,10 +236,7 @@ fn worded(mark: &Mark, unit: &Unit) -> String {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(CAME_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+    shortened(text, CAME_CHARS_MAX)
 }
 
 /// What stands behind a step.

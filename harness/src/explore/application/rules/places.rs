@@ -8,6 +8,7 @@ use crate::explore::fault::{Fault, refused_part};
 use crate::explore::faulted::Places;
 use crate::scenario::application::Job;
 use crate::scenario::script::FaultKind;
+use crate::sql::in_short;
 
 /// How many different units are kept of one place.
 const UNITS_MAX: usize = 4;
@@ -44,14 +45,7 @@ impl Places<AppWorld> for AppRules {
     }
 
     fn name_of(&self, (actor, step): (usize, usize)) -> String {
-        let short = |sql: &str| {
-            let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-            match sql.char_indices().nth(CHARS_MAX) {
-                Some((at, _)) => format!("{}…", &sql[..at]),
-                None => sql,
-            }
-        };
-        let units: BTreeSet<String> = self.sent_at((actor, step)).map(short).collect();
+        let units: BTreeSet<String> = self.sent_at((actor, step)).map(|sql| in_short(sql, CHARS_MAX)).collect();
         let units = units.into_iter().collect::<Vec<_>>().join(" or ");
         format!("{}.{} ({units})", self.app.actors[actor].name, step + 1)
     }
