@@ -146,8 +146,7 @@ impl AppJob {
         let name = &self.app.actors[programs.actor].name;
         // A program that could not be started, or whose server is not ready, has been told with what it printed.
         let printed = if came.tells_output() { String::new() } else { said(&programs.worker.output) };
-        // The server of an actor is named there already.
-        let whose = if came.why().contains(name.as_str()) { String::new() } else { format!("{name}: ") };
+        let whose = if came.names_actor() { String::new() } else { format!("{name}: ") };
         format!("{whose}{}{printed}", came.why())
     }
 

@@ -182,7 +182,7 @@ async fn programs_that_cannot_be_loaded_are_told_of_with_what_they_printed() {
             "never connected to driftlock's URL: it was given DATABASE_URL",
         ),
         ("worker = \"exec sleep 300\"", "", "did not end within 3 s, and was killed"),
-        ("run = \"WORKER --once locked.json; exit 9\"", "", "its exit was 9"),
+        ("run = \"WORKER --once locked.json; exit 9\"", "", "adder-1: its exit was 9"),
         (http, unready, "did not answer GET / within 1 s; it printed: starting"),
         (http, ends, "ended with exit code 1 before it answered; it printed: no module named app"),
         ("worker = \"exec WORKER locked.json\"", "reset = \"true\"\nsetup-seconds = 0", "must be 1 to 3600"),

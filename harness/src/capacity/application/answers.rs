@@ -17,6 +17,7 @@ pub struct Came {
     kind: String,
     why: String,
     tells_output: bool,
+    names_actor: bool,
 }
 
 impl Came {
@@ -36,19 +37,21 @@ impl Came {
             (false, false) => format!("its exit was {code}{because}"),
             (_, true) => why.clone(),
         };
-        Self { code: (!gone).then_some(*code), met: *met, kind, why, tells_output: false }
+        Self { code: (!gone).then_some(*code), met: *met, kind, why, tells_output: false, names_actor: false }
     }
 
     /// A job whose program cannot be started, or is not ready.
     pub fn unable(error: &WorkError) -> Self {
         let (kind, why) = ("not started".to_owned(), error.to_string());
-        Self { code: None, met: false, kind, why, tells_output: true }
+        let names_actor =
+            matches!(error, WorkError::NotReady { .. } | WorkError::ServerEnded { .. } | WorkError::Blocks { .. });
+        Self { code: None, met: false, kind, why, tells_output: true, names_actor }
     }
 
     /// A job that did not end in time.
     pub fn too_long(most: Duration) -> Self {
         let why = format!("it did not end within {} s, and was killed (`silent-seconds`)", most.as_secs());
-        Self { code: None, met: false, kind: "too long".to_owned(), why, tells_output: false }
+        Self { code: None, met: false, kind: "too long".to_owned(), why, tells_output: false, names_actor: false }
     }
 
     /// Whether there is no code, for the program is not there any more or gives no answer.
@@ -69,6 +72,11 @@ impl Came {
     /// What happened, in a sentence.
     pub fn why(&self) -> &str {
         &self.why
+    }
+
+    /// Whether that sentence says whose job it was.
+    pub fn names_actor(&self) -> bool {
+        self.names_actor
     }
 
     /// Whether that sentence holds what the program printed.
