@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }
     };
     colour(cli.color);
+    leave_driver_unsaid();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -51,6 +52,17 @@ fn colour(color: Color) {
         Box::new(of_mistakes.into_iter().fold(options, MietteHandlerOpts::color).build())
     };
     miette::set_hook(Box::new(move |_| handler())).expect("nothing has been reported yet");
+}
+
+/// A panic in the thread of SQLite's driver is an error of the statement that it ran, and is told as one.
+fn leave_driver_unsaid() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let of_driver = std::thread::current().name().is_some_and(|name| name.starts_with("sqlx-sqlite-worker"));
+        if !of_driver {
+            usual(panic);
+        }
+    }));
 }
 
 async fn run(cli: Cli) -> Exit {

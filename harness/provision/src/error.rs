@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::machine::is_full;
 use super::server::Way;
 
 /// Why a database could not be provided.
@@ -209,7 +210,7 @@ impl ProvisionError {
         let (what, at) = (what.into(), at.to_string());
         move |error| {
             let is_full = match &error {
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| DISK_FULL.contains(&code.as_ref())),
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| is_full(&code)),
                 sqlx::Error::Io(error) => error.kind() == io::ErrorKind::StorageFull,
                 _ => false,
             };
@@ -218,9 +219,6 @@ impl ProvisionError {
         }
     }
 }
-
-/// What databases call a full disk: PostgreSQL's SQLSTATE, and SQLite's result code.
-const DISK_FULL: [&str; 2] = ["53100", "13"];
 
 fn listed(reasons: &[(Way, String)]) -> String {
     reasons.iter().map(|(way, why)| format!("\n  {way}: {why}")).collect()

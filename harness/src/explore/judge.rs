@@ -196,7 +196,7 @@ pub async fn run<W: World>(world: &mut W, order: &[Choice], queries: &[String]) 
     let mut taken: Vec<Taken> = Vec::new();
     for choice in order {
         if world.enabled().contains(&choice.actor) {
-            taken.push(world.take(*choice, None).await?);
+            taken.push(world.step(*choice, None).await?);
         }
     }
     end(world, taken, &actors, queries).await
@@ -231,7 +231,7 @@ async fn end<W: World>(
     loop {
         let can = choices(world, &taken);
         let Some(actor) = actors.iter().find(|actor| can.contains(actor)) else { break };
-        taken.push(world.take((*actor).into(), None).await?);
+        taken.push(world.step((*actor).into(), None).await?);
     }
     let ended = world.finish(queries).await?;
     Ok(Execution { taken, ended })

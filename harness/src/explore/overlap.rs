@@ -149,7 +149,7 @@ async fn attempt(
         // Whoever has come to its step waits for the other as long as somebody else can go on.
         let others: Vec<usize> = enabled.iter().copied().filter(|actor| !stands(actor)).collect();
         let Some(actor) = others.choose(rng).or_else(|| enabled.choose(rng)).copied() else { break };
-        taken.push(world.take(actor.into(), None).await?);
+        taken.push(world.step(actor.into(), None).await?);
     }
     let ended = world.finish(&queries(script)).await?;
     Ok((Execution { taken, ended }, together))

@@ -334,7 +334,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             otherwise = 0;
             if let Some(choice) = choice {
                 let node = path.last_mut().expect("a choice is made at a node");
-                node.taken = self.world.take(choice, None).await?;
+                node.taken = self.world.step(choice, None).await?;
                 node.enabled.extend(timed_out(&node.taken));
             }
             if self.descend(&mut path, reduce, preemptions_max).await? {
@@ -361,7 +361,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             if !self.can_go_on(node.taken.actor, &again) {
                 return Ok(Some(again));
             }
-            let taken = self.world.take(node.taken.choice(), Some(&node.taken)).await?;
+            let taken = self.world.step(node.taken.choice(), Some(&node.taken)).await?;
             let agrees = taken.agrees(&node.taken, &self.searched.volatile);
             again.push(taken);
             if !agrees {
@@ -387,7 +387,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
     /// Goes on from where the database chose otherwise, to any end, and looks at that too; whether to go on.
     async fn another_course(&mut self, mut taken: Vec<Taken>) -> Result<bool, Lost> {
         while let Some(actor) = choices(self.world, &taken).first() {
-            taken.push(self.world.take((*actor).into(), None).await?);
+            taken.push(self.world.step((*actor).into(), None).await?);
         }
         self.complete(taken).await
     }
@@ -415,7 +415,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
             let within = |choice: &Choice| preempted(preemptions, last, &enabled, choice.actor) <= preemptions_max;
             let next = wanted.into_iter().find(|choice| !sleep.contains_key(choice) && within(choice));
             let Some(choice) = next else { return Ok(false) };
-            let taken = self.world.take(choice, None).await?;
+            let taken = self.world.step(choice, None).await?;
             enabled.extend(timed_out(&taken));
             path.push(Node { sleep, enabled, preemptions, last, taken });
         }
@@ -447,7 +447,7 @@ impl<W: World, V: Visitor<W>> Search<'_, W, V> {
                     priorities.insert(actor, point as u64);
                 }
                 let times_out = self.world.may_time_out(actor) && rng.random_bool(0.5);
-                taken.push(self.world.take(Choice { actor, times_out }, None).await?);
+                taken.push(self.world.step(Choice { actor, times_out }, None).await?);
             }
             longest = longest.max(taken.len());
             if !self.complete(taken).await? {

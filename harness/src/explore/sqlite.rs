@@ -6,25 +6,29 @@
 //! in its text alone: it begins, reads, or counts as writing. Each execution begins with a copy of the file
 //! that the set-up made, and with new connections: nothing else is certain to leave nothing behind.
 
+mod answer;
 mod fault;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, Executor, SqliteConnection};
 use tokio::sync::watch;
 
+use self::answer::rows;
+pub(crate) use self::answer::{came, literal, returned, unanswered};
 use self::fault::Held;
 use super::fault::{Armed, Fault};
 use super::footprint::{Footprint, Touch};
 use super::statement::{self, Class};
-use super::world::{Choice, Done, Ended, Event, Lost, Rows, Taken, What, World};
+use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{
-    ActorState, AfterError, NamedQuery, Progress, Returned, Script, ScriptActor, ScriptCase, Value, fill_queries,
+    ActorState, AfterError, NamedQuery, Progress, Script, ScriptActor, ScriptCase, fill_queries,
 };
 use crate::sql::quoted_name;
 use crate::sqlite_busy::{self, Busy};
@@ -34,6 +38,9 @@ const CHANGES: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "WITH"];
 
 /// What stands for the file: SQLite locks nothing smaller.
 const FILE: &str = "file";
+
+/// How long the driver may take for what waits for no lock.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The rows of a message, and how many rows its last statement has changed.
 pub(crate) type Answer = Result<(Vec<SqliteRow>, u64), sqlx::Error>;
@@ -88,7 +95,8 @@ impl SqliteWorld {
     ) -> Result<Self, Lost> {
         let options = options.create_if_missing(false).disable_statement_logging();
         let mut control = open(&options).await?;
-        execute(&mut control, &script.setup, "set up").await.map_err(|lost| Lost::by_script(lost.why))?;
+        let made = execute(&mut control, &script.setup, "set up").await;
+        made.map_err(|lost| Lost { by_script: !lost.by_machine, ..lost })?;
         // What was left open would not be part of the file.
         roll_back(&mut control).await;
         // The last connection writes the log into the file.
@@ -251,8 +259,10 @@ impl World for SqliteWorld {
             let events = vec![Event::new(actor, number, What::Waits { by: Vec::new() })];
             return Ok(Taken { sql, ..Taken::new(choice, number, events, footprint, again) });
         };
-        let (what, returned) =
-            came(answer).map_err(|error| Lost::during(&format!("run step {} of {}", step.name, of.name), error))?;
+        let (what, returned) = came(answer).map_err(|error| {
+            let at = (step.place.0 > 0).then_some(step.place);
+            Lost { at, ..unanswered(&format!("run step {} of {}", step.name, of.name), error) }
+        })?;
         let one = &mut self.actors[actor];
         if let What::Failed { code, .. } = &what {
             footprint = Footprint::everything();
@@ -307,7 +317,10 @@ pub(crate) async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnect
 }
 
 pub(crate) async fn close(connection: SqliteConnection) -> Result<(), Lost> {
-    connection.close().await.map_err(|error| Lost::during("close the file", error))
+    match tokio::time::timeout(ANSWER_MAX, connection.close()).await {
+        Ok(closed) => closed.map_err(|error| Lost::during("close the file", error)),
+        Err(_) => Err(Lost::new(format!("failed to close the file: no answer within {} s", ANSWER_MAX.as_secs()))),
+    }
 }
 
 /// Copies a file in which nobody is, over whatever is there.
@@ -334,21 +347,38 @@ async fn connect(options: &SqliteConnectOptions, actor: &ScriptActor) -> Result<
 
 pub(super) async fn execute(connection: &mut SqliteConnection, sql: &str, what: &str) -> Result<(), Lost> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-    done.map(drop).map_err(|error| Lost::during(what, error))
+    done.map(drop).map_err(|error| refused(what, &error))
+}
+
+/// Why a statement that is no actor's failed.
+fn refused(what: &str, error: &sqlx::Error) -> Lost {
+    let of_machine =
+        error.as_database_error().and_then(|refused| Lost::of_machine(what, &refused.code()?, refused.message()));
+    of_machine.unwrap_or_else(|| Lost::during(what, error))
 }
 
 /// Ends the transaction, if there is one.
 pub(crate) async fn roll_back(connection: &mut SqliteConnection) {
-    let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+    // Where no answer comes, none comes to what is asked next, which says so.
+    let _ = tokio::time::timeout(ANSWER_MAX, sqlx::raw_sql("ROLLBACK").execute(connection)).await;
 }
 
 pub(crate) async fn fetch(connection: &mut SqliteConnection, sql: &str) -> Answer {
-    let (mut rows, mut affected) = (Vec::new(), 0);
+    let (mut rows, mut affected, mut ended) = (Vec::new(), 0, false);
     let mut stream = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
     while let Some(one) = stream.try_next().await? {
         match one {
-            Either::Left(done) => affected = done.rows_affected(),
+            Either::Left(done) => (affected, ended) = (done.rows_affected(), true),
             Either::Right(row) => rows.push(row),
+        }
+    }
+    drop(stream);
+    if !ended {
+        // Nothing but comments, or the driver's thread has died: its answer then looks like one without rows. A message
+        // that it no longer reads may wait for ever.
+        match tokio::time::timeout(ANSWER_MAX, connection.ping()).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(sqlx::Error::WorkerCrashed),
         }
     }
     // SQLite counts what the last statement has changed that changed something, whichever that was.
@@ -389,75 +419,4 @@ pub(super) async fn keep_rows(control: &mut SqliteConnection, keep: &str) -> Res
     }
     restore.push_str("COMMIT");
     Ok(restore)
-}
-
-/// What came of a step, and what of it can be captured; an error if the connection is lost.
-pub(crate) fn came(answer: Answer) -> Result<(What, Returned), sqlx::Error> {
-    match answer {
-        Ok((found, affected)) => {
-            let done = Done { rows: rows(&found), affected: Some(affected), rolled_back: false };
-            Ok((What::Done(done), returned(&found, affected)))
-        }
-        Err(sqlx::Error::Database(refused)) => {
-            let code = refused.code().unwrap_or_default().into_owned();
-            Ok((What::Failed { code, message: refused.message().to_owned() }, Returned::default()))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// What of an answer can be captured: of these rows, or where there are none of so many that were changed.
-pub(crate) fn returned(found: &[SqliteRow], affected: u64) -> Returned {
-    let first = found.first().map(|row| (0..row.len()).map(|at| captured(row, at)).collect());
-    let column = found.iter().filter(|row| !row.is_empty()).map(|row| captured(row, 0)).collect();
-    let affected = if found.is_empty() { affected } else { found.len() as u64 };
-    Returned { first: first.unwrap_or_default(), column, affected: Some(affected) }
-}
-
-/// The rows, by their text.
-fn rows(found: &[SqliteRow]) -> Rows {
-    let values = |row: &SqliteRow| {
-        (0..row.columns().len()).map(|at| value(row, at).unwrap_or_else(|| "NULL".to_owned())).collect()
-    };
-    let mut rows: Rows = found.iter().map(values).collect();
-    rows.sort_unstable();
-    rows
-}
-
-/// A captured value as it is put into SQL.
-pub(crate) fn literal(value: &Value) -> String {
-    value.literal.clone().unwrap_or_else(|| "NULL".to_owned())
-}
-
-/// A value with its literal, of its own type.
-fn captured(row: &SqliteRow, at: usize) -> Value {
-    let text = value(row, at);
-    let literal = text.clone().zip(row.try_get_raw(at).ok()).map(|(text, raw)| match raw.type_info().name() {
-        "TEXT" => format!("'{}'", text.replace('\'', "''")),
-        // What `value` writes before the digits of a blob.
-        "BLOB" => format!("x'{}'", text.strip_prefix('x').unwrap_or_default()),
-        _ if text.starts_with('-') => format!("({text})"),
-        // An integral real is no integer: 3.0 / 2 is not 1.
-        "REAL" if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}.0"),
-        _ => text,
-    });
-    Value { text, literal }
-}
-
-/// A value as text; `None` is NULL.
-fn value(row: &SqliteRow, at: usize) -> Option<String> {
-    let raw = row.try_get_raw(at).ok()?;
-    if raw.is_null() {
-        return None;
-    }
-    let kind = raw.type_info().name().to_owned();
-    let text = match kind.as_str() {
-        "REAL" => row.try_get_unchecked::<f64, _>(at).map(|real| real.to_string()),
-        "BLOB" => row
-            .try_get_unchecked::<Vec<u8>, _>(at)
-            .map(|bytes| bytes.iter().fold(String::from("x"), |hex, byte| hex + &format!("{byte:02x}"))),
-        "TEXT" => row.try_get_unchecked::<String, _>(at),
-        _ => row.try_get_unchecked::<i64, _>(at).map(|integer| integer.to_string()),
-    };
-    text.ok()
 }

@@ -7,6 +7,7 @@ use super::captured::Types;
 use super::fault::{Fault, Injected};
 use super::footprint::Footprint;
 use super::volatile::Volatile;
+use crate::provision::machine_failure;
 use crate::scenario::script::NamedQuery;
 
 /// What came of a step.
@@ -240,6 +241,8 @@ pub struct Lost {
     pub why: String,
     /// Whether the script is to blame, and not the environment.
     pub by_script: bool,
+    /// Whether the database's machine is to blame: a full disk, say.
+    pub by_machine: bool,
     /// Where in the script: line and column, from 1.
     pub at: Option<(u32, u32)>,
 }
@@ -247,18 +250,41 @@ pub struct Lost {
 impl Lost {
     /// The database can no longer be used, or does not answer.
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), by_script: false, at: None }
+        Self { why: why.into(), by_script: false, by_machine: false, at: None }
     }
 
     /// The script's SQL cannot be run.
     pub fn by_script(why: impl Into<String>) -> Self {
-        Self { why: why.into(), by_script: true, at: None }
+        Self { why: why.into(), by_script: true, by_machine: false, at: None }
+    }
+
+    /// That the database's machine has failed it, if an error of this code says so.
+    pub fn of_machine(what: &str, code: &str, message: &str) -> Option<Self> {
+        let why = machine_failure(code)?;
+        let why = format!(
+            "failed to {what}: {message} ({code}): {why}, so nothing is concluded; a server of driftlock's own keeps its \
+             data in TMPDIR"
+        );
+        Some(Self { by_machine: true, ..Self::new(why) })
     }
 
     /// The database can no longer be used, with what was being done.
     pub fn during(what: &str, error: impl fmt::Display) -> Self {
         Self::new(format!("failed to {what}: {error}"))
     }
+}
+
+/// That nothing can be concluded, if one of these answers says that the database's machine has failed it.
+///
+/// # Errors
+/// It does.
+pub fn machine_held<'a>(answers: impl IntoIterator<Item = &'a What>) -> Result<(), Lost> {
+    for what in answers {
+        if let What::Failed { code, message } = what {
+            Lost::of_machine("run a statement", code, message).map_or(Ok(()), Err)?;
+        }
+    }
+    Ok(())
 }
 
 /// A database with the actors of one case.
@@ -292,6 +318,15 @@ pub trait World: Send {
     ///
     /// Cancellation: the world must then be dropped.
     fn take(&mut self, choice: Choice, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send;
+
+    /// [`World::take`], whose answers can be judged: none says that the machine has failed the database.
+    fn step(&mut self, choice: Choice, last: Option<&Taken>) -> impl Future<Output = Result<Taken, Lost>> + Send {
+        async move {
+            let taken = self.take(choice, last).await?;
+            machine_held(taken.events.iter().filter(|event| event.fault.is_none()).map(|event| &event.what))?;
+            Ok(taken)
+        }
+    }
 
     /// From the next execution on, actors go one after the other, or no longer.
     fn go_serially(&mut self, _serially: bool) {}

@@ -21,7 +21,7 @@ use crate::explore::application::{AppWorld, FreeRun, Opening, Passed};
 use crate::explore::case::compare_serial_runs;
 use crate::explore::judge::Rules as _;
 use crate::explore::search::Execution;
-use crate::explore::world::{Choice, Lost, What};
+use crate::explore::world::{Choice, Lost, What, machine_held};
 use crate::scenario::application::Application;
 use crate::scenario::script::{Progress, Returned};
 
@@ -55,6 +55,7 @@ pub async fn run(
         all.rounds += 1;
         let run = world.run_freely(opening(app, seed, world.commits_max()), &queries).await?;
         let history = history(&run);
+        machine_held(history.iter().map(|moved| &moved.ran.answer.what))?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended: run.ended.clone() };
         let waited = history.iter().any(|moved| moved.waited.is_some());
         all.arranged = all.arranged.map(|rounds| rounds + u64::from(run.arranged));

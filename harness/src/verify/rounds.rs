@@ -20,7 +20,7 @@ use crate::explore::footprint::Footprint;
 use crate::explore::judge::Rules as _;
 use crate::explore::rules::{ScriptRules, permutations, queries};
 use crate::explore::search::Execution;
-use crate::explore::world::{Event, Lost, Taken, What, World};
+use crate::explore::world::{Event, Lost, Taken, What, World, machine_held};
 use crate::outcome::VerdictKind;
 use crate::scenario::script::{Script, ScriptCase, fill_queries};
 
@@ -195,6 +195,7 @@ pub async fn run<W: World, S: Session>(
         let passes = round(sessions, (script, case, &types), seed, &clock).await?;
         let history = history(sessions, &passes);
         let ended = world.finish(&filled(&asked, script, &passes)).await?;
+        machine_held(history.iter().map(|moved| &moved.ran.answer.what))?;
         let execution = Execution { taken: history.iter().map(taken).collect(), ended };
         let waited = history.iter().any(|moved| moved.waited.is_some());
         let overlaps = |(at, pass): (usize, &Pass)| passes[..at].iter().any(|other| pass.overlaps(other));

@@ -114,3 +114,80 @@ fn a_transaction_that_begins_with_a_lock_or_its_level_has_its_snapshot_later() {
     assert_eq!(code, Some(0), "{said}");
     assert!(!said.contains("25001"), "{said}");
 }
+
+/// SQLite's driver goes by the columns that a statement had when it was prepared, and dies where it gets more of them
+/// while it waits. That once hung, ended with exit 4 and a panic's text, or looked like an answer without rows.
+#[test]
+fn on_sqlite_a_star_that_grows_in_the_middle_of_a_statement_is_told_with_what_to_write_instead() {
+    let explored = |returned: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "name = \"grows\"\nsummary = \"A column comes.\"\n\
+             setup = \"CREATE TABLE t (id INTEGER PRIMARY KEY, v INT); INSERT INTO t VALUES (1, 0)\"\n\
+             [[actor]]\nname = \"one\"\n\
+             steps = [\"BEGIN\", \"UPDATE t SET v = v + 1 WHERE id = 1 RETURNING {returned}\", \"COMMIT\"]\n\
+             [[actor]]\nname = \"two\"\nsteps = [\"ALTER TABLE t ADD COLUMN w INT\"]\n\
+             [[serial]]\nname = \"v\"\nsql = \"SELECT id, v FROM t\"\n[[case]]\nbackend = \"sqlite\"\n"
+        );
+        fs::write(directory.path().join("grows.toml"), text).unwrap();
+        driftlock(directory.path(), &["explore", "grows.toml", "--output", "out"])
+    };
+    // Whether the driver's thread is already gone when it is asked next is chance.
+    for _ in 0..2 {
+        let (code, said) = explored("*");
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("grows.toml:6:") && said.contains("name the columns in place of `*`"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let (code, said) = explored("id, v");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("exhausted"), "{said}");
+}
+
+/// An error of the machine is no answer of the job: a violation, or a mistake of the script, would be neither.
+#[test]
+fn a_full_disk_is_neither_a_violation_nor_a_mistake_of_the_script() {
+    let setup = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let steps = "steps = [\"UPDATE t SET v = v + 1\"]";
+    // As the server says it where it finds no room.
+    let full = "DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$";
+    let (code, said) = explored("refusals = \"none\"", setup, &format!("steps = [\"{full}\"]"), steps);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("could not extend file (53100): the disk is full"), "{said}");
+    let (code, said) = explored("", &format!("{setup};\n{full};"), steps, steps);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("sessions.toml:5:") && said.contains("the disk is full"), "{said}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) \
+                INSERT INTO t SELECT printf('%.90c', 'x') FROM n";
+    let text = format!(
+        "name = \"full\"\nsummary = \"No page is left.\"\nsetup = \"CREATE TABLE t (v)\"\n\
+         [[actor]]\nname = \"one\"\nsteps = [\"PRAGMA max_page_count = 8\", \"{many}\"]\n\
+         [[actor]]\nname = \"two\"\nsteps = [\"INSERT INTO t VALUES (1)\"]\n\
+         [[serial]]\nname = \"rows\"\nsql = \"SELECT count(*) FROM t\"\n[[case]]\nbackend = \"sqlite\"\n"
+    );
+    fs::write(directory.path().join("full.toml"), text).unwrap();
+    for command in ["explore", "verify"] {
+        let (code, said) = driftlock(directory.path(), &[command, "full.toml", "--output", command]);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains("(13): the disk is full"), "{said}");
+    }
+}
+
+/// Of a session that has ended the server says nothing: that is not to say that it tracks no activities.
+#[test]
+fn in_free_rounds_a_session_may_be_ended_at_any_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "name = \"ended\"\nsummary = \"A session is ended.\"\nsetup = \"CREATE TABLE t (v int)\"\n\
+                refusals = [\"57P01\", \"22012\"]\nallows-no-effect = true\n\
+                [[actor]]\nname = \"one\"\nsteps = [\"BEGIN\", \"INSERT INTO t VALUES (1)\", \"SELECT 1 / 0\", \"COMMIT\"]\n\
+                [[actor]]\nname = \"two\"\nsteps = [\"SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE application_name LIKE 'driftlock%one'\"]\n\
+                [[invariant]]\nname = \"nothing\"\nsql = \"SELECT 1 WHERE false\"\n[[case]]\nbackend = \"postgres\"\n";
+    fs::write(directory.path().join("ended.toml"), text).unwrap();
+    let arguments = ["verify", "ended.toml", "--postgres", "local", "--rounds", "100", "--output", "out"];
+    let (code, said) = driftlock(directory.path(), &arguments);
+    assert_ne!(code, Some(4), "{said}");
+    assert!(said.contains("100 rounds"), "{said}");
+}

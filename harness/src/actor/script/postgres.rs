@@ -109,21 +109,21 @@ impl Session for PgSession {
                 done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).does == Does::Commit;
             }
             _ => {
-                let activity = activity(&self.control, &[self.pid], &[true]).await?.remove(0);
-                self.aborted = activity.aborted;
+                match activity(&self.control, &[self.pid], &[true]).await?.remove(0) {
+                    Some(activity) => self.aborted = activity.aborted,
+                    // Somebody has ended it since it answered.
+                    None => self.open_anew().await?,
+                }
             }
         }
         Ok(Answer { what, returned, notices: self.notices.take(), waited })
     }
 
     async fn close(&mut self) -> Result<Option<Flight>, Lost> {
-        let activity = match activity(&self.control, &[self.pid], &[true]).await {
-            // Of a session that was ended in the meantime the server says nothing.
-            Err(_) if self.client.is_closed() => {
-                self.open_anew().await?;
-                return Ok(None);
-            }
-            activity => activity?.remove(0),
+        // Whether its connection is closed already, we may learn later than the server knows it.
+        let Some(activity) = activity(&self.control, &[self.pid], &[true]).await?.remove(0) else {
+            self.open_anew().await?;
+            return Ok(None);
         };
         if activity.in_transaction {
             match self.client.batch_execute("ROLLBACK").await {

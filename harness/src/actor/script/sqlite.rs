@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{Answer, Session};
 use crate::explore::postgres::overlap::Flight;
-use crate::explore::sqlite::{came, close, fetch_step, open, roll_back};
+use crate::explore::sqlite::{came, close, fetch_step, open, roll_back, unanswered};
 use crate::explore::world::Lost;
 use crate::sqlite_busy::{self, Busy};
 
@@ -44,7 +44,7 @@ impl Session for SqliteSession {
         let answer =
             answer.map_err(|_| Lost::new(format!("no answer within {} s (`step-seconds`)", at_most.as_secs())))?;
         self.busy.ended();
-        let (what, returned) = came(answer).map_err(|error| Lost::during("get an answer", error))?;
+        let (what, returned) = came(answer).map_err(|error| unanswered("get an answer", error))?;
         let waited = (self.busy.waits() > waits).then(Vec::new);
         Ok(Answer { what, returned, notices: Vec::new(), waited })
     }

@@ -92,7 +92,11 @@ pub(crate) async fn ask_all(control: &Client, queries: &[String]) -> Result<Vec<
 /// An error with what the server said, in one line.
 pub(crate) fn said(what: &str, error: &tokio_postgres::Error) -> Lost {
     match error.as_db_error() {
-        Some(refused) => Lost::during(what, format_args!("{} ({})", refused.message(), refused.code().code())),
+        Some(refused) => {
+            let (code, message) = (refused.code().code(), refused.message());
+            let of_machine = Lost::of_machine(what, code, message);
+            of_machine.unwrap_or_else(|| Lost::during(what, format_args!("{message} ({code})")))
+        }
         None => Lost::during(what, error),
     }
 }

@@ -22,6 +22,11 @@ pub struct Flight {
 }
 
 impl Flight {
+    /// No time at all, right after it.
+    fn after(self) -> Self {
+        Self { begun: self.ended + 1, ended: self.ended + 1 }
+    }
+
     /// Whether the server worked on both at once.
     pub fn meets(&self, other: &Self) -> bool {
         self.begun.max(other.begun) < self.ended.min(other.ended)
@@ -80,7 +85,10 @@ impl PgWorld {
         let pids = pair.map(|actor| self.actors[actor].pid);
         let answered = [answers[0].is_some(), answers[1].is_some()];
         let of = activity(&self.control.client, &pids, &answered).await?;
-        let flights = [of[0].flight, of[1].flight];
+        let flights = of.iter().map(|of| of.map(|of| of.flight)).collect::<Vec<_>>();
+        // When a session worked that has ended, nobody says: it counts as after the other.
+        let after = |at: usize| flights[1 - at].map_or(Flight { begun: 0, ended: 0 }, Flight::after);
+        let flights = [0, 1].map(|at| flights[at].unwrap_or_else(|| after(at)));
         for (actor, answer) in pair.into_iter().zip(answers) {
             if let Some(answer) = answer {
                 events.push(self.completed(actor, answer, Pace::Meets).await?.0);
@@ -157,13 +165,13 @@ pub(crate) struct Activity {
     pub flight: Flight,
 }
 
-/// Asks the server about sessions: when it worked on the last message of each. Of those that have
-/// answered it is asked again until it is done: it tells of an error before it has ended the transaction.
-pub(crate) async fn activity(control: &Client, pids: &[i32], answered: &[bool]) -> Result<Vec<Activity>, Lost> {
+/// Asks the server about sessions: when it worked on the last message of each; of one that has ended it says nothing. Of
+/// those that have answered it is asked again until it is done: it tells of an error before it has ended the transaction.
+pub(crate) async fn activity(control: &Client, pids: &[i32], answered: &[bool]) -> Result<Vec<Option<Activity>>, Lost> {
     let begin = Instant::now();
     loop {
         let of = activity_now(control, pids).await?;
-        if of.iter().zip(answered).all(|(of, answered)| !(of.active && *answered)) {
+        if of.iter().zip(answered).all(|(of, answered)| !(of.is_some_and(|of| of.active) && *answered)) {
             return Ok(of);
         }
         if begin.elapsed() > STEP_MAX {
@@ -173,7 +181,7 @@ pub(crate) async fn activity(control: &Client, pids: &[i32], answered: &[bool]) 
     }
 }
 
-async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, Lost> {
+async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Option<Activity>>, Lost> {
     let since = |time: &str| format!("(EXTRACT(epoch FROM {time}) * 1000000)::pg_catalog.int8");
     let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let question = format!(
@@ -191,18 +199,17 @@ async fn activity_now(control: &Client, pids: &[i32]) -> Result<Vec<Activity>, L
         let SimpleQueryMessage::Row(row) = message else { continue };
         let number = |at: usize| row.get(at).and_then(|text| text.parse::<i64>().ok());
         let at = pids.iter().position(|pid| Some(i64::from(*pid)) == number(0));
-        if let (Some(at), Some(begun), Some(ended)) = (at, number(1), number(2)) {
-            let in_transaction = row.get(3).is_some_and(|state| state.starts_with("idle in transaction"));
-            all[at] = Some(Activity {
-                active: row.get(3) == Some("active"),
-                in_transaction,
-                aborted: row.get(3).is_some_and(|state| state.ends_with("(aborted)")),
-                flight: Flight { begun, ended },
-            });
-        }
+        let Some(at) = at else { continue };
+        let (Some(begun), Some(ended)) = (number(1), number(2)) else {
+            let why = "the server does not say when it worked on a session's message: track_activities is off";
+            return Err(Lost::new(why));
+        };
+        all[at] = Some(Activity {
+            active: row.get(3) == Some("active"),
+            in_transaction: row.get(3).is_some_and(|state| state.starts_with("idle in transaction")),
+            aborted: row.get(3).is_some_and(|state| state.ends_with("(aborted)")),
+            flight: Flight { begun, ended },
+        });
     }
-    let all: Option<Vec<Activity>> = all.into_iter().collect();
-    all.ok_or_else(|| {
-        Lost::new("the server does not say when it worked on a session's message: track_activities is off")
-    })
+    Ok(all)
 }
