@@ -58,7 +58,7 @@ macro_rules! file {
     ($directory:literal, $name:expr) => {
         File {
             name: $name,
-            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/", $directory, "/", $name)),
+            sql: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $directory, "/", $name)),
         }
     };
 }
@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn the_embedded_files_are_those_of_the_directories() {
         for backend in Backend::ALL {
-            let directory: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../migrations", backend.as_str()].iter().collect();
+            let directory: PathBuf = [env!("CARGO_MANIFEST_DIR"), "migrations", backend.as_str()].iter().collect();
             let there = Migrator::new(directory).await.unwrap();
             let here = migrator(backend);
             let all = |migrator: &Migrator| -> Vec<_> {

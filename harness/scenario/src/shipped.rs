@@ -22,7 +22,7 @@ macro_rules! shipped {
     ($directory:literal: $($name:literal),+ $(,)?) => {
         [$(Shipped {
             path: concat!($directory, $name, ".toml"),
-            text: include_str!(concat!("../../../", $directory, $name, ".toml")),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $directory, $name, ".toml")),
         }),+]
     };
 }

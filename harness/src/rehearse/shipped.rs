@@ -19,10 +19,10 @@ macro_rules! directory {
     ($path:literal: $($file:literal),+ $(,)?) => {
         ShippedDirectory {
             path: $path,
-            settings: include_str!(concat!("../../../", $path, "/rehearse.toml")),
+            settings: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path, "/rehearse.toml")),
             files: &[$(
-                (concat!($file, ".up.sql"), include_str!(concat!("../../../", $path, "/", $file, ".up.sql"))),
-                (concat!($file, ".down.sql"), include_str!(concat!("../../../", $path, "/", $file, ".down.sql"))),
+                (concat!($file, ".up.sql"), include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path, "/", $file, ".up.sql"))),
+                (concat!($file, ".down.sql"), include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path, "/", $file, ".down.sql"))),
             )+],
         }
     };

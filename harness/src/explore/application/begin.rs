@@ -188,6 +188,8 @@ impl AppWorld {
     /// Holds nothing until every job is done, or for so long; then whoever goes on is ended.
     async fn run_out(&mut self) -> Result<(), Lost> {
         self.gate.open();
+        // It is part of no execution: what would make one bounded says nothing here.
+        let bounds = self.bounds.clone();
         let begin = Instant::now();
         let goes_on = |actor: &Actor| actor.worker.stays() && actor.outcome.is_none() && actor.worker.is_at_work();
         while self.actors.iter().any(goes_on) && begin.elapsed() < RUN_OUT_MAX {
@@ -195,6 +197,7 @@ impl AppWorld {
             self.hear(&mut Moved::default()).await?;
         }
         self.gate.close();
+        self.bounds = bounds;
         let late: Vec<usize> = (0..self.actors.len()).filter(|number| goes_on(&self.actors[*number])).collect();
         self.kill(&late).await
     }

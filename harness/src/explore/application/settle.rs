@@ -217,6 +217,8 @@ impl AppWorld {
                         self.actors[actor].leftover.sent(&text, &shape);
                         if let Some(session) = self.sessions.get_mut(&connection) {
                             session.note_isolation(&unit);
+                            // Where it has come to an end, whoever leaves then leaves nothing open.
+                            session.note.in_transaction &= answer.transaction != Some(Transaction::Idle);
                         }
                         continue;
                     };

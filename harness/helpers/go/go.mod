@@ -1,0 +1,3 @@
+module driftlock.test/driftlock
+
+go 1.19
