@@ -11,10 +11,12 @@ mod hosts;
 pub mod init;
 pub mod merge;
 pub mod mutate;
+mod obtain;
 pub mod page;
 pub mod pgbench;
 mod pipe;
 pub mod plan;
+pub mod postgres;
 mod progress;
 pub mod provisioning;
 pub mod recompute;
@@ -33,6 +35,8 @@ use std::pin::Pin;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use self::provisioning::PostgresArgs;
+use self::run::versions::Ready;
 use crate::exit::Exit;
 
 /// Proves, by running it, that a database-backed job survives concurrency.
@@ -110,6 +114,8 @@ pub enum Command {
     /// Prints the report of an earlier run again.
     Report(report::Args),
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    Postgres(postgres::Args),
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     Completions(completions::Args),
 }
 
@@ -128,7 +134,11 @@ impl Cli {
         // Whoever reads may leave before the end, and the answer stands.
         let (mut out, mut err) = (pipe::Leavable(&mut *context.out), pipe::Leavable(&mut *context.err));
         let context = &mut Context { out: &mut out, err: &mut err, cancel: context.cancel.clone() };
-        match self.command {
+        let command = match run::versions::ready(self.command, context).await? {
+            Ready::Run(command) => *command,
+            Ready::Ended(exit) => return Ok(exit),
+        };
+        match command {
             Command::Run(args) => run::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Mutate(args) => mutate::run(args, context).await,
@@ -146,7 +156,35 @@ impl Cli {
             Command::Recompute(args) => recompute::run(args, context).await,
             Command::Doctor(args) => doctor::run(args, context).await,
             Command::Report(args) => report::run(&args, context),
+            Command::Postgres(args) => postgres::run(args, context).await,
             Command::Completions(args) => completions::run(&args, context),
+        }
+    }
+}
+
+impl Command {
+    /// Where it has PostgreSQL come from, if it has a say in that.
+    fn postgres_mut(&mut self) -> Option<&mut PostgresArgs> {
+        match self {
+            Self::Verify(args) => Some(&mut args.suite.postgres),
+            Self::Mutate(args) => Some(&mut args.suite.postgres),
+            Self::Explore(args) => Some(&mut args.postgres),
+            Self::Replay(args) => Some(&mut args.postgres),
+            Self::Repair(args) => Some(&mut args.postgres),
+            Self::Record(args) => Some(&mut args.postgres),
+            Self::Rehearse(args) => Some(&mut args.postgres),
+            Self::Init(args) => Some(&mut args.postgres),
+            Self::Bench(args) => Some(&mut args.load.postgres),
+            Self::Plan(args) => Some(&mut args.load.postgres),
+            Self::BesidePgbench(args) => Some(&mut args.postgres),
+            Self::Recompute(args) => Some(&mut args.postgres),
+            Self::Doctor(args) => Some(&mut args.postgres),
+            Self::Run(_)
+            | Self::Compare(_)
+            | Self::Merge(_)
+            | Self::Report(_)
+            | Self::Postgres(_)
+            | Self::Completions(_) => None,
         }
     }
 }

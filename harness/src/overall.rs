@@ -18,7 +18,11 @@ pub struct OverallReport {
     /// The cases of all runs, in that order.
     #[serde(flatten)]
     pub report: Report<CaseRow>,
-    /// The profile of `driftlock.toml`.
+    /// Whether the runs are one command, on a version of PostgreSQL each.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_version: bool,
+    /// The profile of `driftlock.toml`, where the runs are its.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub project_profile: String,
     /// The runs, in that order, those included that were not begun.
     pub runs: Vec<RunRow>,
@@ -63,6 +67,9 @@ pub struct CaseRow {
     pub class: String,
     /// The database.
     pub backend: Backend,
+    /// What it calls its version, where one was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// What came of it.
     pub verdict: VerdictKind,
     /// Whether that is what was expected, or is accepted.
@@ -120,7 +127,16 @@ impl OverallReport {
     /// A report to which nothing has come yet.
     pub fn new(project_profile: &str, runs: Vec<RunRow>) -> Self {
         let report = Report::new("run", None, NO_SERVER);
-        Self { report, project_profile: project_profile.to_owned(), runs, notes: Vec::new(), is_interrupted: false }
+        let project_profile = project_profile.to_owned();
+        Self { report, by_version: false, project_profile, runs, notes: Vec::new(), is_interrupted: false }
+    }
+
+    /// A report of a command on several versions, to which nothing has come yet.
+    pub fn of_versions(command: &str, runs: Vec<RunRow>) -> Self {
+        let mut whole = Self::new("", runs);
+        command.clone_into(&mut whole.report.command);
+        whole.by_version = true;
+        whole
     }
 
     /// Adds how a run's server treats the disk: several do it in several ways.

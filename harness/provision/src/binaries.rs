@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::ProvisionError;
+use super::shelf::{installed, shelves};
+use super::user::{closed_to, server_user};
 
 /// The oldest major version that is supported: `DROP DATABASE … WITH (FORCE)` came with it.
-pub(super) const MAJOR_MIN: u32 = 13;
+pub const MAJOR_MIN: u32 = 13;
 
 /// A directory with `initdb` and `postgres` in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Binaries {
     pub directory: PathBuf,
     /// What its `postgres` calls itself: "15.6 (Debian …)", or "17beta1".
     pub version: String,
+    /// Whether it is one of those that driftlock has installed.
+    pub is_installed: bool,
     /// The numbers in it, for comparison.
     numbers: Vec<u32>,
 }
@@ -24,8 +28,22 @@ impl Binaries {
     /// Asks the `postgres` in a directory for its version.
     ///
     /// # Errors
-    /// `initdb` or `postgres` is not there or does not run, or it is too old.
+    /// `initdb` or `postgres` is not there or does not run, it is too old, or the server's user cannot get there.
     pub fn at(directory: &Path) -> Result<Self, ProvisionError> {
+        let found = Self::ask(directory)?;
+        let user = server_user()?;
+        match user.as_ref().and_then(|user| Some((user, closed_to(user, &found.directory)?))) {
+            Some((user, closed)) => Err(ProvisionError::Closed {
+                directory: found.directory.clone(),
+                closed: closed.to_owned(),
+                user: user.name.clone(),
+            }),
+            None => Ok(found),
+        }
+    }
+
+    /// The version of the `postgres` in a directory, whoever may enter it.
+    pub(super) fn ask(directory: &Path) -> Result<Self, ProvisionError> {
         for program in ["initdb", "postgres"] {
             let path = directory.join(program);
             fs::metadata(&path).map_err(ProvisionError::file("find the server program", path))?;
@@ -52,7 +70,16 @@ impl Binaries {
             return Err(ProvisionError::TooOld { version, at, needed: MAJOR_MIN });
         }
         let directory = fs::canonicalize(directory).map_err(ProvisionError::file("resolve", directory))?;
-        Ok(Self { directory, version, numbers })
+        Ok(Self { directory, version, is_installed: false, numbers })
+    }
+
+    pub(super) fn installed(self) -> Self {
+        Self { is_installed: true, ..self }
+    }
+
+    /// The major version.
+    pub fn major(&self) -> u32 {
+        self.numbers.first().copied().unwrap_or_default()
     }
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
@@ -61,7 +88,8 @@ impl Binaries {
 }
 
 /// Every directory that holds the server's binaries, newest first, and those that hold them but
-/// cannot be used, with the reason. `pg_bin` alone counts where it is given.
+/// cannot be used, with the reason. `pg_bin` alone counts where it is given. What driftlock has installed comes last: having
+/// installed one version more must not change what is run where none is asked for.
 pub fn binary_directories(pg_bin: Option<&Path>) -> (Vec<Binaries>, Vec<ProvisionError>) {
     if let Some(directory) = pg_bin {
         return match Binaries::at(directory) {
@@ -69,9 +97,38 @@ pub fn binary_directories(pg_bin: Option<&Path>) -> (Vec<Binaries>, Vec<Provisio
             Err(error) => (Vec::new(), vec![error]),
         };
     }
+    all()
+}
+
+/// The programs of a major version: in `pg_bin` if they are there, else the newest that is found.
+///
+/// # Errors
+/// [`ProvisionError::NoVersion`], with every place that was searched; or `pg_bin` holds none that can be used.
+pub fn of_major(major: u32, pg_bin: Option<&Path>) -> Result<Binaries, ProvisionError> {
+    let given = pg_bin.map(Binaries::at).transpose()?;
+    let (usable, unusable) = all();
+    let is_it = |binaries: &&Binaries| binaries.major() == major;
+    if let Some(binaries) = given.iter().find(is_it).or_else(|| newest(usable.iter().filter(is_it))) {
+        return Ok(binaries.clone());
+    }
+    let found = given.iter().chain(&usable).map(|other| format!("{} in {}", other.version, other.directory.display()));
+    let found = found.chain(unusable.iter().map(ProvisionError::in_full)).collect();
+    let given = pg_bin.map(|directory| format!("--pg-bin {}", directory.display()));
+    let ours = shelves().into_iter().map(|shelf| shelf.join(format!("{major}.*")).display().to_string());
+    let searched = given.into_iter().chain(places(major)).chain(ours).collect();
+    Err(ProvisionError::NoVersion { major, searched, found })
+}
+
+/// Of equal versions the one found first, which is the one in PATH.
+fn newest<'a>(all: impl Iterator<Item = &'a Binaries>) -> Option<&'a Binaries> {
+    all.reduce(|best, one| if one.numbers > best.numbers { one } else { best })
+}
+
+fn all() -> (Vec<Binaries>, Vec<ProvisionError>) {
     let (mut usable, mut unusable) = (Vec::new(), Vec::new());
     let mut seen = Vec::new();
-    for candidate in candidates() {
+    let ours = installed();
+    for candidate in candidates().into_iter().chain(ours.iter().cloned()) {
         // Symbolic links in PATH (Debian, Homebrew) lead to one program in its own directory, beside
         // which it looks for its libraries.
         let Ok(program) = fs::canonicalize(candidate.join("postgres")) else { continue };
@@ -80,14 +137,30 @@ pub fn binary_directories(pg_bin: Option<&Path>) -> (Vec<Binaries>, Vec<Provisio
             continue;
         }
         match Binaries::at(&directory) {
-            Ok(binaries) => usable.push(binaries),
+            Ok(binaries) => usable.push(Binaries { is_installed: ours.contains(&candidate), ..binaries }),
             Err(error) => unusable.push(error),
         }
         seen.push(directory);
     }
     // A stable sort: of equal versions the one found first, which is the one in PATH.
-    usable.sort_by(|a, b| b.numbers.cmp(&a.numbers));
+    usable.sort_by(|a, b| a.is_installed.cmp(&b.is_installed).then(b.numbers.cmp(&a.numbers)));
     (usable, unusable)
+}
+
+/// Where packages put a version's programs.
+const PARENTS: [(&str, &str); 6] = [
+    ("/usr/lib/postgresql", ""),
+    ("/usr", "pgsql-"),
+    ("/opt/homebrew/opt", "postgresql@"),
+    ("/usr/local/opt", "postgresql@"),
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+    ("/Applications/Postgres.app/Contents/Versions", ""),
+];
+
+/// The places in which a major version is looked for, for people.
+fn places(major: u32) -> impl Iterator<Item = String> {
+    let named = PARENTS.into_iter().map(move |(parent, prefix)| format!("{parent}/{prefix}{major}/bin"));
+    ["PATH".to_owned(), "pg_config --bindir".to_owned()].into_iter().chain(named)
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -96,12 +169,10 @@ fn candidates() -> Vec<PathBuf> {
     if let Ok(output) = asked {
         found.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
-    found.extend(inside("/usr/lib/postgresql", "", "bin"));
-    found.extend(inside("/usr", "pgsql-", "bin"));
-    for brew in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
-        found.extend(inside(brew, "postgresql", "bin"));
+    for (parent, prefix) in PARENTS {
+        // Homebrew's newest has no number.
+        found.extend(inside(parent, prefix.trim_end_matches('@'), "bin"));
     }
-    found.extend(inside("/Applications/Postgres.app/Contents/Versions", "", "bin"));
     found.retain(|path| path.is_absolute());
     found
 }

@@ -68,6 +68,11 @@ const PARAMETERS: [&str; 11] = [
 ];
 
 impl GivenUrl {
+    /// Whether the environment names one, which [`PostgresChoice::Auto`] takes.
+    pub fn is_set() -> bool {
+        std::env::var(super::server::URL_VARIABLE).is_ok_and(|text| !text.is_empty())
+    }
+
     /// The name of a parameter's last value, as sqlx reads them.
     fn parameter(&self, name: &str) -> Option<String> {
         self.0.query_pairs().filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,7 @@ use super::admin::bounded;
 use super::binaries::Binaries;
 use super::directory::{self, Contents, OwnedDirectory};
 use super::prototype::Prototype;
+use super::user::{closed_to, server_user};
 use super::{Profile, ProvisionError, name, process};
 
 /// Where the cluster is inside its directory.
@@ -263,28 +264,10 @@ impl Programs<'_> {
     }
 }
 
-/// As root, the user that the server must run as: PostgreSQL refuses to run as root.
-fn server_user() -> Result<Option<User>, ProvisionError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(None);
-    }
-    let found = ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten());
-    match found.filter(|user| !user.uid.is_root()) {
-        Some(user) => Ok(Some(user)),
-        None => Err(ProvisionError::Program {
-            program: "postgres",
-            why: "it refuses to run as root, and there is neither a user postgres nor nobody".into(),
-            log: String::new(),
-        }),
-    }
-}
-
 /// The first temporary directory that the server's user can reach and in which a socket's path is
 /// not too long.
 fn parent(user: Option<&User>) -> Result<PathBuf, ProvisionError> {
-    let reachable = |path: &Path| {
-        user.is_none() || path.ancestors().all(|part| fs::metadata(part).is_ok_and(|about| about.mode() & 0o001 != 0))
-    };
+    let reachable = |path: &Path| user.is_none_or(|user| closed_to(user, path).is_none());
     let short = |path: &Path| {
         let socket = path.join(directory::EXAMPLE).join(SOCKET).join(".s.PGSQL.65535");
         socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX

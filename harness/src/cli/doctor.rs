@@ -77,7 +77,7 @@ async fn examine(
     cancel: &tokio_util::sync::CancellationToken,
 ) -> Result<Findings, ProvisionError> {
     let (sqlite, swept) = try_sqlite().await;
-    let ways = survey(&args.postgres, args.pg_bin.as_deref()).await;
+    let ways = survey(&args.postgres, args.bin()).await;
     let (postgres, more) = try_postgres(args, ways, cancel).await?;
     let swept = more.map_or(swept.clone(), |more| swept.and(more));
     Ok(Findings { schema_version: SCHEMA_VERSION, command: "doctor", postgres, sqlite, swept })

@@ -36,7 +36,7 @@ use crate::scenario::script::{Overlap, Script, TRIES, TRIES_MAX};
 /// `driftlock replay` runs (schedule-*.json).
 ///
 /// PGISOLATIONTIMEOUT is, with --as-isolationtester, the number of seconds after which a step is
-/// cancelled (300).
+/// cancelled (300); PG_TEST_TIMEOUT_DEFAULT, as from PostgreSQL 16 on, half of it.
 ///
 /// Exit codes: 0 everything came out as expected; 1 a violation, or an expected one that did not
 /// appear; 2 no files, a file cannot be read, its set-up fails or its SQL makes no sense; 3 no answer: an
@@ -56,6 +56,10 @@ pub struct Args {
     /// isolationtester 15 prints
     #[arg(long)]
     pub as_isolationtester: bool,
+
+    /// Read the specifications (*.spec) and run nothing: mistakes are told with file, line and column
+    #[arg(long, conflicts_with_all = ["built_in", "list"])]
+    pub parse_only: bool,
 
     /// Which orders to visit: exhaustive (each class of orders once), brute-force (each order),
     /// preemptions=N (at most N changes of a session that could go on), random=N, pct=N,DEPTH
@@ -151,13 +155,16 @@ impl Args {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    if !args.as_isolationtester {
+    if args.parse_only && !args.files.is_empty() {
+        return isolationtester::parse_only(&args, context);
+    }
+    if !args.as_isolationtester && !args.parse_only {
         return scripts::run(&args, context).await;
     }
     if args.files.is_empty() {
         return Err(Failure::usage(miette::miette!(
-            help = "driftlock explore --as-isolationtester FILE.spec",
-            "--as-isolationtester runs files, and none is given"
+            help = "driftlock explore --as-isolationtester FILE.spec, or --parse-only FILE.spec",
+            "--as-isolationtester and --parse-only are about files, and none is given"
         )));
     }
     isolationtester::run(&args, context).await

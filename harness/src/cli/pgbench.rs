@@ -177,7 +177,7 @@ fn row(rows: u32, clients: u32, theirs: &[Side], ours: &[Side]) -> [String; 8] {
 
 /// The pgbench beside the server's binaries; without one there the one in PATH.
 fn found(args: &Args) -> PathBuf {
-    let (usable, _) = binary_directories(args.postgres.pg_bin.as_deref());
+    let (usable, _) = binary_directories(args.postgres.bin());
     let beside = usable.iter().map(|binaries| binaries.directory.join("pgbench")).find(|program| program.is_file());
     beside.unwrap_or_else(|| PathBuf::from("pgbench"))
 }

@@ -1,12 +1,16 @@
 //! The arguments that say where PostgreSQL comes from, shared by every command that needs it.
 
+pub mod versions;
+
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 
+pub use self::versions::PgVersions;
 use super::Failure;
+use super::common::quoted;
 use crate::exit::Exit;
 use crate::provision::{PostgresChoice, Profile, ProvisionError, StartOptions};
 
@@ -22,12 +26,52 @@ pub struct PostgresArgs {
     /// The directory that holds initdb and postgres, instead of the newest one found
     #[arg(long, value_name = "DIR")]
     pub pg_bin: Option<PathBuf>,
+
+    /// The major version of the local server programs: 17; verify, mutate, explore and rehearse take several, as in 15,17
+    /// or 14..18, one after another. Looked for in --pg-bin, PATH, where packages put them, and among those that `driftlock
+    /// postgres install` got
+    #[arg(long, value_name = "N|N,M|N..M")]
+    pub pg_version: Option<PgVersions>,
+
+    /// Have PostgreSQL programs that are missing installed without asking, as with CI=true
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where the programs of the one version are, once they are found.
+    #[arg(skip)]
+    pub programs: Option<PathBuf>,
 }
 
 impl PostgresArgs {
     /// How to start the server that they ask for; it listens on no port.
     pub fn start_options(&self, profile: Profile) -> StartOptions {
-        StartOptions { choice: self.postgres.clone(), pg_bin: self.pg_bin.clone(), profile, tcp: false }
+        let choice = match &self.programs {
+            Some(_) => PostgresChoice::Local,
+            None => self.postgres.clone(),
+        };
+        StartOptions { choice, pg_bin: self.bin().map(Path::to_owned), profile, tcp: false }
+    }
+
+    /// The directory of the programs, where it is known.
+    pub fn bin(&self) -> Option<&Path> {
+        self.programs.as_deref().or(self.pg_bin.as_deref())
+    }
+
+    /// The options that the command of one case must repeat.
+    pub(super) fn repeated(&self) -> String {
+        let mut words = String::new();
+        if self.postgres != PostgresChoice::Auto {
+            words.push_str(&format!(" --postgres {}", quoted(&self.postgres.to_string())));
+        }
+        if let Some(directory) = &self.pg_bin {
+            words.push_str(&format!(" --pg-bin {}", quoted(&directory.display().to_string())));
+        }
+        words + &self.version()
+    }
+
+    /// The option that names the version, if one is asked for.
+    pub(super) fn version(&self) -> String {
+        self.pg_version.as_ref().map(|versions| format!(" --pg-version {versions}")).unwrap_or_default()
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long, value_parser = parse_strategy)]
     strategy: Option<LockStrategy>,
     #[command(flatten)]
-    postgres: PostgresArgs,
+    pub(super) postgres: PostgresArgs,
     /// How the runs are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,

@@ -82,7 +82,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     };
     writeln!(context.out, "{conclusion}")?;
     if let Some(mut counterexample) = counterexample {
-        counterexample.replay = format!("driftlock replay {}", quoted(&args.file.display().to_string()));
+        counterexample.replay =
+            format!("driftlock replay {}{}", quoted(&args.file.display().to_string()), args.postgres.version());
         let mut report = ReplayReport::new(verdict, conclusion, counterexample);
         report.schedule = args.file.display().to_string();
         (report.script, report.case) = (schedule.script, schedule.case);

@@ -3,6 +3,7 @@
 mod each;
 mod line;
 mod regressions;
+pub(super) mod versions;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -102,6 +102,7 @@ mod tests {
             title: "a/b [postgres]".into(),
             class: "postgres".into(),
             backend: Backend::Postgres,
+            version: None,
             verdict,
             met: verdict == VerdictKind::Pass,
             evidence: "x".into(),

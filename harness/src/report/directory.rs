@@ -81,6 +81,8 @@ struct Header {
     #[serde(default)]
     rounds: Option<serde::de::IgnoredAny>,
     #[serde(default)]
+    by_version: bool,
+    #[serde(default)]
     results: Vec<RowHeader>,
 }
 
@@ -106,7 +108,7 @@ pub enum Recorded {
     Varied(VariedReport),
     /// Of `rehearse`.
     Rehearsed(Box<RehearseReport>),
-    /// Of `run`.
+    /// Of `run`, or of a command on several versions.
     Overall(Box<OverallReport>),
 }
 
@@ -255,6 +257,7 @@ impl RunDirectory {
     pub fn read(directory: &Path) -> Result<Recorded, ReadError> {
         let header: Header = Self::read_as(directory)?;
         match header.command.as_str() {
+            _ if header.by_version => Self::read_as(directory).map(|report| Recorded::Overall(Box::new(report))),
             "explore" => Self::read_as(directory).map(Recorded::Explored),
             "replay" => Self::read_as(directory).map(|report| Recorded::Replayed(Box::new(report))),
             "rehearse" => Self::read_as(directory).map(|report| Recorded::Rehearsed(Box::new(report))),

@@ -1,6 +1,7 @@
 //! What `driftlock run` has to say: the cases of reports as rows, and all of them for people, JUnit and Markdown.
 
 mod collect;
+mod columns;
 pub mod markdown;
 pub mod sarif;
 
@@ -20,7 +21,11 @@ pub use collect::{Collected, collected};
 /// # Errors
 /// The writer's.
 pub fn write(report: &OverallReport, to: &mut dyn Write) -> io::Result<()> {
-    writeln!(to, "{}\n", table(report))?;
+    if report.by_version {
+        columns::write(report, to)?;
+    } else {
+        writeln!(to, "{}\n", table(report))?;
+    }
     for row in report.report.results.iter().filter(|row| !row.met) {
         case(row, to)?;
     }
@@ -40,7 +45,10 @@ pub fn write(report: &OverallReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "note: {note}")?;
     }
     terminal::surroundings(&report.report.not_verified, &report.report.backends, to)?;
-    writeln!(to, "profile {} of driftlock.toml", report.project_profile)?;
+    match report.by_version {
+        true => writeln!(to, "profile {}", report.report.profile)?,
+        false => writeln!(to, "profile {} of driftlock.toml", report.project_profile)?,
+    }
     if report.is_interrupted {
         writeln!(to, "{}: this is what there was until then", "interrupted".yellow())?;
     }
@@ -66,7 +74,10 @@ fn table(report: &OverallReport) -> comfy_table::Table {
 /// The cells of the table of runs.
 fn cells(report: &OverallReport) -> impl Iterator<Item = [String; 7]> {
     report.runs.iter().map(|run| {
-        let command = run.line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let command = match report.by_version {
+            true => report.report.command.clone(),
+            false => run.line.split_whitespace().nth(1).unwrap_or_default().to_owned(),
+        };
         let met = report.of_run(run).filter(|row| row.is_as_expected()).count().to_string();
         let accepted = report.of_run(run).filter(|row| row.accepted.is_some()).count().to_string();
         let seconds = run.duration_ms as f64 / 1e3;

@@ -71,7 +71,7 @@ pub(super) fn conclusion(verdict: VerdictKind, met: usize, cases: usize, to: &mu
 }
 
 /// A table without a frame, as wide as it wants to be.
-pub(super) fn table() -> Table {
+pub(crate) fn table() -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))

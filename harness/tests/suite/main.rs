@@ -15,6 +15,7 @@ mod project;
 mod refused;
 mod scripts;
 mod verify;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -51,6 +51,14 @@ async fn the_settings_are_those_of_the_profile() {
             shown.push(answer(&mut inside, &format!("SELECT current_setting('{name}')")).await);
         }
         assert_eq!(shown, ["10", "200", "", deadlock_timeout, "UTC"]);
+        // On in both, as everywhere else, since plans depend on it; in the fast one it never has a turn, nor anything to do.
+        let of_vacuum = "SELECT string_agg(setting, ' ' ORDER BY name) FROM pg_settings WHERE name IN ('autovacuum', \
+            'autovacuum_naptime', 'autovacuum_vacuum_threshold', 'autovacuum_vacuum_insert_threshold', \
+            'autovacuum_analyze_threshold')";
+        let usual = "on 50 60 1000 50";
+        let never = "on 2147483647 2147483 -1 2147483647";
+        let expected = if profile == Profile::Fast { never } else { usual };
+        assert_eq!(answer(&mut inside, of_vacuum).await, expected);
         let locale = "SELECT datcollate || ' ' || datctype FROM pg_database WHERE datname = current_database()";
         assert_eq!(answer(&mut inside, locale).await, "C C");
         server.stop().await.unwrap();

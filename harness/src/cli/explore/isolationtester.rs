@@ -11,8 +11,9 @@ use crate::exit::Exit;
 use crate::isolation::{self, Merged, Mistake, RunError, STEP_MAX, Spec, Split, Target, Transcript, parse};
 use crate::provision::Server;
 
-/// The environment variable that isolationtester takes the bound of a step from.
-const TIMEOUT_VARIABLE: &str = "PGISOLATIONTIMEOUT";
+/// The environment variables that isolationtester takes the bound of a step from, and how many times their seconds it is: up to
+/// PostgreSQL 15, and from 16 on.
+const TIMEOUT_VARIABLES: [(&str, u64); 2] = [("PGISOLATIONTIMEOUT", 1), ("PG_TEST_TIMEOUT_DEFAULT", 2)];
 
 /// A file that was read.
 pub(super) struct Read {
@@ -27,7 +28,7 @@ pub(super) struct Read {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let step_max = step_max(std::env::var(TIMEOUT_VARIABLE).ok())?;
+    let step_max = step_max(|name| std::env::var(name).ok())?;
     let specs = read_all(&args.files)?;
     if let Some(directory) = &args.output {
         fs::create_dir_all(directory)?;
@@ -84,12 +85,36 @@ async fn run_all(
     Ok(exit)
 }
 
+/// Reads the files, and says of each what is in it.
+///
+/// # Errors
+/// A file is no specification, or has mistakes.
+pub fn parse_only(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if let Some(other) = args.files.iter().find(|file| !super::scripts::is_specification(file)) {
+        return Err(Failure::usage(miette::miette!(
+            help = "of scripts and applications, --list reads all, and names their cases",
+            "--parse-only reads specifications (*.spec), and {} is none",
+            other.display()
+        )));
+    }
+    for (file, Read { spec, .. }) in args.files.iter().zip(read_all(&args.files)?) {
+        let (sessions, steps) = (spec.sessions.len(), spec.steps.len());
+        let orders = match spec.permutations.len() {
+            0 => "no permutation listed, so all are run".to_owned(),
+            listed => format!("permutations: {listed}"),
+        };
+        writeln!(context.out, "{}: sessions: {sessions}, steps: {steps}, {orders}", file.display())?;
+    }
+    Ok(Exit::Met)
+}
+
 /// How long a step may take: whole seconds.
-fn step_max(variable: Option<String>) -> Result<Duration, Failure> {
-    let Some(text) = variable else { return Ok(STEP_MAX) };
-    match text.trim().parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err(Failure::usage(miette::miette!("{TIMEOUT_VARIABLE} is a number of seconds from 1 to 86400"))),
+fn step_max(variable: impl Fn(&str) -> Option<String>) -> Result<Duration, Failure> {
+    let set = TIMEOUT_VARIABLES.iter().find_map(|(name, times)| Some((name, times, variable(name)?)));
+    let Some((name, times, text)) = set else { return Ok(STEP_MAX) };
+    match text.trim().parse::<u64>() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds * times)),
+        _ => Err(Failure::usage(miette::miette!("{name} is a number of seconds from 1 to 86400"))),
     }
 }
 
@@ -126,4 +151,24 @@ fn located(file: &Path, text: &str, mistake: &Mistake) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("{}:{line}:{column}: {mistake}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steps_bound_is_what_isolationtester_takes_from_the_environment() {
+        let of = |set: &[(&str, &str)]| {
+            step_max(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(of(&[]).unwrap(), STEP_MAX);
+        assert_eq!(of(&[("PG_TEST_TIMEOUT_DEFAULT", "20")]).unwrap(), Duration::from_secs(40));
+        let both = [("PG_TEST_TIMEOUT_DEFAULT", "20"), ("PGISOLATIONTIMEOUT", "7")];
+        assert_eq!(of(&both).unwrap(), Duration::from_secs(7), "the one that is about nothing else counts");
+        for wrong in ["0", "", "-1", "soon", "86401", "99999999999999999999"] {
+            let why = of(&[("PG_TEST_TIMEOUT_DEFAULT", wrong)]).unwrap_err().report.to_string();
+            assert!(why.contains("PG_TEST_TIMEOUT_DEFAULT is a number"), "{wrong}: {why}");
+        }
+    }
 }

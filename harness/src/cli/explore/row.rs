@@ -51,7 +51,7 @@ pub(super) fn row(
             }
             _ => {}
         }
-        let own = format!("driftlock replay {}", quoted(&path.display().to_string()));
+        let own = format!("driftlock replay {}{}", quoted(&path.display().to_string()), args.postgres.version());
         counterexamples.push(violation.counterexample(own.clone()));
         if violates.as_ref().is_none_or(|check| *check == found.check) {
             // The first one is whose sentence the evidence is.
@@ -169,7 +169,7 @@ fn repeated(args: &Args) -> String {
     if let Some(limit) = args.budget {
         text.push_str(&format!(" --budget {limit}"));
     }
-    text
+    text + &args.postgres.version()
 }
 
 /// Shows the last lines of what a program printed.

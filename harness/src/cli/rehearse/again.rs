@@ -2,7 +2,6 @@
 
 use super::{Args, Case, Fidelity, TrafficChoice};
 use crate::cli::common::quoted;
-use crate::provision::PostgresChoice;
 
 /// The command that holds one rehearsal again.
 pub(super) fn replay(args: &Args, case: &Case) -> String {
@@ -57,8 +56,5 @@ pub(super) fn replay(args: &Args, case: &Case) -> String {
     words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
     let cast = args.cast(subject.settings.backend());
     words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));
-    if args.postgres.postgres != PostgresChoice::Auto {
-        words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));
-    }
-    words
+    words + &args.postgres.repeated()
 }

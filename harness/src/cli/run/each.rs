@@ -145,7 +145,7 @@ async fn printed(
 }
 
 /// The command's own function.
-async fn carried_out(command: Command, context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub(super) async fn carried_out(command: Command, context: &mut Context<'_>) -> Result<Exit, Failure> {
     match command {
         Command::Verify(args) => Box::pin(verify::run(args, context)).await,
         Command::Mutate(args) => Box::pin(mutate::run(args, context)).await,
@@ -159,6 +159,10 @@ async fn carried_out(command: Command, context: &mut Context<'_>) -> Result<Exit
 fn note(report: &mut OverallReport, number: usize, ended: Result<Exit, Failure>, collected: Collected, all: &All<'_>) {
     let Collected { mut rows, planned, not_verified, not_applicable, profile, backends } = collected;
     all.acceptance.apply(&mut rows);
+    for row in &mut rows {
+        let used = backends.iter().find(|used| used.name == row.backend.as_str());
+        row.version = used.map(|used| used.version.clone());
+    }
     for row in rows.iter_mut().filter(|row| !row.met) {
         row.keep = keep(&row.replay, all.regressions);
     }
@@ -193,6 +197,7 @@ fn note(report: &mut OverallReport, number: usize, ended: Result<Exit, Failure>,
 /// The commands that keep the schedule of a violation, if it has one.
 fn keep(replay: &str, regressions: &Path) -> Option<String> {
     let schedule = replay.strip_prefix("driftlock replay ")?;
+    let schedule = schedule.split_once(" --pg-version ").map_or(schedule, |(schedule, _)| schedule);
     if Path::new(schedule.trim_matches('\'')).starts_with(regressions) {
         return None;
     }

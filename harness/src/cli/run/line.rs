@@ -89,14 +89,9 @@ pub(super) fn into_directory(command: &Command, directory: PathBuf, goes_on: boo
 /// What [`CommandName`] has.
 const NO_OTHER: &str = "a run is of verify, mutate, explore or rehearse";
 
-fn postgres_of(command: &mut Command) -> &mut PostgresArgs {
-    match command {
-        Command::Verify(args) => &mut args.suite.postgres,
-        Command::Mutate(args) => &mut args.suite.postgres,
-        Command::Explore(args) => &mut args.postgres,
-        Command::Rehearse(args) => &mut args.postgres,
-        _ => unreachable!("{NO_OTHER}"),
-    }
+/// Where it has PostgreSQL come from.
+pub(super) fn postgres_of(command: &mut Command) -> &mut PostgresArgs {
+    command.postgres_mut().expect(NO_OTHER)
 }
 
 /// Whether a command takes options.
@@ -156,7 +151,19 @@ mod tests {
             let unknown: Vec<&str> = option_names(command).filter(|name| !known.contains(name)).collect();
             assert!(unknown.is_empty(), "{command:?}: {unknown:?}");
             // What is left out of the file is driftlock run's own, or no matter of a repository.
-            let own = ["list", "format", "output", "html", "postgres", "pg-bin", "built-in", "as-isolationtester"];
+            let own = [
+                "list",
+                "format",
+                "output",
+                "html",
+                "postgres",
+                "pg-bin",
+                "pg-version",
+                "yes",
+                "built-in",
+                "as-isolationtester",
+                "parse-only",
+            ];
             let left: Vec<&&str> = known
                 .iter()
                 .filter(|name| !own.contains(name) && !option_names(command).any(|one| one == **name))

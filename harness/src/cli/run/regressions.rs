@@ -150,6 +150,7 @@ fn row(regression: &Regression, came: Came, clock: &Clock) -> CaseRow {
     CaseRow {
         run: NAME.to_owned(),
         title: format!("{name} [{}]", came.backend),
+        version: None,
         name: came.name,
         class: format!("{}.{NAME}", came.backend),
         backend: came.backend,

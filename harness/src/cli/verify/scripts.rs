@@ -159,7 +159,7 @@ async fn run_cases(
             }
         };
         let ran = ran.map_err(|failure| hosts::about(failure, case.file(), &case.name(), case.backend()))?;
-        let again = written(case, &ran, directory)?;
+        let again = written(args, case, &ran, directory)?;
         let mut row = row(args, case, &ran, options);
         row.replay = again.unwrap_or(row.replay);
         report.results.push(row);
@@ -168,7 +168,12 @@ async fn run_cases(
 }
 
 /// Writes what the programs have printed, and the schedules of violations that can be run again: the command for the first.
-fn written(subject: &Subject<'_>, ran: &Rounds, directory: &RunDirectory) -> Result<Option<String>, Failure> {
+fn written(
+    args: &Args,
+    subject: &Subject<'_>,
+    ran: &Rounds,
+    directory: &RunDirectory,
+) -> Result<Option<String>, Failure> {
     let mut first = None;
     for (number, FoundRound { check, outputs, again, .. }) in ran.found.iter().enumerate() {
         let slug = format!("{}-{check}", subject.name());
@@ -179,7 +184,8 @@ fn written(subject: &Subject<'_>, ran: &Rounds, directory: &RunDirectory) -> Res
             let text = Schedule::new(subject.file(), subject.text(), script, case, found).text();
             let path = directory.schedule(&slug, "json", &text).map_err(unwritable)?;
             if number == 0 {
-                first = Some(format!("driftlock replay {}", quoted(&path.display().to_string())));
+                let version = args.suite.postgres.version();
+                first = Some(format!("driftlock replay {}{version}", quoted(&path.display().to_string())));
             }
         }
     }

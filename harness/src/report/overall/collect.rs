@@ -75,6 +75,7 @@ fn of<R: Row>(run: &str, report: &Report<R>, parts: impl Fn(&R) -> Parts) -> Col
             title: row.title(),
             class: row.class(),
             backend,
+            version: None,
             verdict: row.verdict(),
             met: row.met(),
             evidence: row.evidence().to_owned(),
