@@ -11,6 +11,7 @@ mod comes;
 mod command;
 mod data;
 mod draft;
+mod example;
 mod facts;
 mod failures;
 mod ground;

@@ -1,8 +1,10 @@
 //! The command line that holds one rehearsal again.
 
-use super::{Args, Case, Fidelity, TrafficChoice};
+use super::{Args, Fidelity, TrafficChoice};
 use crate::cli::common::quoted;
 use crate::provision::PostgresChoice;
+use crate::rehearse::case::Case;
+use crate::rehearse::traffic::Cast;
 
 /// The command that holds one rehearsal again.
 pub(super) fn replay(args: &Args, case: &Case) -> String {
@@ -55,7 +57,7 @@ pub(super) fn replay(args: &Args, case: &Case) -> String {
     }
     words.extend(args.rows.iter().map(|(table, rows)| format!(" --rows {}", quoted(&format!("{table}={rows}")))));
     words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
-    let cast = args.cast(subject.settings.backend());
+    let cast = Cast::usual(subject.settings.backend(), args.workers);
     words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));
     if args.postgres.postgres != PostgresChoice::Auto {
         words.push_str(&format!(" --postgres {}", quoted(&args.postgres.postgres.to_string())));
