@@ -14,7 +14,7 @@ async fn a_directory_is_rehearsed_by_one_call_on_either_backend() {
     let rows = rehearse_directory::rehearsed(&scenarios.join("sqlite-half-a-file"), 1_000).await.unwrap();
     let beside: Vec<&str> = rows.iter().map(|row| row.strategy.as_str()).collect();
     assert_eq!(beside, ["alone, wal", "alone, rollback"]);
-    let rows = [rows, rehearse_directory::rehearsed(&scenarios.join("plain-unique"), 1_000).await.unwrap()].concat();
+    let rows = [rows, rehearse_directory::rehearsed(&scenarios.join("down-order"), 1_000).await.unwrap()].concat();
     assert_eq!(rows.last().unwrap().backend, "postgres");
     for row in rows {
         assert_eq!((row.verdict, row.met), (VerdictKind::Violation, true), "{row:#?}");
