@@ -21,6 +21,7 @@ mod runner;
 mod scripted;
 mod shipped;
 mod sqlite;
+mod waiting;
 
 use std::path::Path;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::line::PgLine;
 use crate::database::postgres::PgDatabase;
+use crate::database::waiting;
 use crate::rehearse::failures::Manner;
 use crate::rehearse::migrations::Script;
 use crate::rehearse::target::Line;
@@ -133,14 +134,7 @@ async fn hold(other: &mut PgLine, mode: &str) -> Result<(), DbError> {
 async fn waits<T>(asking: &mut PgConnection, pid: i32, sent: &JoinHandle<T>) -> Result<bool, DbError> {
     let mut left = REACH_MAX;
     while !sent.is_finished() && !left.is_zero() {
-        let waits: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')",
-        )
-        .bind(pid)
-        .fetch_one(&mut *asking)
-        .await
-        .map_err(|error| classify(error, Kind::Read))?;
-        if waits {
+        if waiting::waits(asking, pid).await.map_err(|error| classify(error, Kind::Read))? {
             return Ok(true);
         }
         tokio::time::sleep(LOOK_EVERY).await;

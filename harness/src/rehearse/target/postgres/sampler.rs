@@ -1,6 +1,4 @@
 //! Asks the server, every few milliseconds, who waits for what and behind whom.
-//!
-//! `pg_blocking_pids` needs the lock manager to itself, so it is called for waiters only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,6 +9,7 @@ use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::database::waiting::waiters;
 use crate::rehearse::modes::Mode;
 use crate::rehearse::sampler::{Sample, Sampling, Switch, Waiting};
 
@@ -111,30 +110,26 @@ async fn ask(
     foreign: bool,
 ) -> Result<Sample, sqlx::Error> {
     let from = clock.now();
-    let pids: Vec<i32> = sqlx::query_scalar(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let waiters = waiters(connection).await?;
     let mut waiting = Vec::new();
-    if !pids.is_empty() {
-        type Row = (i32, Vec<i32>, String, Option<i64>, String);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT l.pid, pg_blocking_pids(l.pid), l.locktype, l.relation::int8, l.mode \
-             FROM pg_locks l WHERE l.pid = ANY($1::int[]) AND NOT l.granted",
+    if !waiters.is_empty() {
+        let pids: Vec<i32> = waiters.iter().map(|waiter| waiter.pid).collect();
+        let rows: Vec<(i32, String, Option<i64>, String)> = sqlx::query_as(
+            "SELECT pid, locktype, relation::int8, mode FROM pg_locks WHERE pid = ANY($1::int[]) AND NOT granted",
         )
         .bind(pids)
         .fetch_all(&mut *connection)
         .await?;
-        waiting.extend(rows.into_iter().filter(|(_, behind, ..)| !behind.is_empty()).map(
-            |(pid, behind, sort, table, mode)| Waiting {
+        waiting.extend(rows.into_iter().filter_map(|(pid, sort, table, mode)| {
+            let waiter = waiters.iter().find(|waiter| waiter.pid == pid)?;
+            Some(Waiting {
                 pid: i64::from(pid),
-                behind: behind.into_iter().map(i64::from).collect(),
+                behind: waiter.behind.iter().map(|pid| i64::from(*pid)).collect(),
                 table: table.filter(|_| sort == "relation"),
                 sort,
                 mode: Mode::of_catalog(&mode),
-            },
-        ));
+            })
+        }));
     }
     let (mut has, mut phase) = (Vec::new(), None);
     let mut migrators: Vec<i32> = i32::try_from(migrator).into_iter().filter(|pid| *pid != 0).collect();
