@@ -1,7 +1,7 @@
 //! What `driftlock explore SCRIPT.toml` does, as a library: reads a script, and visits the orders of each of its cases.
 //!
 //! ```sh
-//! cargo run --example explore_script -- scenarios/patterns/sold-out.toml
+//! cargo run --example explore_script -- scenarios/explore/lost-update.toml
 //! ```
 
 use std::error::Error;

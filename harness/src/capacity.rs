@@ -9,6 +9,7 @@
 
 pub mod alarm;
 pub mod application;
+pub mod bed;
 pub mod calibrate;
 mod certain;
 pub mod compare;

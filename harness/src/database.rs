@@ -49,6 +49,7 @@ fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::E
 
 pub mod postgres;
 pub mod sqlite;
+pub mod waiting;
 
 /// How long a connection may take to open, and a statement to end, where nothing shorter was asked for.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(30);

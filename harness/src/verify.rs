@@ -5,6 +5,7 @@
 
 pub mod applications;
 pub mod execute;
+pub mod freely;
 pub mod judge;
 pub mod plan;
 pub mod rounds;

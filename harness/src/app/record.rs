@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Statement};
 
 use self::account::{Account, Recorded};
 use super::units::keeps;
+use crate::database::waiting::WAITERS;
 
 /// How often the server is asked who waits.
 pub const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -24,11 +25,6 @@ const LOCKS: &str = "\
     SELECT DISTINCT pg_catalog.concat(n.nspname, '.', c.relname), l.mode FROM pg_catalog.pg_locks l \
     JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE l.pid = $1 AND l.locktype = 'relation' AND l.granted AND c.relkind IN ('r', 'p', 'm') AND c.oid >= 16384";
-
-/// Who waits for a lock, and for whom.
-const WAITS: &str = "\
-    SELECT pid, pg_catalog.pg_blocking_pids(pid) FROM pg_catalog.pg_stat_activity \
-    WHERE wait_event_type = 'Lock' AND datname = pg_catalog.current_database()";
 
 /// Looks on. Its clones are the same.
 #[derive(Clone)]
@@ -64,7 +60,7 @@ impl Recorder {
     /// # Errors
     /// The server does not take the question.
     pub async fn holding_nothing(control: Client) -> Result<Self, tokio_postgres::Error> {
-        let waits = control.prepare(WAITS).await?;
+        let waits = control.prepare(WAITERS).await?;
         let (account, endpoints) = (Arc::default(), Arc::default());
         Ok(Self { account, begun: Instant::now(), control: Arc::new(control), locks: None, waits, endpoints })
     }

@@ -20,6 +20,7 @@ use super::phase::{Phase, Times};
 use super::recorder::{Errors, Outcome};
 use crate::clock::Clock;
 use crate::database::postgres::PgDatabase;
+use crate::database::waiting::waits;
 
 /// How often a round trip and a flush are measured.
 const ROUNDS: u32 = 200;
@@ -190,12 +191,7 @@ async fn server_times(database: &PgDatabase, clock: &Clock) -> Result<ServerTime
 async fn until_waiting(watcher: &mut PgConnection, pid: i32, clock: &Clock) -> Result<(), DbError> {
     let began = clock.elapsed();
     while clock.elapsed() - began < ASKED_MAX {
-        let waits: bool = sqlx::query_scalar("SELECT cardinality(pg_blocking_pids($1)) > 0")
-            .bind(pid)
-            .fetch_one(&mut *watcher)
-            .await
-            .map_err(failed)?;
-        if waits {
+        if waits(watcher, pid).await.map_err(failed)? {
             return Ok(());
         }
     }

@@ -3,6 +3,7 @@
 //! The set-up is run once, before the load. What an actor does is repeated on what its own and the other
 //! actors' rounds have left: whatever cannot be repeated is refused beforehand.
 
+pub mod bench;
 pub mod connection;
 pub mod steps;
 

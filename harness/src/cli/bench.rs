@@ -5,13 +5,14 @@ mod scripts;
 
 use std::path::PathBuf;
 
-use super::capacity::bed::Bed;
 use super::capacity::{LoadArgs, arrivals_of, parse_rate};
 use super::common::{Format, print, run_name, verdict_exit};
 use super::{Context, Failure};
+use crate::capacity::bed::{Bed, Benched, bench};
 use crate::capacity::load::Arrivals;
 use crate::exit::Exit;
-use crate::report::bench::{self, BenchReport};
+use crate::provision::Profile;
+use crate::report::bench::{BenchReport, write};
 use crate::report::directory::{RunDirectory, WriteError};
 
 /// How tasks arrive.
@@ -106,16 +107,16 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let name = run_name("bench");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let mut bed = Bed::make(&args.load, scenario, &name, context).await?;
-    let work = args.load.script;
-    let ran = bed.run((work, strategy), &load, true, context).await;
-    let (setting, surroundings) = (bed.setting(work, strategy, &load), bed.surroundings.clone());
-    let added = bed.round_trip_added();
-    bed.stop(context).await?;
-    let (calibration, driven) = ran?;
+    let start = args.load.postgres.start_options(Profile::Durable);
+    let mut bed = Bed::make(args.load.backend, &start, scenario, &name, &context.cancel).await?;
+    let ran = bench(&mut bed, (args.load.script, strategy), &load, &context.cancel).await;
+    if let Err(error) = bed.stop().await {
+        writeln!(context.err, "warning: {error}")?;
+    }
+    let Benched { setting, surroundings, calibration, driven, round_trip_added } = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
     let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
-    let report = report.calibrated(calibration).delayed(added);
+    let report = report.calibrated(calibration).delayed(round_trip_added);
     finish(&report, &directory, args.format, context)
 }
 
@@ -138,7 +139,7 @@ pub fn finish(
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     report.save(directory).map_err(unwritable)?;
-    print(report, format, bench::write, context)?;
+    print(report, format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))
 }

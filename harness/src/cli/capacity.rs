@@ -1,22 +1,53 @@
 //! What `bench` and `plan` share: the load's arguments, and the database that it is put on.
 
-pub mod bed;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use drift_engine::lock::{Backend, LockStrategy};
+use drift_engine::session::DbError;
 
 use super::Failure;
 use super::common::{parse_backend, quoted};
 use super::provisioning::PostgresArgs;
 use super::verify::parse_strategy;
+use crate::capacity::bed::BedError;
+use crate::capacity::drive::DriveError;
 use crate::capacity::load::{Arrivals, DURATION_MAX, KeyChoice, Load, RATE_MAX, WORKERS_MAX};
 use crate::capacity::setting::Work;
+use crate::fixture::PrepareError;
 use crate::scenario::application::is_application_at;
 use crate::scenario::script::is_script_at;
 use crate::scenario::shipped::{SCRIPTS, SHIPPED, Shipped};
 use crate::scenario::{Arrival, Keys, Scenario};
+
+impl From<BedError> for Failure {
+    fn from(error: BedError) -> Self {
+        match error {
+            BedError::Interrupted => Self::interrupted(),
+            BedError::Prepare(PrepareError::Provision(error)) | BedError::Provision(error) => error.into(),
+            BedError::Prepare(error) if error.is_usage() => Self::usage(miette::Report::from_err(error)),
+            BedError::Prepare(error) => Self::environment(miette::Report::from_err(error)),
+            BedError::Target(error) => error.into(),
+            BedError::Drive(error) => undriven(error),
+            BedError::Database(error) => lost(error),
+            BedError::Thread(_) => Self::environment(miette::Report::from_err(error)),
+            BedError::NotPostgres | BedError::NoScenario => Self::usage(miette::Report::from_err(error)),
+        }
+    }
+}
+
+/// A load that came to nothing.
+pub fn undriven(error: DriveError) -> Failure {
+    match error {
+        DriveError::Interrupted => Failure::interrupted(),
+        error => Failure::environment(miette::Report::from_err(error)),
+    }
+}
+
+/// A database that refuses, or is gone.
+pub fn lost(error: DbError) -> Failure {
+    Failure::environment(miette::Report::from_err(error))
+}
 
 /// How long tasks that are late may still begin after the last arrival.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -7,12 +7,13 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use tokio_postgres::Config;
 
-use super::capacity::bed::{fill, lost, undriven};
 use super::capacity::parse_time;
+use super::capacity::{lost, undriven};
 use super::common::run_name;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::capacity::alarm::Alarm;
+use crate::capacity::bed::fill;
 use crate::capacity::drive::{drive, threads};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
 use crate::capacity::lock_script::{LockScript, PGBENCH};

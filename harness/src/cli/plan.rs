@@ -7,9 +7,9 @@ use drift_engine::lock::LockStrategy;
 
 use super::bench::unwritable;
 use super::capacity::LoadArgs;
-use super::capacity::bed::Bed;
 use super::common::{Format, print, run_name, verdict_exit};
 use super::{Context, Failure};
+use crate::capacity::bed::Bed;
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
 use crate::capacity::phase::Phase;
@@ -17,6 +17,7 @@ use crate::capacity::plan::{Extent, Measure, once, plan};
 use crate::capacity::setting::Work;
 use crate::capacity::slo::Slo;
 use crate::exit::Exit;
+use crate::provision::Profile;
 use crate::report::directory::RunDirectory;
 use crate::report::plan::{self as report, OtherLock, PlanReport};
 use drift_engine::lock::Backend;
@@ -77,7 +78,7 @@ impl Measure for OnBed<'_, '_> {
     type Error = Failure;
 
     async fn measure(&mut self, load: &Load) -> Result<Driven, Failure> {
-        self.bed.run(self.what, load, false, self.context).await.map(|(_, driven)| driven)
+        Ok(self.bed.run(self.what, load, false, &self.context.cancel).await?.1)
     }
 
     fn announce(&mut self, what: &str) {
@@ -107,9 +108,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let name = run_name("plan");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let mut bed = Bed::make(&args.load, scenario, &name, context).await?;
+    let start = args.load.postgres.start_options(Profile::Durable);
+    let mut bed = Bed::make(args.load.backend, &start, scenario, &name, &context.cancel).await?;
     let ran = planned(&args, strategy, &load, &mut bed, context).await;
-    bed.stop(context).await?;
+    if let Err(error) = bed.stop().await {
+        writeln!(context.err, "warning: {error}")?;
+    }
     let report = ran?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
@@ -137,7 +141,7 @@ async fn planned(
     let others = others.filter(|other| args.every_lock && work == Work::Engine && *other != strategy);
     for lock in std::iter::once(strategy).chain(others) {
         writeln!(context.err, "{lock}, {} workers", closed.workers)?;
-        let (found, driven) = bed.run((work, lock), &closed, lock == strategy, context).await?;
+        let (found, driven) = bed.run((work, lock), &closed, lock == strategy, &context.cancel).await?;
         calibration = calibration.or(found);
         let recording = driven.recording;
         locks.push(OtherLock {

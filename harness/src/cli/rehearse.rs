@@ -7,7 +7,6 @@ mod release;
 mod shown;
 mod sqlite;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,15 +20,15 @@ use crate::exit::Exit;
 use crate::outcome::BackendUsed;
 use crate::provision::{Journal, Profile, RunName, Server, sqlite_version};
 use crate::rehearse::application::Application;
+use crate::rehearse::case::{Beside, Case, Commands};
 use crate::rehearse::companion::Companion;
 use crate::rehearse::dump::Dump;
 use crate::rehearse::finding::Kind;
 use crate::rehearse::migrations::Version;
 use crate::rehearse::migrations::layout::Layout;
-use crate::rehearse::settings::{EVENTS_MAX, Expect};
-use crate::rehearse::sqlite::companion::COMPANIONS;
+use crate::rehearse::rehearsal::{Options, Targets, Workload};
+use crate::rehearse::settings::EVENTS_MAX;
 use crate::rehearse::subject::{Subject, SubjectError};
-use crate::rehearse::traffic::Cast;
 use crate::report::directory::RunDirectory;
 use crate::report::html;
 use crate::report::rehearsed::{self, RehearseReport, layout};
@@ -233,51 +232,12 @@ fn parse_traffic(text: &str) -> Result<TrafficChoice, String> {
 }
 
 impl Args {
-    /// The actors.
-    fn cast(&self, backend: Backend) -> Cast {
-        let usual = if backend == Backend::Sqlite { 4 } else { 6 };
-        Cast { workers: self.workers.unwrap_or(usual), writers: 2, readers: 2 }
-    }
-
     fn wants(&self, name: &str, names: &[String]) -> bool {
         let means = |text: &String| match names.contains(text) {
             true => name == text,
             false => name.contains(text.as_str()),
         };
         self.filter.is_empty() || self.filter.iter().any(means)
-    }
-}
-
-/// A rehearsal that is to be held.
-struct Case {
-    subject: Subject,
-    companion: Option<Companion>,
-    /// How its SQLite file keeps what is unfinished.
-    journal: Option<Journal>,
-    /// Whether it is about being cut off.
-    failures: bool,
-    /// What is to be known about the files that it is about.
-    notes: Vec<String>,
-}
-
-impl Case {
-    /// Beside whom, and with which journal, for people.
-    fn beside(&self) -> String {
-        let beside = match self.companion {
-            _ if self.failures => "failures",
-            Some(companion) => companion.as_str(),
-            None => "alone",
-        };
-        self.journal.map_or(beside.to_owned(), |journal| format!("{beside}, {}", journal.as_str()))
-    }
-
-    fn expected(&self) -> Vec<&Expect> {
-        let mut expected = match self.failures {
-            true => self.subject.settings.expected_of_failures(),
-            false => self.subject.settings.expected(self.companion),
-        };
-        expected.retain(|expect| expect.journal.is_none() || expect.journal == self.journal);
-        expected
     }
 }
 
@@ -297,12 +257,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         .map(Dump::look)
         .transpose()
         .map_err(|error| Failure::usage(miette::Report::from_err(error)))?;
-    let releases = release::load(&args)?;
-    let script = match &args.traffic {
-        TrafficChoice::Script(path) => Some(Arc::new(Script::load(path).map_err(Failure::usage)?)),
-        TrafficChoice::Engine | TrafficChoice::None => None,
-    };
-    let brought = held::Brought { script, releases, data };
+    let options = options(&args)?;
     if args.list {
         for one in &unchanged {
             writeln!(context.out, "{}: {}", one.name, one.reason)?;
@@ -320,12 +275,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let run = run_name("rehearse");
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    let mut options = args.postgres.start_options(Profile::Durable);
+    let mut start = args.postgres.start_options(Profile::Durable);
     // A runner is another process, and must be able to connect.
-    options.tcp = args.runner.is_some();
+    start.tcp = args.runner.is_some();
     let (mut backends, mut server) = (Vec::new(), None);
     if cases.iter().any(|case| case.subject.settings.backend() == Backend::Postgres) {
-        let started = Server::start(&options, &RunName::new(&run)?, &context.cancel).await?;
+        let started = Server::start(&start, &RunName::new(&run)?, &context.cancel).await?;
         backends.push(BackendUsed {
             name: "postgres".to_owned(),
             version: started.version().to_owned(),
@@ -341,9 +296,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let mut report = RehearseReport::new("rehearse", Some(args.seed), profile.as_str());
     (report.backends, report.planned, report.not_applicable) = (backends, cases.len(), unchanged);
     // What is built in is not foreign.
-    let is_ours = args.directories.is_empty() && args.runner.is_none() && !brought.is_foreign();
+    let is_ours = args.directories.is_empty() && args.runner.is_none() && data.is_none() && !options.is_foreign();
     let ended = match server.as_ref().filter(|server| !is_ours && !server.confines_foreign_code()) {
-        None => held::all(&args, &cases, &brought, server.as_ref(), &directory, &mut report, context).await,
+        None => {
+            let targets = Targets::new(server.as_ref(), data, args.seed);
+            held::all(&args, &cases, (targets, &options), &directory, &mut report, context).await
+        }
         Some(server) => Err(powerful(&server.role().name)),
     };
     if let Some(Err(error)) = match server {
@@ -366,6 +324,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
 /// The rehearsals that the arguments ask for.
 fn cases(args: &Args, subjects: Vec<(Subject, Vec<String>)>) -> Result<Vec<Case>, Failure> {
     let is_any = !subjects.is_empty();
+    let companions = args.companion.iter().copied().collect();
+    let beside = Beside { companions, everybody: args.adversarial, failures: args.failures };
     let mut cases = Vec::new();
     for (mut subject, notes) in subjects {
         let settings = &mut subject.settings;
@@ -395,36 +355,33 @@ fn cases(args: &Args, subjects: Vec<(Subject, Vec<String>)>) -> Result<Vec<Case>
                 other.tool
             )));
         }
-        let mut beside: BTreeSet<Option<Companion>> = BTreeSet::from([subject.companion()]);
-        beside.extend(args.companion.iter().copied().map(Some));
-        let is_sqlite = subject.settings.backend() == Backend::Sqlite;
-        if is_sqlite {
-            sqlite::check(args, &subject, &beside)?;
+        if subject.settings.backend() == Backend::Sqlite {
+            sqlite::check(args, &subject)?;
         }
-        if args.adversarial {
-            beside.extend(if is_sqlite { &COMPANIONS[..] } else { &Companion::ALL[..] }.iter().copied().map(Some));
-        }
-        let journals: Vec<Option<Journal>> = match (is_sqlite, subject.settings.journal) {
-            (false, _) => vec![None],
-            (true, Some(journal)) => vec![Some(journal)],
-            (true, None) => Journal::ALL.map(Some).to_vec(),
-        };
-        for journal in journals {
-            let case = |companion, failures| Case {
-                subject: subject.clone(),
-                companion,
-                journal,
-                failures,
-                notes: notes.clone(),
-            };
-            cases.extend(beside.iter().map(|companion| case(*companion, false)));
-            cases.extend(args.failures.then(|| case(None, true)));
-        }
+        let commands = args.runner.as_ref().map(|up| Commands::new(&subject.path, up, args.runner_down.as_deref()));
+        cases.extend(Case::all(&subject, &beside, commands.as_ref(), &notes));
     }
     if cases.is_empty() && is_any {
         return Err(pending::filtered());
     }
     Ok(cases)
+}
+
+/// How each of them is rehearsed.
+fn options(args: &Args) -> Result<Options, Failure> {
+    Ok(Options {
+        releases: release::load(args)?,
+        traffic: match &args.traffic {
+            TrafficChoice::Script(path) => Workload::Script(Arc::new(Script::load(path).map_err(Failure::usage)?)),
+            TrafficChoice::Engine => Workload::Engine,
+            TrafficChoice::None => Workload::None,
+        },
+        workers: args.workers,
+        seed: args.seed,
+        stock: args.fidelity == Fidelity::Runner,
+        wal: args.wal,
+        target_version: args.target_version,
+    })
 }
 
 fn expectation(case: &Case) -> String {

@@ -10,10 +10,13 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
 use super::STATEMENT_MAX;
+use super::waiting::{Waiter, waiters};
 use crate::history::StoredRun;
 
 /// How long the server may take to end a session, in milliseconds.
 const TERMINATE_MS: i64 = 5_000;
+/// The sorts of locks that are about rows, or are asked for by name.
+const SORTS: [&str; 4] = ["transactionid", "tuple", "advisory", "spectoken"];
 
 /// A database on a PostgreSQL server, and how the sessions on it are set.
 #[derive(Clone, Debug)]
@@ -131,23 +134,13 @@ pub struct PgWatcher {
 }
 
 impl PgWatcher {
-    /// `pg_blocking_pids` needs the lock manager to itself: it is called for waiters only. A wait for a
-    /// relation to be extended is a heavyweight lock too, and says nothing of whose rows it is about.
+    /// A wait for a relation to be extended is a heavyweight lock too, and says nothing of whose rows it is about.
     pub(super) async fn waits(&mut self, sessions: &[SessionId]) -> Result<Vec<(SessionId, Vec<SessionId>)>, DbError> {
-        let pids: Vec<i32> = sessions.iter().filter_map(|session| i32::try_from(session.0).ok()).collect();
-        let rows: Vec<(i32, Vec<i32>)> = sqlx::query_as(
-            "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity \
-             WHERE pid = ANY($1::int[]) AND wait_event_type = 'Lock' \
-               AND wait_event IN ('transactionid', 'tuple', 'advisory', 'spectoken')",
-        )
-        .bind(pids)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(|error| classify(error, Kind::Read))?;
+        let waiters = waiters(&mut self.connection).await.map_err(|error| classify(error, Kind::Read))?;
         let session = |pid: i32| SessionId(i64::from(pid));
-        let waits = rows.into_iter().map(|(pid, by)| (session(pid), by.into_iter().map(session).collect()));
-        // An empty list: the wait ended between the two columns.
-        Ok(waits.filter(|(_, by): &(_, Vec<_>)| !by.is_empty()).collect())
+        let is_meant = |waiter: &Waiter| sessions.contains(&session(waiter.pid)) && SORTS.contains(&&*waiter.sort);
+        let meant = waiters.into_iter().filter(is_meant);
+        Ok(meant.map(|waiter| (session(waiter.pid), waiter.behind.into_iter().map(session).collect())).collect())
     }
 
     /// Tries to take the strategy's own lock, for the length of one statement.

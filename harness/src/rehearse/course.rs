@@ -1,28 +1,23 @@
 //! The course of one rehearsal: the database at its version, the traffic, each migration up, all of them down again,
-//! and up once more; everything is recorded, and nothing judged.
+//! and up once more; everything is recorded, and nothing judged. It is the same on every [`Target`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use drift_engine::claim::CustomerId;
-use drift_engine::drift::Cell;
-use drift_engine::session::{DbError, ErrorClass};
-use sqlx::PgConnection;
+use drift_engine::session::DbError;
 
-use super::apply::{self, Applied, Migrator, Ran};
-use super::catalog;
-use super::companion::{self, Beside, Companion, REPLICAS, ReplicaLock};
+use super::companion::{Companion, ReplicaLock};
 use super::crowd::{Crowd, Running};
 use super::migrations::{Migration, Script, Version};
 use super::observer::{self, Windows};
 use super::progress::Progress;
 pub use super::record::{FileRun, Record, ScriptEnd, Stretch};
-use super::runner::{self, Runner};
-use super::sampler::{Sampler, Sampling};
-use super::stock::Stock;
+use super::runner::Runner;
+use super::sampler::Sampling;
+use super::site::Place;
+use super::target::postgres::stock::Stock;
+use super::target::{Company, Line, Remains, Seen, Stage, Target, Try};
 use crate::clock::Clock;
-use crate::database::Database;
-use crate::database::postgres::PgDatabase;
 
 /// How long the traffic is let run after the last file.
 pub const WINDOW: Duration = Duration::from_millis(700);
@@ -69,7 +64,7 @@ pub struct Plan<'a> {
     /// How replicas exclude each other.
     pub lock: ReplicaLock,
     /// The tool that migrates, instead of us.
-    pub runner: Option<Runner>,
+    pub runner: Option<Runner<'a>>,
     /// sqlx's own migrator, instead of us.
     pub stock: Option<Stock>,
     /// Whether the application is newer than the schema at the version to begin at: that it fails there is what is rehearsed.
@@ -88,84 +83,81 @@ pub struct Plan<'a> {
 
 impl Plan<'_> {
     /// Whether sessions that are not ours migrate.
-    fn is_foreign(&self) -> bool {
+    pub(super) fn is_foreign(&self) -> bool {
         self.runner.is_some() || self.stock.is_some()
     }
 
     /// Whether an event trigger notes their locks.
-    fn has_trigger(&self) -> bool {
+    pub(super) fn has_trigger(&self) -> bool {
         let may = [self.runner.as_ref().map(|one| one.may_trigger), self.stock.as_ref().map(|one| one.may_trigger)];
         may.into_iter().flatten().any(|may| may)
     }
 
     /// The version before one of these.
-    fn before(&self, version: &Version) -> Version {
+    pub(super) fn before(&self, version: &Version) -> Version {
         let earlier = self.migrations.iter().map(|migration| &migration.version).filter(|one| *one < version);
         earlier.max().unwrap_or(&self.from).clone()
+    }
+    /// The version that nothing undoes, if there is one.
+    fn irreversible(&self) -> Option<Version> {
+        match &self.runner {
+            Some(runner) => runner.down.is_none().then(|| runner.to.clone()),
+            None => {
+                let one = self.migrations.iter().find(|migration| migration.down.is_none());
+                one.map(|migration| migration.version.clone())
+            }
+        }
     }
 }
 
 /// What a course goes on with from file to file.
-struct Course<'c> {
-    plan: &'c Plan<'c>,
-    database: PgDatabase,
-    migrator: Migrator,
-    sampler: Sampler,
+struct Course<'c, 'a, T: Target + 'c> {
+    plan: &'c Plan<'a>,
+    stage: T::Stage<'c>,
+    /// Asks what there is, between files.
+    asking: T::Line,
     traffic: Option<Running>,
-    clock: Clock,
+    files: Vec<FileRun<'a>>,
 }
 
-/// Rehearses a plan on a database that stands at the first version. `base` is the claims in it, counted.
+/// Rehearses a plan on a database that stands at the first version.
 ///
 /// Cancellation: dropping the future ends every session; the database must then be dropped.
 ///
 /// # Errors
 /// The database is lost, or cannot be asked.
-pub async fn run<'a>(
-    plan: &'a Plan<'a>,
-    database: PgDatabase,
-    base: Vec<(CustomerId, Vec<Cell>)>,
-) -> Result<Record<'a>, DbError> {
+pub async fn run<'a, T: Target>(plan: &Plan<'a>, place: &Place<T>) -> Result<Record<'a>, DbError> {
     let clock = Clock::start();
-    let mut asking = database.plain().await?;
-    let start = catalog::read(&mut asking).await?;
-    let (small, rows) = (catalog::sizes(&mut asking).await?, catalog::rows(&mut asking).await?);
-    let partitions = catalog::partitions(&mut asking).await?;
-    let sampler = Sampler::start(database.plain().await?, clock.clone(), plan.sampling.clone());
+    let mut asking = place.line().await?;
+    let start = asking.schema().await?;
+    let (small, rows) = (asking.sizes().await?, asking.rows().await?);
+    let partitions = asking.partitions().await?;
+    let stage = T::stage(plan, &place.ground, &clock).await?;
     let mut traffic = match &plan.traffic {
-        Some(crowd) => {
-            Some(Running::start(crowd, Database::Postgres(database.clone()), plan.seed, clock.clone()).await?)
-        }
+        Some(crowd) => Some(Running::start(crowd, place.database(), plan.seed, clock.clone()).await?),
         None => None,
     };
     plan.progress.say("the traffic on its own");
     let before = match &traffic {
-        Some(traffic) => observer::windows(async |is_on| sampler.heeded(is_on).await, &traffic.flight(), &clock).await,
+        Some(traffic) => observer::windows(async |is_on| stage.looks(is_on).await, &traffic.flight(), &clock).await,
         None => Windows::default(),
     };
     let failing = traffic.as_ref().map_or_else(Vec::new, |traffic| traffic.flight().refusals(&plan.allowed));
     if let Some(traffic) = traffic.take_if(|_| !failing.is_empty() && !plan.is_early) {
-        let samples = sampler.stop().await?;
+        let Seen { samples, .. } = stage.stop().await?;
         let mut record = Record { failing, before, samples, ..Record::default() };
-        record.add(traffic.stop(base, &clock).await?);
+        record.add(traffic.stop(place.base.clone(), &clock).await?);
         return Ok(record);
     }
-    sampler.watch(None);
-    if plan.has_trigger() {
-        runner::watch(&mut asking).await?;
-    }
-    let flight = traffic.as_ref().map(Running::flight);
-    let mut migrator = Migrator::new(database.clone(), clock.clone(), STATEMENT_MAX, flight).await?;
-    migrator.says(plan.progress.clone());
-    let mut course = Course { plan, database, migrator, sampler, traffic, clock: clock.clone() };
-    let mut files = Vec::new();
-    let mut went = course.up(Pass::Up, &mut files).await?;
-    let top = catalog::read(&mut asking).await?;
+    let mut course: Course<'_, 'a, T> = Course { plan, stage, asking, traffic, files: Vec::new() };
+    course.stage.begin(course.traffic.as_ref().map(Running::flight)).await?;
+    let mut went = course.up(Pass::Up).await?;
+    let top = course.asking.schema().await?;
     let mut sizes: BTreeMap<String, (Option<i64>, Option<i64>)> = BTreeMap::new();
     for (name, bytes) in small {
         sizes.entry(name).or_default().0 = Some(bytes);
     }
-    for (name, bytes) in catalog::sizes(&mut asking).await? {
+    for (name, bytes) in course.asking.sizes().await? {
         sizes.entry(name).or_default().1 = Some(bytes);
     }
     let from = clock.now();
@@ -173,26 +165,23 @@ pub async fn run<'a>(
         tokio::time::sleep(plan.window).await;
     }
     let after = went.then(|| (from, clock.now()));
-    let irreversible = plan.migrations.iter().find(|migration| migration.down.is_none());
-    let irreversible = match &plan.runner {
-        Some(runner) => runner.down.is_none().then(|| runner.to.clone()),
-        None => irreversible.map(|migration| migration.version.clone()),
-    };
+    let irreversible = plan.irreversible();
     let (mut down_differs, mut again_differs, mut reordered) = (None, None, Vec::new());
     if went && irreversible.is_none() {
-        went = course.down(&mut files).await?;
+        went = course.down().await?;
         if went {
-            let now = catalog::read(&mut asking).await?;
+            let now = course.asking.schema().await?;
             down_differs = Some(start.difference(&now));
             reordered.extend(start.reordered(&now).into_iter().map(|what| format!("after going down {what}")));
-            if course.up(Pass::Again, &mut files).await? {
-                let now = catalog::read(&mut asking).await?;
+            if course.up(Pass::Again).await? {
+                let now = course.asking.schema().await?;
                 again_differs = Some(top.difference(&now));
                 reordered.extend(top.reordered(&now).into_iter().map(|what| format!("after going up again {what}")));
             }
         }
     }
-    let samples = course.sampler.stop().await?;
+    let Course { stage, traffic, mut files, .. } = course;
+    let Seen { samples, peaks } = stage.stop().await?;
     for file in files.iter_mut().filter(|_| plan.is_foreign()) {
         let within = samples.iter().filter(|one| one.from >= file.applied.from && one.until <= file.applied.until);
         let sessions: BTreeSet<i64> = within.flat_map(|sample| sample.foreign.iter().copied()).collect();
@@ -210,77 +199,43 @@ pub async fn run<'a>(
         sizes,
         rows,
         partitions,
+        peaks,
         ..Record::default()
     };
-    if let Some(traffic) = course.traffic {
-        record.add(traffic.stop(base, &clock).await?);
+    if let Some(traffic) = traffic {
+        record.add(traffic.stop(place.base.clone(), &clock).await?);
     }
     Ok(record)
 }
 
-impl<'c> Course<'c> {
+impl<'a, T: Target> Course<'_, 'a, T> {
     /// Applies every file; answers whether all went through.
-    async fn up(&mut self, pass: Pass, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
-        let replicas = match self.plan.companion {
-            Some(Companion::Replicas) if pass == Pass::Up && self.plan.stock.is_none() => {
-                self.migrator.lead().await?;
-                Some(Beside::stand(Companion::Replicas, &self.database, self.plan.lock, HOLD).await?)
-            }
-            _ => None,
-        };
-        let others = match (&self.plan.stock, self.plan.migrations.last()) {
-            (Some(stock), Some(last)) if self.plan.companion == Some(Companion::Replicas) && pass == Pass::Up => {
-                let one = |_| {
-                    let (stock, database, to) = (stock.clone(), self.database.clone(), last.version.clone());
-                    tokio::spawn(async move { stock.up(&database, &to).await })
-                };
-                (0..REPLICAS).map(one).collect()
-            }
-            _ => Vec::new(),
-        };
-        let mut went = match &self.plan.runner {
-            Some(runner) => self.persistently(pass, &runner.to, &runner.up, files).await?,
+    async fn up(&mut self, pass: Pass) -> Result<bool, DbError> {
+        self.stage.up_begins(pass).await?;
+        let plan = self.plan;
+        let mut went = match &plan.runner {
+            Some(runner) => self.persistently(pass, &runner.to, runner.up).await?,
             None => true,
         };
-        for migration in &self.plan.migrations {
-            if !self.persistently(pass, &migration.version, &migration.up, files).await? {
+        for migration in &plan.migrations {
+            if !self.persistently(pass, &migration.version, &migration.up).await? {
                 went = false;
                 break;
             }
         }
-        if let Some(replicas) = replicas {
-            self.migrator.follow().await?;
-            let sessions = replicas.sessions.clone();
-            let refused = replicas.end().await;
-            for file in files.iter_mut().filter(|file| file.pass == pass) {
-                file.beside.extend(&sessions);
-            }
-            if let Some(last) = files.last_mut() {
-                last.beside_refused.extend(refused);
-            }
-        }
-        for other in others {
-            let refused = other.await.expect("a replica neither panics nor is aborted").err();
-            if let Some(first) = files.iter_mut().find(|file| file.pass == pass) {
-                first.beside_refused.extend(refused);
-            }
-        }
+        self.stage.up_ended(pass, &mut self.files).await?;
         Ok(went)
     }
 
-    async fn down(&mut self, files: &mut Vec<FileRun<'c>>) -> Result<bool, DbError> {
-        if let Some((runner, down)) = self.plan.runner.as_ref().and_then(|one| Some((one, one.down.as_ref()?))) {
-            let file = self.file(Pass::Down, &runner.to, down, 1, None).await?;
-            let went = file.applied.failed.is_none();
-            files.push(file);
-            return Ok(went);
+    async fn down(&mut self) -> Result<bool, DbError> {
+        let plan = self.plan;
+        let one = |version, script| Try { pass: Pass::Down, version, script, attempt: 1, skipped: None };
+        if let Some((runner, down)) = plan.runner.as_ref().and_then(|one| Some((one, one.down?))) {
+            return Ok(self.file(one(&runner.to, down), down).await?.is_none());
         }
-        for migration in self.plan.migrations.iter().rev() {
+        for migration in plan.migrations.iter().rev() {
             let Some(down) = &migration.down else { return Ok(false) };
-            let file = self.file(Pass::Down, &migration.version, down, 1, None).await?;
-            let went = file.applied.failed.is_none();
-            files.push(file);
-            if !went {
+            if self.file(one(&migration.version, down), down).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -289,18 +244,10 @@ impl<'c> Course<'c> {
 
     /// Applies a file, again if it was refused, as the next deploy would; and where a check of the file's own was
     /// what refused it, once more without that check, to see whether there was anything in it.
-    async fn persistently(
-        &mut self,
-        pass: Pass,
-        version: &Version,
-        script: &'c Script,
-        files: &mut Vec<FileRun<'c>>,
-    ) -> Result<bool, DbError> {
+    async fn persistently(&mut self, pass: Pass, version: &Version, script: &'a Script) -> Result<bool, DbError> {
         let mut skipped = None;
         for attempt in 1..=3 {
-            let file = self.file(pass, version, script, attempt, skipped).await?;
-            let failed = file.applied.failed.clone();
-            files.push(file);
+            let failed = self.file(Try { pass, version, script, attempt, skipped }, script).await?;
             let Some((statement, error)) = failed else { return Ok(true) };
             match attempt {
                 1 => {}
@@ -311,49 +258,26 @@ impl<'c> Course<'c> {
         Ok(false)
     }
 
-    async fn file(
-        &mut self,
-        pass: Pass,
-        version: &Version,
-        script: &'c Script,
-        attempt: u32,
-        skipped: Option<usize>,
-    ) -> Result<FileRun<'c>, DbError> {
-        let mut asking = self.database.plain().await?;
-        let earlier = catalog::left(&mut asking, self.migrator.session()).await?;
+    /// Applies a file once; answers the statement that was refused, and how, if one was.
+    async fn file(&mut self, one: Try<'_>, script: &'a Script) -> Result<Option<(usize, DbError)>, DbError> {
+        let Try { pass, version, attempt, skipped, .. } = one;
+        self.stage.note(&one).await?;
         let companion =
             self.plan.companion.filter(|one| *one != Companion::Replicas && attempt == 1 && pass != Pass::Again);
-        let stands = match companion {
-            Some(companion) => Beside::stand(companion, &self.database, self.plan.lock, HOLD).await.map(Some),
-            None => Ok(None),
-        };
-        let (beside, unfit) = match stands {
-            Ok(beside) => (beside, None),
-            Err(error) if error.class == ErrorClass::Lost => return Err(error),
-            // What it works on is not what it was written for.
-            Err(error) => (None, Some(error)),
-        };
-        self.plan.progress.file(pass, script);
-        self.sampler.watch((!self.plan.is_foreign()).then_some(self.migrator.session()));
-        self.sampler.watch_foreign(self.plan.is_foreign());
-        let applied = if self.plan.is_foreign() {
-            self.call(pass, version, script, &mut asking).await?
-        } else {
-            self.migrator.apply(script, skipped).await?
-        };
-        let (mut sessions, mut refused) = (Vec::new(), Vec::from_iter(unfit));
-        if let Some(beside) = beside {
-            sessions.extend(&beside.sessions);
-            refused.extend(beside.end().await);
+        if let Some(companion) = companion {
+            self.stage.stand(companion, &one).await?;
         }
+        self.plan.progress.file(pass, script);
+        let applied = self.stage.apply(&one).await?;
+        let Company { sessions, refused } = self.stage.dismiss().await;
         if let Some(traffic) = &self.traffic {
             traffic.come_round(RECOVERY_MAX).await;
         }
-        self.sampler.watch(None);
-        let left = catalog::left(&mut asking, self.migrator.session()).await?;
-        let still = left.intersection(&earlier).cloned().collect();
-        let left = left.difference(&earlier).cloned().collect();
-        Ok(FileRun {
+        self.stage.ended(&one);
+        let before = self.files.last().filter(|before| attempt > 1 && before.version == *version);
+        let Remains { left, still } = self.stage.left(&one, &applied, before).await?;
+        let failed = applied.failed.clone();
+        self.files.push(FileRun {
             pass,
             version: version.clone(),
             script,
@@ -364,52 +288,10 @@ impl<'c> Course<'c> {
             still,
             beside: sessions,
             beside_refused: refused,
-        })
-    }
-}
-
-impl Course<'_> {
-    /// Lets the runner do it.
-    async fn call(
-        &self,
-        pass: Pass,
-        version: &Version,
-        script: &Script,
-        asking: &mut PgConnection,
-    ) -> Result<Applied, DbError> {
-        let tables = apply::tables(asking).await?;
-        let from = match &self.traffic {
-            Some(traffic) => traffic.flight().beside_one(&self.clock).await,
-            None => self.clock.now(),
-        };
-        let went = match (&self.plan.runner, &self.plan.stock, pass) {
-            (Some(runner), _, Pass::Down) => runner.run(&script.text, "down", &runner.from).await,
-            (Some(runner), _, _) => runner.run(&script.text, "up", &runner.to).await,
-            (None, Some(stock), Pass::Down) => stock.down(&self.database, &self.plan.before(version)).await,
-            (None, Some(stock), _) => stock.up(&self.database, version).await,
-            (None, None, _) => Ok(()),
-        };
-        let shown = script.first();
-        let statement = script.statements.iter().position(|one| Some(one) == shown).unwrap_or_default();
-        let failed = went.err().map(|error| (statement, error));
-        let until = self.clock.now();
-        let noted = if self.plan.has_trigger() { runner::noted(asking).await? } else { Vec::new() };
-        let ran = vec![Ran { statement, from, until, took: Vec::new(), work: Vec::new() }];
-        Ok(Applied { sessions: Vec::new(), from, granted: None, until, tables, ran, noted, failed })
+        });
+        Ok(failed)
     }
 }
 
 /// What PL/pgSQL's RAISE EXCEPTION says unless told otherwise.
 pub(super) const RAISED: &str = "P0001";
-
-impl Migrator {
-    /// Takes the lock that keeps other replicas from migrating.
-    async fn lead(&mut self) -> Result<(), DbError> {
-        companion::lead(self.connection()).await
-    }
-
-    /// Gives it back.
-    async fn follow(&mut self) -> Result<(), DbError> {
-        companion::follow(self.connection()).await
-    }
-}

@@ -97,6 +97,8 @@ pub struct Record<'a> {
     pub irreversible: Option<Version>,
     /// Bytes of each table and index, before and after the first pass.
     pub sizes: BTreeMap<String, (Option<i64>, Option<i64>)>,
+    /// The most bytes that the log or the journal had during each file's first way up, by the file, where that was seen.
+    pub peaks: BTreeMap<String, i64>,
 }
 
 impl Record<'_> {

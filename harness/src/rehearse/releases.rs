@@ -10,16 +10,16 @@ use drift_engine::session::{DbError, ErrorClass, Operation as _};
 
 use super::application::Application;
 use super::budget::Budget;
-use super::failures;
-use super::migrations::{Migration, Version};
+use super::failures::STATEMENT_MAX;
+use super::migrations::{Migration, Script as MigrationScript, Version};
 use super::operation::Operation;
 use super::scripted::{self, Scripted};
 use super::site::{Place, Site, SiteError};
 use super::subject::{Subject, own_migrations};
+use super::target::{Line, Target};
 use super::traffic::{Cast, Traffic};
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::database::postgres::PgDatabase;
 use crate::history::Entry;
 use crate::scenario::script::Script;
 
@@ -117,8 +117,8 @@ pub fn of_ours(subject: &Subject) -> Vec<Release> {
 ///
 /// # Errors
 /// See [`SiteError`]; a set-up that is refused is [`SiteError::Earlier`].
-pub async fn examine<'a>(
-    site: &mut Site<'_>,
+pub async fn examine<'a, T: Target>(
+    site: &mut Site<T>,
     subject: &'a Subject,
     mut releases: Vec<Release>,
     budget: &Budget,
@@ -135,8 +135,8 @@ pub async fn examine<'a>(
 }
 
 /// One application on every version.
-async fn line(
-    site: &mut Site<'_>,
+async fn line<T: Target>(
+    site: &mut Site<T>,
     subject: &Subject,
     (from, migrations): (&Version, &[&Migration]),
     release: &Release,
@@ -144,20 +144,20 @@ async fn line(
 ) -> Result<Vec<Cell>, SiteError> {
     let place = stand(site, subject, release).await?;
     let mut cells = Vec::new();
-    let first = try_out(release, &place.database, site.seed(), budget).await?;
+    let first = try_out(release, &place.database(), site.seed(), budget).await?;
     cells.push(Cell { schema: from.clone(), outcome: first, broken_by: None });
     let mut refused = None;
     for (number, migration) in migrations.iter().enumerate() {
         let schema = migration.version.clone();
         if refused.is_none() {
-            let applied = failures::apply(&place.database, &migration.up).await;
+            let applied = apply(&place, &migration.up).await;
             refused = applied.err().map(|error| format!("{} was refused: {error}", migration.up.file));
         }
         if let Some(why) = &refused {
             cells.push(Cell { schema, outcome: Outcome::NotReached(why.clone()), broken_by: None });
             continue;
         }
-        let outcome = try_out(release, &place.database, site.seed(), budget).await?;
+        let outcome = try_out(release, &place.database(), site.seed(), budget).await?;
         let worked = cells.last().is_some_and(|cell| cell.outcome == Outcome::Works);
         let broken_by = match &outcome {
             Outcome::Fails(_) if worked => Some(culprit(site, subject, &migrations[..=number], release, budget).await?),
@@ -170,11 +170,11 @@ async fn line(
 }
 
 /// A copy at the version to begin at, with what the application begins with.
-async fn stand(site: &mut Site<'_>, subject: &Subject, release: &Release) -> Result<Place, SiteError> {
+async fn stand<T: Target>(site: &mut Site<T>, subject: &Subject, release: &Release) -> Result<Place<T>, SiteError> {
     let place = site.place(subject, EVENTS).await?;
     match &release.code {
         Code::Script(script) => {
-            let set = scripted::set_up(script, &Database::Postgres(place.database.clone())).await;
+            let set = scripted::set_up(script, &place.database()).await;
             set.map_err(|error| SiteError::Earlier { file: format!("the set-up of {}", release.name), error })?;
         }
         Code::Engine(_) if place.application.is_none() => return Err(SiteError::NoTables(release.name.clone())),
@@ -183,10 +183,18 @@ async fn stand(site: &mut Site<'_>, subject: &Subject, release: &Release) -> Res
     Ok(place)
 }
 
+/// Applies a file on a session of its own.
+async fn apply<T: Target>(place: &Place<T>, script: &MigrationScript) -> Result<(), DbError> {
+    let mut line = place.line().await?;
+    line.bound(STATEMENT_MAX).await?;
+    line.script(script).await?;
+    line.close().await
+}
+
 /// The statement of the last of these migrations after which the application does not work: it works with those
 /// before it, and not with it.
-async fn culprit(
-    site: &mut Site<'_>,
+async fn culprit<T: Target>(
+    site: &mut Site<T>,
     subject: &Subject,
     migrations: &[&Migration],
     release: &Release,
@@ -203,12 +211,12 @@ async fn culprit(
         let middle = works + (fails - works) / 2;
         let place = stand(site, subject, release).await?;
         for migration in earlier {
-            failures::apply(&place.database, &migration.up).await?;
+            apply(&place, &migration.up).await?;
         }
         let mut part = script.clone();
         part.statements.truncate(middle);
-        let outcome = match failures::apply(&place.database, &part).await {
-            Ok(()) => try_out(release, &place.database, site.seed(), budget).await?,
+        let outcome = match apply(&place, &part).await {
+            Ok(()) => try_out(release, &place.database(), site.seed(), budget).await?,
             // Without the rest it cannot be: whatever breaks the application is not before it alone.
             Err(_) => Outcome::Works,
         };
@@ -219,7 +227,7 @@ async fn culprit(
 }
 
 /// Lets an application do all of its work twice.
-async fn try_out(release: &Release, database: &PgDatabase, seed: u64, budget: &Budget) -> Result<Outcome, DbError> {
+async fn try_out(release: &Release, database: &Database, seed: u64, budget: &Budget) -> Result<Outcome, DbError> {
     let tried = match &release.code {
         Code::Engine(application) => engine(*application, database, seed, budget).await,
         Code::Script(script) => scripts(script, database, budget).await,
@@ -237,12 +245,12 @@ async fn try_out(release: &Release, database: &PgDatabase, seed: u64, budget: &B
 
 async fn engine(
     application: Application,
-    database: &PgDatabase,
+    database: &Database,
     seed: u64,
     budget: &Budget,
 ) -> Result<Option<Failure>, DbError> {
-    let on = Database::Postgres(database.clone());
-    let ended = Traffic::start(on, CAST, application, seed, Clock::start()).await?.stop(Vec::new()).await?;
+    let ended =
+        Traffic::start(database.clone(), CAST, application, seed, Clock::start()).await?.stop(Vec::new()).await?;
     let refused = |entry: &Entry| {
         let failure = failure(&Operation::of(entry), Some(&entry.op.to_string()), budget)?;
         Some(Failure { what: entry.op.kind().to_string(), ..failure })
@@ -250,8 +258,8 @@ async fn engine(
     Ok(ended.history.entries.iter().find_map(refused))
 }
 
-async fn scripts(script: &Arc<Script>, database: &PgDatabase, budget: &Budget) -> Result<Option<Failure>, DbError> {
-    let mut traffic = Scripted::start(Database::Postgres(database.clone()), script.clone(), Clock::start()).await?;
+async fn scripts(script: &Arc<Script>, database: &Database, budget: &Budget) -> Result<Option<Failure>, DbError> {
+    let mut traffic = Scripted::start(database.clone(), script.clone(), Clock::start()).await?;
     let operations = traffic.halt().await?;
     let refused = |one: &Operation| {
         let actor = script.actors.get(one.actor.0 as usize)?;

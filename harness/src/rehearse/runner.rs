@@ -7,15 +7,12 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, ErrorClass, Kind};
-use sqlx::PgConnection;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::migrations::layout::RUNNER;
 use super::migrations::{Script, Transaction, Version};
-use super::modes::Mode;
 use crate::provision::{AccessUrl, ProcessGroup};
 use crate::sql::Statement;
 
@@ -28,11 +25,11 @@ const LINES_SHOWN: usize = 5;
 
 /// The runner of a rehearsal.
 #[derive(Debug)]
-pub struct Runner {
+pub struct Runner<'a> {
     /// What goes up.
-    pub up: Script,
+    pub up: &'a Script,
     /// What goes down, if anything does.
-    pub down: Option<Script>,
+    pub down: Option<&'a Script>,
     /// Where the database is: for the runner's environment, and for nothing else.
     pub url: AccessUrl,
     /// The version to begin at.
@@ -55,7 +52,7 @@ pub fn script(place: &str, command: &str) -> Script {
     }
 }
 
-impl Runner {
+impl Runner<'_> {
     /// Runs a command, and answers how it failed, if it did.
     ///
     /// Cancellation: the command and its children are killed, as they are when this process is.
@@ -112,38 +109,4 @@ async fn end_of(from: Option<impl AsyncRead + Unpin>) -> String {
         kept.drain(..surplus);
     }
     String::from_utf8_lossy(&kept).into_owned()
-}
-
-/// The schema of the event trigger's table.
-pub const SCHEMA: &str = "driftlock_rehearsal";
-
-/// Makes the event trigger.
-///
-/// # Errors
-/// The role may not.
-pub async fn watch(connection: &mut PgConnection) -> Result<(), DbError> {
-    let statements = "CREATE SCHEMA driftlock_rehearsal; \
-        CREATE UNLOGGED TABLE driftlock_rehearsal.seen (relation bigint NOT NULL, mode text NOT NULL); \
-        GRANT USAGE ON SCHEMA driftlock_rehearsal TO PUBLIC; GRANT INSERT ON driftlock_rehearsal.seen TO PUBLIC; \
-        CREATE FUNCTION driftlock_rehearsal.look() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
-            INSERT INTO driftlock_rehearsal.seen SELECT relation, mode FROM pg_catalog.pg_locks \
-            WHERE pid = pg_catalog.pg_backend_pid() AND granted AND locktype = 'relation'; \
-        END $$; \
-        CREATE EVENT TRIGGER driftlock_rehearsal ON ddl_command_end EXECUTE FUNCTION driftlock_rehearsal.look();";
-    sqlx::raw_sql(statements).execute(connection).await.map_err(|error| classify(error, Kind::Write)).map(drop)
-}
-
-/// Takes what the event trigger has noted since the last time.
-///
-/// # Errors
-/// The database cannot be asked.
-pub async fn noted(connection: &mut PgConnection) -> Result<Vec<(i64, Mode)>, DbError> {
-    let rows: Vec<(i64, String)> = sqlx::query_as(
-        "WITH taken AS (DELETE FROM driftlock_rehearsal.seen RETURNING relation, mode) \
-         SELECT DISTINCT relation, mode FROM taken",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(|error| classify(error, Kind::Read))?;
-    Ok(rows.into_iter().filter_map(|(table, mode)| Some((table, Mode::of_catalog(&mode)?))).collect())
 }

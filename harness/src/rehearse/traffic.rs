@@ -56,6 +56,15 @@ pub struct Cast {
     pub readers: u32,
 }
 
+impl Cast {
+    /// The actors of a usual rehearsal, with so many workers; without a number, fewer on SQLite, where all writers share
+    /// one lock.
+    pub fn usual(backend: Backend, workers: Option<u32>) -> Self {
+        let usual = if backend == Backend::Sqlite { 4 } else { 6 };
+        Self { workers: workers.unwrap_or(usual), writers: 2, readers: 2 }
+    }
+}
+
 /// What differs between the databases.
 #[derive(Clone, Copy, Debug)]
 struct Manners {

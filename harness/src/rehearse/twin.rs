@@ -5,30 +5,27 @@
 //! transaction, after which statement an operation of the traffic is refused for the first time, and which statement
 //! changed a line of the schema.
 
-use drift_engine::lock::Backend;
-use drift_engine::session::{DbError, ErrorClass, Kind};
-use drift_engine::{postgres, sqlite};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use std::time::Duration;
 
-use super::apply::{self, Tables};
-use super::catalog::{self, Schema};
+use drift_engine::lock::Backend;
+use drift_engine::session::{DbError, ErrorClass};
+
+use super::apply::{Added, Tables, Work};
+use super::catalog::Schema;
 use super::course::{FileRun, Pass, Plan, Record, STATEMENT_MAX};
 use super::crowd::Crowd;
 use super::migrations::{Migration, Script, Transaction};
 use super::modes::Mode;
 use super::refusals::{Group, groups};
 use super::scripted;
-use super::sending;
-use super::sqlite::catalog as file_catalog;
-use super::within::{Added, Within, Work};
-use crate::database::Database;
+use super::site::Place;
+use super::target::{Line, Target};
 use crate::explore::statement::{Class, class};
-use crate::sql::Statement;
 
 /// What a statement names is not there.
 pub(super) const GONE: &str = "42704";
 /// How long one operation of the traffic may take here.
-const PROBE_MAX_MS: u64 = 5_000;
+const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// What one statement has done.
 #[derive(Clone, Debug)]
@@ -106,17 +103,19 @@ pub fn is_wanted(plan: &Plan<'_>, record: &Record<'_>, backend: Backend) -> bool
 /// without it: where it cannot be asked, the record is as it was, and the answer is a note that says why.
 ///
 /// Cancellation: the twin must then be dropped.
-pub async fn ask<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Database) -> Option<String> {
-    let error = tell(plan, record, database).await.err()?;
+pub async fn ask<'a, T: Target>(plan: &Plan<'a>, record: &mut Record<'a>, place: &Place<T>) -> Option<String> {
+    let error = tell(plan, record, place).await.err()?;
     Some(format!("the same files without traffic could not be asked which statement did what: {error}"))
 }
 
-async fn tell<'a>(plan: &Plan<'a>, record: &mut Record<'a>, database: &Database) -> Result<(), DbError> {
+async fn tell<'a, T: Target>(plan: &Plan<'a>, record: &mut Record<'a>, place: &Place<T>) -> Result<(), DbError> {
     let groups = groups(&record.operations, &plan.allowed);
     if let Some(Crowd::Script(script)) = &plan.traffic {
-        scripted::set_up(script, database).await?;
+        scripted::set_up(script, &place.database()).await?;
     }
-    let twin = look(&plan.migrations, record, &groups, database).await?;
+    let mut line = place.line().await?;
+    line.bound(STATEMENT_MAX).await?;
+    let twin = look(&plan.migrations, record, &groups, line).await?;
     record.take_locks(&twin);
     record.twin = Some(twin);
     Ok(())
@@ -128,19 +127,18 @@ async fn look<'a>(
     migrations: &[&'a Migration],
     record: &Record<'_>,
     groups: &[Group],
-    database: &Database,
+    mut line: impl Line,
 ) -> Result<Twin<'a>, DbError> {
     let sql = |group: &Group| Some(record.operations.get(group.first)?.sql.as_ref()?.to_string());
     let probes = groups.iter().enumerate().filter_map(|(number, group)| {
         let sql = sql(group).filter(|sql| !matches!(class(sql), Class::Begin | Class::End))?;
         Some(Probe { group: number, code: group.code.clone(), sql })
     });
-    let mut line = Line::open(database).await?;
     let schema = line.schema().await?;
     let mut walk = Walk { line, schema, probes: probes.collect(), twin: Twin::default() };
     let mut working = Vec::new();
     for probe in std::mem::take(&mut walk.probes) {
-        if walk.line.refusal_of(&probe.sql, false).await?.code.is_none() {
+        if refusal_of(&mut walk.line, &probe.sql, false).await?.code.is_none() {
             walk.twin.works.push(probe.group);
             working.push(probe);
         }
@@ -157,7 +155,8 @@ async fn look<'a>(
             break;
         }
     }
-    walk.line.close().await;
+    // The database is dropped next.
+    let _ = walk.line.close().await;
     Ok(walk.twin)
 }
 
@@ -187,53 +186,49 @@ struct Probe {
     sql: String,
 }
 
-struct Walk<'a> {
-    line: Line,
+struct Walk<'a, L> {
+    line: L,
     schema: Schema,
     probes: Vec<Probe>,
     twin: Twin<'a>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, L: Line> Walk<'a, L> {
     /// Applies a file; answers whether it went through.
     async fn file(&mut self, pass: Pass, script: &'a Script) -> Result<bool, DbError> {
         let tables = self.line.tables().await?;
         let opens = script.in_transaction() || (script.is_message() && script.is_one_transaction());
         let opens = opens && !script.has_own_block();
-        let mut within = None;
+        let mut is_within = opens;
         if opens {
-            survived(self.line.text(self.line.begin()).await)?;
-            within = Some(self.line.within().await?);
+            survived(self.line.text(L::BEGIN).await)?;
+            self.line.begun().await?;
         }
         for (number, statement) in script.statements.iter().enumerate() {
             let begins = statement.begins(&["BEGIN"]) || statement.begins(&["START", "TRANSACTION"]);
             let ends = !begins && script.controls_transaction(number);
-            let added = match &mut within {
-                Some(within) if !ends => match survived(self.line.statement(statement).await)? {
-                    true => Some(self.line.look(within, &tables).await?),
-                    false => None,
+            let alone = !is_within && !begins && !ends && script.transaction != Transaction::One;
+            let added = match alone {
+                true => survived(self.line.alone(statement, &tables).await)?,
+                false => match survived(self.line.statement(statement).await)? {
+                    Some(()) if is_within && !ends => Some(self.line.look(&tables).await?),
+                    done => done.map(|()| Added::default()),
                 },
-                None if !begins && !ends && script.transaction != Transaction::One => {
-                    self.line.alone(statement, &tables).await?
-                }
-                _ => survived(self.line.statement(statement).await)?.then(Added::default),
             };
             let Some(added) = added else {
                 survived(self.line.text("ROLLBACK").await)?;
                 return Ok(false);
             };
             if begins {
-                within = Some(self.line.within().await?);
+                self.line.begun().await?;
             }
-            if ends {
-                within = None;
-            }
-            if !self.step(pass, script, number, (added, &tables), &mut within).await? {
+            is_within = (is_within || begins) && !ends;
+            if !self.step(pass, script, number, (added, &tables), is_within).await? {
                 return Ok(false);
             }
         }
         if opens {
-            return survived(self.line.text("COMMIT").await);
+            return Ok(survived(self.line.text("COMMIT").await)?.is_some());
         }
         Ok(true)
     }
@@ -245,7 +240,7 @@ impl<'a> Walk<'a> {
         script: &'a Script,
         statement: usize,
         (added, tables): (Added, &Tables),
-        within: &mut Option<Within>,
+        is_within: bool,
     ) -> Result<bool, DbError> {
         let now = self.line.schema().await?;
         let lines = self.schema.difference(&now);
@@ -253,7 +248,7 @@ impl<'a> Walk<'a> {
         let mut refuses = Vec::new();
         let mut goes_on = true;
         for probe in &self.probes {
-            let tried = self.line.refusal_of(&probe.sql, within.is_some()).await?;
+            let tried = refusal_of(&mut self.line, &probe.sql, is_within).await?;
             if tried.code.as_ref() == Some(&probe.code) {
                 refuses.push(probe.group);
             }
@@ -262,8 +257,8 @@ impl<'a> Walk<'a> {
                 break;
             }
         }
-        if let Some(within) = within.as_mut().filter(|_| goes_on && !self.probes.is_empty()) {
-            self.line.look_again(within).await?;
+        if is_within && goes_on && !self.probes.is_empty() {
+            self.line.look_again().await?;
         }
         self.probes.retain(|probe| !refuses.contains(&probe.group));
         let named = |table: &i64| tables.get(table).cloned();
@@ -283,163 +278,49 @@ struct Tried {
     ended: bool,
 }
 
-/// Whether something went through; a refusal is no error here, a lost connection is.
-fn survived(sent: Result<(), DbError>) -> Result<bool, DbError> {
+/// What came of something, if it went through; a refusal is no error here, a lost connection is.
+fn survived<T>(sent: Result<T, DbError>) -> Result<Option<T>, DbError> {
     match sent {
-        Ok(()) => Ok(true),
+        Ok(done) => Ok(Some(done)),
         Err(error) if error.class == ErrorClass::Lost => Err(error),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 
-/// A session of either database, as much as is needed of it.
-enum Line {
-    Postgres(PgConnection),
-    Sqlite(SqliteConnection),
-}
-
-impl Line {
-    async fn open(database: &Database) -> Result<Self, DbError> {
-        match database {
-            Database::Postgres(database) => {
-                let mut line = Self::Postgres(database.plain().await?);
-                line.text(&format!("SET statement_timeout = {}", STATEMENT_MAX.as_millis())).await?;
-                Ok(line)
-            }
-            Database::Sqlite(database) => Ok(Self::Sqlite(database.migrator().await?)),
+/// How an operation of the traffic is refused now, if it is; whatever it does is undone.
+async fn refusal_of<L: Line>(line: &mut L, sql: &str, is_within: bool) -> Result<Tried, DbError> {
+    let (open, close) = match is_within {
+        true => {
+            ("SAVEPOINT driftlock_probe", "ROLLBACK TO SAVEPOINT driftlock_probe; RELEASE SAVEPOINT driftlock_probe")
         }
-    }
-
-    async fn close(self) {
-        // The database is dropped next.
-        let _ = match self {
-            Self::Postgres(connection) => connection.close().await,
-            Self::Sqlite(connection) => connection.close().await,
-        };
-    }
-
-    fn begin(&self) -> &'static str {
-        match self {
-            Self::Postgres(_) => "BEGIN",
-            Self::Sqlite(_) => "BEGIN IMMEDIATE",
-        }
-    }
-
-    async fn text(&mut self, sql: &str) -> Result<(), DbError> {
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self {
-            Self::Postgres(connection) => {
-                sql.execute(connection).await.map(drop).map_err(|error| postgres::classify(error, Kind::Write))
-            }
-            Self::Sqlite(connection) => {
-                sql.execute(connection).await.map(drop).map_err(|error| sqlite::classify(error, Kind::Write))
-            }
-        }
-    }
-
-    async fn statement(&mut self, statement: &Statement) -> Result<(), DbError> {
-        match self {
-            Self::Postgres(connection) => {
-                let sent = sending::statement(connection, statement).await;
-                sent.map_err(|error| postgres::classify(error, Kind::Write))
-            }
-            Self::Sqlite(_) => self.text(&statement.text).await,
-        }
-    }
-
-    async fn schema(&mut self) -> Result<Schema, DbError> {
-        match self {
-            Self::Postgres(connection) => catalog::read(connection).await,
-            Self::Sqlite(connection) => file_catalog::read(connection).await,
-        }
-    }
-
-    async fn tables(&mut self) -> Result<Tables, DbError> {
-        match self {
-            Self::Postgres(connection) => apply::tables(connection).await,
-            // A file has one lock, and no tables with locks of their own.
-            Self::Sqlite(_) => Ok(Tables::new()),
-        }
-    }
-
-    async fn within(&mut self) -> Result<Within, DbError> {
-        match self {
-            Self::Postgres(connection) => {
-                Within::begin(connection).await.map_err(|error| postgres::classify(error, Kind::Read))
-            }
-            Self::Sqlite(_) => Ok(Within::default()),
-        }
-    }
-
-    async fn look(&mut self, within: &mut Within, tables: &Tables) -> Result<Added, DbError> {
-        match self {
-            Self::Postgres(connection) => {
-                within.look(connection, tables).await.map_err(|error| postgres::classify(error, Kind::Read))
-            }
-            Self::Sqlite(_) => Ok(Added::default()),
-        }
-    }
-
-    /// Takes what the traffic's operations have read for known: it is not the next statement's work.
-    async fn look_again(&mut self, within: &mut Within) -> Result<(), DbError> {
-        match self {
-            Self::Postgres(connection) => {
-                within.look_again(connection).await.map_err(|error| postgres::classify(error, Kind::Read))
-            }
-            Self::Sqlite(_) => Ok(()),
-        }
-    }
-
-    /// Carries out a statement that stands outside of a transaction in one of its own, so that it can be asked within
-    /// it; one that cannot run in a transaction without. None where it is refused.
-    async fn alone(&mut self, statement: &Statement, tables: &Tables) -> Result<Option<Added>, DbError> {
-        if matches!(self, Self::Postgres(_)) && !statement.has("CONCURRENTLY") {
-            self.text("BEGIN").await?;
-            let mut within = self.within().await?;
-            if survived(self.statement(statement).await)? {
-                let added = self.look(&mut within, tables).await?;
-                return Ok(survived(self.text("COMMIT").await)?.then_some(added));
-            }
-            self.text("ROLLBACK").await?;
-        }
-        Ok(survived(self.statement(statement).await)?.then(Added::default))
-    }
-
-    /// How an operation of the traffic is refused now, if it is; whatever it does is undone.
-    async fn refusal_of(&mut self, sql: &str, is_within: bool) -> Result<Tried, DbError> {
-        let (open, close) = match is_within {
-            true => (
-                "SAVEPOINT driftlock_probe",
-                "ROLLBACK TO SAVEPOINT driftlock_probe; RELEASE SAVEPOINT driftlock_probe",
-            ),
-            false => (self.begin(), "ROLLBACK"),
-        };
-        self.text(open).await?;
-        if matches!(self, Self::Postgres(_)) {
-            self.text(&format!("SET LOCAL statement_timeout = {PROBE_MAX_MS}")).await?;
-        }
-        let sent = self.text(sql).await;
-        // Some refusals have ended the transaction already (SQLite's RAISE(ROLLBACK, …)): then there is nothing to undo.
-        let ended = !survived(self.text(close).await)? && is_within;
-        match sent {
-            Err(error) if error.class == ErrorClass::Lost => Err(error),
-            sent => {
-                let code = sent.err().map(|error| error.code.unwrap_or_else(|| error.class.to_string()));
-                Ok(Tried { code, ended })
-            }
+        false => (L::BEGIN, "ROLLBACK"),
+    };
+    line.text(open).await?;
+    line.bound_transaction(PROBE_MAX).await?;
+    let sent = line.text(sql).await;
+    // Some refusals have ended the transaction already (SQLite's RAISE(ROLLBACK, …)): then there is nothing to undo.
+    let ended = survived(line.text(close).await)?.is_none() && is_within;
+    match sent {
+        Err(error) if error.class == ErrorClass::Lost => Err(error),
+        sent => {
+            let code = sent.err().map(|error| error.code.unwrap_or_else(|| error.class.to_string()));
+            Ok(Tried { code, ended })
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
     use super::*;
+    use crate::rehearse::target::sqlite::FileLine;
 
     #[tokio::test]
     async fn an_operation_whose_refusal_ends_the_transaction_is_told_with_its_code_and_that_the_file_is_gone() {
         let connection =
             SqliteConnection::connect("sqlite::memory:").await.expect("a database in memory can be opened");
-        let mut line = Line::Sqlite(connection);
+        let mut line = FileLine::new(connection);
         line.text("CREATE TABLE t (a int UNIQUE); INSERT INTO t VALUES (1);").await.expect("it is made");
         let ends = "INSERT OR ROLLBACK INTO t VALUES (1)";
         for (sql, is_within, ended) in
@@ -448,12 +329,15 @@ mod tests {
             if is_within {
                 line.text("BEGIN IMMEDIATE").await.expect("nothing is open");
             }
-            let tried = line.refusal_of(sql, is_within).await.expect("a refusal is no error");
+            let tried = refusal_of(&mut line, sql, is_within).await.expect("a refusal is no error");
             assert_eq!(tried, Tried { code: Some("2067".to_owned()), ended }, "{sql}");
             if is_within && !ended {
                 line.text("ROLLBACK").await.expect("the transaction is still there");
             }
         }
-        assert_eq!(line.refusal_of("SELECT 1", false).await.expect("it works"), Tried { code: None, ended: false });
+        assert_eq!(
+            refusal_of(&mut line, "SELECT 1", false).await.expect("it works"),
+            Tried { code: None, ended: false }
+        );
     }
 }

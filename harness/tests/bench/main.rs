@@ -8,6 +8,7 @@ mod called;
 mod comes;
 mod command;
 mod compare;
+mod example;
 mod fresh;
 mod omission;
 mod plan;

@@ -11,6 +11,7 @@ mod comes;
 mod command;
 mod data;
 mod draft;
+mod example;
 mod facts;
 mod failures;
 mod ground;
@@ -20,6 +21,7 @@ mod runner;
 mod scripted;
 mod shipped;
 mod sqlite;
+mod waiting;
 
 use std::path::Path;
 use std::time::Duration;

@@ -11,12 +11,13 @@ use driftlock::rehearse::progress::Progress;
 use driftlock::rehearse::sampler::Sampling;
 use driftlock::rehearse::shipped::SHIPPED;
 use driftlock::rehearse::site::Site;
+use driftlock::rehearse::target::postgres::Postgres;
 use driftlock::rehearse::traffic::Cast;
 
 use crate::ground::Ground;
 
 /// Rehearses the last of our own migrations with such a sampler.
-async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
+async fn looked_at(site: &mut Site<Postgres<'_>>, sampling: Sampling) -> Judged {
     let mut subject = SHIPPED[0].subject();
     subject.settings.from = Some(Version::named("3"));
     // What grows with the table is another question.
@@ -38,7 +39,7 @@ async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
         sampling,
         progress: Progress::default(),
     };
-    let record = course::run(&plan, place.database.clone(), place.base.clone()).await.unwrap();
+    let record = course::run(&plan, &place).await.unwrap();
     let judged = judge(&plan, &record, &subject.settings.budget);
     site.leave(place).await.unwrap();
     judged
@@ -48,7 +49,7 @@ async fn looked_at(site: &mut Site<'_>, sampling: Sampling) -> Judged {
 fn a_heavy_sampler_is_told_from_ours() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let ground = Ground::start("observer").await;
-        let mut site = Site::new(&ground.server, 1, None);
+        let mut site = Site::new(Postgres::new(&ground.server, None), 1);
         let ours = looked_at(&mut site, Sampling::default()).await.observer.unwrap();
         // Longer than a task takes, on a slow machine too.
         let also = Some("LOCK TABLE drift_runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.3);");

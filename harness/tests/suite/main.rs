@@ -7,6 +7,7 @@ mod as_isolationtester;
 mod called;
 mod coverage;
 mod doctor;
+mod example;
 mod harmless;
 mod interrupted;
 mod kept;

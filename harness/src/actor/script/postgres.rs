@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Config, SimpleQueryMessage};
 
 use super::{Answer, Session};
 use crate::database::ANSWER_MAX;
+use crate::database::waiting::blockers_of;
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
 use crate::explore::postgres::{KILLED, came, connect, is_gone, killed, said, send, victim};
@@ -61,7 +62,7 @@ impl PgSession {
 
     /// For whom it waits, by the server's word.
     async fn waits_for(&self) -> Result<Vec<i32>, Lost> {
-        let question = format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({}))", self.pid);
+        let question = blockers_of(self.pid);
         let asked = tokio::time::timeout(ANSWER_MAX, self.control.simple_query(&question)).await;
         let asked = asked.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
         let messages = asked.map_err(|error| said("ask the server who waits", &error))?;

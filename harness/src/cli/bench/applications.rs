@@ -12,7 +12,7 @@ use crate::capacity::application::measure::{Compared, MeasureError, Measured, Su
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
 use crate::capacity::phase::Phase;
 use crate::capacity::setting::{Lock, Setting, Surroundings, Way, Work};
-use crate::cli::capacity::bed::undriven;
+use crate::cli::capacity::undriven;
 use crate::cli::common::run_name;
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;

@@ -4,45 +4,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
-use drift_engine::session::Kind;
 
 use super::{Args, finish, unwritable, with_arrivals};
-use crate::capacity::alarm::Alarm;
-use crate::capacity::calibrate::{Calibration, calibrate};
-use crate::capacity::drive::{Driven, drive};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
-use crate::capacity::script::connection::Place;
-use crate::capacity::script::steps::StepRow;
-use crate::capacity::script::{ATTEMPTS_MAX, ScriptJob, unrepeatable};
+use crate::capacity::script::bench::{Benched, ScriptBenchError, bench_script};
+use crate::capacity::script::{ATTEMPTS_MAX, unrepeatable};
 use crate::capacity::setting::{Lock, Setting, Surroundings, Work};
-use crate::cli::capacity::bed::{lost, undriven};
 use crate::cli::common::run_name;
 use crate::cli::explore::scripts::load as read;
 use crate::cli::explore::subject::Source;
 use crate::cli::{Context, Failure};
-use crate::clock::Clock;
-use crate::database::STATEMENT_MAX;
-use crate::database::postgres::PgDatabase;
-use crate::database::sqlite::SqliteDatabase;
 use crate::exit::Exit;
-use crate::isolation::{config, start_confining};
-use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, sqlite_version};
+use crate::fixture::Host;
+use crate::isolation::start_confining;
+use crate::provision::{Journal, Profile, RunName, SqliteFiles, sqlite_version};
 use crate::report::bench::BenchReport;
 use crate::report::directory::RunDirectory;
 use crate::scenario::script::{Script, ScriptCase};
 
-/// Where a script runs.
-enum Host {
-    Postgres(Box<Server>),
-    Sqlite(SqliteFiles),
-}
-
-/// What was measured.
-struct Measured {
-    calibration: Option<Calibration>,
-    driven: Driven,
-    steps: Vec<StepRow>,
-    round_trip_added: Option<f64>,
+impl From<ScriptBenchError> for Failure {
+    fn from(error: ScriptBenchError) -> Self {
+        match error {
+            ScriptBenchError::Bed(error) => error.into(),
+            ScriptBenchError::Setup { .. } => Self::usage(miette::Report::from_err(error)),
+            ScriptBenchError::Types(_) => Self::environment(miette::Report::from_err(error)),
+        }
+    }
 }
 
 /// Runs the command for a script.
@@ -58,13 +45,13 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let (host, surroundings) = host(&args, &name, context).await?;
-    let ran = measure(&host, &script, &case, &load, context).await;
+    let ran = bench_script(&host, &script, &case, &load, &context.cancel).await;
     if let Host::Postgres(server) = host
         && let Err(error) = server.stop().await
     {
         writeln!(context.err, "warning: {error}")?;
     }
-    let Measured { calibration, driven, steps, round_trip_added } = ran?;
+    let Benched { calibration, driven, steps, round_trip_added } = ran?;
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
     let setting = Setting {
         scenario: script.name.clone(),
@@ -134,44 +121,4 @@ async fn host(args: &Args, run: &str, context: &Context<'_>) -> Result<(Host, Su
             Ok((Host::Sqlite(SqliteFiles::create(Journal::Wal).await?), here))
         }
     }
-}
-
-/// Makes a database with the set-up, and puts the load on it.
-async fn measure(
-    host: &Host,
-    script: &Arc<Script>,
-    case: &ScriptCase,
-    load: &Load,
-    context: &Context<'_>,
-) -> Result<Measured, Failure> {
-    let (place, server) = match host {
-        Host::Postgres(server) => {
-            let own = server.create_database("script", None).await?;
-            // What is measured of the server alone is measured beside the script's tables.
-            let beside = server.create_database("beside", None).await?;
-            let place = Place::Postgres(Box::new(config(server, &own)?));
-            (place, Some(PgDatabase::new(server.connect_options(&beside), None)))
-        }
-        Host::Sqlite(files) => {
-            let made = files.create_database("script", None).await?;
-            (Place::Sqlite(Box::new(SqliteDatabase::new(files.connect_options(&made), STATEMENT_MAX))), None)
-        }
-    };
-    let mut connection = place.connect().await.map_err(lost)?;
-    let set_up = connection.send(&script.setup, Kind::Write, None).await;
-    set_up.map_err(|error| Failure::usage(miette::miette!("the set-up of {} is refused: {error}", script.name)))?;
-    drop(connection);
-    let clock = Clock::start();
-    let alarm = Arc::new(Alarm::start(clock.clone())?);
-    let measures = (clock.clone(), alarm.clone());
-    let types = place.types(script, case).await.map_err(|lost| Failure::environment(miette::miette!("{lost}")))?;
-    let job = Arc::new(ScriptJob::new(place, (script.clone(), case.clone(), types), load, measures));
-    let calibrating = calibrate(job.clone(), load, server.as_ref(), &clock, &alarm, &context.cancel);
-    let calibration = tokio::select! {
-        biased;
-        () = context.cancel.cancelled() => return Err(Failure::interrupted()),
-        calibration = calibrating => calibration.map_err(undriven)?,
-    };
-    let driven = drive(job.clone(), load, &clock, &alarm, &context.cancel).await.map_err(undriven)?;
-    Ok(Measured { calibration, driven, steps: job.counted(), round_trip_added: alarm.round_trip_added() })
 }

@@ -13,6 +13,7 @@ use crate::provision::{Profile, RunName, Server};
 use crate::rehearse::draft::{Draft, Drafted, draft};
 use crate::rehearse::site::{Site, SiteError};
 use crate::rehearse::subject::Subject;
+use crate::rehearse::target::postgres::Postgres;
 use crate::scenario::script::Script;
 
 /// Where it is written unless said otherwise.
@@ -90,11 +91,11 @@ pub(super) async fn run(directory: &Path, args: &Args, context: &mut Context<'_>
 
 /// On a database at the version to begin at.
 async fn drafted(server: &Server, subject: &Subject) -> Result<Drafted, SiteError> {
-    let mut site = Site::new(server, 1, None);
+    let mut site = Site::new(Postgres::new(server, None), 1);
     let place = site.place(subject, EVENTS).await?;
     let (from, to) = subject.range()?;
     let migrations: Vec<_> = subject.migrations.between(&from, &to).collect();
-    let mut connection = place.database.plain().await?;
+    let mut connection = place.ground.plain().await?;
     let drafted = draft(&mut connection, &subject.name, &migrations).await;
     drop(connection);
     site.leave(place).await?;

@@ -1,7 +1,9 @@
 //! The command line that holds one rehearsal again.
 
-use super::{Args, Case, Fidelity, TrafficChoice};
+use super::{Args, Fidelity, TrafficChoice};
 use crate::cli::common::quoted;
+use crate::rehearse::case::Case;
+use crate::rehearse::traffic::Cast;
 
 /// The command that holds one rehearsal again.
 pub(super) fn replay(args: &Args, case: &Case) -> String {
@@ -54,7 +56,7 @@ pub(super) fn replay(args: &Args, case: &Case) -> String {
     }
     words.extend(args.rows.iter().map(|(table, rows)| format!(" --rows {}", quoted(&format!("{table}={rows}")))));
     words.extend(args.allow_error.iter().map(|code| format!(" --allow-error {}", quoted(code))));
-    let cast = args.cast(subject.settings.backend());
+    let cast = Cast::usual(subject.settings.backend(), args.workers);
     words.push_str(&format!(" --workers {} --seed {}", cast.workers, args.seed));
     words + &args.postgres.repeated()
 }

@@ -5,22 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use drift_engine::lock::Backend;
-
 use super::Args;
-use crate::actor::script::postgres::PgSession;
-use crate::actor::script::sqlite::SqliteSession;
 use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
 use crate::cli::explore::scripts::load;
 use crate::cli::explore::subject::{AppSource, Source, Subject};
 use crate::cli::{Context, Failure, hosts};
 use crate::exit::Exit;
-use crate::explore::application::Looking;
 use crate::explore::application::rules::Shown;
 use crate::explore::hosts::{HostError, Hosts};
-use crate::explore::postgres::PgWorld;
 use crate::explore::schedule::Schedule;
-use crate::explore::sqlite::SqliteWorld;
 use crate::outcome::VerdictKind;
 use crate::report::directory::RunDirectory;
 use crate::report::explored::{ExpectedRow, ViolatedRow};
@@ -28,9 +21,9 @@ use crate::report::html;
 use crate::report::rounds::{RoundRow, RoundsReport, ShownRound, write};
 use crate::scenario::LoadError;
 use crate::scenario::application::{Application, is_application_at};
-use crate::scenario::script::{Script, ScriptCase};
-use crate::verify::applications;
-use crate::verify::rounds::{FoundRound, Options, Rounds, run as run_rounds};
+use crate::scenario::script::Script;
+use crate::verify::freely::{verify_application, verify_script};
+use crate::verify::rounds::{FoundRound, Options, Rounds};
 
 /// The seed, if none is given.
 const SEED: u64 = 1;
@@ -207,48 +200,11 @@ async fn of_subject(
     counted: &AtomicU64,
 ) -> Result<Rounds, HostError> {
     match subject {
-        Subject::Script(source, case) => rounds(hosts, Arc::new(source.script.of_case(case)), case, options).await,
-        Subject::Application(source) => {
-            let mut world = hosts.application(source.app.clone(), Looking::Answers).await?;
-            let ran = applications::run(&mut world, &source.app, options, counted).await;
-            world.close().await.and(ran).map_err(HostError::Lost)
+        Subject::Script(source, case) => {
+            verify_script(hosts, &Arc::new(source.script.of_case(case)), case, options).await
         }
+        Subject::Application(source) => verify_application(hosts, &source.app, options, counted).await,
         Subject::Engine(_) => unreachable!("the engine is explored, and its scenarios are verified"),
-    }
-}
-
-/// Runs a case in a database of its own.
-async fn rounds(
-    hosts: &mut Hosts,
-    script: Arc<Script>,
-    case: &ScriptCase,
-    options: Options,
-) -> Result<Rounds, HostError> {
-    match case.backend {
-        Backend::Postgres => {
-            let site = hosts.postgres_site().await?;
-            let config = site.config().clone();
-            let world = PgWorld::new(site, script.clone(), case.clone()).await;
-            let mut world = world.map_err(HostError::Lost)?;
-            let control = PgSession::control(&config).await.map_err(HostError::Lost)?;
-            let mut sessions = Vec::new();
-            for actor in &script.actors {
-                let session = PgSession::open(&config, control.clone(), &actor.name).await;
-                sessions.push(session.map_err(HostError::Lost)?);
-            }
-            let ran = run_rounds(&mut world, &mut sessions, &script, case, options).await;
-            world.close().await.and(ran).map_err(HostError::Lost)
-        }
-        Backend::Sqlite => {
-            let (file, keep) = hosts.sqlite_options().await?;
-            let world = SqliteWorld::new(file.clone(), &keep, script.clone(), case.clone()).await;
-            let mut world = world.map_err(HostError::Lost)?;
-            let mut sessions = Vec::new();
-            for _ in &script.actors {
-                sessions.push(SqliteSession::open(&file).await.map_err(HostError::Lost)?);
-            }
-            run_rounds(&mut world, &mut sessions, &script, case, options).await.map_err(HostError::Lost)
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 
 use super::{STEP_MAX, said};
+use crate::database::waiting::blockers_if;
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::world::{Lost, Note, Settings};
 
@@ -19,8 +20,8 @@ macro_rules! question {
                  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                  WHERE l.pid = p.pid AND l.locktype = 'relation' AND l.relation >= 16384 \
                    AND c.relpersistence IS DISTINCT FROM 't'), \
-           EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), \
-           CASE WHEN a.state = 'active' THEN pg_catalog.pg_blocking_pids(p.pid) ELSE '{}' END",
+           EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), ",
+            blockers_if!("a.state = 'active'", "p.pid"),
             $more,
             " FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a"
         )

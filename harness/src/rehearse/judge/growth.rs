@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use super::super::apply::Ran;
+use super::super::apply::{Ran, Work};
 use super::super::blame::{Hold, between, let_go};
 use super::super::budget::Budget;
 use super::super::course::{FileRun, Record};
 use super::super::finding::Kind;
 use super::super::modes::Mode;
-use super::super::within::Work;
 use super::{Judged, advice, at};
 use crate::sql::Statement;
 

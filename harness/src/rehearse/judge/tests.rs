@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::application::Application;
-use super::super::apply::{Applied, Ran};
+use super::super::apply::{Applied, Ran, Work};
 use super::super::companion::ReplicaLock;
 use super::super::course::WINDOW;
 use super::super::crowd::Crowd;
@@ -12,7 +12,6 @@ use super::super::observer::Windows;
 use super::super::progress::Progress;
 use super::super::sampler::{Sample, Sampling, Waiting};
 use super::super::traffic::Cast;
-use super::super::within::Work;
 use super::*;
 use crate::history::{ActorId, Tick};
 

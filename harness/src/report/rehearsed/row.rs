@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::applications::ApplicationRow;
+use super::applications::{self, ApplicationRow};
 use super::evidence;
-use super::layout::LayoutRow;
+use super::layout::{self, LayoutRow};
 use crate::check::CheckName;
 use crate::outcome::VerdictKind;
 use crate::rehearse::blame::between;
@@ -16,12 +16,13 @@ use crate::rehearse::course::{FileRun, Pass, Plan, Record};
 use crate::rehearse::crowd::Crowd;
 use crate::rehearse::failures::{After, Cut};
 use crate::rehearse::finding::Finding;
-use crate::rehearse::judge::{Judged, Measured, judge_cuts};
+use crate::rehearse::judge::Measured;
 use crate::rehearse::migrations::Version;
 use crate::rehearse::observer::{Cost, SHARE_MAX};
 use crate::rehearse::operation::Class;
 use crate::rehearse::rate::Rate;
-use crate::rehearse::settings::{Expect, is_as_expected};
+use crate::rehearse::rehearsal::{Course, Found, Rehearsed};
+use crate::rehearse::settings::is_as_expected;
 use crate::verdict::Verdict;
 
 /// How many characters of a statement are shown.
@@ -199,87 +200,85 @@ pub struct BlockedRow {
     pub longest_ms: f64,
 }
 
-/// What a row is made of, beside what was recorded and judged.
-pub struct About<'a> {
-    /// The directory's name.
-    pub name: &'a str,
-    /// What it is written for.
-    pub backend: Backend,
-    /// Beside whom, and with which journal.
-    pub beside: String,
-    /// The version at the start.
-    pub from: Version,
-    /// The version at the top.
-    pub to: Version,
-    /// Whose migrations they are.
-    pub layout: Option<LayoutRow>,
-    /// What is expected.
-    pub expected: &'a [&'a Expect],
-    /// What the migrations may cost, in a sentence.
-    pub budget: String,
-    /// The same as limits.
-    pub limits: &'a Budget,
-    /// How long it took, in milliseconds.
-    pub duration_ms: u64,
-    /// The command that holds it again.
-    pub replay: String,
-}
-
-/// Puts a row together.
-pub fn row(about: About<'_>, plan: &Plan<'_>, record: &Record<'_>, judged: Judged) -> RehearseRow {
-    let verdict = match (judged.findings.is_empty(), judged.inconclusive.is_empty()) {
+/// Puts a row together; `replay` is the command that holds the rehearsal again.
+pub fn row(rehearsed: Rehearsed<'_>, replay: String) -> RehearseRow {
+    let Rehearsed { case, from, to, found, notes, took } = rehearsed;
+    let subject = &case.subject;
+    let backend = subject.settings.backend();
+    let budget = &subject.settings.budget;
+    let mut row = RehearseRow {
+        name: subject.name.clone(),
+        backend: backend.to_string(),
+        strategy: case.beside(),
+        verdict: VerdictKind::Pass,
+        expected: ExpectedRow { verdict: VerdictKind::Pass, finding: None },
+        met: false,
+        evidence: String::new(),
+        checks: Vec::new(),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        replay,
+        from,
+        to,
+        layout: layout::row(&subject.migrations),
+        traffic: "no traffic".to_owned(),
+        findings: Vec::new(),
+        inconclusive: Vec::new(),
+        notes: Vec::new(),
+        files: Vec::new(),
+        rates: None,
+        errors: BTreeMap::new(),
+        sizes: BTreeMap::new(),
+        wal_bytes: BTreeMap::new(),
+        applications: Vec::new(),
+        observer: None,
+        budget: match backend {
+            Backend::Postgres => budget.to_string(),
+            Backend::Sqlite => budget.on_sqlite(),
+        },
+    };
+    match found {
+        Found::Course(course) => of_course(&mut row, *course, budget),
+        Found::Cuts { cuts, findings } => of_cuts(&mut row, &cuts, findings),
+    }
+    row.notes.extend(notes);
+    row.verdict = match (row.findings.is_empty(), row.inconclusive.is_empty()) {
         (false, _) => VerdictKind::Violation,
         (true, false) => VerdictKind::Inconclusive,
         (true, true) => VerdictKind::Pass,
     };
-    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
-    let met = is_as_expected(about.expected, &judged.findings) && verdict != VerdictKind::Inconclusive;
-    let expected = ExpectedRow {
-        verdict: if expected.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
-        finding: expected,
-    };
-    let files: Vec<FileRow> =
-        record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
-    let evidence = evidence::of(record, &judged, about.limits, &files);
+    let expected = case.expected();
+    row.met = is_as_expected(&expected, &row.findings) && row.verdict != VerdictKind::Inconclusive;
+    if let Some(expect) = expected.iter().find(|expect| !expect.may) {
+        let finding = Some(expect.finding.as_str().to_owned());
+        row.expected = ExpectedRow { verdict: VerdictKind::Violation, finding };
+    }
+    row
+}
+
+/// What was seen under traffic.
+fn of_course(row: &mut RehearseRow, course: Course<'_>, budget: &Budget) {
+    let Course { plan, record, judged, wal, applications } = course;
+    row.files = record.files.iter().zip(&judged.measured).map(|(file, measured)| of_file(file, measured)).collect();
+    row.evidence = evidence::of(&record, &judged, budget, &row.files);
+    row.checks = judged.checks.iter().map(|(name, verdict)| check(*name, verdict)).collect();
+    row.traffic = traffic(&plan);
+    row.notes = notes(&plan, &record, judged.observer.as_ref()).into_iter().chain(judged.notes).collect();
+    row.rates = judged.rates.map(|[unobserved, before, during, after]| {
+        let after = record.after.map(|_| after);
+        RatesRow { unobserved, before, during, after }
+    });
     let changed = |(_, (before, after)): &(&String, &(Option<i64>, Option<i64>))| {
         let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
         before.abs_diff(after) > before.unsigned_abs() / 10
     };
-    RehearseRow {
-        name: about.name.to_owned(),
-        backend: about.backend.to_string(),
-        strategy: about.beside,
-        verdict,
-        expected,
-        met,
-        evidence,
-        checks: judged.checks.iter().map(|(name, verdict)| check(*name, verdict)).collect(),
-        duration_ms: about.duration_ms,
-        replay: about.replay,
-        from: about.from,
-        to: about.to,
-        layout: about.layout,
-        traffic: traffic(plan),
-        notes: notes(plan, record, judged.observer.as_ref()).into_iter().chain(judged.notes).collect(),
-        findings: judged.findings,
-        inconclusive: judged.inconclusive,
-        files,
-        rates: judged.rates.map(|[unobserved, before, during, after]| {
-            let after = record.after.map(|_| after);
-            RatesRow { unobserved, before, during, after }
-        }),
-        errors: judged.errors,
-        sizes: record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect(),
-        wal_bytes: BTreeMap::new(),
-        applications: Vec::new(),
-        observer: judged.observer,
-        budget: about.budget,
-    }
+    row.sizes = record.sizes.iter().filter(changed).map(|(name, sizes)| (name.clone(), *sizes)).collect();
+    (row.findings, row.inconclusive) = (judged.findings, judged.inconclusive);
+    (row.errors, row.observer, row.wal_bytes) = (judged.errors, judged.observer, wal);
+    row.applications = applications.as_ref().map(applications::rows).unwrap_or_default();
 }
 
-/// Puts the row of a rehearsal of failures together.
-pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
-    let findings = judge_cuts(cuts);
+/// What came of being cut off.
+fn of_cuts(row: &mut RehearseRow, cuts: &[Cut<'_>], findings: Vec<Finding>) {
     let count = |wanted: fn(&After) -> bool| cuts.iter().filter(|cut| wanted(&cut.after)).count();
     let (skipped, recovered) = (count(|after| *after == After::NotReached), count(|after| *after == After::Recovered));
     let reached = cuts.len() - skipped;
@@ -288,41 +287,11 @@ pub fn row_of_cuts(about: About<'_>, cuts: &[Cut<'_>]) -> RehearseRow {
          comes to; {skipped} times the statement had ended before it could be",
         cuts.iter().map(|cut| (&cut.script.file, cut.statement)).collect::<BTreeSet<_>>().len()
     );
-    let verdict = match (findings.is_empty(), reached) {
-        (false, _) => VerdictKind::Violation,
-        (true, 0) => VerdictKind::Inconclusive,
-        (true, _) => VerdictKind::Pass,
-    };
-    let expected = about.expected.iter().find(|expect| !expect.may).map(|expect| expect.finding.as_str().to_owned());
-    RehearseRow {
-        name: about.name.to_owned(),
-        backend: about.backend.to_string(),
-        strategy: about.beside,
-        verdict,
-        met: is_as_expected(about.expected, &findings) && verdict != VerdictKind::Inconclusive,
-        expected: ExpectedRow {
-            verdict: if expected.is_some() { VerdictKind::Violation } else { VerdictKind::Pass },
-            finding: expected,
-        },
-        evidence: findings.first().map_or(evidence.clone(), |finding| finding.sentence.clone()),
-        checks: Vec::new(),
-        duration_ms: about.duration_ms,
-        replay: about.replay,
-        from: about.from,
-        to: about.to,
-        layout: about.layout,
-        traffic: "no traffic".to_owned(),
-        findings,
-        inconclusive: if reached == 0 { vec!["no statement could be cut off".to_owned()] } else { Vec::new() },
-        notes: vec![evidence],
-        files: Vec::new(),
-        rates: None,
-        errors: BTreeMap::new(),
-        sizes: BTreeMap::new(),
-        wal_bytes: BTreeMap::new(),
-        applications: Vec::new(),
-        observer: None,
-        budget: about.budget,
+    row.evidence = findings.first().map_or(evidence.clone(), |finding| finding.sentence.clone());
+    row.notes.push(evidence);
+    row.findings = findings;
+    if reached == 0 {
+        row.inconclusive.push("no statement could be cut off".to_owned());
     }
 }
 

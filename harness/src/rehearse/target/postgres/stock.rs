@@ -10,8 +10,8 @@ use drift_engine::session::{DbError, ErrorClass, Kind};
 use sqlx::migrate::{Migrate, MigrateError, MigrationType, Migrator};
 use sqlx::{Acquire, AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
 
-use super::migrations::{Migrations, Script, Version};
 use crate::database::postgres::PgDatabase;
+use crate::rehearse::migrations::{Migrations, Script, Version};
 
 /// A future of sqlx's migrator. Boxed: only behind a named lifetime does the compiler see that it is `Send`.
 type Migrating<'a> = Pin<Box<dyn Future<Output = Result<(), MigrateError>> + Send + 'a>>;

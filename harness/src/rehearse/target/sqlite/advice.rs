@@ -1,8 +1,8 @@
 //! What to do instead, on SQLite, and what its numbers are called.
 
-use super::super::finding::{Finding, Kind};
-use super::super::migrations::Migrations;
-use super::super::migrations::layout::RUNNER;
+use crate::rehearse::finding::{Finding, Kind};
+use crate::rehearse::migrations::Migrations;
+use crate::rehearse::migrations::layout::RUNNER;
 
 /// Gives findings the advice that fits a SQLite file, in the words of the tool that applies it, and their codes the names
 /// that its manual has for them.

@@ -1,5 +1,6 @@
-//! The database that a load is put on.
+//! The database that a scenario's load is put on: what `driftlock bench SCENARIO` does is [`bench`] on a [`Bed`].
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,21 +8,24 @@ use drift_engine::lock::{Backend, LockStrategy};
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
 
-use super::LoadArgs;
-use crate::capacity::alarm::Alarm;
-use crate::capacity::calibrate::{Calibration, calibrate};
-use crate::capacity::drive::{DriveError, Driven, drive};
-use crate::capacity::floor::{Floor, measure};
-use crate::capacity::job::{EngineJob, Job};
-use crate::capacity::load::Load;
-use crate::capacity::lock_script::{LockScript, TABLES};
-use crate::capacity::setting::{Lock, Setting, Surroundings, Work, data_of};
-use crate::cli::{Context, Failure};
+use tokio_util::sync::CancellationToken;
+
+use super::alarm::Alarm;
+use super::calibrate::{Calibration, calibrate};
+use super::drive::{DriveError, Driven, drive};
+use super::floor::{Floor, measure};
+use super::job::{EngineJob, Job};
+use super::load::Load;
+use super::lock_script::{LockScript, TABLES};
+use super::setting::{Lock, Setting, Surroundings, Work, data_of};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::postgres::PgDatabase;
 use crate::fixture::{Copy, Databases, Host, PrepareError, Template};
-use crate::provision::{Journal, Profile, RunName, Server, SqliteFiles, Way, sqlite_version};
+use crate::isolation::TargetError;
+use crate::provision::{
+    Journal, Profile, ProvisionError, RunName, Server, SqliteFiles, StartOptions, Way, sqlite_version,
+};
 use crate::scenario::Scenario;
 
 /// How long the engine's statements are measured without the engine, in turns with it.
@@ -29,6 +33,74 @@ const FLOOR: Duration = Duration::from_millis(800);
 
 /// The longest that is waited for the system to write down what it still holds.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BedError {
+    /// Somebody said so.
+    #[error("interrupted")]
+    Interrupted,
+    /// The database could not be prepared.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// There is no database, or it could not be dropped.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// The database has no address that can be used.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The load came to nothing.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// The database refuses, or is gone.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The system has no thread to give.
+    #[error("the system has no thread to give: {0}")]
+    Thread(#[source] io::Error),
+    /// A script's or an application's load is put on elsewhere.
+    #[error("a scenario's task is the engine's or the lock script's")]
+    NoScenario,
+    /// The lock script is not for SQLite.
+    #[error("the lock script locks a row of PostgreSQL")]
+    NotPostgres,
+}
+
+/// What a load came to.
+pub struct Benched {
+    /// What was measured.
+    pub setting: Setting,
+    /// Where.
+    pub surroundings: Surroundings,
+    /// What its parts take alone.
+    pub calibration: Option<Calibration>,
+    /// What was recorded.
+    pub driven: Driven,
+    /// What was really added to a round trip, on average, in nanoseconds.
+    pub round_trip_added: Option<f64>,
+}
+
+/// Measures what a load's parts take alone, then puts it on a fresh copy of the data.
+///
+/// Cancellation: the bed can be used again.
+///
+/// # Errors
+/// See [`BedError`].
+pub async fn bench(
+    bed: &mut Bed,
+    (work, strategy): (Work, LockStrategy),
+    load: &Load,
+    cancel: &CancellationToken,
+) -> Result<Benched, BedError> {
+    let (calibration, driven) = bed.run((work, strategy), load, true, cancel).await?;
+    Ok(Benched {
+        setting: bed.setting(work, strategy, load),
+        surroundings: bed.surroundings.clone(),
+        calibration,
+        driven,
+        round_trip_added: bed.alarm.round_trip_added(),
+    })
+}
 
 /// A database with a scenario's data, and what puts a load on it.
 pub struct Bed {
@@ -42,14 +114,19 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Starts a database that flushes, and fills it.
+    /// Starts a database that flushes, and fills it. `start` is about a server; its profile should be durable.
     ///
     /// # Errors
     /// No database could be had, or somebody interrupted it.
-    pub async fn make(args: &LoadArgs, scenario: Scenario, run: &str, context: &Context<'_>) -> Result<Self, Failure> {
-        let cancel = context.cancel.clone();
+    pub async fn make(
+        backend: Backend,
+        start: &StartOptions,
+        scenario: Scenario,
+        run: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Self, BedError> {
         let making = async {
-            let (mut databases, surroundings) = host(args, run, context).await?;
+            let (mut databases, surroundings) = host(backend, start, run, cancel).await?;
             match databases.template(&scenario, scenario.data.seed).await {
                 Ok(template) => Ok((databases, template, surroundings)),
                 Err(error) => {
@@ -58,21 +135,15 @@ impl Bed {
                 }
             }
         };
-        let made = tokio::select! {
+        let made: Result<_, PrepareError> = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
+            () = cancel.cancelled() => return Err(BedError::Interrupted),
             made = making => made,
         };
-        let (databases, template, surroundings) = made.map_err(unprepared)?;
+        let (databases, template, surroundings) = made?;
         let clock = Clock::start();
-        let alarm = Alarm::start(clock.clone())
-            .map_err(|error| Failure::environment(miette::miette!("the system has no thread to give: {error}")))?;
+        let alarm = Alarm::start(clock.clone()).map_err(BedError::Thread)?;
         Ok(Self { databases, template, scenario: Arc::new(scenario), clock, alarm: Arc::new(alarm), surroundings })
-    }
-
-    /// What was really added to a round trip of the last load, on average, in nanoseconds.
-    pub fn round_trip_added(&self) -> Option<f64> {
-        self.alarm.round_trip_added()
     }
 
     /// What will have been measured.
@@ -97,23 +168,23 @@ impl Bed {
         (work, strategy): (Work, LockStrategy),
         load: &Load,
         calibrated: bool,
-        context: &Context<'_>,
-    ) -> Result<(Option<Calibration>, Driven), Failure> {
-        let copy = self.databases.copy(&self.template, &self.scenario).await.map_err(unprepared)?;
+        cancel: &CancellationToken,
+    ) -> Result<(Option<Calibration>, Driven), BedError> {
+        let copy = self.databases.copy(&self.template, &self.scenario).await?;
         let ran = match work {
             Work::Engine => {
                 let job = self.engine_job(&copy, strategy, load);
-                let floor = self.floor(&job, &copy, calibrated, context).await;
+                let floor = self.floor(&job, &copy, calibrated, cancel).await;
                 match floor {
-                    Ok(floor) => self.put(job, &copy, load, calibrated, context).await.map(|(calibration, driven)| {
+                    Ok(floor) => self.put(job, &copy, load, calibrated, cancel).await.map(|(calibration, driven)| {
                         (calibration.map(|calibration| Calibration { floor, ..calibration }), driven)
                     }),
                     Err(failure) => Err(failure),
                 }
             }
-            Work::Script | Work::Application => unreachable!("scripts and applications have beds of their own"),
+            Work::Script | Work::Application => Err(BedError::NoScenario),
             Work::Lock => match self.lock_script(&copy, load).await {
-                Ok(job) => self.put(job, &copy, load, calibrated, context).await,
+                Ok(job) => self.put(job, &copy, load, calibrated, cancel).await,
                 Err(failure) => Err(failure),
             },
         };
@@ -153,14 +224,14 @@ impl Bed {
         job: &EngineJob,
         copy: &Copy,
         calibrated: bool,
-        context: &Context<'_>,
-    ) -> Result<Option<Floor>, Failure> {
+        cancel: &CancellationToken,
+    ) -> Result<Option<Floor>, BedError> {
         let config = self.databases.config(copy)?.filter(|_| calibrated);
         let Some(config) = config else { return Ok(None) };
         tokio::select! {
             biased;
-            () = context.cancel.cancelled() => Err(Failure::interrupted()),
-            floor = measure(job, &config, FLOOR) => floor.map_err(lost),
+            () = cancel.cancelled() => Err(BedError::Interrupted),
+            floor = measure(job, &config, FLOOR) => Ok(floor?),
         }
     }
 
@@ -170,13 +241,13 @@ impl Bed {
         copy: &Copy,
         load: &Load,
         calibrated: bool,
-        context: &Context<'_>,
-    ) -> Result<(Option<Calibration>, Driven), Failure> {
-        let (job, cancel) = (Arc::new(job), &context.cancel);
+        cancel: &CancellationToken,
+    ) -> Result<(Option<Calibration>, Driven), BedError> {
+        let job = Arc::new(job);
         tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(Failure::interrupted()),
-            settled = self.settle(copy) => settled.map_err(lost)?,
+            () = cancel.cancelled() => return Err(BedError::Interrupted),
+            settled = self.settle(copy) => settled?,
         }
         let mut calibration = None;
         if calibrated {
@@ -187,11 +258,11 @@ impl Bed {
             let calibrating = calibrate(job.clone(), load, server, &self.clock, &self.alarm, cancel);
             calibration = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return Err(Failure::interrupted()),
-                calibration = calibrating => calibration.map_err(undriven)?,
+                () = cancel.cancelled() => return Err(BedError::Interrupted),
+                calibration = calibrating => calibration?,
             };
         }
-        let driven = drive(job, load, &self.clock, &self.alarm, cancel).await.map_err(undriven)?;
+        let driven = drive(job, load, &self.clock, &self.alarm, cancel).await?;
         Ok((calibration, driven))
     }
 
@@ -208,11 +279,11 @@ impl Bed {
     }
 
     /// The lock script, on tables with a row for each key.
-    async fn lock_script(&self, copy: &Copy, load: &Load) -> Result<LockScript, Failure> {
+    async fn lock_script(&self, copy: &Copy, load: &Load) -> Result<LockScript, BedError> {
         let Database::Postgres(database) = &copy.database else {
-            return Err(Failure::usage(miette::miette!("the lock script locks a row of PostgreSQL")));
+            return Err(BedError::NotPostgres);
         };
-        fill(database, load.key_count).await.map_err(lost)?;
+        fill(database, load.key_count).await?;
         let config = self.databases.config(copy)?.expect("it is PostgreSQL");
         let (clock, alarm) = (self.clock.clone(), self.alarm.clone());
         Ok(LockScript { config, round_trip_added: load.round_trip_added, clock, alarm })
@@ -221,12 +292,9 @@ impl Bed {
     /// Ends the database.
     ///
     /// # Errors
-    /// The diagnostics cannot be written.
-    pub async fn stop(self, context: &mut Context<'_>) -> Result<(), Failure> {
-        if let Err(error) = self.databases.stop().await {
-            writeln!(context.err, "warning: {error}")?;
-        }
-        Ok(())
+    /// Something could not be removed.
+    pub async fn stop(self) -> Result<(), ProvisionError> {
+        self.databases.stop().await
     }
 }
 
@@ -245,42 +313,24 @@ pub async fn fill(database: &PgDatabase, rows: u32) -> Result<(), DbError> {
     Ok(())
 }
 
-async fn host(args: &LoadArgs, run: &str, context: &Context<'_>) -> Result<(Databases, Surroundings), PrepareError> {
-    match args.backend {
+async fn host(
+    backend: Backend,
+    start: &StartOptions,
+    run: &str,
+    cancel: &CancellationToken,
+) -> Result<(Databases, Surroundings), PrepareError> {
+    let (host, version, provisioned, profile) = match backend {
         Backend::Postgres => {
-            let options = args.postgres.start_options(Profile::Durable);
-            let server = Server::start(&options, &RunName::new(run)?, &context.cancel).await?;
-            let profile = server.settings().profile().as_str().to_owned();
-            let here = Surroundings::here(server.version().to_owned(), server.way().to_string(), profile);
-            Ok((Databases::new(Host::Postgres(Box::new(server))).await?, here))
+            let server = Server::start(start, &RunName::new(run)?, cancel).await?;
+            let (version, way) = (server.version().to_owned(), server.way().to_string());
+            let profile = server.settings().profile();
+            (Host::Postgres(Box::new(server)), version, way, profile)
         }
         Backend::Sqlite => {
-            let version = sqlite_version().await?;
-            let profile = Profile::Durable.as_str().to_owned();
-            let here = Surroundings::here(version, "built in".to_owned(), profile);
             let files = SqliteFiles::create(Journal::Wal).await?;
-            Ok((Databases::new(Host::Sqlite(files)).await?, here))
+            (Host::Sqlite(files), sqlite_version().await?, "built in".to_owned(), Profile::Durable)
         }
-    }
-}
-
-fn unprepared(error: PrepareError) -> Failure {
-    match error {
-        PrepareError::Provision(error) => error.into(),
-        error if error.is_usage() => Failure::usage(miette::Report::from_err(error)),
-        error => Failure::environment(miette::Report::from_err(error)),
-    }
-}
-
-/// A load that came to nothing.
-pub fn undriven(error: DriveError) -> Failure {
-    match error {
-        DriveError::Interrupted => Failure::interrupted(),
-        error => Failure::environment(miette::Report::from_err(error)),
-    }
-}
-
-/// A database that refuses, or is gone.
-pub fn lost(error: DbError) -> Failure {
-    Failure::environment(miette::Report::from_err(error))
+    };
+    let here = Surroundings::here(version, provisioned, profile.as_str().to_owned());
+    Ok((Databases::new(host).await?, here))
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::super::sampler::{Sample, Switch, Waiting};
 use super::apply::Seen;
 use crate::clock::Clock;
 use crate::database::sqlite::SqliteDatabase;
+use crate::rehearse::sampler::{Sample, Switch, Waiting};
 
 /// How long to rest between two looks.
 const SAMPLE_EVERY: Duration = Duration::from_millis(2);
@@ -60,7 +60,7 @@ impl Sampler {
     }
 
     /// Looks, or rests; returns when it does.
-    pub(in super::super) async fn heeded(&self, on: bool) {
+    pub(super) async fn heeded(&self, on: bool) {
         self.wanted.switch.heeded(on).await;
     }
 

@@ -15,14 +15,14 @@ use drift_engine::session::{DbError, ErrorClass, Kind, Session, SessionId};
 use drift_engine::sqlite::classify;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::super::apply::{Applied, Ran};
-use super::super::companion::Companion;
-use super::super::migrations::Script;
-use super::super::progress::Progress;
-use super::companion::Beside;
+use super::beside::Beside;
 use crate::clock::Clock;
 use crate::database::sqlite::SqliteDatabase;
 use crate::history::Tick;
+use crate::rehearse::apply::{Applied, Ran, survivable};
+use crate::rehearse::companion::Companion;
+use crate::rehearse::migrations::Script;
+use crate::rehearse::progress::Progress;
 use crate::sqlite_busy::Busy;
 
 /// How many of its virtual machine's steps SQLite makes between two looks at the clock.
@@ -237,9 +237,4 @@ impl Migrator {
 
 fn ran(statement: usize, from: Tick, until: Tick) -> Ran {
     Ran { statement, from, until, took: Vec::new(), work: Vec::new() }
-}
-
-/// An error after which the session goes on.
-fn survivable(error: DbError) -> Result<DbError, DbError> {
-    if error.class == ErrorClass::Lost { Err(error) } else { Ok(error) }
 }

@@ -3,34 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::apply::Tables;
-use super::modes::Mode;
-
-/// What takes a statement longer, the more rows a table has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Work {
-    /// It reads all rows.
-    Scans,
-    /// It reads all rows and builds an index of them.
-    Builds,
-    /// It writes all rows anew.
-    Rewrites,
-}
-
-impl Work {
-    /// What it does to the table, for people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Scans => "reads all rows of",
-            Self::Builds => "builds an index of all rows of",
-            Self::Rewrites => "rewrites all rows of",
-        }
-    }
-}
+use crate::rehearse::apply::{Added, Tables, Work};
+use crate::rehearse::modes::Mode;
 
 /// The locks and the work of one transaction, statement by statement.
 #[derive(Debug, Default)]
@@ -39,15 +15,6 @@ pub struct Within {
     /// How often each table was read through, and which file of the server's holds it.
     seen: BTreeMap<i64, (i64, Option<i64>)>,
     indexes: Vec<i64>,
-}
-
-/// What one statement has added, on what was there before the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// The locks that the session has now and had not before.
-    pub took: Vec<(i64, Mode)>,
-    /// What it did with all rows of a table.
-    pub work: Vec<(i64, Work)>,
 }
 
 type Row = (i64, String, i64, Option<i64>, Option<i64>);

@@ -1,4 +1,4 @@
-//! Who else may have the file open while a migration runs.
+//! Companions on SQLite: who else may have the file open while a migration runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::companion::Companion;
 use crate::database::sqlite::SqliteDatabase;
+use crate::rehearse::companion::Companion;
 use crate::sqlite_busy::Busy;
 
 /// The companions that there can be.

@@ -6,13 +6,13 @@ use drift_engine::session::{DbError, Kind};
 use drift_engine::sqlite::classify;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::super::application::Application;
-use super::super::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, claims_of};
-use super::super::traffic::CUSTOMERS;
 use crate::load::LoadError;
 use crate::load::reader::Rows;
 use crate::load::row::Row;
 use crate::load::sqlite::load;
+use crate::rehearse::application::Application;
+use crate::rehearse::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, claims_of};
+use crate::rehearse::traffic::CUSTOMERS;
 
 /// Whether the engine's tables are there.
 ///

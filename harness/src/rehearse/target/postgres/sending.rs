@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Either, Executor, PgConnection};
 
-use super::migrations::{Script, Transaction};
+use crate::rehearse::migrations::{Script, Transaction};
 use crate::sql::Statement;
 
 /// Sends one statement.

@@ -9,7 +9,7 @@ use drift_engine::session::{DbError, Kind};
 use drift_engine::sqlite::classify;
 use sqlx::SqliteConnection;
 
-use super::super::catalog::{Left, Schema};
+use crate::rehearse::catalog::{Left, Schema};
 
 /// The tables of migration tools, and SQLite's own, which are no part of the schema.
 const OTHERS: &str = "(s.name LIKE 'sqlite\\_%' ESCAPE '\\' OR s.tbl_name IN \

@@ -1,0 +1,54 @@
+//! Who waits for a lock of PostgreSQL's, and for whom: every question that is put about it, by whatever driver.
+//!
+//! A session waits when the server says that it waits for a lock (`pg_stat_activity`), for those whom `pg_blocking_pids`
+//! names. That function needs the lock manager to itself: it is called for sessions that may wait, and for no others.
+//! Where it names nobody, the wait ended between the two columns, and was none.
+
+use sqlx::PgConnection;
+
+/// For whom a session waits: the condition under which it may, and its number, as expressions of a larger question.
+macro_rules! blockers_if {
+    ($may:literal, $pid:literal) => {
+        concat!("CASE WHEN ", $may, " THEN pg_catalog.pg_blocking_pids(", $pid, ") ELSE '{}' END")
+    };
+}
+pub(crate) use blockers_if;
+
+/// Every session of the database that waits: its number, for whom, and for what sort of lock (`wait_event`).
+pub const WAITERS: &str = "\
+    SELECT pid, pg_catalog.pg_blocking_pids(pid), wait_event FROM pg_catalog.pg_stat_activity \
+    WHERE wait_event_type = 'Lock' AND datname = pg_catalog.current_database()";
+
+/// One that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Its session.
+    pub pid: i32,
+    /// The sessions that it waits for; never nobody.
+    pub behind: Vec<i32>,
+    /// For what sort of lock: `relation`, `transactionid`, `tuple`, `advisory`, …
+    pub sort: String,
+}
+
+/// Every session of the connection's database that waits.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn waiters(connection: &mut PgConnection) -> Result<Vec<Waiter>, sqlx::Error> {
+    let rows: Vec<(i32, Vec<i32>, String)> = sqlx::query_as(WAITERS).fetch_all(connection).await?;
+    let waits = rows.into_iter().filter(|(_, behind, _)| !behind.is_empty());
+    Ok(waits.map(|(pid, behind, sort)| Waiter { pid, behind, sort }).collect())
+}
+
+/// Whether a session waits.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn waits(connection: &mut PgConnection, pid: i32) -> Result<bool, sqlx::Error> {
+    Ok(waiters(connection).await?.iter().any(|waiter| waiter.pid == pid))
+}
+
+/// The text that asks for whom a session waits, a row for each.
+pub fn blockers_of(pid: i32) -> String {
+    format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid}))")
+}
