@@ -84,12 +84,22 @@ impl<W: Worlds> Subject for Mending<'_, W> {
     async fn proposals(&mut self, found: &Found) -> Result<Result<Vec<Proposal>, Refused>, W::Error> {
         let (app, seen) = (&self.of.app, &self.of.seen);
         let sent = sent(app, seen);
-        Ok(Ok(proposals_on_wire(&sent, &case_of(app), &seen.catalog, found, &self.shown)))
+        let mut all = proposals_on_wire(&sent, &case_of(app), &seen.catalog, found, &self.shown);
+        for (place, _) in all.iter_mut().flat_map(|one| &mut one.variation.statements) {
+            *place = of_unit(place).to_owned();
+        }
+        Ok(Ok(all))
     }
 
     fn shown(&self) -> Arc<Script> {
         self.shown.clone()
     }
+}
+
+/// The place of a unit, however many texts it may have.
+fn of_unit(place: &str) -> &str {
+    let unit = place.rfind('.').and_then(|dot| Some(dot + place[dot..].find('-')?));
+    unit.map_or(place, |end| &place[..end])
 }
 
 /// All that was seen to be sent, as the steps of a script: by the number of the unit that was the first to have it.
@@ -137,4 +147,18 @@ fn alteration(with: &Variation) -> Alteration {
         }
     });
     Alteration { rewriter, after_setup, session: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_unit;
+
+    #[test]
+    fn a_place_is_an_actor_s_unit() {
+        for (place, unit) in
+            [("ann.4-2", "ann.4"), ("cus-1.4", "cus-1.4"), ("cus-1.4-12", "cus-1.4"), ("set-up", "set-up")]
+        {
+            assert_eq!(of_unit(place), unit);
+        }
+    }
 }

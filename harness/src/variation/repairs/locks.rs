@@ -39,8 +39,8 @@ impl Job<'_> {
             let actors = self.script.actors.iter().filter(move |actor| self.changes(actor) == changes);
             actors.flat_map(|actor| &actor.steps).map(|step| step.sql.clone())
         };
-        draft.on_wire.stays = of(false).collect();
-        of(true).for_each(|text| drop(draft.on_wire.stays.remove(&text)));
+        let locks: BTreeSet<String> = of(true).collect();
+        draft.on_wire.stays = of(false).filter(|text| !locks.contains(text)).collect();
         draft.on_wire.rules.push(rule);
         changed.then_some(draft)
     }
