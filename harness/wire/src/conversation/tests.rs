@@ -376,7 +376,7 @@ fn what_follows_a_statement_is_asked_and_its_answer_is_kept_from_the_client() {
     ];
     let begun = one(b'C', b"BEGIN\0");
     // A simple query.
-    let answers = [&[begun.clone()], &result[..], std::slice::from_ref(&ready)].concat();
+    let answers = [std::slice::from_ref(&begun), &result[..], std::slice::from_ref(&ready)].concat();
     let (sent, seen, texts) = heard(&[one(b'Q', b"BEGIN\0")], &answers);
     assert_eq!(sent, one(b'Q', b"BEGIN\n; SELECT lock()\0"));
     assert_eq!(seen, [begun.clone(), ready.clone()].concat());
@@ -389,7 +389,8 @@ fn what_follows_a_statement_is_asked_and_its_answer_is_kept_from_the_client() {
     let done = [one(b'1', b""), one(b'2', b"")];
     let (closed, kept) = (one(b'3', b""), [one(b'D', b"\0\x01\0\0\0\0"), one(b'C', b"SELECT 1\0")]);
     let of_head = [&done[..], std::slice::from_ref(&begun)].concat();
-    let of_ours = [&[closed.clone()], &done[..], &kept[..], &[closed.clone(), closed]].concat();
+    let closed = std::slice::from_ref(&closed);
+    let of_ours = [closed, &done[..], &kept[..], closed, closed].concat();
     let of_tail = [&done[..], &kept[..], std::slice::from_ref(&ready)].concat();
     let messages = [&head[..], &tail[..]].concat();
     let (sent, seen, texts) = heard(&messages, &[&of_head[..], &of_ours[..], &of_tail[..]].concat());
