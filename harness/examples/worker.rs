@@ -3,7 +3,7 @@
 //!
 //! Its job is a small program, in the file that its only argument names: statements one after the other. A statement may
 //! keep the first value that it returns, be sent only if a value that was kept is even, and be followed by others whatever
-//! comes of it; it may go over a second connection. An error that is not ignored ends the job, after a rollback.
+//! comes of it; it may be prepared first, and go over a second connection. An error that is not ignored ends the job, after a rollback.
 //!
 //! `WORKER_RETRIES` in its environment says how often a job that has failed is begun anew, over a new connection where the
 //! old one is lost; with `WORKER_GIVES_UP` a job that has failed is told to be done.
@@ -44,6 +44,9 @@ struct Statement {
     /// It is sent by the extended protocol, as one batch.
     #[serde(default)]
     extended: bool,
+    /// It is prepared by a name, and then run.
+    #[serde(default)]
+    prepared: bool,
     /// It goes over the second connection, which stays open.
     #[serde(default)]
     other: bool,
@@ -94,6 +97,10 @@ impl Seen {
 
 /// Sends a statement; every value that it returns, by row.
 async fn send(client: &Client, statement: &Statement, sql: &str) -> Result<Vec<Option<String>>, tokio_postgres::Error> {
+    if statement.prepared {
+        let rows = client.query(&client.prepare(sql).await?, &[]).await?;
+        return Ok(rows.iter().flat_map(|row| (0..row.len()).map(|at| text(row, at))).collect());
+    }
     if statement.extended {
         let rows = client.query_typed(sql, &[]).await?;
         return Ok(rows.iter().flat_map(|row| (0..row.len()).map(|at| text(row, at))).collect());

@@ -14,6 +14,7 @@ pub mod defences;
 pub mod mutate;
 pub mod repair;
 pub mod repairs;
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,11 +22,12 @@ use std::sync::Arc;
 
 use self::catalog::Catalog;
 use self::course::new_step;
+use self::rule::TextRule;
 use crate::explore::case::{Explored, Options, compare_serial_runs, explore};
 use crate::explore::judge::{Rules, run_serially};
 use crate::explore::rules::{ScriptRules, permutations};
 use crate::explore::world::{Lost, World};
-use crate::scenario::script::{NamedQuery, Script, ScriptCase, ScriptStep};
+use crate::scenario::script::{NamedQuery, Script, ScriptActor, ScriptCase, ScriptStep};
 
 /// A script with something changed.
 #[derive(Clone, Debug)]
@@ -40,6 +42,23 @@ pub struct Variation {
     pub altered: Vec<(usize, usize)>,
     /// What was changed, as it reads now: where it stands, and the SQL.
     pub statements: Vec<(String, String)>,
+    /// How the same is done to what programs send.
+    on_wire: OnWire,
+}
+
+/// What is changed of an application that is not touched.
+#[derive(Clone, Debug, Default)]
+struct OnWire {
+    /// It is an application that is changed.
+    is_all: bool,
+    /// What becomes of texts.
+    rules: Vec<TextRule>,
+    /// Texts that stay as they are.
+    stays: BTreeSet<String>,
+    /// What is run as the first thing in each transaction.
+    first: Option<String>,
+    /// What follows the set-up.
+    after_setup: Vec<String>,
 }
 
 impl Variation {
@@ -49,7 +68,14 @@ impl Variation {
         // Pairs of steps are named by numbers, and what is changed are whole orders.
         script.overlaps.clear();
         let case = ScriptCase { violates: None, ..case.clone() };
-        Draft { script, case, altered: BTreeSet::new(), statements: Vec::new() }
+        Draft { script, case, altered: BTreeSet::new(), statements: Vec::new(), on_wire: OnWire::default() }
+    }
+
+    /// From now on its steps are those that were seen to be sent: any of them may be altered.
+    fn shows(&mut self, script: Arc<Script>) {
+        let steps = |(actor, of): (usize, &ScriptActor)| (0..of.steps.len()).map(move |step| (actor, step));
+        self.altered = script.actors.iter().enumerate().flat_map(steps).collect();
+        self.script = script;
     }
 }
 
@@ -61,12 +87,21 @@ struct Draft {
     /// By the actor's number and the step's name: numbers of steps change as others are put in.
     altered: BTreeSet<(usize, String)>,
     statements: Vec<(String, String)>,
+    on_wire: OnWire,
 }
 
 impl Draft {
     fn rewrite(&mut self, at: (usize, usize), sql: String) {
         self.script.actors[at.0].steps[at.1].sql = sql;
         self.alters(at);
+    }
+
+    /// Does to a step what a rule says; whether it says anything.
+    fn applies(&mut self, rule: &TextRule, at: (usize, usize)) -> bool {
+        let anew = rule.anew(&self.script.actors[at.0].steps[at.1].sql);
+        let changes = anew.is_some();
+        anew.into_iter().for_each(|sql| self.rewrite(at, sql));
+        changes
     }
 
     /// Notes that a step is new, or reads otherwise.
@@ -82,6 +117,7 @@ impl Draft {
     /// Runs one statement more at the end of the set-up.
     fn set_up(&mut self, sql: &str) {
         self.script.setup.push_str(&format!("\n;\n{sql};"));
+        self.on_wire.after_setup.push(sql.to_owned());
         self.statements.push(("set-up".to_owned(), sql.to_owned()));
     }
 
@@ -101,6 +137,7 @@ impl Draft {
             case: self.case,
             altered,
             statements: self.statements,
+            on_wire: self.on_wire,
         }
     }
 }

@@ -279,6 +279,12 @@ impl Gate for Holding {
         is_of_actor.then(|| rewriter.rewritten(text)).flatten()
     }
 
+    fn followed(&self, connection: ConnectionId, text: &str) -> Option<String> {
+        let rewriter = self.rewriter.as_ref()?;
+        let is_of_actor = self.state().seats.contains_key(&connection);
+        is_of_actor.then(|| rewriter.followed(text)).flatten()
+    }
+
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         let mut state = self.state();
         let State { seats, arrivals, holds, free, .. } = &mut *state;

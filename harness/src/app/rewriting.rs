@@ -10,6 +10,7 @@ use driftlock_wire::Unit;
 const KNOWN_BYTES_MAX: usize = 4 << 20;
 
 type Anew = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync;
+type Followed = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Texts that have been looked at.
 #[derive(Default)]
@@ -18,6 +19,8 @@ struct Known {
     texts: BTreeMap<String, Option<String>>,
     /// All that has come of them.
     made: BTreeSet<String>,
+    /// All that was run after something else.
+    following: BTreeSet<String>,
     bytes: usize,
     /// The first that should have become something else and could not, and why.
     left: Option<String>,
@@ -27,6 +30,7 @@ struct Known {
 #[derive(Clone)]
 pub struct Rewriter {
     anew: Arc<Anew>,
+    followed: Option<Arc<Followed>>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -40,7 +44,24 @@ impl Rewriter {
     /// By a rule: the new text, nothing where the text stays as it should, or why it must stay although it should not.
     /// It must answer the same of the same text.
     pub fn new(anew: impl Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'static) -> Self {
-        Self { anew: Arc::new(anew), known: Arc::default() }
+        Self { anew: Arc::new(anew), followed: None, known: Arc::default() }
+    }
+
+    /// Has a statement run right after others, of which programs see nothing: by a rule, of the text as it is sent. There
+    /// are to be few such statements.
+    #[must_use]
+    pub fn followed_by(self, followed: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { followed: Some(Arc::new(followed)), ..self }
+    }
+
+    /// What is run right after a text, if anything is.
+    pub fn followed(&self, text: &str) -> Option<String> {
+        let following = self.followed.as_ref()?(text)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.following.contains(&following) {
+            known.following.insert(following.clone());
+        }
+        Some(following)
     }
 
     /// What a text becomes, if it does not stay.
@@ -69,10 +90,14 @@ impl Rewriter {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).left.clone()
     }
 
-    /// Whether a unit runs something that was written anew. What was prepared so counts each time that it is run.
+    /// Whether a unit runs something that was written anew, or put after something else. What was prepared so counts each time that it is run.
     pub fn has_rewritten(&self, unit: &Unit) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        unit.statements().any(|text| known.made.contains(text))
+        // What follows a simple query is the end of its text.
+        let is_new = |text: &str| {
+            known.made.contains(text) || known.following.iter().any(|following| text.ends_with(following.as_str()))
+        };
+        unit.statements().any(is_new)
     }
 }
 

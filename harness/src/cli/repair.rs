@@ -1,4 +1,4 @@
-//! `driftlock repair`: what would mend a script.
+//! `driftlock repair`: what would mend a script or an application.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,13 @@ use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::explore::judge::Limit;
 
-/// Tries what would mend a script in which something is violated, and explores each repair to the end
+/// Tries what would mend a script or an application in which something is violated, and explores each repair to the end
 ///
 /// What engineers would try, as far as it applies: a lock on what is read, on the rows that are counted, on the row to
 /// which others refer; an advisory lock; REPEATABLE READ or SERIALIZABLE with a retry; a unique index or an exclusion
 /// constraint, ON CONFLICT; locks in one order; one statement in place of two; SKIP LOCKED on a queue. Each is put into
-/// the script's SQL, and every order of the changed script that matters is visited.
+/// the script's SQL, and every order of the changed script that matters is visited. Of an application it is what can be done
+/// without a change to its programs: to what they send, on its way to the server, and to the schema.
 ///
 /// A repair holds if all orders were visited, nothing is violated, and the job comes to the same as before where nothing
 /// is concurrent. What was visited in part is never said to hold.
@@ -26,11 +27,11 @@ use crate::explore::judge::Limit;
 /// 2 no files, a file cannot be read, or its SQL makes no sense; 3 no answer; 4 no database; 130 interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Scripts (*.toml), or directories of them
+    /// Scripts and applications (*.toml), or directories of them
     #[arg(value_name = "FILE or DIR", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Only the cases whose name (SCRIPT/CASE) has this in it; may be given several times
+    /// Only the cases whose name (SCRIPT/CASE, or the application's) has this in it; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub filter: Vec<String>,
 

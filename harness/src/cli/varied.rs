@@ -1,4 +1,4 @@
-//! What `mutate` on scripts and applications and `repair` share: the files, the databases, the rows of the report.
+//! What `mutate` and `repair` of scripts and applications share: the files, the databases, the rows of the report.
 
 mod rows;
 
@@ -26,10 +26,10 @@ use crate::report::varied::{self, VariedReport, VariedRow};
 use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
 use crate::scenario::script::{NamedQuery, Script, ScriptCase};
-use crate::variation::applications::{OfApplication, Worlds};
+use crate::variation::applications::{Mending, OfApplication, Worlds};
 use crate::variation::catalog::{Catalog, catalog};
 use crate::variation::mutate::{Mutated, mutate, mutate_subject};
-use crate::variation::repair::repair;
+use crate::variation::repair::{repair, repair_subject};
 use crate::variation::{Explorer, Refused, Seen, Serially, see, serial_runs, with_rows};
 
 /// What is done with each case.
@@ -236,17 +236,11 @@ fn subjects(wanted: &Wanted<'_>) -> Result<Vec<Subject>, Failure> {
     let mut subjects = Vec::new();
     for Read { file, program, .. } in collect_programs(wanted.files).map_err(Failure::usage)? {
         let file = file.display().to_string();
-        match (program, wanted.task) {
-            (Program::Script(script), _) => {
+        match program {
+            Program::Script(script) => {
                 subjects.extend(script.cases.iter().map(|case| Subject::of_script(&file, &script, case)));
             }
-            (Program::Application(app), Task::Mutate) => subjects.push(Subject::of_application(&file, app)),
-            (Program::Application(_), Task::Repair) => {
-                return Err(Failure::usage(miette::miette!(
-                    help = "`driftlock explore` and `driftlock mutate` take applications",
-                    "{file} is an application, whose actors are programs; `driftlock {command}` takes scripts only"
-                )));
-            }
+            Program::Application(app) => subjects.push(Subject::of_application(&file, app)),
         }
     }
     subjects.retain(|subject| {
@@ -305,12 +299,16 @@ async fn rows_of(
     let (mutated, script, notes) = match (&subject.what, wanted.task) {
         (What::Script(script, case), Task::Repair) => {
             let repaired = repair(&mut hosts, script, case, options).await?.map_err(by_its_fault)?;
-            return Ok(rows.of_repairs(script, repaired));
+            return Ok(rows.of_repairs(repaired));
+        }
+        (What::Application(app), Task::Repair) => {
+            let repaired = repair_subject(&mut Mending::new(&mut hosts, app), options).await?;
+            return Ok(rows.of_repairs(repaired.map_err(by_its_fault)?));
         }
         (What::Script(script, case), Task::Mutate) => {
             (mutate(&mut hosts, script, case, options).await?, script.clone(), Vec::new())
         }
-        (What::Application(app), _) => {
+        (What::Application(app), Task::Mutate) => {
             let mut of = OfApplication::new(&mut hosts, app);
             let mutated = mutate_subject(&mut of, options).await?;
             (mutated, Arc::default(), of.not_rewritten())

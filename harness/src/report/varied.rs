@@ -18,6 +18,9 @@ use crate::sql::one_line;
 /// How wide tables are, in columns.
 const WIDTH: u16 = 110;
 
+/// The evidence of a repair that holds.
+pub const HOLDS: &str = "all orders were visited, and nothing is violated";
+
 /// The outcome of `mutate` on scripts and applications, and of `repair`.
 pub type VariedReport = Report<VariedRow>;
 
@@ -157,7 +160,7 @@ pub fn repairs(report: &VariedReport, all: bool, to: &mut dyn Write) -> io::Resu
         }
         let mut table = wide(["repair", "verdict", "waits", "refusals", "executions", "why"]);
         for one in &changed {
-            let why = if one.fate == "holds" { "exhausted".to_owned() } else { one.evidence.clone() };
+            let why = one.evidence.replacen(HOLDS, "exhausted", 1);
             let counts = [one.waited, one.refused, one.executions].map(|count| count.to_string());
             let [waited, refused, executions] = counts;
             table.add_row([one.change.clone(), word(one), waited, refused, executions, why]);

@@ -4,16 +4,19 @@
 //! What is taken away of a text is found by its words and its tables, whoever sends it and however often. A program that
 //! begins its transaction anew after 40001 is not kept from that: it would have to be answered what no server answers.
 
+mod mending;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
+pub use self::mending::Mending;
 use super::catalog::{Catalog, Constraint, queries};
 use super::defences::{Written, named, names, same_table, what_it_is};
 use super::mutate::{Looked, Subject, cannot_run};
-use super::{Refused, Seen, Variation};
+use super::{OnWire, Refused, Seen, Variation};
 use crate::app::rewriting::Rewriter;
 use crate::explore::application::AppWorld;
 use crate::explore::application::case::reproduce;
@@ -186,17 +189,18 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         Ok(())
     }
 
+    /// Explores it in a world. `rewrites` says whether texts are written anew; nothing where it is as it is.
     async fn look(
         &mut self,
         world: &mut AppWorld,
         app: &Arc<Application>,
-        without: &[&AppDefence],
+        rewrites: Option<bool>,
         alteration: &Alteration,
         options: &Options,
     ) -> Result<Looked, Lost> {
         let rules = AppRules::new(app, world);
         let (mut explored, mut rules) = match explore(world, rules, None, options).await {
-            Err(lost) if lost.by_script && !without.is_empty() => {
+            Err(lost) if lost.by_script && rewrites.is_some() => {
                 // It fails with nothing concurrent, too: that is noticed, if a check says so.
                 let once = Options { limit: Some(Limit::Executions(1)), ..options.clone() };
                 let rules = AppRules::new(app, world);
@@ -221,9 +225,8 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             refused.map(|(step, code, _)| (code.clone(), format!("{step} is refused with {code}"))).unzip();
         news.retain(|one| !self.seen.codes.iter().any(|code| one.ends_with(code.as_str())));
         let sent = world.sent_so_far();
-        let has_parts = without.iter().any(|defence| matches!(defence.edit, Edit::Part(_)));
-        let executed = if has_parts { sent.rewritten } else { explored.searched.executions };
-        if without.is_empty() && self.seen.sent.texts.is_empty() {
+        let executed = if rewrites == Some(true) { sent.rewritten } else { explored.searched.executions };
+        if rewrites.is_none() && self.seen.sent.texts.is_empty() {
             self.observe(world, codes).await?;
             news.clear();
         }
@@ -236,6 +239,12 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
         let mut rules = AppRules::new(app, world);
         compare_serial_runs(world, &mut rules, None).await?;
         rules.serial_states(world, SERIAL_MAX).await
+    }
+
+    /// Closes a world: what came of it.
+    async fn closed<T>(&mut self, world: AppWorld, result: Result<T, Lost>) -> Result<Result<T, Refused>, W::Error> {
+        world.close().await.map_err(|lost| self.worlds.lost(lost))?;
+        self.refused(result.map_err(|lost| self.worlds.lost(lost)))
     }
 
     /// A loss as a refusal, where the application is to blame.
@@ -278,6 +287,7 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             case: case_of(&self.app),
             altered: Vec::new(),
             statements,
+            on_wire: OnWire::default(),
         }
     }
 
@@ -294,10 +304,10 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Ok(world) => world,
             Err(refused) => return Ok(Err(refused)),
         };
-        let looked = self.look(&mut world, &app, without, &alteration, options).await;
-        world.close().await.map_err(|lost| self.worlds.lost(lost))?;
-        let looked = looked.map_err(|lost| self.worlds.lost(lost));
-        self.refused(looked)
+        let has_parts = || without.iter().any(|defence| matches!(defence.edit, Edit::Part(_)));
+        let rewrites = (!without.is_empty()).then(has_parts);
+        let looked = self.look(&mut world, &app, rewrites, &alteration, options).await;
+        self.closed(world, looked).await
     }
 
     async fn serially(&mut self, without: &[&AppDefence]) -> Result<Result<BTreeSet<String>, Refused>, W::Error> {
@@ -308,9 +318,7 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Err(refused) => return Ok(Err(refused)),
         };
         let states = self.states(&mut world, &app).await;
-        world.close().await.map_err(|lost| self.worlds.lost(lost))?;
-        let states = states.map_err(|lost| self.worlds.lost(lost));
-        self.refused(states)
+        self.closed(world, states).await
     }
 
     async fn defences(&mut self) -> Result<Result<Vec<AppDefence>, Refused>, W::Error> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::defences::{Defence, defences, without};
-use super::{Explorer, Refused, Seen, Serially, Variation, with_rows};
+use super::{Explorer, OnWire, Refused, Seen, Serially, Variation, with_rows};
 use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
@@ -358,6 +358,7 @@ impl<E: Explorer> OfScript<'_, E> {
             case: self.case.clone(),
             altered: Vec::new(),
             statements: Vec::new(),
+            on_wire: OnWire::default(),
         };
         if without.is_empty() { whole() } else { self.without(without) }
     }

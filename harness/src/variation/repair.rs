@@ -1,15 +1,17 @@
-//! Tries what would mend a script, each to the end.
+//! Tries what would mend a script or an application, each to the end.
 
+use std::future::Future;
 use std::sync::Arc;
 
-use super::mutate::states;
+use super::catalog::Catalog;
+use super::mutate::{Looked, states};
 use super::repairs::{Proposal, proposals};
-use super::{Explorer, Refused, Seen, Serially, with_rows};
+use super::{Explorer, Refused, Seen, Serially, Variation, with_rows};
 use crate::explore::case::Options;
 use crate::explore::judge::Found;
 use crate::explore::search::Coverage;
 use crate::outcome::VerdictKind;
-use crate::scenario::script::{NamedQuery, SERIAL, Script, ScriptCase};
+use crate::scenario::script::{SERIAL, Script, ScriptCase};
 
 /// What came of a repair.
 #[derive(Clone, Debug)]
@@ -64,11 +66,123 @@ pub enum Repaired {
     Violated {
         /// What.
         found: Found,
+        /// The script whose steps are those of the order that shows it.
+        script: Arc<Script>,
         /// It is violated too where nothing is concurrent.
         also_serially: bool,
         /// What was tried, those that hold first, the cheapest of them foremost.
         tried: Vec<Tried>,
     },
+}
+
+/// What is mended.
+pub trait Subject: Send {
+    /// Why a database cannot be used.
+    type Error: Send;
+
+    /// How many act in it.
+    fn actors(&self) -> usize;
+
+    /// Explores it with something changed, or as it is; with `compared`, the rows of all tables are compared with those of
+    /// serial orders.
+    fn explore(
+        &mut self,
+        with: Option<&Variation>,
+        compared: bool,
+        options: &Options,
+    ) -> impl Future<Output = Result<Result<Looked, Refused>, Self::Error>> + Send;
+
+    /// Runs every serial order of it, up to a bound.
+    fn serially(
+        &mut self,
+        with: Option<&Variation>,
+    ) -> impl Future<Output = Result<Result<Vec<Serially>, Refused>, Self::Error>> + Send;
+
+    /// What may mend it. It has been explored as it is.
+    fn proposals(
+        &mut self,
+        found: &Found,
+    ) -> impl Future<Output = Result<Result<Vec<Proposal>, Refused>, Self::Error>> + Send;
+
+    /// The script whose steps are those of what was found as it is.
+    fn shown(&self) -> Arc<Script>;
+}
+
+/// A case of a script.
+struct OfScript<'e, E> {
+    explorer: &'e mut E,
+    script: &'e Arc<Script>,
+    case: &'e ScriptCase,
+    /// What the set-up makes, once it was asked for.
+    catalog: Option<Catalog>,
+}
+
+impl<E: Explorer> OfScript<'_, E> {
+    /// The script and its case with something changed, or as they are.
+    fn varied<'a>(&'a self, with: Option<&'a Variation>) -> (&'a Arc<Script>, &'a ScriptCase) {
+        with.map_or((self.script, self.case), |with| (&with.script, &with.case))
+    }
+
+    async fn catalog(&mut self) -> Result<Result<Catalog, Refused>, E::Error> {
+        if self.catalog.is_none() {
+            self.catalog = match self.explorer.catalog(self.script, self.case).await? {
+                Ok(catalog) => Some(catalog),
+                Err(refused) => return Ok(Err(refused)),
+            };
+        }
+        Ok(Ok(self.catalog.clone().unwrap_or_default()))
+    }
+}
+
+impl<E: Explorer> Subject for OfScript<'_, E> {
+    type Error = E::Error;
+
+    fn actors(&self) -> usize {
+        self.script.actors.len()
+    }
+
+    async fn explore(
+        &mut self,
+        with: Option<&Variation>,
+        compared: bool,
+        options: &Options,
+    ) -> Result<Result<Looked, Refused>, E::Error> {
+        let (mut script, case) = match with {
+            Some(with) => (with.script.clone(), with.case.clone()),
+            None => (self.script.clone(), self.case.clone()),
+        };
+        if compared {
+            script = match self.catalog().await? {
+                Ok(catalog) => with_rows(&script, &catalog.rows),
+                Err(refused) => return Ok(Err(refused)),
+            };
+        }
+        let seen = match self.explorer.explore(&script, &case, options).await? {
+            Ok(seen) => seen,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let executed = seen.explored.searched.executions.max(1);
+        Ok(Ok(Looked { seen, executed, script: None, cannot_run: None, left: None }))
+    }
+
+    async fn serially(&mut self, with: Option<&Variation>) -> Result<Result<Vec<Serially>, Refused>, E::Error> {
+        let catalog = match self.catalog().await? {
+            Ok(catalog) => catalog,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let (script, case) = self.varied(with);
+        let (script, case) = (script.clone(), case.clone());
+        self.explorer.serially(&script, &case, &catalog.rows).await
+    }
+
+    async fn proposals(&mut self, found: &Found) -> Result<Result<Vec<Proposal>, Refused>, E::Error> {
+        let catalog = self.catalog().await?;
+        Ok(catalog.map(|catalog| proposals(self.script, self.case, &catalog, found)))
+    }
+
+    fn shown(&self) -> Arc<Script> {
+        self.script.clone()
+    }
 }
 
 /// Looks for what mends a script.
@@ -83,26 +197,39 @@ pub async fn repair<E: Explorer>(
     case: &ScriptCase,
     options: &Options,
 ) -> Result<Result<Repaired, Refused>, E::Error> {
-    let broken = match explorer.explore(script, case, options).await? {
-        Ok(broken) => broken,
+    repair_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
+}
+
+/// Looks for what mends a job.
+///
+/// Cancellation: the subject must then be dropped.
+///
+/// # Errors
+/// The database is lost.
+pub async fn repair_subject<S: Subject>(
+    subject: &mut S,
+    options: &Options,
+) -> Result<Result<Repaired, Refused>, S::Error> {
+    let broken = match subject.explore(None, false, options).await? {
+        Ok(broken) => broken.seen,
         Err(refused) => return Ok(Err(refused)),
     };
     let Some(found) = broken.explored.found.first().cloned() else {
-        let (verdict, evidence) = broken.explored.verdict(None, script.actors.len(), options.strategy);
+        let (verdict, evidence) = broken.explored.verdict(None, subject.actors(), options.strategy);
         return Ok(Ok(Repaired::NothingToMend { verdict, evidence }));
     };
-    let catalog = match explorer.catalog(script, case).await? {
-        Ok(catalog) => catalog,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let before = match explorer.serially(script, case, &catalog.rows).await? {
+    let before = match subject.serially(None).await? {
         Ok(before) => before,
         Err(refused) => return Ok(Err(refused)),
     };
     let also_serially = before.iter().any(|run| run.wrong.iter().any(|(check, _)| *check == found.check));
+    let proposals = match subject.proposals(&found).await? {
+        Ok(proposals) => proposals,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let mut tried = Vec::new();
-    for proposal in proposals(script, case, &catalog, &found) {
-        tried.push(try_one(explorer, proposal, &catalog.rows, &before, also_serially, options).await?);
+    for proposal in proposals {
+        tried.push(try_one(subject, proposal, &before, also_serially, options).await?);
     }
     // What holds, and least often makes somebody wait or begin anew, goes first.
     tried.sort_by_key(|tried| {
@@ -110,26 +237,25 @@ pub async fn repair<E: Explorer>(
         let share = (waited + refused) * 1_000 / executions.max(1);
         (!matches!(tried.verdict, Verdict::Holds), share)
     });
-    Ok(Ok(Repaired::Violated { found, also_serially, tried }))
+    Ok(Ok(Repaired::Violated { found, script: subject.shown(), also_serially, tried }))
 }
 
-async fn try_one<E: Explorer>(
-    explorer: &mut E,
-    proposal: Proposal,
-    rows: &[NamedQuery],
+async fn try_one<S: Subject>(
+    subject: &mut S,
+    mut proposal: Proposal,
     before: &[Serially],
     also_serially: bool,
     options: &Options,
-) -> Result<Tried, E::Error> {
-    let (script, case) = (&proposal.variation.script, &proposal.variation.case);
-    let seen = match explorer.explore(script, case, options).await? {
-        Ok(seen) => seen,
+) -> Result<Tried, S::Error> {
+    let looked = match subject.explore(Some(&proposal.variation), false, options).await? {
+        Ok(looked) => looked,
         Err(Refused(why)) => return Ok(Tried { proposal, verdict: Verdict::Inapplicable(why), seen: None }),
     };
-    let mut verdict = verdict(&seen, script.actors.len(), options);
+    let mut verdict = verdict(&looked, subject.actors(), options);
+    let mut shows = looked.script;
     if matches!(verdict, Verdict::Holds) && !also_serially {
         // A repair may not buy its peace by having the job do something else.
-        match explorer.serially(script, case, rows).await? {
+        match subject.serially(Some(&proposal.variation)).await? {
             Ok(after) => {
                 let (was, is) = (states(before), states(&after));
                 if let Some(state) = is.difference(&was).next() {
@@ -144,19 +270,30 @@ async fn try_one<E: Explorer>(
     }
     if matches!(verdict, Verdict::Holds) && !also_serially {
         // The user's checks may not see what is lost.
-        if let Ok(seen) = explorer.explore(&with_rows(script, rows), case, options).await?
+        if let Ok(Looked { seen, script, .. }) = subject.explore(Some(&proposal.variation), true, options).await?
             && let Some(found) = seen.explored.found.into_iter().find(|found| found.check == SERIAL)
         {
+            shows = script;
             verdict = Verdict::NotSerial(found);
         }
     }
-    Ok(Tried { proposal, verdict, seen: Some(seen) })
+    // What was sent instead is known only now.
+    if let Some(script) = shows {
+        proposal.variation.shows(script);
+    }
+    Ok(Tried { proposal, verdict, seen: Some(looked.seen) })
 }
 
-fn verdict(seen: &Seen, actors: usize, options: &Options) -> Verdict {
-    let explored = &seen.explored;
+fn verdict(looked: &Looked, actors: usize, options: &Options) -> Verdict {
+    let explored = &looked.seen.explored;
+    if let Some(why) = &looked.cannot_run {
+        return Verdict::Inapplicable(why.clone());
+    }
     if let Some(found) = explored.found.first() {
         return Verdict::Violated(found.clone());
+    }
+    if looked.executed == 0 {
+        return Verdict::Inapplicable("what was changed never ran".to_owned());
     }
     match &explored.searched.coverage {
         Coverage::Exhausted => {}

@@ -6,6 +6,7 @@
 mod constraints;
 mod explain;
 mod locks;
+pub(super) mod on_wire;
 mod statements;
 mod transactions;
 
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 
 use drift_engine::lock::Backend;
 
-pub use self::explain::explain;
+pub use self::explain::{explain, reserve};
 use super::catalog::Catalog;
 use super::course::{Looked, in_one_transaction, look};
 use super::defences::same_table;
@@ -75,19 +76,33 @@ pub enum Kind {
     OneStatement,
 }
 
+/// What can be changed of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// Its steps: it is a script.
+    Steps,
+    /// What its programs send, on the way to the server: there is no step more, and nobody begins anew who does not by
+    /// himself.
+    Wire,
+}
+
 /// What proposals are made from.
 struct Job<'a> {
     script: &'a Script,
     case: &'a ScriptCase,
     catalog: &'a Catalog,
     found: &'a Found,
+    /// The script whose steps those of what was found are.
+    shown: &'a Script,
+    means: Means,
     /// Tables that one actor changes, and another one reads or changes.
     shared: Vec<String>,
 }
 
 /// What might mend a script in which this was found.
 pub fn proposals(script: &Script, case: &ScriptCase, catalog: &Catalog, found: &Found) -> Vec<Proposal> {
-    let job = Job { script, case, catalog, found, shared: shared(script, case) };
+    let (shown, means) = (script, Means::Steps);
+    let job = Job { script, case, catalog, found, shown, means, shared: shared(script, case) };
     let mut all = Vec::new();
     let mut add = |kind: Kind, proposed: Option<Variation>| {
         all.extend(proposed.map(|variation| Proposal { kind, variation }));
@@ -122,6 +137,32 @@ pub fn proposals(script: &Script, case: &ScriptCase, catalog: &Catalog, found: &
     all
 }
 
+/// What might mend an application without a change to its programs. `sent` has all that they were seen to send, as a
+/// script's steps; `shown` has what they sent in the order that was found.
+pub(super) fn proposals_on_wire(
+    sent: &Script,
+    case: &ScriptCase,
+    catalog: &Catalog,
+    found: &Found,
+    shown: &Script,
+) -> Vec<Proposal> {
+    let means = Means::Wire;
+    let job = Job { script: sent, case, catalog, found, shown, means, shared: shared(sent, case) };
+    let of = |kind| move |variation| Proposal { kind, variation };
+    let mut all = Vec::new();
+    all.extend(job.row_locks("FOR UPDATE").map(of(Kind::RowLock)));
+    all.extend(job.row_locks("FOR NO KEY UPDATE").map(of(Kind::RowLock)));
+    all.extend(job.skip_locked().map(of(Kind::SkipLocked)));
+    all.extend(job.lock_after_begin().map(of(Kind::AdvisoryLock)));
+    all.extend(job.begun_at("REPEATABLE READ").map(of(Kind::RepeatableRead)));
+    all.extend(job.begun_at("SERIALIZABLE").map(of(Kind::Serializable)));
+    all.extend(job.unique().into_iter().map(of(Kind::Unique)));
+    all.extend(job.unique_nulls().into_iter().map(of(Kind::UniqueNulls)));
+    all.extend(job.exclusion().map(of(Kind::Exclusion)));
+    all.extend(job.on_conflict().map(of(Kind::OnConflict)));
+    all
+}
+
 /// Tables that one actor changes, and another one reads or changes, in the order of their names.
 fn shared(script: &Script, case: &ScriptCase) -> Vec<String> {
     let looked: Vec<Vec<Looked>> = script.actors.iter().map(|actor| look(actor, case)).collect();
@@ -145,13 +186,19 @@ fn shared(script: &Script, case: &ScriptCase) -> Vec<String> {
 impl Job<'_> {
     /// The script as it is.
     fn draft(&self) -> Draft {
-        Variation::of(self.script, self.case)
+        let mut draft = Variation::of(self.script, self.case);
+        draft.on_wire.is_all = self.means == Means::Wire;
+        draft
     }
 
     /// The script with one transaction around what each actor does, and the steps that begin them.
     fn in_transactions(&self) -> Option<(Draft, Vec<usize>)> {
         let mut draft = self.draft();
         let mut begins = Vec::new();
+        if self.means == Means::Wire {
+            // Programs begin their transactions themselves, or are in none.
+            return Some((draft, begins));
+        }
         for actor in 0..self.script.actors.len() {
             let (whole, begin) = in_one_transaction(&self.script.actors[actor], self.case)?;
             let is_new = whole != self.script.actors[actor];

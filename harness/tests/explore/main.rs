@@ -6,6 +6,7 @@
 mod answers;
 mod app_faults;
 mod app_mutants;
+mod app_repairs;
 mod apps;
 mod command;
 mod engine;

@@ -13,7 +13,7 @@ use crate::bounds::{ANSWER_BYTES_MAX, LOG_BYTES_MAX, READ_BYTES_MAX, UNDERSTOOD_
 use crate::course::{Course, Heard, Phase, Spoken, refusal};
 use crate::gate::{Admission, Watch};
 use crate::response::Log;
-use crate::rewrite::{self, Rewrite};
+use crate::rewrite::{self, FOLLOWING_MESSAGES, Rewrite};
 use crate::unit::Unit;
 
 /// A tag and a length.
@@ -51,6 +51,10 @@ pub(crate) struct Conversation {
     client_left: u64,
     spoken: Spoken,
     whole: bool,
+    /// So many of the messages that come next are ours.
+    following: u32,
+    /// The message that is passed over runs what was prepared.
+    executes: bool,
     asked: Option<Asked>,
     refused: Option<((String, String), Option<String>)>,
     pub(crate) terminated: bool,
@@ -104,6 +108,8 @@ impl Conversation {
             client_left: 0,
             spoken: Spoken::More,
             whole: false,
+            following: 0,
+            executes: false,
             asked: None,
             refused: None,
             terminated: false,
@@ -147,7 +153,7 @@ impl Conversation {
     }
 
     /// Looks at what the client has sent since, up to the end of a unit.
-    pub(crate) fn scan_client(&mut self, rewrite: Rewrite<'_>) -> Result<(), Broken> {
+    pub(crate) fn scan_client(&mut self, rewrite: &Rewrite<'_>) -> Result<(), Broken> {
         loop {
             if self.course.has_answered() {
                 // It is told before anything is said of the next one.
@@ -163,7 +169,7 @@ impl Conversation {
                 Phase::UnderWay { whole: false } if self.course.owes_too_much() => return Ok(()),
                 Phase::Assembling | Phase::UnderWay { whole: false } | Phase::Refusing => {}
             }
-            let more = if self.client_left > 0 { self.go_on() } else { self.next_message(rewrite)? };
+            let more = if self.client_left > 0 { self.go_on(rewrite) } else { self.next_message(rewrite)? };
             if !more {
                 if self.course.phase == Phase::Assembling && self.holds_all_it_may() {
                     self.ask(false, false);
@@ -181,26 +187,35 @@ impl Conversation {
     }
 
     /// Looks at a message's beginning; `false` if it is not there yet.
-    fn next_message(&mut self, rewrite: Rewrite<'_>) -> Result<bool, Broken> {
+    fn next_message(&mut self, rewrite: &Rewrite<'_>) -> Result<bool, Broken> {
         let bytes = &self.from_client[self.scanned..];
         let Some((tag, total)) = header(bytes) else { return Ok(false) };
         let mut total = total.ok_or(Broken::Client)?;
+        let mut is_followed = false;
         if self.watched
+            && self.following == 0
             && !self.course.is_in_copy()
             && let Some(message) = usize::try_from(total).ok().and_then(|total| bytes.get(..total))
             && let Some(anew) = rewrite::message(message, rewrite)
         {
             let rest = self.from_client.split_off(self.scanned + message.len());
             self.from_client.truncate(self.scanned);
-            self.from_client.extend_from_slice(&anew);
+            self.from_client.extend_from_slice(&anew.bytes);
             self.from_client.extend_from_slice(&rest);
-            total = anew.len() as u64;
+            (total, is_followed) = (anew.bytes.len() as u64, anew.is_followed);
         }
         let bytes = &self.from_client[self.scanned..];
         let body = looked_at(total, UNDERSTOOD_BYTES_MAX, |length| self.course.wanted_from_client(tag, length));
         let Some(body) = bytes[HEADER_BYTES..].get(..body) else { return Ok(false) };
         let cut = (body.len() + HEADER_BYTES) as u64 != total;
-        match self.course.spoken(tag, body, cut, total) {
+        self.executes = tag == b'E' && self.following == 0;
+        self.course.speak_itself(self.following > 0);
+        self.following = self.following.saturating_sub(1);
+        let spoken = self.course.spoken(tag, body, cut, total);
+        if is_followed {
+            self.course.shows_results(1);
+        }
+        match spoken {
             Spoken::Terminate => self.terminate(),
             spoken => {
                 self.spoken = spoken;
@@ -228,7 +243,7 @@ impl Conversation {
     }
 
     /// Passes over what there is of a message that was looked at; `false` if it goes on.
-    fn go_on(&mut self) -> bool {
+    fn go_on(&mut self, rewrite: &Rewrite<'_>) -> bool {
         let there = self.from_client.len() - self.scanned;
         let step = usize::try_from(self.client_left).unwrap_or(usize::MAX).min(there);
         self.scanned += step;
@@ -242,6 +257,7 @@ impl Conversation {
         if self.client_left > 0 {
             return false;
         }
+        self.follow(rewrite);
         if std::mem::replace(&mut self.spoken, Spoken::More) == Spoken::Last {
             match self.course.phase {
                 Phase::Refusing => self.finish_refusing(),
@@ -250,6 +266,18 @@ impl Conversation {
             }
         }
         true
+    }
+
+    /// Puts in what is to be run after what the message before runs. It is looked at like the client's own.
+    fn follow(&mut self, rewrite: &Rewrite<'_>) {
+        if !std::mem::take(&mut self.executes) || !self.watched || self.course.phase == Phase::Refusing {
+            return;
+        }
+        let following = self.course.executed().and_then(|text| (rewrite.followed)(text));
+        if let Some(messages) = following.and_then(|text| rewrite::following(&text)) {
+            insert(&mut self.from_client, self.scanned, &messages);
+            self.following = FOLLOWING_MESSAGES;
+        }
     }
 
     fn ask(&mut self, whole: bool, silent: bool) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::answer::Answer;
 use crate::gate::Watch;
-use crate::owed::{Debt, Owed};
+use crate::owed::{Debt, Due, Owed};
 use crate::reply::Failing;
 use crate::request::{self, Steps};
 use crate::response::{Collector, Log};
@@ -73,7 +73,9 @@ struct Current {
     /// The data of an extended COPY has ended; Sync or Flush is to come.
     copy_ended: bool,
     /// What the server will owe once the unit is admitted.
-    owed: Vec<Owed>,
+    owed: Vec<Due>,
+    /// After so many results of a simple query what comes is ours.
+    results_left: Option<u32>,
     /// Nothing makes the server answer.
     silent: bool,
     ends_with_sync: bool,
@@ -103,6 +105,8 @@ pub(crate) struct Course {
     /// The client has left while a unit was under way.
     left: bool,
     answered: bool,
+    /// What is spoken now is ours, and not the client's.
+    speaks_itself: bool,
     /// Messages of severity LOG are kept from the client.
     keeps_logs: bool,
     logs: Vec<Log>,
@@ -124,6 +128,7 @@ impl Course {
             mute: false,
             left: false,
             answered: false,
+            speaks_itself: false,
             keeps_logs,
             logs: Vec::new(),
         }
@@ -155,6 +160,11 @@ impl Course {
     #[cfg(test)]
     pub(crate) fn owed_next(&self) -> Option<Owed> {
         self.debt.next()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn owes_for_itself(&self) -> bool {
+        self.debt.next_is_ours()
     }
 
     #[cfg(test)]
@@ -244,11 +254,32 @@ impl Course {
     }
 
     fn owe(&mut self, owed: Owed) {
+        let due = Due { owed, is_ours: self.speaks_itself };
         if matches!(self.phase, Phase::UnderWay { .. }) {
-            self.debt.owe(owed);
+            self.debt.owe_to(due);
         } else {
-            self.current.owed.push(owed);
+            self.current.owed.push(due);
         }
+    }
+
+    /// Whether what is spoken from now on is ours.
+    pub(crate) fn speak_itself(&mut self, is_so: bool) {
+        self.speaks_itself = is_so;
+    }
+
+    /// Of the simple query that comes next, the client sees so many results.
+    pub(crate) fn shows_results(&mut self, most: u32) {
+        self.current.results_left = Some(most);
+    }
+
+    /// The text that an Execute runs which was the last message, if all of it is known.
+    pub(crate) fn executed(&self) -> Option<&str> {
+        // Where something was left out, the last that is there is another one.
+        let last = self.current.steps.steps.last().filter(|_| self.current.steps.left_out == 0);
+        let Some(Step::Execute { statement: Source::Known(text), .. }) = last else {
+            return None;
+        };
+        (!text.cut).then_some(&*text.text)
     }
 
     fn describe(&mut self, tag: u8, body: &[u8], cut: bool, length: u64) {
@@ -298,8 +329,8 @@ impl Course {
 
     /// The unit goes to the server.
     pub(crate) fn depart(&mut self, whole: bool) {
-        for owed in self.current.owed.drain(..) {
-            self.debt.owe(owed);
+        for due in self.current.owed.drain(..) {
+            self.debt.owe_to(due);
         }
         self.collect();
         self.phase = Phase::UnderWay { whole: false };

@@ -99,8 +99,8 @@ pub enum Ending {
 /// Decides on units, and is told what comes of them.
 ///
 /// The methods are called in between two reads of the connection, so none may wait: whoever wants to hold a unit gives
-/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `rewritten` for the
-/// texts of a unit, `admit` and `answered` in turn, then `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
+/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `rewritten` and
+/// `followed` for the texts of a unit, `admit` and `answered` in turn, then `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
 pub trait Gate: Send + Sync + 'static {
     /// How closely this gate looks; asked once a connection.
     fn watch(&self) -> Watch {
@@ -119,6 +119,16 @@ pub trait Gate: Send + Sync + 'static {
     /// [`crate::bounds::UNDERSTOOD_BYTES_MAX`] go on as they came. Only a gate that watches is asked. The parameters that
     /// are bound later are the client's: whoever writes anew keeps their numbers and their types.
     fn rewritten(&self, connection: ConnectionId, text: &str) -> Option<String> {
+        let _ = (connection, text);
+        None
+    }
+
+    /// What is to be run right after a text, whenever it is run, as part of the same unit: a simple query alone, or an
+    /// Execute of what was prepared so. It is called with the text as it goes to the server. The client sees nothing of
+    /// what is run but an error, and the gate sees all of it in the unit and in the answer.
+    ///
+    /// It must be one statement without parameters that returns few rows, and not follow a COPY. Only a gate that watches is asked.
+    fn followed(&self, connection: ConnectionId, text: &str) -> Option<String> {
         let _ = (connection, text);
         None
     }

@@ -4,7 +4,7 @@
 //! What is held at once is a [`Unit`]: the smallest thing after which the server speaks again. A simple query; messages
 //! of the extended protocol up to Sync or Flush, each fetch of a portal among them; the data of a COPY up to its end; a
 //! function call. A [`Gate`] decides on each: forward, refuse, drop, or send and then drop. It may also have other SQL
-//! asked in the place of what a client sends ([`Gate::rewritten`]).
+//! asked in the place of what a client sends ([`Gate::rewritten`]), or right after it ([`Gate::followed`]).
 //!
 //! ```
 //! use driftlock_wire::{Config, Listen, Open, Proxy, Record, Upstream};

@@ -29,10 +29,18 @@ impl Owed {
     }
 }
 
+/// A response, and whether it is due to a message of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) owed: Owed,
+    /// The client has not asked for it, and does not see it.
+    pub(crate) is_ours: bool,
+}
+
 /// All that is owed, in the order in which it will come.
 #[derive(Debug, Default)]
 pub(crate) struct Debt {
-    queue: VecDeque<Owed>,
+    queue: VecDeque<Due>,
     /// The server ignores everything up to a Sync: a message before has failed.
     skipping: bool,
 }
@@ -52,7 +60,12 @@ impl Debt {
     }
 
     pub(crate) fn next(&self) -> Option<Owed> {
-        self.queue.front().copied()
+        self.queue.front().map(|due| due.owed)
+    }
+
+    /// Whether the next response is to a message of ours.
+    pub(crate) fn next_is_ours(&self) -> bool {
+        self.queue.front().is_some_and(|due| due.is_ours)
     }
 
     /// Whether a simple query or a function call is under way.
@@ -62,13 +75,18 @@ impl Debt {
 
     /// A message goes to the server.
     pub(crate) fn owe(&mut self, owed: Owed) {
+        self.owe_to(Due { owed, is_ours: false });
+    }
+
+    /// A message of the client's or of ours goes to the server.
+    pub(crate) fn owe_to(&mut self, due: Due) {
         if self.skipping {
-            if owed != Owed::Sync {
+            if due.owed != Owed::Sync {
                 return;
             }
             self.skipping = false;
         }
-        self.queue.push_back(owed);
+        self.queue.push_back(due);
     }
 
     /// The response to this has come; `false` if it was not the next.
@@ -83,8 +101,8 @@ impl Debt {
     /// A statement's parameters were described; its columns follow.
     pub(crate) fn settle_parameters(&mut self) -> bool {
         match self.queue.front_mut() {
-            Some(next @ Owed::DescribeStatement) => {
-                *next = Owed::Describe;
+            Some(next) if next.owed == Owed::DescribeStatement => {
+                next.owed = Owed::Describe;
                 true
             }
             _ => false,
@@ -96,7 +114,7 @@ impl Debt {
         if self.queue.is_empty() || self.next_is_simple() {
             return;
         }
-        while self.queue.front().is_some_and(|owed| *owed != Owed::Sync) {
+        while self.queue.front().is_some_and(|due| due.owed != Owed::Sync) {
             self.queue.pop_front();
         }
         self.skipping = self.queue.is_empty();
@@ -104,8 +122,8 @@ impl Debt {
 
     /// ReadyForQuery came; `false` if none was due.
     pub(crate) fn ready(&mut self) -> bool {
-        while let Some(owed) = self.queue.pop_front() {
-            if owed.is_settled_by_ready() {
+        while let Some(due) = self.queue.pop_front() {
+            if due.owed.is_settled_by_ready() {
                 return true;
             }
         }
@@ -127,12 +145,22 @@ impl Debt {
 
 #[cfg(test)]
 mod tests {
-    use super::{Debt, Owed};
+    use super::{Debt, Due, Owed};
 
     fn debt(owed: &[Owed]) -> Debt {
         let mut debt = Debt::default();
         owed.iter().for_each(|owed| debt.owe(*owed));
         debt
+    }
+
+    #[test]
+    fn what_is_ours_is_known_when_it_is_due() {
+        let mut debt = debt(&[Owed::Execute]);
+        debt.owe_to(Due { owed: Owed::Parse, is_ours: true });
+        debt.owe(Owed::Sync);
+        assert!(!debt.next_is_ours() && debt.settle(Owed::Execute));
+        assert!(debt.next_is_ours() && debt.settle(Owed::Parse));
+        assert!(!debt.next_is_ours() && debt.ready());
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl<G: Gate> Gate for Record<G> {
         self.gate.rewritten(connection, text)
     }
 
+    fn followed(&self, connection: ConnectionId, text: &str) -> Option<String> {
+        self.gate.followed(connection, text)
+    }
+
     fn admit(&self, connection: ConnectionId, unit: &Arc<Unit>) -> Ticket {
         self.keep(Event::Arrived(connection, Arc::clone(unit)));
         self.gate.admit(connection, unit)

@@ -16,6 +16,7 @@ use crate::bounds::READ_BYTES_MAX;
 use crate::conversation::{Asked, Broken, Conversation};
 use crate::gate::{Admission, Ending, Gate, Ticket};
 use crate::reply;
+use crate::rewrite::Rewrite;
 use crate::unit::ConnectionId;
 
 /// What an idle session reads into.
@@ -231,7 +232,11 @@ where
                     Poll::Pending => return Ok(()),
                 },
                 None => {
-                    let rewrite = |text: &str| self.gate.rewritten(self.connection, text);
+                    let (gate, connection) = (&self.gate, self.connection);
+                    let rewrite = Rewrite {
+                        anew: &|text| gate.rewritten(connection, text),
+                        followed: &|text| gate.followed(connection, text),
+                    };
                     self.conversation.scan_client(&rewrite).map_err(broken)?;
                     let told = self.tell_answered();
                     match self.conversation.take_asked() {

@@ -5,11 +5,10 @@ use crate::cli::common::quoted;
 use crate::explore::search::Strategy;
 use crate::outcome::VerdictKind;
 use crate::report::explored::ExpectedRow;
-use crate::report::varied::VariedRow;
-use crate::scenario::script::Script;
+use crate::report::varied::{HOLDS, VariedRow};
 use crate::variation::mutate::{Fate, Mutant};
 use crate::variation::repair::{Repaired, Tried, Verdict};
-use crate::variation::repairs::explain;
+use crate::variation::repairs::{explain, reserve};
 
 /// Makes the rows of a case.
 pub(super) struct Rows<'a> {
@@ -96,12 +95,16 @@ impl Rows<'_> {
         row
     }
 
-    pub fn of_repairs(&self, script: &Script, repaired: Repaired) -> Vec<VariedRow> {
-        let (found, also_serially, tried) = match repaired {
+    pub fn of_repairs(&self, repaired: Repaired) -> Vec<VariedRow> {
+        let (found, script, also_serially, tried) = match repaired {
             Repaired::NothingToMend { verdict, evidence } => {
-                return vec![self.as_it_is(verdict, format!("nothing to mend: {evidence}"))];
+                let evidence = match verdict {
+                    VerdictKind::Pass => format!("nothing to mend: {evidence}"),
+                    _ => evidence,
+                };
+                return vec![self.as_it_is(verdict, evidence)];
             }
-            Repaired::Violated { found, also_serially, tried } => (found, also_serially, tried),
+            Repaired::Violated { found, script, also_serially, tried } => (found, script, also_serially, tried),
         };
         let holds = tried.iter().filter(|one| matches!(one.verdict, Verdict::Holds)).count();
         let alone = match also_serially {
@@ -111,7 +114,7 @@ impl Rows<'_> {
         let evidence = format!("{}: {}; {holds} of {} repairs hold{alone}", found.check, found.sentence, tried.len());
         let mut first = self.as_it_is(VerdictKind::Violation, evidence);
         first.met = holds > 0;
-        first.show(script, &found);
+        first.show(&script, &found);
         let mut rows = vec![first];
         rows.extend(tried.into_iter().map(|one| self.of_repair(one)));
         rows
@@ -128,7 +131,8 @@ impl Rows<'_> {
         (row.waited, row.refused, row.executions, row.executed) = (waited, refused, executions, executions);
         let (word, verdict, evidence) = match verdict {
             Verdict::Holds => {
-                ("holds", VerdictKind::Pass, "all orders were visited, and nothing is violated".to_owned())
+                let reserve = reserve(&proposal, refused).map(|reserve| format!("; {reserve}")).unwrap_or_default();
+                ("holds", VerdictKind::Pass, format!("{HOLDS}{reserve}"))
             }
             Verdict::Violated(found) => {
                 row.show(&variation.script, &found);

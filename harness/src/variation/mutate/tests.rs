@@ -31,7 +31,7 @@ impl Subject for Passing {
         let (backend, script) = (Backend::Postgres, Arc::default());
         let (name, begin, violates, set) = (String::new(), String::new(), None, Default::default());
         let case = ScriptCase { name: name.clone(), backend, begin, violates, set };
-        Variation { name, script, case, altered: Vec::new(), statements: Vec::new() }
+        Variation { name, script, case, altered: Vec::new(), statements: Vec::new(), on_wire: OnWire::default() }
     }
 
     fn gives_up(&self, _: &Variation) -> bool {

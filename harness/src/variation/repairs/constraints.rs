@@ -2,10 +2,11 @@
 
 use drift_engine::lock::Backend;
 
-use super::Job;
+use super::{Job, Means};
 use crate::syntax::{Does, Grouped, Tree};
 use crate::variation::course::look;
 use crate::variation::defences::same_table;
+use crate::variation::rule::TextRule;
 use crate::variation::{Draft, Variation};
 
 impl Job<'_> {
@@ -63,7 +64,7 @@ impl Job<'_> {
             all.push(alone.named(what.clone()));
             let mut quiet = self.draft();
             quiet.set_up(&index);
-            if self.do_nothing(&mut quiet, Some(&wanted.table)) {
+            if self.do_nothing(&mut quiet, &wanted.table) {
                 all.push(quiet.named(format!("{what}, ON CONFLICT DO NOTHING")));
             }
         }
@@ -106,30 +107,25 @@ impl Job<'_> {
     /// ON CONFLICT DO NOTHING where an insertion was refused for a row that is there.
     pub(super) fn on_conflict(&self) -> Option<Variation> {
         let of_key = |(actor, step, code): &(usize, usize, &str)| {
-            matches!(*code, "23505" | "1555" | "2067") && !self.script.actors[*actor].has_handler(*step, code)
+            let shown = &self.shown.actors[*actor];
+            matches!(*code, "23505" | "1555" | "2067") && !shown.has_handler(*step, code)
         };
         let (actor, step, _) = self.refusals().into_iter().find(of_key)?;
-        let table = Tree::of(&self.script.actors[actor].steps[step].sql)?.change()?.table;
+        let table = Tree::of(&self.shown.actors[actor].steps[step].sql)?.change()?.table;
         let mut draft = self.draft();
-        self.do_nothing(&mut draft, Some(&table)).then(|| draft.named(format!("ON CONFLICT DO NOTHING into {table}")))
+        self.do_nothing(&mut draft, &table).then(|| draft.named(format!("ON CONFLICT DO NOTHING into {table}")))
     }
 
     /// Has insertions do nothing where there is a row; whether there is one that did something else.
-    fn do_nothing(&self, draft: &mut Draft, table: Option<&str>) -> bool {
+    fn do_nothing(&self, draft: &mut Draft, table: &str) -> bool {
+        let rule = TextRule::DoNothing { table: table.to_owned(), returning: self.means == Means::Steps };
         let mut changed = false;
         for actor in 0..draft.script.actors.len() {
-            for one in look(&draft.script.actors[actor], &draft.case) {
-                let Some(change) = one.change.filter(|change| change.does == Does::Insert) else { continue };
-                if table.is_some_and(|table| !same_table(table, &change.table)) {
-                    continue;
-                }
-                let sql = draft.script.actors[actor].steps[one.step].sql.clone();
-                let Some(tree) = Tree::of(&sql).filter(|tree| tree.on_conflicts().is_empty()) else { continue };
-                let at = change.before_returning;
-                draft.rewrite((actor, one.step), tree.with([(at..at, " ON CONFLICT DO NOTHING".to_owned())]));
-                changed = true;
+            for step in 0..draft.script.actors[actor].steps.len() {
+                changed |= draft.applies(&rule, (actor, step));
             }
         }
+        draft.on_wire.rules.push(rule);
         changed
     }
 

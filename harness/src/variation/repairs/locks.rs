@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Job;
 use crate::scenario::script::{ScriptActor, holes};
-use crate::syntax::{Does, Equality, Tree};
+use crate::syntax::{Does, Equality};
 use crate::variation::course::look;
 use crate::variation::defences::same_table;
+use crate::variation::rule::TextRule;
 use crate::variation::{Draft, Variation};
 
 impl Job<'_> {
@@ -23,32 +24,24 @@ impl Job<'_> {
 
     fn locked_reads(&self, clause: &str, of_queues: bool) -> Option<Draft> {
         let (mut draft, _) = self.in_transactions()?;
+        let rule = TextRule::LockReads { clause: clause.to_owned(), of_queues, tables: self.shared.clone() };
         let mut changed = false;
         for actor in 0..draft.script.actors.len() {
             if !self.changes(&draft.script.actors[actor]) {
                 continue;
             }
-            for one in look(&draft.script.actors[actor], &draft.case) {
-                let Some(read) = one.read.filter(|read| read.can_lock && (!of_queues || read.has_limit)) else {
-                    continue;
-                };
-                if !read.tables.iter().any(|table| self.is_shared(table)) {
-                    continue;
-                }
-                let sql = draft.script.actors[actor].steps[one.step].sql.clone();
-                let Some(tree) = Tree::of(&sql).filter(|tree| tree.locking_clauses().is_empty()) else { continue };
-                // Of a join, only the rows that somebody else changes.
-                let shared = read.tables.iter().zip(&read.aliases).filter(|(table, _)| self.is_shared(table));
-                let shared: Vec<&str> = shared.map(|(_, alias)| alias.as_str()).collect();
-                let of = if read.tables.len() > 1 { format!(" OF {}", shared.join(", ")) } else { String::new() };
-                let clause = match clause.split_once(" SKIP") {
-                    Some((strength, skip)) => format!(" {strength}{of} SKIP{skip}"),
-                    None => format!(" {clause}{of}"),
-                };
-                draft.rewrite((actor, one.step), tree.with([(read.end..read.end, clause)]));
-                changed = true;
+            for step in 0..draft.script.actors[actor].steps.len() {
+                changed |= draft.applies(&rule, (actor, step));
             }
         }
+        // Who only reads has no need to lock, unless it asks in the same words.
+        let of = |changes: bool| {
+            let actors = self.script.actors.iter().filter(move |actor| self.changes(actor) == changes);
+            actors.flat_map(|actor| &actor.steps).map(|step| step.sql.clone())
+        };
+        let locks: BTreeSet<String> = of(true).collect();
+        draft.on_wire.stays = of(false).filter(|text| !locks.contains(text)).collect();
+        draft.on_wire.rules.push(rule);
         changed.then_some(draft)
     }
 

@@ -7,6 +7,7 @@ use crate::bounds::{ANSWER_BYTES_MAX, READ_BYTES_MAX, UNIT_BYTES_MAX};
 use crate::course::Phase;
 use crate::gate::{Admission, Watch};
 use crate::owed::Owed;
+use crate::rewrite::{Rewrite, following};
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut message = vec![tag];
@@ -18,6 +19,8 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 fn as_it_is(_: &str) -> Option<String> {
     None
 }
+
+const AS_IT_IS: Rewrite<'static> = Rewrite { anew: &as_it_is, followed: &as_it_is };
 
 /// A session whose server answers everything as it should, and what has been moved.
 struct Played {
@@ -31,13 +34,27 @@ struct Played {
     asked: usize,
     answered: usize,
     rewrite: fn(&str) -> Option<String>,
+    followed: fn(&str) -> Option<String>,
+    /// What is run may be a COPY.
+    copies: bool,
 }
 
 impl Played {
     fn new(watch: Watch, choices: Vec<u8>) -> Played {
         let talk = Conversation::new(watch, false);
         let (sent, delivered, said) = (Vec::new(), Vec::new(), Vec::new());
-        Played { talk, sent, delivered, said, choices, asked: 0, answered: 0, rewrite: as_it_is }
+        Played {
+            talk,
+            sent,
+            delivered,
+            said,
+            choices,
+            asked: 0,
+            answered: 0,
+            rewrite: as_it_is,
+            followed: as_it_is,
+            copies: true,
+        }
     }
 
     fn choose(&mut self) -> u8 {
@@ -50,7 +67,7 @@ impl Played {
     fn hear(&mut self, piece: &[u8]) {
         self.talk.from_client.extend_from_slice(piece);
         loop {
-            self.talk.scan_client(&self.rewrite).expect("messages");
+            self.talk.scan_client(&Rewrite { anew: &self.rewrite, followed: &self.followed }).expect("messages");
             let told = self.talk.take_answered().is_some();
             self.answered += usize::from(told);
             let asked = self.talk.take_asked().is_some();
@@ -89,9 +106,9 @@ impl Played {
             Owed::DescribeStatement => message(b't', b"\0\x01\0\0\0\x17"),
             Owed::Describe if choice.is_multiple_of(2) => message(b'n', b""),
             Owed::Describe => message(b'T', b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0"),
-            Owed::Execute if choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
+            Owed::Execute if self.copies && choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
             Owed::Execute if choice % 8 == 1 => message(b's', b""),
-            Owed::Query if choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
+            Owed::Query if self.copies && choice.is_multiple_of(8) => message(b'G', b"\0\0\0"),
             Owed::Execute => [message(b'D', b"\0\x01\0\0\0\x011"), message(b'C', b"SELECT 1\0")].concat(),
             Owed::Query if choice % 8 == 1 => {
                 [message(b'E', b"SERROR\0C42601\0Msyntax\0\0"), message(b'Z', b"E")].concat()
@@ -102,7 +119,10 @@ impl Played {
             Owed::Call => [message(b'V', b"\xff\xff\xff\xff"), message(b'Z', b"I")].concat(),
             Owed::Sync => message(b'Z', b"I"),
         };
-        self.said.extend(&answer);
+        // Of what it has not asked the client hears errors alone.
+        if !self.talk.course.owes_for_itself() || answer[0] == b'E' {
+            self.said.extend(&answer);
+        }
         for byte in answer.chunks(1 + usize::from(choice)) {
             self.talk.from_server.extend_from_slice(byte);
             self.talk.scan_server().expect("messages");
@@ -219,10 +239,39 @@ proptest! {
         let (before, after) = (messages_of(before), messages_of(after));
         prop_assert_eq!(before.len(), after.len());
         for (was, is) in before.into_iter().zip(after) {
-            let other = crate::rewrite::message(was, &anew);
-            prop_assert!(was == is || other.as_deref() == Some(is), "{:?} became {:?}", was, is);
+            let other = crate::rewrite::message(was, &Rewrite { anew: &anew, followed: &as_it_is });
+            prop_assert!(was == is || other.is_some_and(|other| other.bytes == is), "{:?} became {:?}", was, is);
         }
         prop_assert_eq!(&played.delivered, &played.said);
+    }
+
+    #[test]
+    fn a_client_sees_nothing_of_what_follows_however_the_bytes_are_cut(
+        messages in prop::collection::vec(any_message(), 0..60),
+        lengths in prop::collection::vec(1_usize..50, 1..6),
+        choices in prop::collection::vec(any::<u8>(), 1..20),
+    ) {
+        let bytes = messages.concat();
+        let mut played = Played::new(Watch::Units, choices);
+        played.followed = |_| Some("SELECT 1".to_owned());
+        played.copies = false;
+        pieces(&bytes, &lengths).for_each(|piece| played.hear(piece));
+        prop_assert_eq!(&played.delivered, &played.said);
+        let under_way = matches!(played.talk.course.phase, Phase::UnderWay { .. });
+        prop_assert_eq!(played.asked, played.answered + usize::from(under_way));
+        // Without what we say, the server reads what the client has said.
+        let ours = following("SELECT 1").expect("a text");
+        let sent: Vec<u8> = messages_of(&played.sent).into_iter().filter(|one| one[0] != b'Q').flatten().copied().collect();
+        let mut rest = &*sent;
+        let mut theirs = Vec::new();
+        while let Some((first, after)) = rest.split_first() {
+            match rest.strip_prefix(&*ours) {
+                Some(after) => rest = after,
+                None => { theirs.push(*first); rest = after; }
+            }
+        }
+        let said: Vec<u8> = messages_of(&bytes).into_iter().filter(|one| one[0] != b'Q').flatten().copied().collect();
+        prop_assert!(said.starts_with(&theirs), "{:?} is not the beginning of {:?}", theirs, said);
     }
 
     #[test]
@@ -244,7 +293,7 @@ proptest! {
             } else if talk.hears_server() {
                 talk.from_server.extend_from_slice(&bytes);
             }
-            if talk.scan_client(&as_it_is).is_err() || talk.scan_server().is_err() {
+            if talk.scan_client(&AS_IT_IS).is_err() || talk.scan_server().is_err() {
                 return Ok(());
             }
             if talk.take_asked().is_some() {
@@ -282,7 +331,7 @@ fn a_batch_is_described_and_sent_with_its_new_text_and_so_is_what_was_prepared()
     let head = |text: &str| message(b'P', &[b"s\0", text.as_bytes(), b"\0\0\x01\0\0\0\x17"].concat());
     talk.from_client.extend_from_slice(&head("SELECT $1 FROM t FOR UPDATE"));
     talk.from_client.extend_from_slice(&tail);
-    talk.scan_client(&locked).expect("messages");
+    talk.scan_client(&Rewrite { anew: &locked, followed: &as_it_is }).expect("messages");
     let Some(Asked::Seen(unit)) = talk.take_asked() else { panic!("nobody is asked") };
     assert_eq!(unit.statements().collect::<Vec<_>>(), ["SELECT $1 FROM t"]);
     talk.decide(Admission::Forward);
@@ -294,9 +343,65 @@ fn a_batch_is_described_and_sent_with_its_new_text_and_so_is_what_was_prepared()
     assert!(talk.take_answered().is_some());
     // What is bound later was prepared with the new text.
     talk.from_client.extend_from_slice(&tail);
-    talk.scan_client(&locked).expect("messages");
+    talk.scan_client(&Rewrite { anew: &locked, followed: &as_it_is }).expect("messages");
     let Some(Asked::Seen(unit)) = talk.take_asked() else { panic!("nobody is asked") };
     assert_eq!(unit.statements().collect::<Vec<_>>(), ["SELECT $1 FROM t"]);
+}
+
+/// A client's messages, what follows BEGIN, the server's answers, and what the client hears.
+fn heard(messages: &[Vec<u8>], answers: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>, Vec<String>) {
+    let mut talk = Conversation::new(Watch::Units, false);
+    let begins = |text: &str| (text == "BEGIN").then(|| "SELECT lock()".to_owned());
+    talk.from_client.extend_from_slice(&messages.concat());
+    talk.scan_client(&Rewrite { anew: &as_it_is, followed: &begins }).expect("messages");
+    let Some(Asked::Seen(unit)) = talk.take_asked() else { panic!("nobody is asked") };
+    talk.decide(Admission::Forward);
+    let sent = talk.from_client[..talk.sendable].to_vec();
+    talk.sent(talk.sendable);
+    talk.from_server.extend_from_slice(&answers.concat());
+    talk.scan_server().expect("messages");
+    let (_, answer) = talk.take_answered().flatten().expect("it was answered");
+    assert!(!answer.unknown, "{answer:?}");
+    let texts = unit.statements().map(str::to_owned).collect();
+    (sent, talk.from_server[..talk.deliverable].to_vec(), texts)
+}
+
+#[test]
+fn what_follows_a_statement_is_asked_and_its_answer_is_kept_from_the_client() {
+    let (one, ready) = (|tag: u8, body: &[u8]| message(tag, body), message(b'Z', b"T"));
+    let result = [
+        one(b'T', b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0"),
+        one(b'D', b"\0\x01\0\0\0\0"),
+        one(b'C', b"SELECT 1\0"),
+    ];
+    let begun = one(b'C', b"BEGIN\0");
+    // A simple query.
+    let answers = [std::slice::from_ref(&begun), &result[..], std::slice::from_ref(&ready)].concat();
+    let (sent, seen, texts) = heard(&[one(b'Q', b"BEGIN\0")], &answers);
+    assert_eq!(sent, one(b'Q', b"BEGIN\n; SELECT lock()\0"));
+    assert_eq!(seen, [begun.clone(), ready.clone()].concat());
+    assert_eq!(texts, ["BEGIN\n; SELECT lock()"]);
+    // In the middle of a batch, as some drivers begin.
+    let head = [one(b'P', b"\0BEGIN\0\0\0"), one(b'B', b"\0\0\0\0\0\0\0\0"), one(b'E', b"\0\0\0\0\0")];
+    let tail =
+        [one(b'P', b"s\0SELECT 1\0\0\0"), one(b'B', b"\0s\0\0\0\0\0\0\0"), one(b'E', b"\0\0\0\0\0"), one(b'S', b"")];
+    let ours = following("SELECT lock()").expect("a text");
+    let done = [one(b'1', b""), one(b'2', b"")];
+    let (closed, kept) = (one(b'3', b""), [one(b'D', b"\0\x01\0\0\0\0"), one(b'C', b"SELECT 1\0")]);
+    let of_head = [&done[..], std::slice::from_ref(&begun)].concat();
+    let closed = std::slice::from_ref(&closed);
+    let of_ours = [closed, &done[..], &kept[..], closed, closed].concat();
+    let of_tail = [&done[..], &kept[..], std::slice::from_ref(&ready)].concat();
+    let messages = [&head[..], &tail[..]].concat();
+    let (sent, seen, texts) = heard(&messages, &[&of_head[..], &of_ours[..], &of_tail[..]].concat());
+    assert_eq!(sent, [head.concat(), ours, tail.concat()].concat());
+    assert_eq!(seen, [&of_head[..], &of_tail[..]].concat().concat());
+    assert_eq!(texts, ["BEGIN", "SELECT lock()", "SELECT 1"]);
+    // What it fails with is the client's, too.
+    let failed = one(b'E', b"SERROR\0C55P03\0Mlocked\0\0");
+    let answers = [&of_head[..], &of_ours[..3], &[failed.clone(), ready.clone()]].concat();
+    let (_, seen, _) = heard(&messages, &answers);
+    assert_eq!(seen, [&of_head[..], &[failed, ready]].concat().concat());
 }
 
 /// Reads on as long as the session would, and gives the most that was held.
@@ -307,7 +412,7 @@ fn most_held(talk: &mut Conversation, mut bytes: impl FnMut() -> Vec<u8>, total:
         let piece = bytes();
         moved += piece.len();
         talk.from_client.extend_from_slice(&piece);
-        talk.scan_client(&as_it_is).expect("messages");
+        talk.scan_client(&AS_IT_IS).expect("messages");
         most = most.max(talk.from_client.len());
         if let Some(asked) = talk.take_asked() {
             assert!(matches!(asked, Asked::Seen(_)));
@@ -339,7 +444,7 @@ fn a_batch_without_an_end_is_judged_by_its_beginning() {
     while talk.hears_client() && moved < 8 << 20 {
         moved += flight.len();
         talk.from_client.extend_from_slice(&flight);
-        talk.scan_client(&as_it_is).expect("messages");
+        talk.scan_client(&AS_IT_IS).expect("messages");
         if let Some(Asked::Seen(unit)) = talk.take_asked() {
             assert!(!unit.whole && unit.steps_left_out > 0);
             talk.decide(Admission::Forward);
@@ -353,7 +458,7 @@ fn a_batch_without_an_end_is_judged_by_its_beginning() {
         talk.from_server.extend_from_slice(&message(b'1', b"").repeat(1000));
         talk.scan_server().expect("messages");
         talk.delivered(talk.deliverable);
-        talk.scan_client(&as_it_is).expect("messages");
+        talk.scan_client(&AS_IT_IS).expect("messages");
         talk.sent(talk.sendable);
     }
     assert!(talk.from_client.len() < before);

@@ -33,6 +33,7 @@ impl Course {
             self.logs.push(log);
             return Heard::Swallow;
         }
+        let is_ours = self.is_ours(tag);
         let mut expected = true;
         match tag {
             b'D' => {}
@@ -79,7 +80,22 @@ impl Course {
         match () {
             () if self.mute => Heard::Swallow,
             () if refused => Heard::Refusal,
+            () if is_ours => Heard::Swallow,
             () => Heard::Pass,
+        }
+    }
+
+    /// Whether a message answers what we have asked, and not the client. Errors are everybody's.
+    fn is_ours(&mut self, tag: u8) -> bool {
+        match tag {
+            b'C' | b'I' | b'T' | b'D' if self.debt.next_is_simple() => {
+                let Some(left) = &mut self.current.results_left else { return false };
+                let is_ours = *left == 0;
+                *left = left.saturating_sub(u32::from(matches!(tag, b'C' | b'I')));
+                is_ours
+            }
+            b'1' | b'2' | b'3' | b'n' | b't' | b'C' | b'I' | b's' | b'T' | b'D' => self.debt.next_is_ours(),
+            _ => false,
         }
     }
 

@@ -11,7 +11,7 @@ use driftlock_wire::{
 };
 use futures_util::SinkExt;
 use tokio::sync::Semaphore;
-use tokio_postgres::{Client, IsolationLevel};
+use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage};
 
 use super::{cluster, connect, eventually, in_time, proxy, recorded};
 
@@ -39,6 +39,15 @@ struct Exchange {
 impl Gate for Exchange {
     fn rewritten(&self, _: ConnectionId, text: &str) -> Option<String> {
         text.contains(self.text).then(|| text.replace(self.text, self.with))
+    }
+}
+
+/// Has a lock taken wherever a transaction begins.
+struct Following;
+
+impl Gate for Following {
+    fn followed(&self, _: ConnectionId, text: &str) -> Option<String> {
+        (text == "BEGIN").then(|| "SELECT pg_advisory_xact_lock(7)".to_owned())
     }
 }
 
@@ -210,6 +219,40 @@ async fn an_exchanged_text_is_what_the_server_gets_however_it_is_sent() {
     let texts: Vec<&str> = units.iter().flat_map(|(unit, _)| unit.statements()).collect();
     assert!(texts.iter().filter(|text| text.contains("exchanged")).count() >= 4, "{texts:?}");
     assert!(!texts.iter().any(|text| text.contains("NOWAIT")), "{texts:?}");
+}
+
+/// The lock is real, and the client has seen nothing of it.
+#[tokio::test]
+async fn what_follows_a_statement_runs_with_it_however_it_is_sent_and_only_its_errors_are_seen() {
+    let (_proxy, endpoint) = proxy(Record::around(Following, 1000)).await;
+    let (client, direct) = (connect(&endpoint.url()).await, connect(&cluster().await.url()).await);
+    let is_free = async || {
+        let sql = "SELECT pg_try_advisory_lock(7) AND pg_advisory_unlock(7)";
+        direct.query_one(sql, &[]).await.expect("asked").get::<_, bool>(0)
+    };
+    let prepared = client.prepare("BEGIN").await.expect("prepared");
+    for round in 0..4 {
+        match round {
+            0 => {
+                let answers = client.simple_query("BEGIN").await.expect("begun");
+                assert!(matches!(answers[..], [SimpleQueryMessage::CommandComplete(0)]), "{answers:?}");
+            }
+            1 => assert!(client.query_typed("BEGIN", &[]).await.expect("begun").is_empty()),
+            _ => assert_eq!(client.execute(&prepared, &[]).await.expect("begun"), 0),
+        }
+        assert!(!is_free().await, "in round {round}");
+        assert_eq!(client.query_one("SELECT 2", &[]).await.expect("goes on").get::<_, i32>(0), 2);
+        client.batch_execute("COMMIT").await.expect("committed");
+        assert!(is_free().await, "after round {round}");
+    }
+    direct.batch_execute("SELECT pg_advisory_lock(7)").await.expect("locked");
+    client.batch_execute("SET lock_timeout = 50").await.expect("set");
+    assert_eq!(code(&client.batch_execute("BEGIN").await.expect_err("locked")), "55P03");
+    client.batch_execute("ROLLBACK").await.expect("usable");
+    assert_eq!(code(&client.execute(&prepared, &[]).await.expect_err("locked")), "55P03");
+    client.batch_execute("ROLLBACK").await.expect("usable");
+    direct.batch_execute("SELECT pg_advisory_unlock(7)").await.expect("unlocked");
+    assert_eq!(client.execute(&prepared, &[]).await.expect("what was left by the error is gone"), 0);
 }
 
 /// What is no longer asked for is bound all the same, and the client was told its type.

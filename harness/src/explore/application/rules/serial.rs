@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{AppRules, AppWorld, some};
 use crate::explore::judge::run_serially;
-use crate::explore::rules::permutations;
+use crate::explore::rules::{permutations, violated};
 use crate::explore::search::Execution;
 use crate::explore::world::{Ended, Lost, World};
 use crate::scenario::application::Job;
@@ -63,13 +63,25 @@ impl AppRules {
     /// # Errors
     /// The database is lost, or an actor makes no sense even by itself.
     pub async fn serial_states(&mut self, world: &mut AppWorld, most: usize) -> Result<BTreeSet<String>, Lost> {
+        Ok(self.serial_runs(world, most).await?.into_iter().map(|(_, state)| state).collect())
+    }
+
+    /// As [`Self::serial_states`], a run each: the invariants that it violates, and the state to which it comes.
+    ///
+    /// # Errors
+    /// The database is lost, or an actor makes no sense even by itself.
+    pub async fn serial_runs(
+        &mut self,
+        world: &mut AppWorld,
+        most: usize,
+    ) -> Result<Vec<(Vec<(String, String)>, String)>, Lost> {
         let all: Vec<usize> = (0..self.app.actors.len()).collect();
-        let mut states = BTreeSet::new();
+        let mut runs = Vec::new();
         for order in permutations(&all).into_iter().take(most) {
-            let execution = run_serially(world, &order, &self.queries).await?;
-            states.insert(self.state(&execution.ended, Own::Compared)?);
+            let ended = run_serially(world, &order, &self.queries).await?.ended;
+            runs.push((violated(&self.app.invariants, &ended, some)?, self.state(&ended, Own::Compared)?));
         }
-        Ok(states)
+        Ok(runs)
     }
 
     /// What these actors come to one after the other, in every order of them.
