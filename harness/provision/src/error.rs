@@ -47,6 +47,11 @@ pub enum ProvisionError {
     #[diagnostic(help("install them, or point --pg-bin at the directory that holds them"))]
     NoBinaries,
 
+    /// It is somebody else's server, or is run by somebody else.
+    #[error("a server that driftlock has not started itself is not restarted")]
+    #[diagnostic(help("--postgres local starts one that is"))]
+    NotOurs,
+
     /// Nothing answers there.
     #[error("cannot reach PostgreSQL at {at}: {why}")]
     #[diagnostic(help("is the server running, and does the URL name its host and port?"))]

@@ -17,6 +17,7 @@ mod group;
 mod name;
 mod process;
 mod prototype;
+mod restart;
 mod server;
 mod settings;
 mod sqlite;

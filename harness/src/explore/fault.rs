@@ -66,6 +66,7 @@ impl Injected {
             (FaultKind::TooMany, _) => "no connection, for there are too many: 53300",
             (FaultKind::Terminated, _) => "session terminated before the server got it (57P01)",
             (FaultKind::Killed, _) => "client killed before it sent this",
+            (FaultKind::Restarted, _) => "the server was restarted before it got it (57P01)",
             (FaultKind::Busy, _) => "refused with SQLITE_BUSY (injected)",
         }
     }
@@ -82,6 +83,7 @@ pub(super) fn server_says(kind: FaultKind) -> &'static str {
         FaultKind::Serialization => "could not serialize access due to concurrent update",
         FaultKind::Deadlock => "deadlock detected",
         FaultKind::LockNotAvailable => "canceling statement due to lock timeout",
+        FaultKind::TooMany => "sorry, too many clients already",
         _ => "canceling statement due to user request",
     }
 }
@@ -112,7 +114,11 @@ pub fn can_come(script: &Script, case: &ScriptCase, Fault { actor, step, kind }:
     let of = &script.actors[actor];
     let sql = unfilled(case, &of.steps[step]);
     match kind {
-        FaultKind::LostBefore | FaultKind::LostAfter | FaultKind::Terminated | FaultKind::Killed => true,
+        FaultKind::LostBefore
+        | FaultKind::LostAfter
+        | FaultKind::Terminated
+        | FaultKind::Killed
+        | FaultKind::Restarted => true,
         FaultKind::TooMany => Progress::of(of).next == step,
         // These can come at any statement that works, and where the transaction is to be committed.
         FaultKind::Serialization | FaultKind::Cancelled => refused_part(&sql).is_some(),

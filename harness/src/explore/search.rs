@@ -5,7 +5,7 @@
 //! afterwards, until a step is taken that it conflicts with: the orders in which it comes first have
 //! been seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rand::RngExt;
@@ -56,7 +56,12 @@ impl Execution {
         self.taken.iter().flat_map(|taken| &taken.events)
     }
 
-    /// What failed in it because it was let, if anything did.
+    /// The actors that something was let fail for: several, where the server was restarted.
+    pub fn struck(&self) -> BTreeSet<usize> {
+        self.events().filter(|event| event.fault.is_some()).map(|event| event.actor).collect()
+    }
+
+    /// What failed in it first because it was let, if anything did.
     pub fn fault(&self) -> Option<Fault> {
         let of =
             |event: &Event| event.fault.map(|fault| Fault { actor: event.actor, step: event.step, kind: fault.kind });

@@ -2,7 +2,7 @@
 //! it: its statements are written anew on their way to the server, constraints are dropped after the set-up.
 //!
 //! What is taken away of a text is found by its words and its tables, whoever sends it and however often. A program that
-//! begins its transaction anew after 40001 is not kept from that: it would have to be answered what no server answers.
+//! begins its transaction anew after 40001 or 40P01 is refused again, whenever it does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -81,6 +81,8 @@ enum Edit {
     Constraint(Box<Constraint>),
     /// What transactions are where nobody asks for anything.
     DefaultIsolation,
+    /// Other attempts after a refusal.
+    Retries,
 }
 
 /// An application whose defences are taken away.
@@ -153,6 +155,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
                     alteration.after_setup.push(constraint.dropped());
                     constraints.extend(constraint.keeps_apart().then(|| (**constraint).clone()));
                 }
+                Edit::Retries => alteration.keeps_from_retrying = true,
                 Edit::DefaultIsolation => {
                     alteration.session.push_str(" -c default_transaction_isolation=read\\ committed");
                 }
@@ -221,7 +224,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
             refused.map(|(step, code, _)| (code.clone(), format!("{step} is refused with {code}"))).unzip();
         news.retain(|one| !self.seen.codes.iter().any(|code| one.ends_with(code.as_str())));
         let sent = world.sent_so_far();
-        let has_parts = without.iter().any(|defence| matches!(defence.edit, Edit::Part(_)));
+        let has_parts = without.iter().any(|defence| matches!(defence.edit, Edit::Part(_) | Edit::Retries));
         let executed = if has_parts { sent.rewritten } else { explored.searched.executions };
         if without.is_empty() && self.seen.sent.texts.is_empty() {
             self.observe(world, codes).await?;
@@ -271,6 +274,11 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Some((shown_places(places).join(", "), anew))
         });
         statements.extend(anew.take(TEXTS_SHOWN));
+        if alteration.keeps_from_retrying {
+            let again = "-- sent again after 40001 or 40P01: refused with that once more, each time";
+            let places = self.seen.retrying().into_iter().collect::<Vec<_>>().join(", ");
+            statements.push((places, again.to_owned()));
+        }
         let names: Vec<&str> = defences.iter().map(|defence| defence.name.as_str()).collect();
         Variation {
             name: format!("without {}", names.join(" and ")),
@@ -350,6 +358,11 @@ impl Observed {
                 named(&format!("default_transaction_isolation {}", self.default_isolation), &["database".into()]);
             defences.push(AppDefence { name, edit: Edit::DefaultIsolation });
         }
+        if !self.sent.retried.is_empty() {
+            let codes = self.sent.retried.keys().map(String::as_str).collect::<Vec<_>>().join(" and ");
+            let places: Vec<String> = self.retrying().into_iter().collect();
+            defences.push(AppDefence { name: named(&format!("retry after {codes}"), &places), edit: Edit::Retries });
+        }
         let written = self.written();
         let met = self.catalog.constraints.iter().filter(|constraint| self.may_meet(&written, constraint));
         defences.extend(met.map(|constraint| AppDefence {
@@ -357,6 +370,11 @@ impl Observed {
             edit: Edit::Constraint(Box::new(constraint.clone())),
         }));
         defences
+    }
+
+    /// Who was seen to begin anew.
+    fn retrying(&self) -> BTreeSet<String> {
+        self.sent.retried.values().flatten().cloned().collect()
     }
 
     /// What is written, as far as the texts and the server say.
