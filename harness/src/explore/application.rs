@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy, Unit};
+use driftlock_wire::{Config, ConnectionId, Listen, Names, Proxy};
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
@@ -30,7 +30,7 @@ use self::fault::{Hit, Struck};
 use self::free::Free;
 pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
-use self::retries::{Retries, refused_again};
+use self::retries::Retries;
 use self::sent::{Alteration, Sent};
 use self::settle::Moved;
 use super::fault::{Armed, Fault};
@@ -309,30 +309,6 @@ impl AppWorld {
     /// Whether an actor takes part in this execution.
     fn takes_part(&self, actor: usize) -> bool {
         !self.actors[actor].left_out
-    }
-
-    /// What becomes of a unit in which nothing is let fail: it may be part of another attempt, that is not to succeed.
-    fn attempted(
-        &mut self,
-        actor: usize,
-        step: usize,
-        connection: ConnectionId,
-        unit: &Unit,
-        shape: &str,
-    ) -> Admission {
-        let Some(kind) = self.actors[actor].retries.sends(shape, unit) else { return Admission::Forward };
-        let name = self.actors[actor].name.clone();
-        self.sent.retried.entry(kind.code().to_owned()).or_default().insert(name);
-        let aborted = self.sessions.get(&connection).is_some_and(|session| session.note.aborted);
-        let refused = refused_again(kind, unit, aborted).filter(|_| self.keeps_from_retrying);
-        if refused.is_some() {
-            self.sent.rewritten += 1;
-            self.kept_back.insert((actor, step));
-            if !self.hits.contains_key(&actor) {
-                self.hit(actor, step);
-            }
-        }
-        refused.unwrap_or(Admission::Forward)
     }
 
     /// The actors whose unit is at the gate.

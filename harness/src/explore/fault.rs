@@ -1,7 +1,10 @@
 //! A failure that is let happen once in an execution: where, of which kind, and where a kind can come at all.
 
+use std::collections::BTreeSet;
+
+use super::search::Execution;
 use super::statement::{Does, message, words};
-use super::world::What;
+use super::world::{Event, What};
 use crate::app::units::takes_back;
 use crate::scenario::script::{FaultKind, Progress, Script, ScriptCase, unfilled};
 use crate::sql::split;
@@ -74,6 +77,20 @@ impl Injected {
     /// The refusal that the client sees.
     pub fn refusal(&self) -> What {
         What::Failed { code: self.kind.code().to_owned(), message: self.told().to_owned() }
+    }
+}
+
+impl Execution {
+    /// The actors that something was let fail for: several, where the server was restarted.
+    pub fn struck(&self) -> BTreeSet<usize> {
+        self.events().filter(|event| event.fault.is_some()).map(|event| event.actor).collect()
+    }
+
+    /// What failed in it first because it was let, if anything did.
+    pub fn fault(&self) -> Option<Fault> {
+        let of =
+            |event: &Event| event.fault.map(|fault| Fault { actor: event.actor, step: event.step, kind: fault.kind });
+        self.events().find_map(of)
     }
 }
 

@@ -5,7 +5,7 @@
 //! afterwards, until a step is taken that it conflicts with: the orders in which it comes first have
 //! been seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rand::RngExt;
@@ -13,7 +13,6 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 
-use super::fault::Fault;
 use super::footprint::{Footprint, Rule};
 use super::volatile::Volatile;
 use super::world::{Choice, Ended, Event, Lost, Rows, Taken, What, World, shown};
@@ -54,18 +53,6 @@ impl Execution {
     /// What became of steps, in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         self.taken.iter().flat_map(|taken| &taken.events)
-    }
-
-    /// The actors that something was let fail for: several, where the server was restarted.
-    pub fn struck(&self) -> BTreeSet<usize> {
-        self.events().filter(|event| event.fault.is_some()).map(|event| event.actor).collect()
-    }
-
-    /// What failed in it first because it was let, if anything did.
-    pub fn fault(&self) -> Option<Fault> {
-        let of =
-            |event: &Event| event.fault.map(|fault| Fault { actor: event.actor, step: event.step, kind: fault.kind });
-        self.events().find_map(of)
     }
 }
 

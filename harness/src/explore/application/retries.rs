@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use driftlock_wire::{Admission, Unit};
+use driftlock_wire::{Admission, ConnectionId, Unit};
 
+use super::AppWorld;
 use super::fault::refusal;
 use crate::explore::world::What;
 use crate::scenario::script::FaultKind;
@@ -34,9 +35,30 @@ impl Retries {
     }
 }
 
-/// How a unit of another attempt is refused.
-pub(super) fn refused_again(kind: FaultKind, unit: &Unit, aborted: bool) -> Option<Admission> {
-    refusal(kind, unit).filter(|_| !aborted)
+impl AppWorld {
+    /// What becomes of a unit in which nothing is let fail: it may be part of another attempt, that is not to succeed.
+    pub(super) fn attempted(
+        &mut self,
+        actor: usize,
+        step: usize,
+        connection: ConnectionId,
+        unit: &Unit,
+        shape: &str,
+    ) -> Admission {
+        let Some(kind) = self.actors[actor].retries.sends(shape, unit) else { return Admission::Forward };
+        let name = self.actors[actor].name.clone();
+        self.sent.retried.entry(kind.code().to_owned()).or_default().insert(name);
+        let aborted = self.sessions.get(&connection).is_some_and(|session| session.note.aborted);
+        let refused = refusal(kind, unit).filter(|_| !aborted && self.keeps_from_retrying);
+        if refused.is_some() {
+            self.sent.rewritten += 1;
+            self.kept_back.insert((actor, step));
+            if !self.hits.contains_key(&actor) {
+                self.hit(actor, step);
+            }
+        }
+        refused.unwrap_or(Admission::Forward)
+    }
 }
 
 #[cfg(test)]
