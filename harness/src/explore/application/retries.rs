@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn what_was_sent_before_a_refusal_and_is_sent_again_is_another_attempt() {
         let mut retries = Retries::default();
-        let mut sends = |retries: &mut Retries, sql: &str| {
+        let sends = |retries: &mut Retries, sql: &str| {
             let steps = vec![Step::Query { text: Text { text: sql.into(), cut: false } }];
             let (number, kind, steps_left_out, bytes) = (1, Kind::Query, 0, 0);
             let unit = Unit { number, kind, steps, steps_left_out, bytes, whole: true, unknown: false };
