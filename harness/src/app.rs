@@ -7,6 +7,7 @@
 //! [`record`] holds nothing, and says what a program did. [`rewriting`] changes what programs send.
 
 pub mod code;
+mod entries;
 pub mod gate;
 pub mod http;
 pub mod output;

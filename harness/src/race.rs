@@ -226,6 +226,7 @@ impl Race {
             serial: self.is_serial.unwrap_or(self.invariants.is_empty()),
             invariants: self.invariants.clone(),
             violates: None,
+            faults: self.faults.clone(),
         })
     }
 }
@@ -338,7 +339,7 @@ async fn on(hosts: &mut Hosts, app: &Arc<Application>, race: &Race, way: Way) ->
 async fn explored(world: &mut AppWorld, app: &Arc<Application>, race: &Race) -> Result<Raced, RaceError> {
     let (strategy, executions) = (Strategy::Exhaustive, Arc::new(AtomicU64::new(0)));
     let options = Options { strategy, seed: 1, limit: race.limit, all: false, executions };
-    let (explored, _, confirmed) = explore_application(world, app, &race.faults, &options).await?;
+    let (explored, _, confirmed) = explore_application(world, app, &app.faults, &options).await?;
     let (verdict, evidence) = explored.verdict(None, app.actors.len(), strategy);
     let mut violations = Vec::new();
     for of in confirmed {

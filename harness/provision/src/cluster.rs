@@ -11,27 +11,29 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::unistd::User;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::admin::bounded;
 use super::binaries::Binaries;
 use super::directory::{self, Contents, OwnedDirectory};
 use super::prototype::Prototype;
+use super::restart::Restarter;
 use super::user::{closed_to, server_user};
 use super::{Profile, ProvisionError, name, process};
 
 /// Where the cluster is inside its directory.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 const SOCKET: &str = "socket";
-const LOG: &str = "server.log";
+pub(super) const LOG: &str = "server.log";
 /// The postmaster's, in [`DATA`].
-const PID_FILE: &str = "postmaster.pid";
+pub(super) const PID_FILE: &str = "postmaster.pid";
 /// The names of the segments that the server has in /dev/shm: its watcher's list, should the server be killed.
-const SEGMENTS: &str = "segments";
+pub(super) const SEGMENTS: &str = "segments";
 /// Ours is the only socket in its directory, so the usual number serves where there is no TCP.
 const PORT: u16 = 5432;
 pub(super) const SUPERUSER: &str = "postgres";
@@ -48,17 +50,21 @@ const INITDB_ARGUMENTS: [&str; 8] = [
     "--no-sync",
 ];
 const INITDB: Duration = Duration::from_secs(120);
-const READY: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(3);
+pub(super) const POLL: Duration = Duration::from_millis(3);
 const LOG_BYTES_SHOWN: usize = 2000;
 const STARTS_MAX: usize = 3;
+
+/// The server's process, if there is one.
+pub(super) type Running = Arc<Mutex<Option<Child>>>;
 
 /// A running cluster. Dropping it stops the server and removes the directory; that blocks for some
 /// ten milliseconds, and never for longer than 10 s.
 #[derive(Debug)]
 pub(super) struct Cluster {
     initdb: Option<Child>,
-    server: Option<Child>,
+    /// Whoever restarts it ends one and starts another.
+    server: Running,
+    binaries: Binaries,
     directory: OwnedDirectory,
     port: u16,
     password: Option<String>,
@@ -85,7 +91,14 @@ impl Cluster {
                     .map_err(ProvisionError::file("give the server's user", &path))?;
             }
         }
-        let mut cluster = Self { initdb: None, server: None, directory, port: PORT, password: None };
+        let mut cluster = Self {
+            initdb: None,
+            server: Running::default(),
+            binaries: binaries.clone(),
+            directory,
+            port: PORT,
+            password: None,
+        };
         let programs = Programs { binaries, directory: cluster.directory.path(), user: user.as_ref() };
         let prototype = Prototype::of(binaries, &INITDB_ARGUMENTS);
         let data = cluster.directory.path().join(DATA);
@@ -99,13 +112,14 @@ impl Cluster {
             cluster.port = if tcp { free_port()? } else { PORT };
             configure(cluster.directory.path(), profile, tcp.then_some(cluster.port))?;
             let programs = Programs { binaries, directory: cluster.directory.path(), user: user.as_ref() };
-            cluster.server = Some(programs.postgres()?);
-            match cluster.ready().await {
+            let server = programs.postgres()?;
+            cluster.restarter().running().replace(server);
+            match cluster.restarter().ready().await {
                 // Somebody else may have taken the port between our looking and the server's.
                 Err(ProvisionError::Program { .. }) if tcp && attempt < STARTS_MAX => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(connection) => {
-                    cluster.note_segments();
+                    cluster.restarter().note_segments();
                     if tcp {
                         cluster.password = Some(set_password(connection, cluster.directory.path()).await?);
                     }
@@ -143,54 +157,24 @@ impl Cluster {
 
     /// The server's process id.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Child::id)
+        self.restarter().running().as_ref().map(Child::id)
     }
 
-    /// Notes the segments that it has in /dev/shm, for its watcher: should the server be killed, nobody else knows them.
-    fn note_segments(&self) {
-        let maps = self.pid().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).ok()).unwrap_or_default();
-        let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-        let segments: String =
-            paths.filter(|path| path.starts_with("/dev/shm/PostgreSQL.")).map(|path| format!("{path}\n")).collect();
-        // Without it a few hundred bytes may stay in memory, which is no reason not to start.
-        let _ = fs::write(self.directory.path().join(SEGMENTS), segments);
-    }
-
-    /// Waits until the server lets us in.
-    async fn ready(&mut self) -> Result<PgConnection, ProvisionError> {
-        // This connection may set a password, and sqlx would log the statement.
-        let options = self.options("postgres").disable_statement_logging();
-        let log = self.directory.path().join(LOG);
-        let server = self.server.as_mut().expect("the server was started just before");
-        let pid_file = self.directory.path().join(DATA).join(PID_FILE);
-        let poll = async {
-            loop {
-                if let Ok(Some(status)) = server.try_wait() {
-                    return Err(failed("postgres", status, &log));
-                }
-                // Until then it would start a process for each attempt only to turn us away.
-                let ready =
-                    fs::read_to_string(&pid_file).is_ok_and(|text| text.lines().any(|line| line.trim() == "ready"));
-                if ready && let Ok(connection) = options.connect().await {
-                    return Ok(connection);
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        match tokio::time::timeout(READY, poll).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(ProvisionError::Program {
-                program: "postgres",
-                why: format!("it did not accept a connection within {} s", READY.as_secs()),
-                log: end_of(&log),
-            }),
+    /// What ends and starts its server.
+    pub(super) fn restarter(&self) -> Restarter {
+        Restarter {
+            server: self.server.clone(),
+            binaries: self.binaries.clone(),
+            directory: self.directory.path().to_owned(),
+            options: self.options("postgres"),
         }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let ended = self.server.take().is_none_or(process::end_child);
+        let server = self.restarter().running().take();
+        let ended = server.is_none_or(process::end_child);
         // A postmaster that ended in order has removed it, and its shared memory.
         let in_order = !self.directory.path().join(DATA).join(PID_FILE).exists();
         // initdb starts servers itself, which do not clean up after themselves when they are ended.
@@ -204,10 +188,10 @@ impl Drop for Cluster {
 }
 
 /// The programs of a cluster, as they must be run.
-struct Programs<'a> {
-    binaries: &'a Binaries,
-    directory: &'a Path,
-    user: Option<&'a User>,
+pub(super) struct Programs<'a> {
+    pub binaries: &'a Binaries,
+    pub directory: &'a Path,
+    pub user: Option<&'a User>,
 }
 
 impl Programs<'_> {
@@ -257,7 +241,7 @@ impl Programs<'_> {
         }
     }
 
-    fn postgres(&self) -> Result<Child, ProvisionError> {
+    pub(super) fn postgres(&self) -> Result<Child, ProvisionError> {
         let mut command = self.command("postgres")?;
         command.arg("-D").arg(self.directory.join(DATA));
         command.spawn().map_err(ProvisionError::file("run", self.binaries.program("postgres")))
@@ -314,7 +298,7 @@ async fn set_password(mut connection: PgConnection, directory: &Path) -> Result<
     Ok(password)
 }
 
-fn failed(program: &'static str, status: ExitStatus, log: &Path) -> ProvisionError {
+pub(super) fn failed(program: &'static str, status: ExitStatus, log: &Path) -> ProvisionError {
     let full = disk_full(&format!("run {program}"), log);
     full.unwrap_or_else(|| ProvisionError::Program { program, why: status.to_string(), log: end_of(log) })
 }
@@ -330,7 +314,7 @@ fn disk_full(what: &str, log: &Path) -> Option<ProvisionError> {
 
 /// The last lines of the server's log. It never holds a password: statements are not logged, and
 /// only those that fail are quoted.
-fn end_of(log: &Path) -> String {
+pub(super) fn end_of(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let start = text.len().saturating_sub(LOG_BYTES_SHOWN);
     let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);

@@ -121,6 +121,10 @@ pub enum ProvisionError {
         /// The end of what it wrote.
         log: String,
     },
+    /// It is somebody else's server, or is run by somebody else.
+    #[error("a server that driftlock has not started itself is not restarted")]
+    #[diagnostic(help("--postgres local starts one that is"))]
+    NotOurs,
 
     /// Nothing answers there.
     #[error("cannot reach PostgreSQL at {at}: {why}")]

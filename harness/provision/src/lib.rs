@@ -19,6 +19,7 @@ mod machine;
 mod name;
 mod process;
 mod prototype;
+mod restart;
 mod server;
 mod settings;
 mod shelf;

@@ -12,6 +12,7 @@ use super::binaries::binary_directories;
 use super::cluster::{Cluster, SUPERUSER};
 use super::container::Container;
 use super::given::{Databases, Given};
+use super::restart::Restarter;
 use super::{GivenUrl, PostgresChoice, Profile, ProvisionError, RunName, Settings, Swept, sweep};
 
 /// What a server is wanted for.
@@ -287,9 +288,18 @@ impl Server {
         }
     }
 
+    /// Whether it may be restarted: it is a throw-away cluster, and a child of this process.
+    pub fn can_restart(&self) -> bool {
+        matches!(self.host, Host::Cluster(_))
+    }
+
     /// What makes and drops databases here, for who does not own the server.
     pub fn maker(&self) -> Maker {
-        Maker { admin: self.admin.clone(), run: self.run.clone(), given: self.databases() }
+        let restarter = match &self.host {
+            Host::Cluster(cluster) => Some(cluster.restarter()),
+            Host::Given(_) | Host::Container(_) => None,
+        };
+        Maker { admin: self.admin.clone(), run: self.run.clone(), given: self.databases(), restarter }
     }
 
     /// Creates a database: see [`Maker::create`].
@@ -361,6 +371,7 @@ pub struct Maker {
     admin: Arc<Admin>,
     run: RunName,
     given: Option<Arc<Databases>>,
+    restarter: Option<Restarter>,
 }
 
 impl fmt::Debug for Maker {
@@ -407,6 +418,19 @@ impl Maker {
             }
         });
         finished(removal.await)
+    }
+
+    /// Restarts the server, as `pg_ctl restart -m fast` does: every session ends, with 57P01, and what was committed is
+    /// kept. Its address is the same afterwards. The server must still be there, and nobody else may need it.
+    ///
+    /// Cancellation: it may be down, which its owner's end takes care of.
+    ///
+    /// # Errors
+    /// It is not a cluster of our own ([`ProvisionError::NotOurs`]), or does not end, or does not start again.
+    pub async fn restart(&self) -> Result<(), ProvisionError> {
+        let restarter = self.restarter.as_ref().ok_or(ProvisionError::NotOurs)?;
+        self.admin.close().await;
+        restarter.restart().await
     }
 }
 

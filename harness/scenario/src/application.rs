@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use drift_engine::lock::Backend;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -14,7 +15,7 @@ use super::draft;
 use super::file::{LoadError, content, document, parse_with};
 use super::problem::{Problem, Problems};
 use super::read::Section;
-use super::script::{ACTORS_MAX, NamedQuery, sql, word};
+use super::script::{self, ACTORS_MAX, FaultKind, NamedQuery, sql, word};
 use super::value::{self, Wrong, mistyped};
 
 pub use code::{Code, Done};
@@ -58,6 +59,8 @@ pub struct Application {
     pub serial: bool,
     /// The check that is to be violated; nothing for a pass.
     pub violates: Option<String>,
+    /// What `explore` lets fail, where its command line says nothing else.
+    pub faults: Vec<FaultKind>,
 }
 
 /// What makes the state in which everything begins.
@@ -201,6 +204,7 @@ fn draft(section: &mut Section<'_>, directory: &Path) -> Option<Application> {
         section.sections("invariant", query).into_iter().map(Spanned::into_inner).collect();
     let serial = section.optional("serial", value::boolean).map_known(Some, None);
     let violates = section.optional("violates", value::text).map_known(Some, None);
+    let faults = section.or("faults", Vec::new(), faults).map(Spanned::into_inner);
     let groups: Option<Vec<Vec<AppActor>>> = actors.into_iter().map(Spanned::into_inner).collect();
     let actors = groups?.concat();
     let names: BTreeSet<&str> = actors.iter().map(|actor| actor.name.as_str()).collect();
@@ -224,7 +228,21 @@ fn draft(section: &mut Section<'_>, directory: &Path) -> Option<Application> {
         serial: serial?.unwrap_or(invariants.is_empty()),
         invariants,
         violates: violates?,
+        faults: faults?,
     })
+}
+
+/// Reads `faults`: none that exists on SQLite alone.
+fn faults(value: &DeValue<'_>) -> Result<Vec<FaultKind>, Wrong> {
+    let mut kinds = script::faults(value)?;
+    if let [only] = kinds[..]
+        && !only.is_on(Backend::Postgres)
+    {
+        let names = FaultKind::names_on(Backend::Postgres);
+        return Err(Wrong::new(format!("is {only}, and applications are on PostgreSQL: there are {names}")));
+    }
+    kinds.retain(|kind| kind.is_on(Backend::Postgres));
+    Ok(kinds)
 }
 
 /// The actors of one `[[actor]]`.

@@ -25,6 +25,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::condition::Condition;
+pub(super) use self::fault::faults;
 pub use self::fault::{FaultKind, LOST};
 use self::flow::Node;
 pub use self::flow::{Instruction, OnError};

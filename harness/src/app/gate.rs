@@ -10,6 +10,7 @@ use driftlock_wire::{
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::entries::Entries;
 use super::rewriting::Rewriter;
 use super::units::keeps;
 
@@ -31,8 +32,10 @@ pub enum Happened {
         isolates: bool,
         /// It asked at once for timeouts.
         times_out: bool,
+        /// Its units are held.
+        held: bool,
     },
-    /// A unit has arrived, and is held.
+    /// A unit has arrived, or somebody asks for a session, and that is held.
     Arrived,
     /// A unit has gone to the server, and nobody chose it.
     Passed(ConnectionId, Arc<Unit>),
@@ -92,6 +95,7 @@ struct State {
     holds: Holds,
     /// Whose units are not held.
     free: BTreeSet<usize>,
+    entries: Entries,
 }
 
 /// A gate that its clones share.
@@ -157,6 +161,26 @@ impl Holding {
         seat.held.clone().map(|unit| (*id, unit))
     }
 
+    /// From now on the next session that this actor asks for is held.
+    pub fn hold_entry(&self, of: Option<usize>) {
+        self.state().entries.hold_next(of);
+    }
+
+    /// The actor whose session is held before it begins.
+    pub fn asks_for_session(&self) -> Option<usize> {
+        self.state().entries.held()
+    }
+
+    /// Decides on the session that is held.
+    pub fn admit_session(&self, admission: Admission) {
+        self.state().entries.decide(admission);
+    }
+
+    /// As long as the server is away nobody gets a session, and then everybody who has asked for one.
+    pub fn server_is_away(&self, is_away: bool) {
+        self.state().entries.close(is_away);
+    }
+
     /// Decides on the unit that a connection is held with.
     pub fn admit(&self, connection: ConnectionId, admission: Admission) {
         let mut state = self.state();
@@ -177,7 +201,10 @@ impl Holding {
 
     /// From now on nothing is held; what is held goes through.
     pub fn open(&self) {
-        self.state().holds = Holds::Nothing;
+        let mut state = self.state();
+        state.holds = Holds::Nothing;
+        state.entries.decide(Admission::Forward);
+        drop(state);
         let held = self.look(|connection, seat| seat.held.is_some().then_some(connection));
         held.into_iter().flatten().for_each(|connection| self.admit(connection, Admission::Forward));
     }
@@ -259,17 +286,32 @@ impl Gate for Holding {
         Watch::Rows { bytes_max: ROW_BYTES_MAX }
     }
 
+    fn enters(&self, endpoint: EndpointId) -> Ticket {
+        let mut state = self.state();
+        let actor = state.actors.get(&endpoint).copied();
+        let is_held = matches!(state.holds, Holds::All) && !actor.is_some_and(|actor| state.free.contains(&actor));
+        let before = state.entries.held();
+        let Some(ticket) = state.entries.asked(actor.filter(|_| is_held)) else {
+            return Ticket::Now(Admission::Forward);
+        };
+        if let Some(actor) = state.entries.held().filter(|held| before != Some(*held)) {
+            self.note(state, actor, Happened::Arrived);
+        }
+        ticket
+    }
+
     fn connected(&self, connection: ConnectionId, client: &Connected) {
         let mut state = self.state();
         let Some(actor) = state.actors.get(&client.endpoint).copied() else { return };
         let pid = client.server_pid;
-        let (held, sent, admit, arrived, logs) = (None, None, None, 0, Some(Vec::new()));
-        let seat = Seat { actor, held, sent, in_transaction: false, logs, log_bytes: 0, admit, arrived };
+        let (sent, admit, arrived, logs) = (None, None, 0, Some(Vec::new()));
+        let seat = Seat { actor, held: None, sent, in_transaction: false, logs, log_bytes: 0, admit, arrived };
         state.seats.insert(connection, seat);
         let asks_for =
             |word: &str| client.parameters.iter().any(|(name, value)| name.contains(word) || value.contains(word));
         let (isolates, times_out) = (asks_for("isolation"), asks_for("timeout"));
-        self.note(state, actor, Happened::Connected { connection, pid, isolates, times_out });
+        let held = matches!(state.holds, Holds::All) && !state.free.contains(&actor);
+        self.note(state, actor, Happened::Connected { connection, pid, isolates, times_out, held });
     }
 
     fn rewritten(&self, connection: ConnectionId, text: &str) -> Option<String> {

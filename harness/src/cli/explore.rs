@@ -84,9 +84,11 @@ pub struct Args {
 
     /// Let things fail too: at each step of each actor, once in an execution, and visit every order that matters of the
     /// rest, instead of the pairs that the script lets overlap. On PostgreSQL lost-before, lost-after (the connection is
-    /// lost before the server got the step, or after it carried it out), 40001, 40P01, 55P03, 57014, 53300 (scripts), terminated
-    /// (the session is), killed (the client is); on SQLite busy, killed; or all [the script's `faults`]
-    #[arg(long, value_name = "KIND,…|all", value_parser = faults::parse,
+    /// lost before the server got the step, or after it carried it out), 40001, 40P01, 55P03, 57014, 53300 (a session is
+    /// refused), terminated (the session is), killed (the client is); on SQLite busy, killed; all of these; or none [the
+    /// file's `faults`]. By its name alone, for it takes a fraction of a second each time: restarted (the server is, and
+    /// every session ends; only one that driftlock has started from local programs)
+    #[arg(long, value_name = "KIND,…|all|none", value_parser = faults::parse,
           conflicts_with_all = ["overlap", "overlap_tries", "built_in", "as_isolationtester"])]
     pub faults: Option<Faults>,
 

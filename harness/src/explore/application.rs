@@ -10,6 +10,8 @@ mod fault;
 mod free;
 mod leftover;
 mod observe;
+mod restart;
+mod retries;
 pub mod rules;
 pub mod sent;
 mod settle;
@@ -19,18 +21,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftlock_wire::{Admission, Config, ConnectionId, Listen, Names, Proxy};
+use driftlock_wire::{Config, ConnectionId, Listen, Names, Proxy};
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 pub use self::begin::{BeginError, upstream, upstream_of};
-use self::fault::Struck;
+use self::fault::{Hit, Struck};
 use self::free::Free;
 pub use self::free::{FreeRun, Opening, Passed};
 use self::leftover::Leftover;
+use self::retries::Retries;
 use self::sent::{Alteration, Sent};
 use self::settle::Moved;
 use super::fault::{Armed, Fault};
+use super::footprint::Touch;
 use super::postgres::Control;
 use super::postgres::answer::ask_all;
 use super::postgres::beginning::Beginning;
@@ -42,7 +46,7 @@ use crate::app::gate::Holding;
 use crate::app::quiet::Quiet;
 use crate::app::work::{Outcome, Worker, said};
 use crate::scenario::application::Application;
-use crate::scenario::script::NamedQuery;
+use crate::scenario::script::{FaultKind, NamedQuery};
 
 /// How long an answer of the server's may take, to a unit that does not wait or to a question of ours.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -72,6 +76,7 @@ struct Actor {
     /// It waits for something outside of the database, and others go on meanwhile.
     is_outside: bool,
     leftover: Leftover,
+    retries: Retries,
     /// It was begun once.
     began: bool,
     /// It was ended by us, and not by itself.
@@ -156,6 +161,14 @@ pub struct AppWorld {
     fault: Option<Armed>,
     /// What has failed in this one.
     struck: Option<Struck>,
+    /// Whom that has met.
+    hits: BTreeMap<usize, Hit>,
+    /// Where actors were seen to ask for a session where nothing failed: after how many of their steps.
+    connects: BTreeSet<(usize, usize)>,
+    /// Nobody's other attempt succeeds.
+    keeps_from_retrying: bool,
+    /// The steps that were refused for that in this execution.
+    kept_back: BTreeSet<(usize, usize)>,
     /// Something is checked at COMMIT alone.
     defers: bool,
     /// What was sent, and what it touched.
@@ -246,6 +259,10 @@ impl AppWorld {
             free: None,
             fault: None,
             struck: None,
+            hits: BTreeMap::new(),
+            connects: BTreeSet::new(),
+            keeps_from_retrying: alteration.keeps_from_retrying,
+            kept_back: BTreeSet::new(),
             defers: false,
             sent: Sent::default(),
         })
@@ -296,7 +313,8 @@ impl AppWorld {
 
     /// The actors whose unit is at the gate.
     fn held(&self) -> BTreeSet<usize> {
-        self.gate.look(|_, seat| seat.held.is_some().then_some(seat.actor)).into_iter().flatten().collect()
+        let held = self.gate.look(|_, seat| seat.held.is_some().then_some(seat.actor));
+        held.into_iter().flatten().chain(self.gate.asks_for_session()).collect()
     }
 }
 
@@ -314,6 +332,7 @@ impl Actor {
             quiet: Quiet::new(),
             is_outside: false,
             leftover: Leftover::default(),
+            retries: Retries::default(),
             began: false,
             is_killed: false,
             is_cold: false,
@@ -331,10 +350,12 @@ impl World for AppWorld {
         if std::mem::take(&mut self.schema_changed) {
             self.look_at_schema().await?;
         }
-        let struck = self.struck.take().map(|struck| struck.fault.actor);
+        self.struck = None;
+        let hits = std::mem::take(&mut self.hits);
         self.fault.as_mut().into_iter().for_each(Armed::again);
         self.transcript.clear();
         self.lost.clear();
+        self.kept_back.clear();
         for session in self.sessions.values_mut() {
             // What ran out with nothing held was not looked at; its transactions have ended, or their sessions.
             (session.note, session.step) = (Note::default(), None);
@@ -342,13 +363,17 @@ impl World for AppWorld {
         }
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
-            if struck != Some(number) {
+            if !hits.contains_key(&number) {
                 actor.steps_max = actor.steps_max.max(actor.step);
             }
             (actor.step, actor.commits, actor.outcome) = (0, 0, None);
             (actor.left_out, actor.is_outside) = (false, false);
+            actor.retries = Retries::default();
             (actor.computes_since, actor.quiet) = (None, Quiet::new());
             (actor.began, actor.is_cold, actor.is_killed) = (true, false, false);
+        }
+        self.await_entry();
+        for actor in &mut self.actors {
             actor.worker.begin(self.executions).await.map_err(|error| Lost::by_script(error.to_string()))?;
         }
         self.settle(None).await.map(drop)
@@ -381,6 +406,9 @@ impl World for AppWorld {
 
     async fn take(&mut self, choice: Choice, last: Option<&Taken>) -> Result<Taken, Lost> {
         let actor = choice.actor;
+        if self.gate.asks_for_session() == Some(actor) {
+            return self.refuse_session(choice).await;
+        }
         let (connection, unit) = self.gate.next(actor).expect("only who is held can be let through");
         // Whoever waits has looked for a deadlock by then.
         if let Some(waited_at) = self.waited_at.filter(|_| self.superuser) {
@@ -390,6 +418,7 @@ impl World for AppWorld {
         let step = self.actors[actor].step;
         self.actors[actor].step += 1;
         session.step = Some(step);
+        self.await_entry();
         let (sql, shape) = (transcript::shown(&unit), transcript::shape(&unit));
         // Parameters are looked at too: a setting's name may be one.
         self.actors[actor].leftover.sent(&sql, &shape);
@@ -404,13 +433,20 @@ impl World for AppWorld {
         let mut moved = Moved::default();
         match self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)) {
             Some(kind) => self.suffer(Fault { actor, step, kind }, connection, &unit, &mut moved).await?,
-            None => self.gate.admit(connection, Admission::Forward),
+            None => {
+                let admission = self.attempted(actor, step, connection, &unit, &shape);
+                self.gate.admit(connection, admission);
+            }
         }
         let waits = last.is_some_and(Taken::waits) || self.waiters.contains(&(actor, step));
         let (events, touched) = self.settle(Some((connection, waits))).await?;
         moved.0.extend(events);
         moved.1.add(&touched);
-        let (mut events, observed) = moved;
+        let (mut events, mut observed) = moved;
+        if self.fault.is_some_and(|armed| armed.fault.kind == FaultKind::Restarted) {
+            // Whether it comes before the restart or after it matters to whatever is sent.
+            observed.touch_sessions(Touch::Read);
+        }
         // Which of two answers came first is nobody's doing.
         events.sort_by_key(|event| (event.actor != actor, event.actor, event.step));
         let footprint = last.map_or(observed, |last| last.footprint.clone());

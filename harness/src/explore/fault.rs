@@ -1,7 +1,10 @@
 //! A failure that is let happen once in an execution: where, of which kind, and where a kind can come at all.
 
+use std::collections::BTreeSet;
+
+use super::search::Execution;
 use super::statement::{Does, message, words};
-use super::world::What;
+use super::world::{Event, What};
 use crate::app::units::takes_back;
 use crate::scenario::script::{FaultKind, Progress, Script, ScriptCase, unfilled};
 use crate::sql::split;
@@ -66,6 +69,7 @@ impl Injected {
             (FaultKind::TooMany, _) => "no connection, for there are too many: 53300",
             (FaultKind::Terminated, _) => "session terminated before the server got it (57P01)",
             (FaultKind::Killed, _) => "client killed before it sent this",
+            (FaultKind::Restarted, _) => "the server was restarted before it got it (57P01)",
             (FaultKind::Busy, _) => "refused with SQLITE_BUSY (injected)",
         }
     }
@@ -76,12 +80,27 @@ impl Injected {
     }
 }
 
+impl Execution {
+    /// The actors that something was let fail for: several, where the server was restarted.
+    pub fn struck(&self) -> BTreeSet<usize> {
+        self.events().filter(|event| event.fault.is_some()).map(|event| event.actor).collect()
+    }
+
+    /// What failed in it first because it was let, if anything did.
+    pub fn fault(&self) -> Option<Fault> {
+        let of =
+            |event: &Event| event.fault.map(|fault| Fault { actor: event.actor, step: event.step, kind: fault.kind });
+        self.events().find_map(of)
+    }
+}
+
 /// What PostgreSQL says with a code.
 pub(super) fn server_says(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Serialization => "could not serialize access due to concurrent update",
         FaultKind::Deadlock => "deadlock detected",
         FaultKind::LockNotAvailable => "canceling statement due to lock timeout",
+        FaultKind::TooMany => "sorry, too many clients already",
         _ => "canceling statement due to user request",
     }
 }
@@ -112,7 +131,11 @@ pub fn can_come(script: &Script, case: &ScriptCase, Fault { actor, step, kind }:
     let of = &script.actors[actor];
     let sql = unfilled(case, &of.steps[step]);
     match kind {
-        FaultKind::LostBefore | FaultKind::LostAfter | FaultKind::Terminated | FaultKind::Killed => true,
+        FaultKind::LostBefore
+        | FaultKind::LostAfter
+        | FaultKind::Terminated
+        | FaultKind::Killed
+        | FaultKind::Restarted => true,
         FaultKind::TooMany => Progress::of(of).next == step,
         // These can come at any statement that works, and where the transaction is to be committed.
         FaultKind::Serialization | FaultKind::Cancelled => refused_part(&sql).is_some(),

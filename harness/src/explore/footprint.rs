@@ -74,6 +74,12 @@ impl Footprint {
         Self { schema: true, ..Self::default() }
     }
 
+    /// It needs the sessions of all to go on, or, with [`Touch::Exclusive`], ends them all. Nothing in a database has such
+    /// a name.
+    pub fn touch_sessions(&mut self, touch: Touch) {
+        self.touch("", touch);
+    }
+
     /// Adds a touch of a relation.
     pub fn touch(&mut self, relation: &str, touch: Touch) {
         match self.relations.get_mut(relation) {

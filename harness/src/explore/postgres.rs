@@ -14,6 +14,7 @@ pub mod overlap;
 mod patience;
 pub(super) mod printed;
 pub(super) mod question;
+mod restart;
 mod session;
 mod settle;
 pub mod site;
@@ -40,7 +41,7 @@ use self::site::{Site, is_superuser};
 use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
-use super::footprint::Footprint;
+use super::footprint::{Footprint, Touch};
 use super::statement::message;
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
@@ -188,6 +189,10 @@ impl PgWorld {
             // Of a session that may be ended not even BEGIN can be exchanged with what ends it.
             observed = Footprint::everything();
         }
+        if self.fault.is_some_and(|armed| armed.fault.kind == FaultKind::Restarted) {
+            // Whether it comes before the restart or after it matters to whatever is sent.
+            observed.touch_sessions(Touch::Read);
+        }
         let footprint = match last {
             None => observed,
             Some(last) => last.remember(self.actors.iter_mut().map(|one| &mut one.note)),
@@ -284,6 +289,7 @@ impl World for PgWorld {
         let sql = self.actors[actor].progress.sql(&self.case, &self.script.actors[actor].steps[step]);
         match self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)) {
             None => {}
+            Some(FaultKind::Restarted) => return self.restart(choice, (step, sql), last).await,
             Some(FaultKind::LostAfter) => self.actors[actor].loses_answer = true,
             Some(kind) => {
                 if let Some(taken) = self.suffer(choice, kind, last).await? {
@@ -291,6 +297,10 @@ impl World for PgWorld {
                 }
             }
         }
+        if self.actors[actor].is_gone {
+            return self.learn(choice, (step, sql), last).await;
+        }
+        self.actors[actor].began = true;
         // Whose wait times out is nobody's victim.
         let may_close = !choice.times_out && self.actors.iter().any(|one| one.waits_for.contains(&actor));
         let one = &mut self.actors[actor];

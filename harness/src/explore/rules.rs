@@ -269,11 +269,23 @@ fn takers(script: &Script, execution: &Execution) -> Vec<BTreeSet<usize>> {
     let failed = |actor: &usize| is_refused(script, execution, *actor);
     let survived: BTreeSet<usize> = all.iter().copied().filter(|actor| !failed(actor)).collect();
     let mut takers = vec![survived.clone(), all.clone()];
-    if let Some(fault) = execution.fault().filter(|fault| failed(&fault.actor)) {
-        takers.push(survived.into_iter().chain([fault.actor]).collect());
-        takers.push(all.into_iter().filter(|actor| *actor != fault.actor).collect());
+    // Of several each may be in or out by itself.
+    let struck: Vec<usize> = execution.struck().into_iter().filter(failed).collect();
+    for some in subsets(&struck).into_iter().filter(|some| !some.is_empty()) {
+        takers.push(survived.union(&some).copied().collect());
+        takers.push(all.difference(&some).copied().collect());
     }
     takers
+}
+
+/// Every selection of these actors, none of them first.
+pub(super) fn subsets(of: &[usize]) -> Vec<BTreeSet<usize>> {
+    let mut all = vec![BTreeSet::new()];
+    for one in of {
+        let with = |some: &BTreeSet<usize>| some.iter().copied().chain([*one]).collect();
+        all.extend(all.iter().map(with).collect::<Vec<_>>());
+    }
+    all
 }
 
 /// Whether an actor does something after one of these events.
@@ -344,5 +356,6 @@ mod tests {
         let all: BTreeSet<Vec<usize>> = permutations(&[0, 1, 2, 3]).into_iter().collect();
         assert_eq!(all.len(), 24);
         assert_eq!(permutations(&[]), [Vec::<usize>::new()]);
+        assert_eq!(subsets(&[3, 5]), [BTreeSet::new(), [3].into(), [5].into(), [3, 5].into()]);
     }
 }

@@ -13,7 +13,6 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 
-use super::fault::Fault;
 use super::footprint::{Footprint, Rule};
 use super::volatile::Volatile;
 use super::world::{Choice, Ended, Event, Lost, Rows, Taken, What, World, shown};
@@ -54,13 +53,6 @@ impl Execution {
     /// What became of steps, in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         self.taken.iter().flat_map(|taken| &taken.events)
-    }
-
-    /// What failed in it because it was let, if anything did.
-    pub fn fault(&self) -> Option<Fault> {
-        let of =
-            |event: &Event| event.fault.map(|fault| Fault { actor: event.actor, step: event.step, kind: fault.kind });
-        self.events().find_map(of)
     }
 }
 

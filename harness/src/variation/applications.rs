@@ -2,7 +2,7 @@
 //! it: its statements are written anew on their way to the server, constraints are dropped after the set-up.
 //!
 //! What is taken away of a text is found by its words and its tables, whoever sends it and however often. A program that
-//! begins its transaction anew after 40001 is not kept from that: it would have to be answered what no server answers.
+//! begins its transaction anew after 40001 or 40P01 is refused again, whenever it does.
 
 mod mending;
 
@@ -84,6 +84,8 @@ enum Edit {
     Constraint(Box<Constraint>),
     /// What transactions are where nobody asks for anything.
     DefaultIsolation,
+    /// Other attempts after a refusal.
+    Retries,
 }
 
 /// An application whose defences are taken away.
@@ -156,6 +158,7 @@ impl<'w, W: Worlds> OfApplication<'w, W> {
                     alteration.after_setup.push(constraint.dropped());
                     constraints.extend(constraint.keeps_apart().then(|| (**constraint).clone()));
                 }
+                Edit::Retries => alteration.keeps_from_retrying = true,
                 Edit::DefaultIsolation => {
                     alteration.session.push_str(" -c default_transaction_isolation=read\\ committed");
                 }
@@ -280,6 +283,11 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Some((shown_places(places).join(", "), anew))
         });
         statements.extend(anew.take(TEXTS_SHOWN));
+        if alteration.keeps_from_retrying {
+            let again = "-- sent again after 40001 or 40P01: refused with that once more, each time";
+            let places = self.seen.retrying().into_iter().collect::<Vec<_>>().join(", ");
+            statements.push((places, again.to_owned()));
+        }
         let names: Vec<&str> = defences.iter().map(|defence| defence.name.as_str()).collect();
         Variation {
             name: format!("without {}", names.join(" and ")),
@@ -304,7 +312,7 @@ impl<W: Worlds> Subject for OfApplication<'_, W> {
             Ok(world) => world,
             Err(refused) => return Ok(Err(refused)),
         };
-        let has_parts = || without.iter().any(|defence| matches!(defence.edit, Edit::Part(_)));
+        let has_parts = || without.iter().any(|defence| matches!(defence.edit, Edit::Part(_) | Edit::Retries));
         let rewrites = (!without.is_empty()).then(has_parts);
         let looked = self.look(&mut world, &app, rewrites, &alteration, options).await;
         self.closed(world, looked).await
@@ -358,6 +366,11 @@ impl Observed {
                 named(&format!("default_transaction_isolation {}", self.default_isolation), &["database".into()]);
             defences.push(AppDefence { name, edit: Edit::DefaultIsolation });
         }
+        if !self.sent.retried.is_empty() {
+            let codes = self.sent.retried.keys().map(String::as_str).collect::<Vec<_>>().join(" and ");
+            let places: Vec<String> = self.retrying().into_iter().collect();
+            defences.push(AppDefence { name: named(&format!("retry after {codes}"), &places), edit: Edit::Retries });
+        }
         let written = self.written();
         let met = self.catalog.constraints.iter().filter(|constraint| self.may_meet(&written, constraint));
         defences.extend(met.map(|constraint| AppDefence {
@@ -365,6 +378,11 @@ impl Observed {
             edit: Edit::Constraint(Box::new(constraint.clone())),
         }));
         defences
+    }
+
+    /// Who was seen to begin anew.
+    fn retrying(&self) -> BTreeSet<String> {
+        self.sent.retried.values().flatten().cloned().collect()
     }
 
     /// What is written, as far as the texts and the server say.

@@ -68,7 +68,7 @@ fn a_commit_that_is_repeated_blindly_is_found_by_its_lost_answer_alone_and_found
     let (code, row, said) = explore(directory.path(), &["--faults", "all", "--all"]);
     assert_eq!(code, Some(1), "{said}");
     let faults = &row["faults"];
-    assert_eq!(faults["kinds"].as_array().unwrap().len(), 8, "{faults}");
+    assert_eq!(faults["kinds"].as_array().unwrap().len(), 9, "{faults}");
     for (kind, places) in faults["by_kind"].as_object().unwrap() {
         assert_eq!(places.as_u64().unwrap(), u64::from(kind == FaultKind::LostAfter.as_str()), "{kind}: {faults}");
     }
@@ -129,8 +129,8 @@ fn a_transaction_that_is_repeated_under_a_key_passes_whatever_fails() {
     let (code, row, said) = explore(directory.path(), &["--faults", "all"]);
     assert_eq!(code, Some(0), "{said}");
     let evidence = row["evidence"].as_str().unwrap();
-    let expected = "faults: all 4 places of a, all 1 of b × 8 kinds where it can come (lost-before, lost-after, 40001, \
-                    40P01, 55P03, 57014, terminated, killed): 34 searches, exhausted; ";
+    let expected = "faults: all 4 places of a, all 1 of b × 9 kinds where it can come (lost-before, lost-after, 40001, \
+                    40P01, 55P03, 57014, 53300, terminated, killed): 36 searches, exhausted; ";
     assert!(evidence.contains(expected), "{evidence}");
     assert!(!evidence.contains("could not come"), "{evidence}");
     // Where the key is missing, the same is found.
@@ -165,7 +165,7 @@ fn requests_and_runs_of_one_command_are_struck_once_and_are_followed_as_they_con
     assert_eq!(code, Some(0), "{said}");
     let kinds: Vec<&str> =
         row["faults"]["kinds"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
-    assert_eq!(kinds, ["lost-before", "lost-after", "40001", "40P01", "55P03", "57014", "terminated"]);
+    assert_eq!(kinds, ["lost-before", "lost-after", "40001", "40P01", "55P03", "57014", "53300", "terminated"]);
     assert!(row["evidence"].as_str().unwrap().contains("faults: all 1 place of a-1 (a-2 is as a-1)"), "{row}");
     let (code, said) = driftlock(directory.path(), &["explore", "app.toml", "--faults", "killed"]);
     assert_eq!(code, Some(2), "{said}");
@@ -175,7 +175,57 @@ fn requests_and_runs_of_one_command_are_struck_once_and_are_followed_as_they_con
     assert_eq!(code, Some(3), "{said}");
     assert_eq!(row["faults"]["wanted"], 2, "{row}");
     assert!(row["evidence"].as_str().unwrap().contains("1 of 2 searches, stopped after 4 executions"), "{row}");
-    let (code, said) = driftlock(directory.path(), &["explore", "app.toml", "--faults", "53300"]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("53300 is not for app.toml"), "{said}");
+}
+
+#[test]
+fn a_session_that_is_refused_is_found_where_nobody_is_told_and_found_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = actor("b", "worker = \"WORKER add.json\"", "");
+    let runs = [("WORKER --once add.json || true", Some(1)), ("WORKER --once add.json", Some(0))];
+    for (command, ends) in runs {
+        file(directory.path(), &(actor("a", &format!("run = \"{command}\""), "") + &other));
+        let (code, row, said) = explore(directory.path(), &["--faults", "53300"]);
+        assert_eq!(code, ends, "{said}");
+        assert_eq!(row["faults"]["wanted"], 2, "each connects once: {row}");
+        assert!(row["faults"]["never_came"].as_array().unwrap().is_empty(), "{row}");
+        let found =
+            "a says that it is done, and nothing of its work remains: it has given up after 53300 at its step 1";
+        assert_eq!(said.contains(found), ends == Some(1), "{said}");
+        if ends == Some(1) {
+            let schedule = "out/schedule-app-serial.json";
+            let (code, said) = driftlock(directory.path(), &["replay", "--postgres", "local", schedule]);
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains("the same course, and the same violation"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_of_the_server_meets_every_program_and_who_tells_nobody_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let a = actor("a", "worker = \"WORKER keyed.json\"", "WORKER_RETRIES = \"1\"");
+    let b = |command: &str| actor("b", &format!("run = \"{command}\""), "");
+    // What the file says is let fail, unless the command line says otherwise.
+    file(directory.path(), &format!("{a}{}", b("WORKER --once count.json")));
+    let text = fs::read_to_string(directory.path().join("app.toml")).unwrap();
+    fs::write(directory.path().join("app.toml"), format!("faults = \"restarted\"\n{text}")).unwrap();
+    let (code, row, said) = explore(directory.path(), &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let expected =
+        "faults: all 4 places of a, all 3 of b × 1 kind where it can come (restarted): 7 searches, exhausted; ";
+    assert!(row["evidence"].as_str().unwrap().contains(expected), "{row}");
+    assert!(row["faults"]["never_came"].as_array().unwrap().is_empty(), "{row}");
+    let (code, row, said) = explore(directory.path(), &["--faults", "none"]);
+    assert_eq!((code, &row["faults"]), (Some(0), &Value::Null), "{said}");
+    file(directory.path(), &(a + &b("WORKER --once count.json || true")));
+    let (code, row, said) = explore(directory.path(), &["--faults", "restarted", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("b says that it is done, and nothing of its work remains: it has given up after"), "{said}");
+    let violations = row["faults"]["violations"].as_array().unwrap();
+    let at = |actor: &str| violations.iter().any(|of| of["place"].as_str().unwrap().starts_with(actor));
+    assert!(at("a.") && at("b."), "it meets whom it is about alone: {row}");
+    let schedule = "out/schedule-app-serial.json";
+    let (code, said) = driftlock(directory.path(), &["replay", "--postgres", "local", schedule]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the same course, and the same violation"), "{said}");
 }

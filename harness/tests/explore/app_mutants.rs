@@ -206,3 +206,32 @@ fn what_has_nothing_to_teach_or_cannot_be_read_is_told() {
     assert!(said.contains("not rewritten: SELECT n FROM seats WHERE id = 1 FOR UPDATE FOR SHARE NOWAIT OF"), "{said}");
     assert!(said.contains("it cannot be read"), "{said}");
 }
+
+#[test]
+fn retries_are_taken_away_and_whoever_counts_on_both_notices() {
+    let begin = json!({"sql": "BEGIN ISOLATION LEVEL REPEATABLE READ"});
+    let adding = adding(&[begin, json!({"sql": "SELECT n FROM seats WHERE id = 1", "keep": "n"})]);
+    let both = "[[invariant]]\nname = \"both\"\nsql = \"SELECT n FROM seats WHERE n <> 2\"";
+    let retry = "without retry after 40001 (ann, bob)";
+    for (checks, ends, expected) in [(both, Some(0), "killed"), (BLIND, Some(1), "survived")] {
+        let at = app(
+            "CREATE TABLE seats (id int, n int); INSERT INTO seats VALUES (1, 0); CREATE TABLE log (who text)",
+            [&adding, &adding],
+            checks,
+        );
+        let file = at.path().join("app.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("exits = [0, 1]", "exits = [0, 1]\nenv = { WORKER_RETRIES = \"3\" }")).unwrap();
+        let (code, said, rows) = mutated(at.path());
+        assert_eq!(code, ends, "{said}");
+        let row = rows.iter().find(|row| row["change"] == retry).unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(row["fate"], expected, "{said}");
+        // Three more attempts, each in vain.
+        assert!(row["executed"].as_u64().unwrap() >= 3, "{row}");
+        let again = "-- sent again after 40001 or 40P01: refused with that once more, each time";
+        assert_eq!(row["statements"], json!([["ann, bob", again]]), "{row}");
+        if expected == "killed" {
+            assert_eq!(row["killed_by"], json!(["both"]), "{row}");
+        }
+    }
+}

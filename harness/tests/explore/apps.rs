@@ -89,6 +89,7 @@ fn application(script: &Script, directory: &Path, rng: &mut ChaCha8Rng) -> Appli
         invariants: script.serial.clone(),
         serial: false,
         violates: None,
+        faults: Vec::new(),
     }
 }
 

@@ -96,6 +96,91 @@ fn a_blind_repetition_of_commit_is_found_by_its_lost_answer_alone_though_nothing
     assert_eq!(faults["coverage"], "exhausted", "{faults}");
 }
 
+/// `b` changes two rows together. Told that its session has ended, it begins anew, or goes on from the middle.
+const RESTART: &str = r#"
+name = "restart"
+summary = "x"
+setup = "CREATE TABLE t (who text PRIMARY KEY, v int NOT NULL); INSERT INTO t VALUES ('a', 0), ('x', 0), ('y', 0)"
+[[actor]]
+name = "a"
+steps = ["BEGIN", "UPDATE t SET v = v + 1 WHERE who = 'a'", "COMMIT"]
+[[actor]]
+name = "b"
+retry = 1
+steps = [
+  "BEGIN",
+  "UPDATE t SET v = v + 1 WHERE who = 'x'",
+  { sql = "UPDATE t SET v = v + 1 WHERE who = 'y'", on-error = { 57P01 = ANSWER } },
+  "COMMIT",
+]
+[[serial]]
+name = "rows"
+sql = "SELECT who, v FROM t"
+[[case]]
+backend = "postgres"
+"#;
+
+#[test]
+fn a_restart_of_the_server_meets_everybody_and_who_goes_on_from_the_middle_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("restart.toml");
+    let middle = "[\"UPDATE t SET v = v + 1 WHERE who = 'y'\"]";
+    for (answer, ends) in [("\"retry\"", Some(0)), (middle, Some(1))] {
+        fs::write(&file, RESTART.replace("ANSWER", answer)).unwrap();
+        let (code, rows, said) = explore(directory.path(), &file, &["--faults", "restarted", "--all"]);
+        assert_eq!(code, ends, "{said}");
+        let faults = &rows[0]["faults"];
+        assert_eq!((&faults["wanted"], &faults["searches"]), (&7.into(), &7.into()), "{faults}");
+        assert_eq!(faults["coverage"], "exhausted", "{faults}");
+        assert!(faults["never_came"].as_array().unwrap().is_empty(), "{faults}");
+        let violations = faults["violations"].as_array().unwrap();
+        let of_a = violations.iter().filter(|of| of["place"].as_str().unwrap().starts_with("a.")).count();
+        assert_eq!(of_a > 0, ends == Some(1), "{faults}");
+        let is_told = said.contains("the server was restarted before it got it");
+        assert_eq!(is_told, ends == Some(1), "{said}");
+    }
+    let mut schedule = fs::read_dir(directory.path().join("out")).unwrap().map(|entry| entry.unwrap().path());
+    let schedule = schedule.find(|path| path.to_string_lossy().contains("schedule-")).unwrap();
+    let (code, said) = driftlock(directory.path(), &["replay", schedule.to_str().unwrap(), "--postgres", "local"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the same course, and the same violation"), "{said}");
+}
+
+/// `a` changes two rows: each by itself, or both in a transaction.
+const KILLED: &str = r#"
+name = "killed"
+summary = "x"
+setup = "CREATE TABLE t (who text PRIMARY KEY, v int NOT NULL); INSERT INTO t VALUES ('x', 0), ('y', 0)"
+[[actor]]
+name = "a"
+steps = [STEPS]
+[[actor]]
+name = "b"
+steps = ["UPDATE t SET v = v + 10 WHERE who = 'x'"]
+[[serial]]
+name = "rows"
+sql = "SELECT who, v FROM t"
+[[case]]
+backend = "sqlite"
+"#;
+
+#[test]
+fn a_client_that_is_killed_between_two_statements_leaves_half_of_its_work_on_sqlite_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("killed.toml");
+    let both = r#""UPDATE t SET v = v + 1 WHERE who = 'x'", "UPDATE t SET v = v + 1 WHERE who = 'y'""#;
+    let together = format!(r#""BEGIN IMMEDIATE", {both}, "COMMIT""#);
+    for (steps, places) in [(both, vec!["a.2"]), (&together, Vec::new())] {
+        fs::write(&file, KILLED.replace("STEPS", steps)).unwrap();
+        let (code, rows, said) = explore(directory.path(), &file, &["--faults", "killed", "--all"]);
+        assert_eq!(code, Some(i32::from(!places.is_empty())), "{said}");
+        let faults = &rows[0]["faults"];
+        let violated = faults["violations"].as_array().unwrap().iter().map(|of| of["place"].as_str().unwrap());
+        assert_eq!(violated.collect::<Vec<_>>(), places, "{faults}");
+        assert_eq!((&faults["coverage"], &faults["searches"]), (&"exhausted".into(), &faults["wanted"]), "{faults}");
+    }
+}
+
 #[test]
 fn a_budget_bounds_the_whole_case_and_mistakes_are_told() {
     let directory = tempfile::tempdir().unwrap();
@@ -132,7 +217,7 @@ async fn compare(backend: Backend) {
         let steps: Vec<(usize, usize)> = steps.collect();
         let all = steps
             .iter()
-            .flat_map(|(actor, step)| FaultKind::ALL.map(|kind| Fault { actor: *actor, step: *step, kind }));
+            .flat_map(|(actor, step)| FaultKind::every().map(|kind| Fault { actor: *actor, step: *step, kind }));
         let all: Vec<Fault> = all.filter(|f| f.kind.is_on(backend) && can_come(&script, &case, *f)).collect();
         let fault = *all.choose(&mut rng).unwrap();
         let searches = [Strategy::BruteForce, Strategy::Exhaustive].map(|strategy| (strategy, Rule::ALL.to_vec()));

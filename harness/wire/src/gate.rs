@@ -99,12 +99,21 @@ pub enum Ending {
 /// Decides on units, and is told what comes of them.
 ///
 /// The methods are called in between two reads of the connection, so none may wait: whoever wants to hold a unit gives
-/// out [`Ticket::Later`]. For a connection the order of calls is `connected`, then `rewritten` and
-/// `followed` for the texts of a unit, `admit` and `answered` in turn, then `closed`; a unit that gets no answer, for the connection ended, has no `answered`.
+/// out [`Ticket::Later`]. For a connection the order of calls is `enters`, `connected`, then `rewritten` and `followed` for
+/// the texts of a unit, `admit` and `answered` in turn, then `closed`; a unit that gets no answer, for the connection ended,
+/// has no `answered`.
 pub trait Gate: Send + Sync + 'static {
     /// How closely this gate looks; asked once a connection.
     fn watch(&self) -> Watch {
         Watch::Units
+    }
+
+    /// A client asks for a session. It is refused as a server refuses that takes no more connections:
+    /// before anybody asks for a password. [`Admission::SendThenDrop`] is as [`Admission::Drop`] here. As long as it is
+    /// held nobody sees that the client has left.
+    fn enters(&self, endpoint: EndpointId) -> Ticket {
+        let _ = endpoint;
+        Ticket::Now(Admission::Forward)
     }
 
     /// A client has signed in, and so has its session at the server.

@@ -15,7 +15,7 @@ use crate::bounds::{CANCEL_TIME_MAX, SOCKETS_BEYOND_SESSIONS};
 use crate::config::{Config, Names};
 use crate::endpoint::{Door, Endpoint, Listen, socket_path};
 use crate::error::Error;
-use crate::gate::{Connected, Ending, Gate};
+use crate::gate::{Admission, Connected, Ending, Gate, Ticket};
 use crate::keys::Keys;
 use crate::relay::Relay;
 use crate::reply::{fatal, message};
@@ -202,12 +202,17 @@ impl Shared {
     /// Serves one client from its first byte to its last.
     async fn admit(self: Arc<Shared>, client: Socket, entrance: &Entrance, socket: OwnedSemaphorePermit) {
         let (tls, time_max) = (self.tls.as_ref(), self.config.limits.startup_time_max);
-        let deadline = tokio::time::Instant::now() + time_max;
-        match tokio::time::timeout_at(deadline, startup::wish(client, tls)).await {
+        let began = tokio::time::Instant::now();
+        match tokio::time::timeout(time_max, startup::wish(client, tls)).await {
             Ok(Ok((client, Wish::Cancel { pid, secret }))) => self.cancel(client, pid, &secret).await,
             Ok(Ok((mut client, Wish::Session(parameters)))) => {
+                let left = time_max.saturating_sub(began.elapsed());
+                // The gate takes as long as it likes.
+                if let Err(refused) = self.entered(entrance).await {
+                    return refuse(client, refused).await;
+                }
                 let starting = self.start(&mut client, entrance, &parameters);
-                match tokio::time::timeout_at(deadline, starting).await {
+                match tokio::time::timeout(left, starting).await {
                     Ok(Ok(session)) => {
                         // From here on it counts as a session alone.
                         drop(socket);
@@ -219,6 +224,19 @@ impl Shared {
             }
             Ok(Err((Some(client), refused))) => refuse(client, refused).await,
             Ok(Err((None, _))) | Err(_) => {}
+        }
+    }
+
+    /// Asks the gate whether a client may have a session.
+    async fn entered(&self, entrance: &Entrance) -> Result<(), Refused> {
+        let admission = match self.gate.enters(entrance.endpoint.id) {
+            Ticket::Now(admission) => admission,
+            Ticket::Later(admission) => admission.await,
+        };
+        match admission {
+            Admission::Forward => Ok(()),
+            Admission::Refuse { sqlstate, message, .. } => Err(Refused::Told(fatal(&sqlstate, &message))),
+            Admission::Drop | Admission::SendThenDrop => Err(Refused::Gone),
         }
     }
 

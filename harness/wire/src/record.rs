@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::answer::Answer;
 use crate::gate::{Connected, Ending, Gate, Ticket, Watch};
-use crate::unit::{ConnectionId, Unit};
+use crate::unit::{ConnectionId, EndpointId, Unit};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,10 @@ impl<G: Gate> Gate for Record<G> {
             Watch::Nothing => Watch::Units,
             watch => watch,
         }
+    }
+
+    fn enters(&self, endpoint: EndpointId) -> Ticket {
+        self.gate.enters(endpoint)
     }
 
     fn connected(&self, connection: ConnectionId, client: &Connected) {

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use driftlock_provision::{PostgresChoice, Profile, ProvisionError, StartOptions, Way};
 use nix::unistd::User;
-use sqlx::Connection;
+use sqlx::{Connection, Executor};
 
 use crate::child::{Child, contents, temporary};
 use crate::{SharedMemory, answer, connect, eventually, options, process_is_alive, run, start};
@@ -256,4 +256,30 @@ async fn a_server_that_dies_on_its_own_leaves_nothing_either() {
     server.stop().await.unwrap();
     assert!(!socket.parent().unwrap().exists());
     assert!(!shared.is_there(), "{shared:?}");
+}
+
+#[tokio::test]
+async fn a_restart_ends_every_session_keeps_what_was_committed_and_stays_in_its_place() {
+    let options = StartOptions { tcp: true, ..options(PostgresChoice::Local) };
+    let server = start(&options).await;
+    let maker = server.maker();
+    let database = maker.create("restarted", None).await.unwrap();
+    let mut session = connect(&server, &database).await;
+    run(&mut session, "CREATE TABLE t (v int); INSERT INTO t VALUES (1)").await;
+    run(&mut session, "BEGIN; INSERT INTO t VALUES (2)").await;
+    let (pid, access) = (server.pid(), server.access(&database));
+    for _ in 0..2 {
+        maker.restart().await.unwrap();
+        let ended = session.execute("SELECT 1").await;
+        assert!(ended.is_err(), "its session goes on");
+        assert_eq!(server.access(&database), access);
+        session = connect(&server, &database).await;
+        assert_eq!(answer(&mut session, "SELECT count(*) FROM t").await, "1");
+    }
+    assert_ne!(server.pid(), pid);
+    // What makes databases has found its way back.
+    maker.create("afterwards", None).await.unwrap();
+    let directory = server.connect_options(&database).get_socket().unwrap().parent().unwrap().to_owned();
+    server.stop().await.unwrap();
+    assert!(!directory.exists(), "{directory:?}");
 }

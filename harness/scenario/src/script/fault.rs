@@ -33,13 +33,17 @@ pub enum FaultKind {
     Killed,
     /// SQLite refuses the step with 5: SQLITE_BUSY.
     Busy,
+    /// The server is restarted: every session ends with 57P01. Only a server of our own is.
+    Restarted,
 }
 
-/// What stands for every kind.
+/// What stands for every kind but the server's restart.
 const ALL: &str = "all";
+/// What stands for none, where a file names some.
+const NONE: &str = "none";
 
 impl FaultKind {
-    /// All of them.
+    /// Those that `all` stands for: all but [`FaultKind::Restarted`], which costs a start of the server in each execution.
     pub const ALL: [Self; 10] = [
         Self::LostBefore,
         Self::LostAfter,
@@ -52,6 +56,11 @@ impl FaultKind {
         Self::Killed,
         Self::Busy,
     ];
+
+    /// All of them.
+    pub fn every() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::Restarted])
+    }
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -66,19 +75,20 @@ impl FaultKind {
             Self::Terminated => "terminated",
             Self::Killed => "killed",
             Self::Busy => "busy",
+            Self::Restarted => "restarted",
         }
     }
 
     /// The one with this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+        Self::every().find(|kind| kind.as_str() == name)
     }
 
     /// The code that the client sees. Whoever is killed sees none.
     pub fn code(self) -> &'static str {
         match self {
             Self::LostBefore | Self::LostAfter => LOST,
-            Self::Terminated => "57P01",
+            Self::Terminated | Self::Restarted => "57P01",
             Self::Busy => "5",
             _ => self.as_str(),
         }
@@ -95,20 +105,23 @@ impl FaultKind {
 
     /// Those of a database, as they are written.
     pub fn names_on(backend: Backend) -> String {
-        let names: Vec<&str> = Self::ALL.into_iter().filter(|kind| kind.is_on(backend)).map(Self::as_str).collect();
+        let names: Vec<&str> = Self::every().filter(|kind| kind.is_on(backend)).map(Self::as_str).collect();
         names.join(", ")
     }
 
     /// Whether the client's session ends with it.
     pub fn ends_session(self) -> bool {
-        matches!(self, Self::LostBefore | Self::LostAfter | Self::Terminated | Self::Killed)
+        matches!(self, Self::LostBefore | Self::LostAfter | Self::Terminated | Self::Killed | Self::Restarted)
     }
 
-    /// Reads names that are separated by commas; `all` is every kind.
+    /// Reads names that are separated by commas; `all` is [`FaultKind::ALL`], `none` alone is none.
     ///
     /// # Errors
     /// A name is unknown: what there is.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        if text.trim() == NONE {
+            return Ok(Vec::new());
+        }
         named(text.split(',').map(str::trim))
     }
 }
@@ -128,7 +141,8 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> Result<Vec<FaultKind>, Str
             None => {
                 let [postgres, sqlite] = Backend::ALL.map(FaultKind::names_on);
                 return Err(format!(
-                    "there is no fault `{}`; on PostgreSQL there are {postgres}; on SQLite {sqlite}; `all` is every one",
+                    "there is no fault `{}`; on PostgreSQL there are {postgres}; on SQLite {sqlite}; `all` is every \
+                     one but restarted, `none` is none",
                     crate::value::shown(name)
                 ));
             }
@@ -139,9 +153,10 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> Result<Vec<FaultKind>, Str
     Ok(kinds)
 }
 
-/// Reads a file's `faults`: `"all"`, or a list of kinds.
-pub(super) fn faults(value: &DeValue<'_>) -> Result<Vec<FaultKind>, Wrong> {
+/// Reads a file's `faults`: `"all"`, `"none"`, or a list of kinds.
+pub fn faults(value: &DeValue<'_>) -> Result<Vec<FaultKind>, Wrong> {
     let list = match (value.as_str(), value.as_array()) {
+        (Some(NONE), _) => Ok(Vec::new()),
         (Some(text), _) => named(std::iter::once(text)),
         (None, Some(items)) => {
             let names: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
@@ -159,9 +174,11 @@ mod tests {
     #[test]
     fn faults_are_read_and_what_there_is_is_told() {
         assert_eq!(FaultKind::parse_list("all").unwrap(), FaultKind::ALL);
+        assert_eq!(FaultKind::parse_list("all,restarted").unwrap(), FaultKind::every().collect::<Vec<_>>());
+        assert_eq!(FaultKind::parse_list("none").unwrap(), []);
         let two = FaultKind::parse_list("lost-after, 40001,40001").unwrap();
         assert_eq!(two, [FaultKind::LostAfter, FaultKind::Serialization]);
-        for wrong in ["", "lost", "40001,", "ALL"] {
+        for wrong in ["", "lost", "40001,", "ALL", "none,40001"] {
             let why = FaultKind::parse_list(wrong).unwrap_err();
             assert!(why.contains("lost-before") && why.contains("on SQLite killed, busy"), "{why}");
         }
@@ -169,7 +186,7 @@ mod tests {
 
     #[test]
     fn each_fault_has_a_name_of_its_own_and_a_database() {
-        for kind in FaultKind::ALL {
+        for kind in FaultKind::every() {
             assert_eq!(FaultKind::named(kind.as_str()), Some(kind));
             assert!(Backend::ALL.into_iter().any(|backend| kind.is_on(backend)), "{kind}");
         }

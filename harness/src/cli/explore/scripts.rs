@@ -232,8 +232,10 @@ async fn run_cases(
     report.profile.clone_from(&started.profile);
     report.backends.clone_from(&started.backends);
     report.not_verified.extend(started.not_verified());
+    let can_restart = hosts.server().is_none_or(|server| server.can_restart());
+    faults::check_restart(args, can_restart)?;
     for case in cases.iter().filter(|case| !started.lacks(case.backend())) {
-        let kinds = faults::of(args, case);
+        let kinds = faults::of(args, case, can_restart);
         let pairs = match case {
             Subject::Script(source, _) if kinds.is_empty() => args.overlaps(&source.script)?,
             _ => Vec::new(),
@@ -242,11 +244,11 @@ async fn run_cases(
         let exploring = explored(hosts, case, &asked, &options);
         let outcome = progress::search(&case.name(), &options.executions, exploring, context).await?;
         let outcome = outcome.map_err(|failure| hosts::about(failure, case.file(), &case.name(), case.backend()))?;
-        for (kind, reason) in faults::left_out(args, case) {
+        for (kind, reason) in faults::left_out(args, case, can_restart) {
             let (name, reason) = (format!("{} ({kind})", case.name()), reason.to_owned());
             report.not_applicable.push(NotApplicable { name, backend: case.backend(), reason });
         }
-        if args.faults.is_some() && kinds.is_empty() {
+        if args.faults.as_ref().is_some_and(|asked| !asked.0.is_empty()) && kinds.is_empty() {
             report.not_applicable.push(NotApplicable {
                 name: format!("{} (faults)", case.name()),
                 backend: case.backend(),

@@ -124,7 +124,7 @@ fn preparation<'p>(app: &'p Application, database: &'p [(&'static str, String)])
 }
 
 /// What is asked of sessions.
-async fn question(control: &Control) -> Result<Statement, Lost> {
+pub(super) async fn question(control: &Control) -> Result<Statement, Lost> {
     let prepared = control.client.prepare(QUESTION_WITH_ISOLATION).await;
     prepared.map_err(|error| said("prepare a question", &error))
 }
@@ -147,6 +147,12 @@ impl AppWorld {
         let lost: Vec<usize> = self.disabled().into_iter().filter(|it| self.actors[*it].worker.stays()).collect();
         self.kill(&lost).await?;
         for number in leaving {
+            self.actors[number].is_cold = false;
+        }
+        self.gate.hold_entry(None);
+        if let Some(number) = self.is_to_be_turned_away() {
+            // Who stays would not connect again.
+            self.kill(&[number]).await?;
             self.actors[number].is_cold = false;
         }
         let going: Vec<usize> = (0..self.actors.len()).filter(|number| !self.actors[*number].worker.stays()).collect();

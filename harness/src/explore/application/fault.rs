@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::begin::TERMINATE;
 use super::observe::texts;
 use super::settle::{DEPARTURE_MAX, Moved};
-use super::{AppWorld, transcript};
+use super::{AppWorld, Shown, transcript};
 use crate::app::work::Outcome;
 use crate::explore::fault::{Fault, Injected, keeps, refused_part, server_says};
 use crate::explore::postgres::said;
-use crate::explore::world::{Event, Lost, What};
+use crate::explore::world::{Choice, Event, Lost, Taken, What};
 use crate::scenario::script::FaultKind;
 
 /// How many units an actor may send after something has failed for it, beside twice those that it sends where nothing does.
@@ -26,18 +26,30 @@ const KILLED: u32 = 137;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Struck {
     pub fault: Fault,
-    /// The connection that it met.
-    pub connection: ConnectionId,
-    /// How many connections its actor had then.
-    connections: usize,
+    /// The connection that it met, if there was one yet.
+    pub connection: Option<ConnectionId>,
+    /// All connections end by it up to this one.
+    pub all_until: Option<ConnectionId>,
     /// Since when the end of that connection is awaited.
-    ending: Option<Instant>,
+    pub ending: Option<Instant>,
+}
+
+/// An actor that a failure has met in this execution.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hit {
+    /// At which of its steps.
+    pub step: usize,
+    /// How many connections it had then.
+    pub connections: usize,
+    /// Its job was not done yet.
+    pub at_work: bool,
 }
 
 impl Struck {
     /// Whether this connection ends by it.
     pub fn ends(&self, connection: ConnectionId) -> bool {
-        self.connection == connection && self.fault.kind.ends_session()
+        let is_its = self.connection == Some(connection) && self.fault.kind.ends_session();
+        is_its || self.all_until.is_some_and(|last| connection <= last)
     }
 }
 
@@ -52,6 +64,9 @@ impl AppWorld {
         moved: &mut Moved,
     ) -> Result<(), Lost> {
         let Fault { actor, step, kind } = fault;
+        if kind == FaultKind::Restarted {
+            return self.restart(fault, connection, moved).await;
+        }
         let session = self.sessions.get(&connection).expect("who is held has signed in");
         let (pid, aborted) = (session.pid, session.note.aborted);
         let admission = match kind {
@@ -61,13 +76,13 @@ impl AppWorld {
             FaultKind::Serialization | FaultKind::Deadlock | FaultKind::LockNotAvailable | FaultKind::Cancelled => {
                 refusal(kind, unit).filter(|_| !aborted)
             }
-            FaultKind::TooMany | FaultKind::Busy => None,
+            FaultKind::TooMany | FaultKind::Restarted | FaultKind::Busy => None,
         };
         let Some(admission) = admission else {
             self.gate.admit(connection, Admission::Forward);
             return Ok(());
         };
-        self.struck = Some(Struck { fault, connection, connections: self.connections(actor), ending: None });
+        self.strike(fault, Some(connection));
         if admission != Admission::Drop {
             self.gate.admit(connection, admission);
             return Ok(());
@@ -90,6 +105,39 @@ impl AppWorld {
         Ok(())
     }
 
+    /// Whose next session is to be refused in each execution, whenever that is.
+    pub(super) fn is_to_be_turned_away(&self) -> Option<usize> {
+        let fault = self.fault.as_ref().map(|armed| armed.fault);
+        fault.filter(|fault| fault.kind == FaultKind::TooMany).map(|fault| fault.actor)
+    }
+
+    /// Sees to it that the session is held that an actor asks for next, if that is the one that is to be refused.
+    pub(super) fn await_entry(&self) {
+        let Some(actor) = self.is_to_be_turned_away() else { return };
+        let is_here = self.struck.is_none() && self.fault.is_some_and(|of| of.fault.step == self.actors[actor].step);
+        if self.gate.asks_for_session().is_none() {
+            self.gate.hold_entry(Some(actor).filter(|_| is_here));
+        }
+    }
+
+    /// Refuses the session that an actor asks for, as a server does that takes no more. That touches nothing.
+    pub(super) async fn refuse_session(&mut self, choice: Choice) -> Result<Taken, Lost> {
+        let actor = choice.actor;
+        let step = self.actors[actor].step;
+        self.actors[actor].step += 1;
+        let sql = "-- asks for a session".to_owned();
+        self.transcript.insert((actor, step), Shown { sql: sql.clone(), rows: Vec::new() });
+        let kind = self.fault.as_mut().and_then(|armed| armed.strikes(actor, step)).unwrap_or(FaultKind::TooMany);
+        let fault = Fault { actor, step, kind };
+        self.strike(fault, None);
+        let (sqlstate, message) = (kind.code().to_owned(), server_says(kind).to_owned());
+        self.gate.admit_session(Admission::Refuse { sqlstate, message, first: None });
+        let (mut events, touched) = self.settle(None).await?;
+        events.insert(0, Event::failed(actor, step, Injected { kind, kept: false }));
+        let shape = "asks for a session".to_owned();
+        Ok(Taken { sql, shape, ..Taken::new(choice, step, events, touched, false) })
+    }
+
     /// What a step that was answered has suffered, if that was to come with its answer.
     pub(super) fn suffered(
         &mut self,
@@ -98,7 +146,7 @@ impl AppWorld {
         answer: &Answer,
         what: &What,
     ) -> Option<Injected> {
-        let Struck { fault: Fault { kind, .. }, connection, .. } =
+        let Struck { fault: Fault { kind, .. }, .. } =
             self.struck.filter(|of| (of.fault.actor, of.fault.step) == (actor, step))?;
         if kind != FaultKind::LostAfter {
             // A server that was skipping what it got has refused nothing.
@@ -108,14 +156,26 @@ impl AppWorld {
         if matches!(what, What::Failed { code, .. } if code == "40P01") {
             self.bounds.insert("of a deadlock, the victim is always who closes the circle".to_owned());
         }
-        self.session_ends(connection);
+        self.struck.and_then(|of| of.connection).into_iter().for_each(|connection| self.session_ends(connection));
         let is_over = answer.transaction == Some(Transaction::Idle);
         let is_done = matches!(what, What::Done(done) if !done.rolled_back);
         Some(Injected { kind, kept: is_over && is_done && transcript::runs(unit) && keeps(&texts(unit)) })
     }
 
+    /// Notes that a failure comes.
+    pub(super) fn strike(&mut self, fault: Fault, connection: Option<ConnectionId>) {
+        self.struck = Some(Struck { fault, connection, all_until: None, ending: None });
+        self.hit(fault.actor, fault.step);
+    }
+
+    /// Notes that it meets this actor, at this step.
+    pub(super) fn hit(&mut self, actor: usize, step: usize) {
+        let at_work = self.actors[actor].outcome.is_none();
+        self.hits.insert(actor, Hit { step, connections: self.connections(actor), at_work });
+    }
+
     /// The step of a session is over, and its connection ends.
-    fn session_ends(&mut self, connection: ConnectionId) {
+    pub(super) fn session_ends(&mut self, connection: ConnectionId) {
         if let Some(session) = self.sessions.get_mut(&connection) {
             session.step = None;
         }
@@ -129,7 +189,9 @@ impl AppWorld {
     /// # Errors
     /// It has been there for too long.
     pub(super) fn awaits_end(&self) -> Result<bool, Lost> {
-        let Some(Struck { connection, ending: Some(since), .. }) = &self.struck else { return Ok(false) };
+        let Some(Struck { connection: Some(connection), ending: Some(since), .. }) = &self.struck else {
+            return Ok(false);
+        };
         if !self.sessions.contains_key(connection) {
             return Ok(false);
         }
@@ -139,36 +201,39 @@ impl AppWorld {
         }
     }
 
-    /// Whose program may be in another state after this execution than before, for it has lost a connection. One that has
-    /// connected again, and has done its job to the end, is as warm as before.
-    pub(super) fn disabled(&self) -> Option<usize> {
-        let struck = self.struck.filter(|struck| struck.fault.kind.ends_session())?;
-        let actor = struck.fault.actor;
-        let is_done = self.outcome(actor).is_some_and(|outcome| outcome.met && [0, 200].contains(&outcome.code));
-        let is_whole = is_done && self.connections(actor) == struck.connections;
-        (struck.fault.kind == FaultKind::Killed || !is_whole).then_some(actor)
+    /// Whose programs may be in another state after this execution than before, for they have lost a connection. One that
+    /// has connected again, and has done its job to the end, is as warm as before.
+    pub(super) fn disabled(&self) -> Vec<usize> {
+        let disables = |kind: FaultKind| kind.ends_session() || kind == FaultKind::TooMany;
+        let Some(kind) = self.struck.map(|struck| struck.fault.kind).filter(|kind| disables(*kind)) else {
+            return Vec::new();
+        };
+        let is_disabled = |actor: usize, hit: &Hit| {
+            let is_done = self.outcome(actor).is_some_and(|outcome| outcome.met && [0, 200].contains(&outcome.code));
+            kind == FaultKind::Killed || !is_done || self.connections(actor) != hit.connections
+        };
+        self.hits.iter().filter(|(actor, hit)| is_disabled(**actor, hit)).map(|(actor, _)| *actor).collect()
     }
 
-    fn connections(&self, actor: usize) -> usize {
+    pub(super) fn connections(&self, actor: usize) -> usize {
         self.sessions.values().filter(|session| session.actor == actor).count()
     }
 
     /// Whether a failure has come for this actor.
     pub(super) fn is_struck(&self, actor: usize) -> bool {
-        self.struck.is_some_and(|struck| struck.fault.actor == actor)
+        self.hits.get(&actor).is_some_and(|hit| hit.at_work)
     }
 
     /// Whether an actor goes round in circles since something has failed for it.
     pub(super) fn circles(&self, actor: usize) -> bool {
-        let since = self.struck.map(|struck| struck.fault).filter(|fault| fault.actor == actor);
         // Who repeats all that it does is not going round in circles yet.
-        let most = |fault: Fault| fault.step + AFTER_MAX + 2 * self.actors[actor].steps_max;
-        since.is_some_and(|fault| self.actors[actor].step > most(fault))
+        let most = |hit: &Hit| hit.step + AFTER_MAX + 2 * self.actors[actor].steps_max;
+        self.hits.get(&actor).is_some_and(|hit| self.actors[actor].step > most(hit))
     }
 }
 
 /// How the server is had to refuse a unit with a code, if it could.
-fn refusal(kind: FaultKind, unit: &Unit) -> Option<Admission> {
+pub(super) fn refusal(kind: FaultKind, unit: &Unit) -> Option<Admission> {
     let is_answered_to_the_end = unit.kind == Kind::Query || unit.steps.last() == Some(&Step::Sync);
     let plain = matches!(unit.kind, Kind::Query | Kind::Extended) && unit.whole && unit.steps_left_out == 0;
     let first = match refused_part(&texts(unit)) {

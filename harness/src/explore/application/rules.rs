@@ -166,15 +166,15 @@ impl Rules<AppWorld> for AppRules {
         if !stuck.is_empty() {
             let names: Vec<&str> = stuck.iter().map(|actor| app.actors[*actor].name.as_str()).collect();
             let what = match stuck[..] {
-                [only] if execution.fault().is_some_and(|fault| fault.actor == only) => "neither ends nor gets on",
+                [only] if world.is_struck(only) => "neither ends nor gets on",
                 _ => "would wait for ever",
             };
             wrong.push((STUCK.to_owned(), format!("{} {what}", names.join(" and "))));
         }
-        let fault = execution.fault();
+        let (fault, struck) = (execution.fault(), execution.struck());
         for (number, actor) in app.actors.iter().enumerate() {
             // How it ends that something has failed is for its own to say.
-            if fault.is_some_and(|fault| fault.actor == number) {
+            if struck.contains(&number) {
                 continue;
             }
             if let Some(sentence) = unexpected(actor, world, number).filter(|_| !stuck.contains(&number)) {

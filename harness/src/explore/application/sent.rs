@@ -23,6 +23,8 @@ pub struct Alteration {
     pub after_setup: Vec<String>,
     /// Options that sessions begin with, each after a space; those that a client asks for come later, and prevail.
     pub session: String,
+    /// Whoever was refused with 40001 or 40P01 is refused again, whenever it sends again what it sent before.
+    pub keeps_from_retrying: bool,
 }
 
 /// What was sent, over all executions.
@@ -40,7 +42,9 @@ pub struct Sent {
     pub is_unclear: bool,
     /// A client asked for an isolation level when it connected.
     pub asks_at_connection: bool,
-    /// How many units ran something that was written anew.
+    /// The codes with which an actor was refused that then sent again what it had sent before, each with who did.
+    pub retried: BTreeMap<String, BTreeSet<String>>,
+    /// How many units ran something that was written anew, or were refused as another attempt.
     pub rewritten: u64,
     /// The bytes of the texts.
     bytes: usize,

@@ -94,6 +94,8 @@ impl AppWorld {
     /// The actors of which something is to come soon: they compute, or have ended and still hold a connection.
     pub(super) fn computing(&self) -> Vec<usize> {
         let speaks = self.gate.look(|_, seat| (seat.held.is_some() || seat.sent.is_some()).then_some(seat.actor));
+        let asks = self.gate.asks_for_session();
+        let speaks = [speaks, vec![asks]].concat();
         let connected = |number: usize| self.sessions.values().any(|session| session.actor == number);
         let computes = |number: &usize| {
             let actor = &self.actors[*number];
@@ -176,7 +178,10 @@ impl AppWorld {
     pub(super) async fn hear(&mut self, moved: &mut Moved) -> Result<(), Lost> {
         for (actor, at, happened) in self.gate.take() {
             match happened {
-                Happened::Connected { connection, pid, isolates, times_out } => {
+                Happened::Connected { connection, pid, isolates, times_out, held } => {
+                    if held && self.fault.is_none() {
+                        self.connects.insert((actor, self.actors[actor].step));
+                    }
                     if times_out {
                         self.bounds.insert(TIMEOUTS.to_owned());
                     }
@@ -238,6 +243,12 @@ impl AppWorld {
                     }
                     let failed = matches!(what, What::Failed { .. });
                     let printed = logs.map(|trees| Printed::of(&trees));
+                    self.actors[actor].retries.came(&what);
+                    if self.kept_back.contains(&(actor, step)) {
+                        moved.1.add(&self.observed_refusal(connection, &unit).await?);
+                        moved.0.push(Event::new(actor, step, what));
+                        continue;
+                    }
                     let Some(fault) = self.suffered((actor, step), &unit, &answer, &what) else {
                         moved.1.add(&self.observed(connection, &unit, &answer, printed, failed).await?);
                         moved.0.push(Event::new(actor, step, what));

@@ -47,6 +47,12 @@ impl Kept {
         Self::of(self.restore, control).await
     }
 
+    /// Goes on in another session, whatever is in the database now.
+    pub async fn move_to(&mut self, control: &Client) {
+        without_triggers(control).await;
+        self.digest.move_to(control).await;
+    }
+
     async fn of(restore: String, control: &Client) -> Result<Self, Lost> {
         Ok(Self { restore, digest: Digest::take(control).await?, fastest: None, slow: 0 })
     }

@@ -74,6 +74,7 @@ pub(super) fn rows_of(table: &str, filter: &str) -> String {
 /// The digest of a beginning.
 #[derive(Clone, Debug)]
 pub(super) struct Digest {
+    text: String,
     question: tokio_postgres::Statement,
     value: String,
 }
@@ -83,10 +84,17 @@ impl Digest {
     pub async fn take(control: &Client) -> Result<Self, Lost> {
         let mut parts = vec![contents(control).await?, LARGE_OBJECTS.to_owned(), rows_of(CLASSES, "oid >= 16384")];
         parts.extend(CATALOGS.map(|(name, filter)| rows_of(&format!("pg_catalog.{name}"), filter)));
-        let question = format!("SELECT {}", all_of(&parts));
-        let question = control.prepare(&question).await.map_err(|error| said("prepare the digest", &error))?;
+        let text = format!("SELECT {}", all_of(&parts));
+        let question = control.prepare(&text).await.map_err(|error| said("prepare the digest", &error))?;
         let value = control.query_one(&question, &[]).await.map_err(|error| said("take the digest", &error))?;
-        Ok(Self { value: value.get(0), question })
+        Ok(Self { value: value.get(0), question, text })
+    }
+
+    /// The same for another session. Where it cannot be asked as things are, the database is no longer as it was.
+    pub async fn move_to(&mut self, control: &Client) {
+        if let Ok(question) = control.prepare(&self.text).await {
+            self.question = question;
+        }
     }
 
     /// Whether the database is as it was. What cannot even be asked any more is not.

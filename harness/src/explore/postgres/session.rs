@@ -38,6 +38,10 @@ pub(super) struct Actor {
     pub give_back: Option<String>,
     /// When its step has been carried out, its connection is lost before the answer is read.
     pub loses_answer: bool,
+    /// It has sent something in this execution, so that its program has a session.
+    pub began: bool,
+    /// Its session has ended, and its program will learn of it when it sends something.
+    pub is_gone: bool,
     /// What a new session's statements are run under.
     settings: Settings,
 }
@@ -64,6 +68,8 @@ impl Actor {
             preludes: 0,
             give_back: None,
             loses_answer: false,
+            began: false,
+            is_gone: false,
             settings: Settings::default(),
         };
         opened.settings = opened.ask_settings().await?;
@@ -89,6 +95,7 @@ impl Actor {
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
         (self.give_back, self.loses_answer) = (None, false);
+        (self.began, self.is_gone) = (false, false);
         self.forget();
         Ok(true)
     }

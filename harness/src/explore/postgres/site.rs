@@ -61,6 +61,11 @@ impl Site {
         Ok(())
     }
 
+    /// Restarts the server, with every session's end; the database stays as it is.
+    pub(in crate::explore) async fn restart(&self) -> Result<(), Lost> {
+        self.maker.restart().await.map_err(|error| Lost::during("restart the server", error))
+    }
+
     /// Keeps what is in it now as what it is made of from now on. Nobody may be in it.
     pub(in crate::explore) async fn keep(&mut self) -> Result<(), Lost> {
         let made = self.maker.create(&format!("{}_0", self.suffix), self.database.as_ref()).await;

@@ -146,7 +146,7 @@ fn alteration(with: &Variation) -> Alteration {
             None => rewriter,
         }
     });
-    Alteration { rewriter, after_setup, session: String::new() }
+    Alteration { rewriter, after_setup, ..Alteration::default() }
 }
 
 #[cfg(test)]

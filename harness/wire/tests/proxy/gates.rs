@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftlock_wire::{
-    Admission, Answer, ConnectionId, Ending, Event, Gate, Kind, Record, Shown, Step, Ticket, Transaction, Unit, Watch,
-    decoded,
+    Admission, Answer, ConnectionId, Ending, EndpointId, Event, Gate, Kind, Record, Shown, Step, Ticket, Transaction,
+    Unit, Watch, decoded,
 };
 use futures_util::SinkExt;
 use tokio::sync::Semaphore;
@@ -406,4 +406,29 @@ async fn the_rows_of_a_prepared_statement_have_their_types_and_their_form_in_lat
     };
     let shown: Vec<Vec<String>> = units(&record.take()).iter().filter_map(columns).collect();
     assert_eq!(shown, [vec!["x"], vec!["1", "true"], vec!["x"], vec!["2", "true"]]);
+}
+
+/// Turns away whoever asks for a session, as long as it is told to.
+#[derive(Clone)]
+struct Full(Arc<Mutex<bool>>);
+
+impl Gate for Full {
+    fn enters(&self, _: EndpointId) -> Ticket {
+        let full = *self.0.lock().expect("no panic");
+        Ticket::later(async move {
+            let (sqlstate, message) = ("53300".to_owned(), "sorry, too many clients already".to_owned());
+            if full { Admission::Refuse { sqlstate, message, first: None } } else { Admission::Forward }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_gate_refuses_is_refused_as_a_server_does() {
+    let full = Full(Arc::new(Mutex::new(true)));
+    let (proxy, endpoint) = proxy(full.clone()).await;
+    let refused = tokio_postgres::connect(&endpoint.url(), tokio_postgres::NoTls).await.err().expect("an error");
+    assert_eq!(code(&refused), "53300");
+    assert_eq!(proxy.sessions(), 0);
+    *full.0.lock().expect("no panic") = false;
+    assert_eq!(one(&connect(&endpoint.url()).await, "SELECT 'in'").await, "in");
 }

@@ -54,7 +54,7 @@ impl Places<AppWorld> for AppRules {
         let sent = self.sent_at((actor, step)).filter(|sql| transcript::is_refusable(sql));
         let refused: Vec<Option<bool>> = sent.map(|sql| refused_part(sql).map(|(_, commits)| commits)).collect();
         match kind {
-            FaultKind::LostBefore | FaultKind::LostAfter | FaultKind::Terminated => true,
+            FaultKind::LostBefore | FaultKind::LostAfter | FaultKind::Terminated | FaultKind::Restarted => true,
             // An instance of the server serves its actor, but a request is nothing that can be killed.
             FaultKind::Killed => !matches!(self.app.actors[actor].job, Job::Http(_)),
             FaultKind::Serialization | FaultKind::Cancelled => refused.iter().any(Option::is_some),
@@ -62,7 +62,8 @@ impl Places<AppWorld> for AppRules {
             FaultKind::Deadlock | FaultKind::LockNotAvailable => {
                 refused.iter().any(|commits| commits.is_some_and(|commits| !commits || world.defers))
             }
-            FaultKind::TooMany | FaultKind::Busy => false,
+            FaultKind::TooMany => world.connects.contains(&(actor, step)),
+            FaultKind::Busy => false,
         }
     }
 

@@ -5,46 +5,58 @@ use std::collections::BTreeSet;
 
 use super::{AppRules, AppWorld, some};
 use crate::explore::judge::run_serially;
-use crate::explore::rules::{permutations, violated};
+use crate::explore::rules::{permutations, subsets, violated};
 use crate::explore::search::Execution;
-use crate::explore::world::{Ended, Lost, World};
+use crate::explore::world::{Ended, Event, Lost, World};
 use crate::scenario::application::Job;
 
-/// How the end of an actor for which something has failed is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Own {
-    /// Nothing has failed: all ends are compared.
-    Compared,
-    /// By its exit code or its status; for what it answers may tell of the failure.
-    Code(usize),
+/// How the ends of those are compared for whom something has failed; those of all others are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// By their exit code or their status; for what they answer may tell of the failure.
+    by_code: BTreeSet<usize>,
     /// Not at all.
-    LeftOut(usize),
+    left_out: BTreeSet<usize>,
+}
+
+impl Own {
+    /// The same, with one more left out.
+    fn without(&self, actor: usize) -> Self {
+        let mut own = self.clone();
+        own.by_code.remove(&actor);
+        own.left_out.insert(actor);
+        own
+    }
 }
 
 impl AppRules {
     /// How what an actor came to is compared, for which something has failed in an execution, if for any. An exit code of 0,
     /// or a status below 400, says that its work is done.
     pub(super) fn own(&self, world: &AppWorld, execution: &Execution) -> Own {
-        let Some(actor) = execution.fault().map(|fault| fault.actor) else { return Own::Compared };
-        let says_done = world.outcome(actor).is_some_and(|outcome| match self.app.actors[actor].job {
-            Job::Run { .. } | Job::Worker { .. } | Job::Code(_) => outcome.code == 0,
-            Job::Http(_) => outcome.met && outcome.code < 400,
-        });
-        if says_done { Own::Code(actor) } else { Own::LeftOut(actor) }
+        let says_done = |actor: &usize| {
+            world.outcome(*actor).is_some_and(|outcome| match self.app.actors[*actor].job {
+                Job::Run { .. } | Job::Worker { .. } | Job::Code(_) => outcome.code == 0,
+                Job::Http(_) => outcome.met && outcome.code < 400,
+            })
+        };
+        let (by_code, left_out) = execution.struck().into_iter().partition(says_done);
+        Own { by_code, left_out }
     }
 
     /// The final state and the answers, as they are compared with those of serial orders.
-    fn state(&self, ended: &Ended, own: Own) -> Result<String, Lost> {
+    fn state(&self, ended: &Ended, own: &Own) -> Result<String, Lost> {
         let first = self.app.invariants.len();
         let mut state = Vec::new();
         for (number, answer) in ended.answers.iter().enumerate().skip(first) {
             let name = self.tables.get(number - first).map_or("answers", String::as_str);
             let is_table = number - first < self.tables.len();
             let mut answer = answer.as_ref().map(|rows| self.volatile.of_query(number, rows));
-            if let (false, Ok(rows), Own::Code(actor) | Own::LeftOut(actor)) = (is_table, &mut answer, own) {
-                let name = &self.app.actors[actor].name;
-                rows.retain(|row| own != Own::LeftOut(actor) || row[0] != *name);
-                rows.iter_mut().filter(|row| row[0] == *name).for_each(|row| row[2].clear());
+            if let (false, Ok(rows)) = (is_table, &mut answer) {
+                let is_of = |actors: &BTreeSet<usize>, row: &[String]| {
+                    actors.iter().any(|actor| self.app.actors[*actor].name == row[0])
+                };
+                rows.retain(|row| !is_of(&own.left_out, row));
+                rows.iter_mut().filter(|row| is_of(&own.by_code, row)).for_each(|row| row[2].clear());
             }
             match answer {
                 Ok(rows) if rows.is_empty() => {}
@@ -79,7 +91,7 @@ impl AppRules {
         let mut runs = Vec::new();
         for order in permutations(&all).into_iter().take(most) {
             let ended = run_serially(world, &order, &self.queries).await?.ended;
-            runs.push((violated(&self.app.invariants, &ended, some)?, self.state(&ended, Own::Compared)?));
+            runs.push((violated(&self.app.invariants, &ended, some)?, self.state(&ended, &Own::default())?));
         }
         Ok(runs)
     }
@@ -89,7 +101,7 @@ impl AppRules {
         &mut self,
         world: &mut AppWorld,
         actors: BTreeSet<usize>,
-        own: Own,
+        own: &Own,
     ) -> Result<BTreeSet<String>, Lost> {
         if !self.serial.contains_key(&actors) {
             let mut ends = Vec::new();
@@ -121,31 +133,50 @@ impl AppRules {
             world.bounds.insert(format!("of more than {most} actors outcomes are not compared with serial orders"));
             return Ok(None);
         }
-        let state = self.state(&execution.ended, own)?;
-        let serial = self.serial(world, actors.clone(), own).await?;
+        let state = self.state(&execution.ended, &own)?;
+        let serial = self.serial(world, actors.clone(), &own).await?;
         if serial.contains(&state) {
             return Ok(None);
         }
         let come_to =
             |serial: &BTreeSet<String>| serial.iter().map(String::as_str).collect::<Vec<_>>().join(", or to ");
         let mut sentence = format!("the outcome is {state}; one after the other they come to {}", come_to(&serial));
-        if let (Own::Code(actor) | Own::LeftOut(actor), Some(fault)) = (own, execution.fault()) {
-            let others: BTreeSet<usize> = actors.into_iter().filter(|other| *other != actor).collect();
-            let without = self.serial(world, others, Own::LeftOut(actor)).await?;
-            let is_missing = without.contains(&self.state(&execution.ended, Own::LeftOut(actor))?);
-            let (name, step) = (&self.app.actors[actor].name, fault.step + 1);
-            match own {
-                Own::LeftOut(_) if is_missing => return Ok(None),
-                Own::Code(_) if is_missing => {
-                    let what = fault.kind;
-                    sentence = format!(
+        let left_out: Vec<usize> = own.left_out.iter().copied().collect();
+        for missing in subsets(&left_out).into_iter().filter(|missing| !missing.is_empty()) {
+            let others = actors.difference(&missing).copied().collect();
+            let without = self.serial(world, others, &own).await?;
+            if without.contains(&state) {
+                return Ok(None);
+            }
+            sentence.push_str(&format!("; without {} to {}", self.named(&missing), come_to(&without)));
+        }
+        for actor in own.by_code.iter().copied() {
+            let own = own.without(actor);
+            let state = self.state(&execution.ended, &own)?;
+            for missing in subsets(&left_out) {
+                let is_there = |other: &usize| *other != actor && !missing.contains(other);
+                let others = actors.iter().copied().filter(is_there).collect();
+                if self.serial(world, others, &own).await?.contains(&state) {
+                    let of = |event: &&Event| event.actor == actor && event.fault.is_some();
+                    let at = execution.events().find(of).map_or(0, |event| event.step + 1);
+                    let what = execution.fault().map_or("it", |fault| fault.kind.as_str());
+                    let name = &self.app.actors[actor].name;
+                    return Ok(Some(format!(
                         "{name} says that it is done, and nothing of its work remains: it has given up after {what} at its \
-                         step {step}, and nobody is told; {sentence}"
-                    );
+                         step {at}, and nobody is told; {sentence}"
+                    )));
                 }
-                _ => sentence.push_str(&format!("; without {name} to {}", come_to(&without))),
             }
         }
+        if let (Some(actor), true) = (own.by_code.first().copied(), own.by_code.len() == 1) {
+            let others = actors.into_iter().filter(|other| *other != actor).collect();
+            let without = self.serial(world, others, &own.without(actor)).await?;
+            sentence.push_str(&format!("; without {} to {}", self.app.actors[actor].name, come_to(&without)));
+        }
         Ok(Some(sentence))
+    }
+
+    fn named(&self, actors: &BTreeSet<usize>) -> String {
+        actors.iter().map(|actor| self.app.actors[*actor].name.as_str()).collect::<Vec<_>>().join(" and ")
     }
 }
