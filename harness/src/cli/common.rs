@@ -190,7 +190,7 @@ pub async fn run(
     }
     let exit = ended?;
     let history = |row: &ResultRow| RunDirectory::read_history(directory.path(), row);
-    args.page.write(|| html::of_suite(&report, &history))?;
+    args.page.write(directory.path(), context, || html::of_suite(&report, &history))?;
     print(&report, args.format, terminal::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))

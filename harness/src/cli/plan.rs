@@ -9,6 +9,7 @@ use super::bench::unwritable;
 use super::capacity::LoadArgs;
 use super::capacity::bed::Bed;
 use super::common::{Format, print, run_name, verdict_exit};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::drive::Driven;
 use crate::capacity::load::{Arrivals, Load};
@@ -18,6 +19,7 @@ use crate::capacity::setting::Work;
 use crate::capacity::slo::Slo;
 use crate::exit::Exit;
 use crate::report::directory::RunDirectory;
+use crate::report::html;
 use crate::report::plan::{self as report, OtherLock, PlanReport};
 use drift_engine::lock::Backend;
 
@@ -64,6 +66,9 @@ pub struct Args {
     /// The directory for the report. Default: one of its own in target/driftlock
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 }
 
 /// Measures on a bed.
@@ -113,6 +118,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let report = ran?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
+    args.page.write(directory.path(), context, || html::of_plan(&report))?;
     print(&report, args.format, report::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow};
 use super::terminal;
+use crate::explore::course::{Counterexample, Names};
 use crate::explore::judge::Found;
 use crate::explore::schedule::came;
 use crate::explore::world::Taken;
@@ -63,6 +64,9 @@ pub struct VariedRow {
     /// The order that shows it, step by step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<VariedStep>,
+    /// The violation with its execution, as `explore` records it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counterexamples: Vec<Counterexample>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// The command that runs it again.
@@ -103,6 +107,8 @@ impl VariedRow {
             verdict: VerdictKind::Violation,
             why: found.sentence.clone(),
         }];
+        let all = found.execution.taken.len();
+        self.counterexamples = vec![Counterexample::new(&Names::of(script), found, all, self.replay.clone())];
     }
 }
 
@@ -180,7 +186,7 @@ pub fn repairs(report: &VariedReport, all: bool, to: &mut dyn Write) -> io::Resu
 }
 
 /// The cases as they are, each with what was changed of it.
-fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
+pub fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
     let mut cases: Vec<(&VariedRow, Vec<&VariedRow>)> = Vec::new();
     for row in &report.results {
         match cases.last_mut() {

@@ -138,7 +138,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         directory.explored(&report).map_err(unwritable)?;
     }
     ended?;
-    args.page.write(|| html::of_explored(&report))?;
+    args.page.write(directory.path(), context, || html::of_explored(&report))?;
     print(&report, args.format, |report, to| explored::write(report, args.all, to), context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

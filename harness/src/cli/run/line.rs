@@ -156,7 +156,8 @@ mod tests {
             let unknown: Vec<&str> = option_names(command).filter(|name| !known.contains(name)).collect();
             assert!(unknown.is_empty(), "{command:?}: {unknown:?}");
             // What is left out of the file is driftlock run's own, or no matter of a repository.
-            let own = ["list", "format", "output", "html", "postgres", "pg-bin", "built-in", "as-isolationtester"];
+            let own =
+                ["list", "format", "output", "html", "open", "postgres", "pg-bin", "built-in", "as-isolationtester"];
             let left: Vec<&&str> = known
                 .iter()
                 .filter(|name| !own.contains(name) && !option_names(command).any(|one| one == **name))

@@ -105,7 +105,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         directory.rounds(&report).map_err(unwritable)?;
     }
     ended?;
-    args.suite.page.write(|| html::of_rounds(&report))?;
+    args.suite.page.write(directory.path(), context, || html::of_rounds(&report))?;
     print(&report, args.suite.format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

@@ -130,7 +130,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 /// A number with as many digits as an axis has room for.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let text = match value.abs() {
         size if size >= 1e4 => return format!("{:.0}k", value / 1e3),
         size if size >= 10.0 || size == 0.0 => return format!("{value:.0}"),
