@@ -45,6 +45,7 @@ const WORKERS_MIN: u32 = 6;
 // Many short passes say more than a few long ones.
 #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("1s")))]
 #[command(mut_arg("duration", |duration| duration.default_value("2s")))]
+#[command(mut_arg("workers", |workers| workers.help("How many tasks at a time, at most: 6 to 256; 16 if none is named")))]
 pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
@@ -53,7 +54,7 @@ pub struct Args {
     /// for the lock), spread<3 (no worker's mean response is three times everybody's)
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Slo,
-    /// In how many passes each load is measured at most: fewer take less time, and less is known then. Six are enough where
+    /// In how many passes each load is measured at most, 3 to 1000: fewer take less time, and less is known then. Six are enough where
     /// passes are alike
     #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(3..=1_000))]
     pub passes: u32,
