@@ -7,7 +7,7 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow};
-use super::terminal;
+use super::{terminal, width};
 use crate::explore::course::{Counterexample, Names};
 use crate::explore::judge::Found;
 use crate::explore::schedule::came;
@@ -199,7 +199,7 @@ pub fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
 
 fn wide<const N: usize>(header: [&str; N]) -> comfy_table::Table {
     let mut table = terminal::table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width::less(WIDTH, 0));
     table.set_header(header);
     table
 }
@@ -232,7 +232,7 @@ fn end(report: &VariedReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{} on {} was left out: {}", one.name, one.backend, one.reason)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}", report.profile)?;
+    writeln!(to, "profile {}", terminal::profile(&report.profile))?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }

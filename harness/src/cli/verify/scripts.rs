@@ -10,7 +10,7 @@ use drift_engine::lock::Backend;
 use super::Args;
 use crate::actor::script::postgres::PgSession;
 use crate::actor::script::sqlite::SqliteSession;
-use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
+use crate::cli::common::{print, quoted, run_name, told_first, unwritable, verdict_exit};
 use crate::cli::explore::scripts::load;
 use crate::cli::explore::subject::{AppSource, Source, Subject};
 use crate::cli::{Context, Failure, hosts};
@@ -104,11 +104,11 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     if ended.is_ok() || !report.results.is_empty() {
         directory.rounds(&report).map_err(unwritable)?;
     }
-    ended?;
+    let ended = told_first(ended, report.results.len())?;
     args.suite.page.write(directory.path(), context, || html::of_rounds(&report))?;
     print(&report, args.suite.format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(verdict_exit(report.verdict))
+    ended.map(|()| verdict_exit(report.verdict))
 }
 
 async fn run_cases(
