@@ -7,6 +7,7 @@ pub mod compare;
 pub mod completions;
 pub mod doctor;
 pub mod explore;
+mod help;
 mod hosts;
 pub mod init;
 pub mod merge;
@@ -46,6 +47,7 @@ use crate::exit::Exit;
 /// regression; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "driftlock", version, max_term_width = 100)]
+#[command(help_template = help::TEMPLATE, after_help = help::COMMANDS)]
 pub struct Cli {
     /// When colours are printed: auto is on a terminal, unless NO_COLOR is set
     #[arg(

@@ -1,6 +1,6 @@
 //! Parses the command line, runs the command, exits.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
@@ -8,6 +8,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use driftlock::cli::{Cli, Color, Context};
 use driftlock::exit::Exit;
+use driftlock::report::width::fit;
 use miette::MietteHandlerOpts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     };
     colour(cli.color);
     leave_driver_unsaid();
+    if let Some(columns) = columns() {
+        fit(columns);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -63,6 +67,15 @@ fn leave_driver_unsaid() {
             usual(panic);
         }
     }));
+}
+
+/// How wide the terminal is, where standard output is one: `COLUMNS`, or what it says itself.
+fn columns() -> Option<u16> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    named.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0))
 }
 
 async fn run(cli: Cli) -> Exit {

@@ -15,3 +15,4 @@ pub mod replayed;
 pub mod rounds;
 pub mod terminal;
 pub mod varied;
+pub mod width;

@@ -81,8 +81,7 @@ fn fenced(language: &str, text: &str) -> String {
 
 /// The commands that `driftlock --help` lists.
 fn commands(help: &str) -> Vec<&str> {
-    let (_, list) = help.split_once("\nCommands:\n").expect("the help lists the commands");
-    let (list, _) = list.split_once("\n\n").expect("the list ends");
+    let (list, _) = help.split_once("\nExamples:\n").expect("the list ends with examples");
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
 }

@@ -2,6 +2,7 @@
 //! Under load even that is not: locks are not read then.
 
 pub mod account;
+pub mod sessions;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,8 @@ impl Recorder {
     /// The server does not take the questions.
     pub async fn begin(control: Client) -> Result<Self, tokio_postgres::Error> {
         let locks = control.prepare(LOCKS).await?;
-        Ok(Self { locks: Some(locks), ..Self::holding_nothing(control).await? })
+        let account = Arc::new(Mutex::new(Account::over_time()));
+        Ok(Self { account, locks: Some(locks), ..Self::holding_nothing(control).await? })
     }
 
     /// The same, and no COMMIT waits: which relations transactions lock is not recorded.
@@ -87,7 +89,7 @@ impl Recorder {
             let now = self.now();
             let mut account = self.account();
             for row in rows {
-                account.waits(row.get(0), &row.get::<_, Vec<i32>>(1), now - last);
+                account.waits(row.get(0), &row.get::<_, Vec<i32>>(1), now - last, now);
             }
             last = now;
         }
@@ -125,7 +127,8 @@ impl Gate for Recorder {
 
     fn connected(&self, connection: ConnectionId, client: &Connected) {
         if self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).contains(&client.endpoint) {
-            self.account().connected(connection, client.server_pid);
+            let now = self.now();
+            self.account().connected(connection, client.server_pid, now);
         }
     }
 

@@ -160,6 +160,9 @@ pub struct Compared {
     pub base: f64,
     /// After.
     pub new: f64,
+    /// The same of each run, before and after; reports of earlier versions do not say it.
+    #[serde(default)]
+    pub runs: [Vec<f64>; 2],
     /// How much worse it is: 0.1 is a tenth.
     pub change: f64,
     /// The change is at least this, but for one case in twenty.
@@ -357,6 +360,7 @@ fn one(metric: Metric, suite: Suite, sides: [&[&Recording]; 2]) -> (Compared, Ch
         metric,
         base: shown(before.log),
         new: shown(after.log),
+        runs: [&before, &after].map(|side| side.runs.iter().map(|log| shown(*log)).collect()),
         change: change.log.exp_m1(),
         low: (change.log - reach).exp_m1(),
         high: (change.log + reach).exp_m1(),

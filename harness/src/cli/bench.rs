@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::capacity::{LoadArgs, arrivals_of, parse_rate};
 use super::common::{Format, print, run_name, verdict_exit};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::bed::{Bed, Benched, bench};
 use crate::capacity::load::Arrivals;
@@ -14,6 +15,7 @@ use crate::exit::Exit;
 use crate::provision::Profile;
 use crate::report::bench::{BenchReport, write};
 use crate::report::directory::{RunDirectory, WriteError};
+use crate::report::html;
 
 /// How tasks arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +61,9 @@ pub struct Args {
     /// The directory for the report and the histograms. Default: one of its own in target/driftlock
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 }
 
 impl Args {
@@ -117,7 +122,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let replay = with_arrivals(args.load.repeated("bench", &load), load.arrivals);
     let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
     let report = report.calibrated(calibration).delayed(round_trip_added);
-    finish(&report, &directory, args.format, context)
+    finish(&report, &directory, (args.format, &args.page), context)
 }
 
 fn with_arrivals(replay: String, arrivals: Arrivals) -> String {
@@ -135,10 +140,11 @@ fn with_arrivals(replay: String, arrivals: Arrivals) -> String {
 pub fn finish(
     report: &BenchReport,
     directory: &RunDirectory,
-    format: Format,
+    (format, page): (Format, &PageArgs),
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     report.save(directory).map_err(unwritable)?;
+    page.write(directory.path(), context, || html::of_bench(report))?;
     print(report, format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

@@ -181,12 +181,23 @@ pub async fn run(
     if ended.is_ok() || !report.results.is_empty() {
         directory.report(&report).map_err(unwritable)?;
     }
-    let exit = ended?;
+    let ended = told_first(ended, report.results.len())?;
     let history = |row: &ResultRow| RunDirectory::read_history(directory.path(), row);
-    args.page.write(|| html::of_suite(&report, &history))?;
+    args.page.write(directory.path(), context, || html::of_suite(&report, &history))?;
     print(&report, args.format, terminal::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(exit.worst(verdict_exit(report.verdict)))
+    ended.map(|exit| exit.worst(verdict_exit(report.verdict)))
+}
+
+/// How a run ended that has something to show: who stops it is told what it had come to, before it ends with that.
+///
+/// # Errors
+/// It ended otherwise, or had come to nothing yet.
+pub(super) fn told_first<T>(ended: Result<T, Failure>, results: usize) -> Result<Result<T, Failure>, Failure> {
+    match ended {
+        Err(failure) if failure.exit != Exit::Interrupted || results == 0 => Err(failure),
+        ended => Ok(ended),
+    }
 }
 
 /// Prints a report, for people or for programs.

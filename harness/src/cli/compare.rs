@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::bench::unwritable;
 use super::common::{Format, print, run_name};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::compare::machine::shift;
 use crate::capacity::compare::{CompareError, Suite, compare};
@@ -21,6 +22,7 @@ use crate::provision::ProcessGroup;
 use crate::report::bench::{BenchReport, RunError};
 use crate::report::compare::{self as report, CompareReport};
 use crate::report::directory::RunDirectory;
+use crate::report::html;
 
 /// How long one run may take.
 const RUN_MAX: Duration = Duration::from_secs(2 * 3_600);
@@ -66,6 +68,9 @@ pub struct Args {
     /// The directory for the report, and for the runs. Default: one of its own in target/driftlock
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 }
 
 fn parse_threshold(text: &str) -> Result<f64, String> {
@@ -89,6 +94,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let directory = RunDirectory::create(path).map_err(unwritable)?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
+    args.page.write(directory.path(), context, || html::of_compare(&report))?;
     print(&report, args.format, report::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(report.exit())

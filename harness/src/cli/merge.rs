@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::bench::{finish, unwritable};
 use super::common::{Format, run_name};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::bench::{BenchReport, RunError};
@@ -25,6 +26,9 @@ pub struct Args {
     /// The directory for the report and the histograms. Default: one of its own in target/driftlock
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 }
 
 impl From<RunError> for Failure {
@@ -49,5 +53,5 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let whole = whole.ok_or_else(|| Failure::usage(miette::miette!("there is nothing to merge")))?;
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("merge")));
     let directory = RunDirectory::create(path).map_err(unwritable)?;
-    finish(&whole, &directory, args.format, context)
+    finish(&whole, &directory, (args.format, &args.page), context)
 }

@@ -36,13 +36,7 @@ pub struct Args {
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     if !args.files.is_empty() {
-        if args.suite.page.html.is_some() {
-            return Err(Failure::usage(miette::miette!(
-                help = "leave --html out: report.json in the run's directory has all that was found",
-                "there is no page for mutants of scripts and applications: --html is for those of the engine"
-            )));
-        }
-        let SuiteArgs { filter, backend, list, postgres, format, output, .. } = &args.suite;
+        let SuiteArgs { filter, backend, list, postgres, format, output, page, .. } = &args.suite;
         let wanted = Wanted {
             task: Task::Mutate,
             files: &args.files,
@@ -53,6 +47,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
             all: false,
             format: *format,
             output: output.as_ref(),
+            page,
             postgres,
         };
         return varied::run(&wanted, context).await;

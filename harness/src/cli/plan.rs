@@ -8,6 +8,7 @@ use drift_engine::lock::LockStrategy;
 use super::bench::unwritable;
 use super::capacity::LoadArgs;
 use super::common::{Format, print, run_name, verdict_exit};
+use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::bed::Bed;
 use crate::capacity::drive::Driven;
@@ -19,6 +20,7 @@ use crate::capacity::slo::Slo;
 use crate::exit::Exit;
 use crate::provision::Profile;
 use crate::report::directory::RunDirectory;
+use crate::report::html;
 use crate::report::plan::{self as report, OtherLock, PlanReport};
 use drift_engine::lock::Backend;
 
@@ -44,6 +46,7 @@ const WORKERS_MIN: u32 = 6;
 // Many short passes say more than a few long ones.
 #[command(mut_arg("warm_up", |warm_up| warm_up.default_value("1s")))]
 #[command(mut_arg("duration", |duration| duration.default_value("2s")))]
+#[command(mut_arg("workers", |workers| workers.help("How many tasks at a time, at most: 6 to 256; 16 if none is named")))]
 pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
@@ -52,7 +55,7 @@ pub struct Args {
     /// for the lock), spread<3 (no worker's mean response is three times everybody's)
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Slo,
-    /// In how many passes each load is measured at most: fewer take less time, and less is known then. Six are enough where
+    /// In how many passes each load is measured at most, 3 to 1000: fewer take less time, and less is known then. Six are enough where
     /// passes are alike
     #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(3..=1_000))]
     pub passes: u32,
@@ -65,6 +68,9 @@ pub struct Args {
     /// The directory for the report. Default: one of its own in target/driftlock
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
 }
 
 /// Measures on a bed.
@@ -117,6 +123,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let report = ran?;
     let written = directory.write("report.json", |to| Ok(serde_json::to_writer_pretty(to, &report)?));
     written.map_err(unwritable)?;
+    args.page.write(directory.path(), context, || html::of_plan(&report))?;
     print(&report, args.format, report::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(verdict_exit(report.verdict))

@@ -7,17 +7,19 @@ use drift_engine::lock::Backend;
 use driftlock_wire::{Config, Listen, Names, Proxy};
 
 use super::common::{Format, print, quoted, run_name, unwritable};
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts};
 use crate::app::output::Output;
 use crate::app::process::{Launch, exit_code};
+use crate::app::record::account::Recorded;
 use crate::app::record::{LOOK_EVERY, Recorder};
 use crate::app::work::{Preparation, prepare};
 use crate::exit::Exit;
 use crate::explore::application::upstream;
 use crate::explore::hosts::Hosts;
 use crate::report::directory::RunDirectory;
-use crate::report::record;
+use crate::report::{html, record};
 
 /// Runs any command, a test suite say, and says what it does with its PostgreSQL database
 ///
@@ -48,6 +50,10 @@ pub struct Args {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub postgres: PostgresArgs,
 }
 
@@ -73,9 +79,11 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         () = cancel.cancelled() => Err(Failure::interrupted()),
         recorded = record(&args, &mut hosts) => recorded,
     };
+    let (profile, backends) = (hosts.profile().to_owned(), hosts.used.clone());
     hosts::stop(hosts, context).await?;
     let (code, recorder) = recorded?;
-    let recorded = recorder.recorded();
+    let program = args.command.first().cloned().unwrap_or_default();
+    let recorded = Recorded { program, profile, backends, ..recorder.recorded() };
     if recorded.sessions == 0 && matches!(code, NOT_EXECUTABLE | NOT_FOUND) {
         return Err(Failure::usage(miette::miette!("the command cannot be run (exit code {code})")));
     }
@@ -85,6 +93,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         writeln!(context.err, "{why} (exit code {code})")?;
         return Ok(Exit::Inconclusive);
     }
+    args.page.write(directory.path(), context, || html::of_recorded(&recorded))?;
     print(&recorded, args.format, record::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     if code != 0 {

@@ -315,7 +315,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         directory.rehearsed(&report).map_err(unwritable)?;
     }
     let exit = ended?;
-    args.page.write(|| html::of_rehearsed(&report))?;
+    args.page.write(directory.path(), context, || html::of_rehearsed(&report))?;
     print(&report, args.format, rehearsed::write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
     Ok(exit.worst(verdict_exit(report.verdict)))

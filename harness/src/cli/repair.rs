@@ -6,6 +6,7 @@ use drift_engine::lock::Backend;
 
 use super::common::{Format, parse_backend};
 use super::explore::parse_budget;
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::varied::{self, Task, Wanted};
 use super::{Context, Failure};
@@ -61,6 +62,10 @@ pub struct Args {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
+    pub page: PageArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would replace the command's own help")]
     pub postgres: PostgresArgs,
 }
 
@@ -79,6 +84,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         all: args.all,
         format: args.format,
         output: args.output.as_ref(),
+        page: &args.page,
         postgres: &args.postgres,
     };
     varied::run(&wanted, context).await

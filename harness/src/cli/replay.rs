@@ -3,9 +3,9 @@
 pub(crate) mod again;
 pub(crate) mod origin;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::common::{quoted, unwritable, verdict_exit};
+use super::common::{quoted, run_name, unwritable, verdict_exit};
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts};
@@ -60,9 +60,12 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     if let Some(note) = origin.note() {
         writeln!(context.err, "note: {note}")?;
     }
-    let directory = args.output.clone().map(RunDirectory::create).transpose().map_err(unwritable)?;
+    // A page that nobody has named lies in a run's directory.
+    let unnamed =
+        (args.page.open && args.page.html.is_none()).then(|| Path::new("target/driftlock").join(run_name("replay")));
+    let directory = args.output.clone().or(unnamed).map(RunDirectory::create).transpose().map_err(unwritable)?;
     // Only a report has room for a run that does not violate it, so only then it is looked for.
-    let more = args.output.is_some() || args.page.html.is_some();
+    let more = directory.is_some() || args.page.is_wanted();
     let mut hosts = hosts::hosts(&args.postgres, context);
     let came = again::replayed(&schedule, &origin, more, &mut hosts, context).await;
     let profile = hosts.profile();
@@ -91,7 +94,8 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         if let Some(directory) = &directory {
             directory.replayed(&report).map_err(unwritable)?;
         }
-        args.page.write(|| html::of_replayed(&report))?;
+        let at = directory.as_ref().map_or(Path::new("."), RunDirectory::path);
+        args.page.write(at, context, || html::of_replayed(&report))?;
     }
     Ok(verdict_exit(verdict))
 }

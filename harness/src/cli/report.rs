@@ -35,31 +35,30 @@ pub struct Args {
 /// # Errors
 /// There is no report, or it is of another version.
 pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let at = args.directory.as_path();
     let unreadable = |error| Failure::usage(miette::Report::from_err(error));
     match RunDirectory::command(&args.directory).map_err(unreadable)?.as_str() {
         "bench" => {
             let report = BenchReport::load(&args.directory)?;
-            args.page.write(|| html::of_bench(&report))?;
+            args.page.write(at, context, || html::of_bench(&report))?;
             print(&report, args.format, bench::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
         "record" => {
-            if args.page.html.is_some() {
-                return Err(Failure::usage(miette::miette!("a recording of `driftlock record` has no page")));
-            }
             let report: Recording = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
+            args.page.write(at, context, || html::of_recorded(&report))?;
             print(&report, args.format, record::write, context)?;
             return Ok(Exit::Met);
         }
         "compare" => {
             let report: CompareReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
-            args.page.write(|| html::of_compare(&report))?;
+            args.page.write(at, context, || html::of_compare(&report))?;
             print(&report, args.format, compare::write, context)?;
             return Ok(report.exit());
         }
         "plan" => {
             let report: PlanReport = RunDirectory::read_as(&args.directory).map_err(unreadable)?;
-            args.page.write(|| html::of_plan(&report))?;
+            args.page.write(at, context, || html::of_plan(&report))?;
             print(&report, args.format, plan::write, context)?;
             return Ok(verdict_exit(report.verdict));
         }
@@ -67,21 +66,23 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
     }
     let report = RunDirectory::read(&args.directory).map_err(unreadable)?;
     match &report {
-        Recorded::Replayed(report) => args.page.write(|| html::of_replayed(report))?,
-        Recorded::Explored(report) => args.page.write(|| html::of_explored(report))?,
-        Recorded::Rounds(report) => args.page.write(|| html::of_rounds(report))?,
+        Recorded::Replayed(report) => args.page.write(at, context, || html::of_replayed(report))?,
+        Recorded::Explored(report) => args.page.write(at, context, || html::of_explored(report))?,
+        Recorded::Rounds(report) => args.page.write(at, context, || html::of_rounds(report))?,
         Recorded::Suite(report) => {
             let history = |row: &ResultRow| RunDirectory::read_history(&args.directory, row);
-            args.page.write(|| html::of_suite(report, &history))?;
+            args.page.write(at, context, || html::of_suite(report, &history))?;
         }
-        Recorded::Rehearsed(report) => args.page.write(|| html::of_rehearsed(report))?,
-        Recorded::Varied(_) | Recorded::Overall(_) if args.page.html.is_some() => {
+        Recorded::Rehearsed(report) => args.page.write(at, context, || html::of_rehearsed(report))?,
+        Recorded::Varied(report) => args.page.write(at, context, || html::of_varied(report))?,
+        Recorded::Overall(_) if args.page.is_wanted() => {
             return Err(Failure::usage(miette::miette!(
-                help = "driftlock report DIR prints it as text; each run of `driftlock run` has a directory, and a page, of its own",
-                "there is no page for mutants of scripts, repairs, and runs of `driftlock run`"
+                help =
+                    "driftlock report DIR prints it as text; each of its runs has a directory, and a page, of its own",
+                "there is no page for all of `driftlock run`"
             )));
         }
-        Recorded::Varied(_) | Recorded::Overall(_) => {}
+        Recorded::Overall(_) => {}
     }
     let verdict = match &report {
         Recorded::Suite(report) => {

@@ -9,7 +9,8 @@ use drift_engine::lock::Backend;
 use tokio::time::Instant;
 
 use self::rows::Rows;
-use super::common::{Format, print, run_name, unwritable, verdict_exit};
+use super::common::{Format, print, run_name, told_first, unwritable, verdict_exit};
+use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts, progress};
 use crate::exit::Exit;
@@ -22,6 +23,7 @@ use crate::explore::search::Strategy;
 use crate::explore::world::Lost;
 use crate::outcome::{NotApplicable, VerdictKind};
 use crate::report::directory::RunDirectory;
+use crate::report::html;
 use crate::report::varied::{self, VariedReport, VariedRow};
 use crate::scenario::application::Application;
 use crate::scenario::collect::{Program, Read, collect_programs};
@@ -59,6 +61,7 @@ pub(super) struct Wanted<'a> {
     pub all: bool,
     pub format: Format,
     pub output: Option<&'a PathBuf>,
+    pub page: &'a PageArgs,
     pub postgres: &'a PostgresArgs,
 }
 
@@ -210,24 +213,23 @@ pub(super) async fn run(wanted: &Wanted<'_>, context: &mut Context<'_>) -> Resul
     let mut hosts = hosts::hosts(wanted.postgres, context);
     let ended = run_all(wanted, &subjects, &mut hosts, &mut report, context).await;
     hosts::stop(hosts, context).await?;
-    if let Err(failure) = ended {
-        if !report.results.is_empty() {
-            report.not_verified.push("the run ended before all cases had been looked at".to_owned());
-            report.conclude();
-            directory.varied(&report).map_err(unwritable)?;
-        }
-        return Err(failure);
+    match &ended {
+        Ok(()) => report.planned = report.results.len(),
+        Err(_) => report.not_verified.push("the run ended before all cases had been looked at".to_owned()),
     }
-    report.planned = report.results.len();
     report.conclude();
-    directory.varied(&report).map_err(unwritable)?;
+    if ended.is_ok() || !report.results.is_empty() {
+        directory.varied(&report).map_err(unwritable)?;
+    }
+    let ended = told_first(ended, report.results.len())?;
+    wanted.page.write(directory.path(), context, || html::of_varied(&report))?;
     let text = |report: &VariedReport, to: &mut dyn std::io::Write| match wanted.task {
         Task::Mutate => varied::mutants(report, to),
         Task::Repair => varied::repairs(report, wanted.all, to),
     };
     print(&report, wanted.format, text, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(verdict_exit(report.verdict))
+    ended.map(|()| verdict_exit(report.verdict))
 }
 
 /// The cases of the files that are wanted.
@@ -325,7 +327,7 @@ async fn rows_of(
             let mut row = rows.as_it_is(verdict, evidence);
             row.met = false;
             if let Some(found) = found.first() {
-                row.show(&sent.unwrap_or(script), found);
+                rows.show(&mut row, &sent.unwrap_or(script), found);
             }
             Ok(vec![row])
         }

@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{ReadError, RunDirectory, WriteError};
+use super::terminal;
 use crate::capacity::application::measure::ApplicationRun;
 use crate::capacity::calibrate::{Calibration, Ceiling};
 use crate::capacity::compare::machine::Machine;
@@ -357,7 +358,7 @@ pub fn write(report: &BenchReport, to: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(to, "{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)?;
     let seeds: Vec<String> = report.seeds.iter().map(u64::to_string).collect();
-    writeln!(to, "profile {}, seed {}", surroundings.profile, seeds.join(" and "))?;
+    writeln!(to, "profile {}, seed {}", terminal::profile(&surroundings.profile), seeds.join(" and "))?;
     for doubt in &report.doubts {
         writeln!(to, "inconclusive: {doubt}")?;
     }

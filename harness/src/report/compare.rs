@@ -10,6 +10,7 @@ use super::bench::BenchReport;
 use crate::capacity::compare::failures::{Failures, MORE_MAX};
 use crate::capacity::compare::machine::{Machine, disturbed, shift};
 use crate::capacity::compare::{Compared, Comparison, ERROR_RATE, Finding, LONE_MARGIN, Metric};
+use crate::capacity::setting::{Setting, Surroundings};
 use crate::exit::Exit;
 use crate::outcome::SCHEMA_VERSION;
 
@@ -38,6 +39,9 @@ pub struct CompareReport {
     /// With one run a side: what was measured beside each of them.
     #[serde(default)]
     pub machines: Option<[Machine; 2]>,
+    /// What was measured, where, and how each side's first run is measured again; reports of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<[(Setting, Surroundings, String); 2]>,
 }
 
 impl CompareReport {
@@ -88,6 +92,9 @@ impl CompareReport {
             failures: Some(compared.failures),
             doubts: doubts.into_iter().chain(disturbed.clone()).collect(),
             machines,
+            measured: base.first().zip(new.first()).map(|(base, new)| {
+                [base, new].map(|run| (run.setting.clone(), run.surroundings.clone(), run.replay.clone()))
+            }),
         }
     }
 

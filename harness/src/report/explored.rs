@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement};
 use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
-use super::terminal;
+use super::{terminal, width};
 use crate::explore::course::Counterexample;
 use crate::explore::faulted::{FaultViolation, Faulted};
 use crate::explore::judge::Found;
@@ -255,8 +255,11 @@ pub fn write(report: &ExploreReport, all: bool, to: &mut dyn Write) -> io::Resul
             }
         }
     }
+    if report.results.iter().any(|row| row.abandoned > 0) {
+        writeln!(to, "pruned: executions that were left half-way, for all that they could still show had been seen")?;
+    }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}", report.profile)?;
+    writeln!(to, "profile {}", terminal::profile(&report.profile))?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }
@@ -315,7 +318,7 @@ fn table(script: &Script, found: &Found, until: usize, together: Option<usize>, 
         .filter(|actor| found.execution.taken.iter().any(|taken| taken.actor == *actor))
         .collect();
     let mut table = terminal::table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width::less(WIDTH, 2));
     table.set_header(std::iter::once("").chain(taking_part.iter().map(|actor| script.actors[*actor].name.as_str())));
     for (number, taken) in found.execution.taken.iter().enumerate().take(until) {
         let mut cells = vec![String::new(); taking_part.len()];

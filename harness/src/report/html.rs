@@ -8,17 +8,22 @@ mod compare;
 mod explored;
 mod frame;
 mod gantt;
+mod held;
 mod lanes;
+mod matrix;
 mod paint;
 mod picture;
 mod plan;
 mod player;
+mod recorded;
 mod rehearsed;
 mod replayed;
 mod rounds;
 mod scale;
 mod suite;
+mod table;
 mod timeline;
+mod varied;
 
 use self::frame::of_charts as page;
 use super::bench::BenchReport;
@@ -28,6 +33,8 @@ use super::plan::PlanReport;
 use super::rehearsed::RehearseReport;
 use super::replayed::ReplayReport;
 use super::rounds::RoundsReport;
+use super::varied::VariedReport;
+use crate::app::record::account::Recorded;
 use crate::history::History;
 use crate::outcome::{ResultRow, SuiteReport};
 
@@ -49,6 +56,16 @@ pub fn of_suite(report: &SuiteReport, history: &dyn Fn(&ResultRow) -> Option<His
 /// The page of a run of `verify` on scripts.
 pub fn of_rounds(report: &RoundsReport) -> String {
     rounds::page(report)
+}
+
+/// The page of a run of `mutate` on scripts and applications, or of `repair`.
+pub fn of_varied(report: &VariedReport) -> String {
+    varied::page(report)
+}
+
+/// The page of a run of `record`.
+pub fn of_recorded(report: &Recorded) -> String {
+    recorded::page(report)
 }
 
 /// The page of a run of `rehearse`.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use serde::{Deserialize, Serialize};
 
+use super::terminal;
 use crate::capacity::calibrate::Calibration;
 use crate::capacity::model::OpenPoint;
 use crate::capacity::model::response::{ENDLESS, Fitted};
@@ -191,7 +192,7 @@ pub fn write(report: &PlanReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "others on this machine used up to {:.0} % of its processors during a run", others * 100.0)?;
     }
     writeln!(to, "{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)?;
-    writeln!(to, "profile {}, seed {}", surroundings.profile, setting.load.seed)?;
+    writeln!(to, "profile {}, seed {}", terminal::profile(&surroundings.profile), setting.load.seed)?;
     writeln!(to, "again: {}", report.replay)
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ContentArrangement};
 
-use super::terminal;
+use super::{terminal, width};
 use crate::app::record::account::Recorded;
 
 /// How wide the tables are, in columns.
@@ -43,7 +43,7 @@ pub fn write(recorded: &Recorded, to: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(to)?;
     let mut table = terminal::table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width::less(WIDTH, 0));
     table.set_header(["statement", "times", "rows", "errors", "server ms", "open after ms", "waited ms"]);
     for row in recorded.statements.iter().take(ROWS_MAX) {
         table.add_row([

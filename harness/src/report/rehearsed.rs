@@ -41,7 +41,7 @@ pub fn write(report: &RehearseReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{}: {}", one.name, one.reason)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
+    writeln!(to, "profile {}, seed {}", terminal::profile(&report.profile), report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.planned.max(report.results.len()), to)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::ContentArrangement;
 use serde::{Deserialize, Serialize};
 
-use super::terminal;
+use super::{terminal, width};
 use crate::explore::course::{Counterexample, Course};
 use crate::outcome::{BackendUsed, SCHEMA_VERSION, VerdictKind};
 
@@ -68,7 +68,7 @@ pub fn write(report: &ReplayReport, to: &mut dyn Write) -> io::Result<()> {
 
 fn course(course: &Course, shown: usize, to: &mut dyn Write) -> io::Result<()> {
     let mut table = terminal::table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width::less(WIDTH, 2));
     table.set_header(std::iter::once("").chain(course.actors.iter().map(String::as_str)));
     for (number, step) in course.steps.iter().enumerate().take(shown) {
         let mut cells = vec![String::new(); course.actors.len()];

@@ -7,7 +7,7 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow, cut, named};
-use super::{counterexample, terminal};
+use super::{counterexample, terminal, width};
 use crate::explore::schedule::done_as;
 use crate::explore::world::What;
 use crate::outcome::{Report, Step, VerdictKind, row};
@@ -164,7 +164,7 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "  replay: {}\n", row.replay)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}, seed {}", report.profile, report.seed.unwrap_or_default())?;
+    writeln!(to, "profile {}, seed {}", terminal::profile(&report.profile), report.seed.unwrap_or_default())?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }
@@ -174,7 +174,7 @@ pub fn write(report: &RoundsReport, to: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// The writer's.
 pub fn violation(shown: &ShownRound, to: &mut dyn Write) -> io::Result<()> {
-    counterexample::timed(&shown.steps, WIDTH, to)?;
+    counterexample::timed(&shown.steps, width::less(WIDTH, 2), to)?;
     for (actor, text) in &shown.printed {
         text.lines().try_for_each(|line| writeln!(to, "  {actor} printed: {line}"))?;
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use owo_colors::OwoColorize;
 
-use super::counterexample;
+use super::{counterexample, width};
 use crate::outcome::{BackendUsed, LoomRow, ResultRow, SuiteReport, VerdictKind};
 
 /// Up to how many rows a kill matrix is followed by the counterexamples.
@@ -32,7 +32,7 @@ pub fn write(report: &SuiteReport, to: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(to, "\n{} on {} with {}: {}", row.name, row.backend, row.strategy, wording(row))?;
         for one in row.counterexamples.iter().take(shown) {
-            counterexample::render(one, WIDTH, to)?;
+            counterexample::render(one, width::less(WIDTH, 2), to)?;
         }
         writeln!(to, "  replay: {}", row.replay)?;
     }
@@ -44,7 +44,7 @@ pub fn write(report: &SuiteReport, to: &mut dyn Write) -> io::Result<()> {
     writeln!(to)?;
     surroundings(&report.not_verified, &report.backends, to)?;
     let seed = report.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
-    writeln!(to, "profile {}{seed}", report.profile)?;
+    writeln!(to, "profile {}{seed}", profile(&report.profile))?;
     let met = report.results.iter().filter(|row| row.met).count();
     conclusion(report.verdict, met, report.planned.max(report.results.len()), to)
 }
@@ -70,13 +70,28 @@ pub(super) fn conclusion(verdict: VerdictKind, met: usize, cases: usize, to: &mu
     }
 }
 
-/// A table without a frame, as wide as it wants to be.
+/// A table without a frame: on a terminal no wider than that, elsewhere as wide as it wants to be.
 pub(crate) fn table() -> Table {
+    fitted(width::columns())
+}
+
+fn fitted(columns: Option<u16>) -> Table {
     let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
+    match columns {
+        Some(columns) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table
+}
+
+/// A profile with what it means.
+pub(super) fn profile(name: &str) -> String {
+    match name {
+        "fast" => "fast (the server does not wait for the disk)".to_owned(),
+        "durable" => "durable (the server waits for the disk)".to_owned(),
+        _ => name.to_owned(),
+    }
 }
 
 fn cases(report: &SuiteReport) -> Table {
@@ -146,5 +161,25 @@ pub(super) fn wording(row: &ResultRow) -> String {
             violated(row.counterexamples.first().map(|shown| shown.check)).to_uppercase()
         }
         (_, word, _) => word.as_str().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn widest(columns: Option<u16>) -> usize {
+        let mut table = fitted(columns);
+        table.set_header(["place", "statement", "strongest lock (held, ms)"]);
+        table.add_row(["0007_invoices.sql:12", &"CREATE INDEX ".repeat(12), "AccessExclusiveLock on public.invoices"]);
+        table.to_string().lines().map(|line| line.chars().count()).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_table_breaks_its_cells_to_fit_a_terminal_and_is_whole_in_a_file() {
+        for columns in [60, 100, 160] {
+            assert!(widest(Some(columns)) <= usize::from(columns), "{} on {columns}", widest(Some(columns)));
+        }
+        assert!(widest(None) > 200);
     }
 }

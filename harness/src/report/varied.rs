@@ -7,7 +7,8 @@ use drift_engine::lock::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::explored::{ExpectedRow, ViolatedRow};
-use super::terminal;
+use super::{terminal, width};
+use crate::explore::course::{Counterexample, Names};
 use crate::explore::judge::Found;
 use crate::explore::schedule::came;
 use crate::explore::world::Taken;
@@ -66,6 +67,9 @@ pub struct VariedRow {
     /// The order that shows it, step by step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<VariedStep>,
+    /// The violation with its execution, as `explore` records it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counterexamples: Vec<Counterexample>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// The command that runs it again.
@@ -106,6 +110,8 @@ impl VariedRow {
             verdict: VerdictKind::Violation,
             why: found.sentence.clone(),
         }];
+        let all = found.execution.taken.len();
+        self.counterexamples = vec![Counterexample::new(&Names::of(script), found, all, self.replay.clone())];
     }
 }
 
@@ -183,7 +189,7 @@ pub fn repairs(report: &VariedReport, all: bool, to: &mut dyn Write) -> io::Resu
 }
 
 /// The cases as they are, each with what was changed of it.
-fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
+pub fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
     let mut cases: Vec<(&VariedRow, Vec<&VariedRow>)> = Vec::new();
     for row in &report.results {
         match cases.last_mut() {
@@ -196,7 +202,7 @@ fn cases(report: &VariedReport) -> Vec<(&VariedRow, Vec<&VariedRow>)> {
 
 fn wide<const N: usize>(header: [&str; N]) -> comfy_table::Table {
     let mut table = terminal::table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width::less(WIDTH, 0));
     table.set_header(header);
     table
 }
@@ -229,7 +235,7 @@ fn end(report: &VariedReport, to: &mut dyn Write) -> io::Result<()> {
         writeln!(to, "{} on {} was left out: {}", one.name, one.backend, one.reason)?;
     }
     terminal::surroundings(&report.not_verified, &report.backends, to)?;
-    writeln!(to, "profile {}", report.profile)?;
+    writeln!(to, "profile {}", terminal::profile(&report.profile))?;
     let met = report.results.iter().filter(|row| row.met).count();
     terminal::conclusion(report.verdict, met, report.results.len(), to)
 }

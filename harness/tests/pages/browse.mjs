@@ -119,8 +119,65 @@ await opened("mutate.html", {}, async page => {
   assert.equal((await page.locator(".matrix").innerText()).split("●").length - 1, killed);
 });
 
+// The kill matrix of a file leads to each mutant, which is stepped through like any counterexample.
+await opened("mutate-file.html", {}, async page => {
+  const rows = read("mutate-file").results.filter(row => row.change);
+  const killed = rows.filter(row => row.fate === "killed");
+  assert.equal(await page.locator(".matrix tbody tr").count(), rows.length);
+  assert.equal((await page.locator(".matrix").innerText()).split("●").length - 1, killed.length);
+  assert.equal(await page.locator(".player:visible").count(), 0, "what is as it should be is closed");
+  await page.locator(".matrix a").nth(rows.indexOf(killed[0])).click();
+  await page.locator(".player").first().waitFor({ state: "visible" });
+  await steps(page, killed[0].counterexamples[0]);
+  await otherOrder(page, killed[0].counterexamples[0]);
+});
+// What mends it is a table, and the first repair that holds is open with its statements.
+await opened("repair.html", { width: 390 }, async page => {
+  const rows = read("repair").results.filter(row => row.change);
+  assert.equal(await page.locator("table.cards tbody tr").count(), rows.length);
+  const held = rows.find(row => row.fate === "holds");
+  const shown = plain(await page.locator("details.case[open]").innerText());
+  assert.ok(held.statements.every(([place, sql]) => shown.includes(place) && shown.includes(plain(sql))), shown);
+  await page.locator("summary", { hasText: "As it is" }).click();
+  await steps(page, read("repair").results[0].counterexamples[0]);
+});
+// Sessions lie above each other over time; a wait has an arrow to whom, and a statement leads to its text.
+await opened("record.html", {}, async page => {
+  const { sessions } = read("record").over_time;
+  assert.equal(await page.locator(".over-time-names div").count(), sessions.length);
+  const waits = sessions.flatMap(session => session.waits);
+  assert.ok(waits.length >= 2, "somebody waited");
+  assert.equal(await page.locator(".towards").count(), waits.reduce((sum, wait) => sum + wait.waits_for.length, 0));
+  const [arrow, lanes] = [await page.locator(".towards").first().boundingBox(), await page.locator(".over-time-lane").all()];
+  const ends = await Promise.all(lanes.map(async lane => (await lane.boundingBox()).y));
+  assert.ok(ends.some(y => arrow.y > y && arrow.y < y + 24), "it ends in a lane");
+  const [wide, narrow] = [() => page.locator(".over-time-wide").evaluate(one => one.offsetWidth), await page.locator(".over-time-wide").evaluate(one => one.offsetWidth)];
+  await page.locator("[data-zoom='2']").click();
+  assert.ok(Math.abs(await wide() - 2 * narrow) < 2, "wider");
+  assert.ok(await page.locator("[data-zoom='0.5']").isEnabled());
+  // What takes less than a millisecond can be hit where it is wide enough.
+  while (await page.locator("[data-zoom='2']").isEnabled()) await page.locator("[data-zoom='2']").click();
+  assert.equal(await page.locator(".timeline output").textContent(), "64 times as wide");
+  await page.locator(".bar.failed").first().click();
+  const row = page.locator("tr:target");
+  await row.waitFor({ state: "visible" });
+  assert.ok(plain(await row.innerText()).includes("nonsense"));
+});
+// What a chart shows can be had as a file, without script.
+await opened("bench.html", { script: false }, async page => {
+  const links = page.locator("a.download");
+  assert.equal(await links.count(), await page.locator("figure").count());
+  const [download] = await Promise.all([page.waitForEvent("download"), links.first().click()]);
+  assert.equal(download.suggestedFilename(), "percentiles-by-phase.csv");
+  const lines = readFileSync(await download.path(), "utf8").split("\r\n");
+  assert.equal(lines[0], 'series,what,per cent of the tasks,"time, ms"');
+  assert.ok(lines.length > 20 && lines[1].split(",").length === 4, lines.slice(0, 3).join("\n"));
+  const words = plain(await page.locator("main").innerText());
+  for (const said of ["Configuration and environment", "durable: the server waits for the disk", "seed"]) assert.ok(words.includes(said), said);
+});
+
 // Pictures, to be looked at by people.
-const pages = ["explore", "replay", "verify", "mutate", "rehearse"];
+const pages = ["explore", "replay", "verify", "mutate", "rehearse", "mutate-file", "repair", "record", "bench"];
 for (const name of pages) {
   for (const width of [1200, 390]) {
     for (const scheme of ["light", "dark"]) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use driftlock_wire::{Answer, ConnectionId, Transaction, Unit};
 use serde::{Deserialize, Serialize};
 
+use super::sessions::{Ending, Sessions};
 use crate::app::units::{keeps, plain, rows_of_tag};
-use crate::outcome::SCHEMA_VERSION;
+use crate::outcome::{BackendUsed, SCHEMA_VERSION};
 
 /// The most different statements that are told apart; the others are counted together.
 const STATEMENTS_MAX: usize = 2_000;
@@ -27,6 +28,15 @@ pub struct Recorded {
     pub schema_version: u32,
     /// `record`.
     pub command: String,
+    /// The program that was run; its arguments may hold a password, and are not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program: String,
+    /// How the server treats the disk.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
+    /// The databases that were used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<BackendUsed>,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// The sessions that were opened.
@@ -43,6 +53,9 @@ pub struct Recorded {
     pub waits: Vec<WaitRow>,
     /// The relations that committed transactions had locked, by mode, with how many had.
     pub locks: Vec<LockRow>,
+    /// What each session did when; not under load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_time: Option<Sessions>,
 }
 
 /// Transactions, by how they ended.
@@ -134,6 +147,8 @@ struct Open {
 #[derive(Clone, Debug, Default)]
 struct Session {
     pid: Option<i32>,
+    /// Its number among the sessions over time, if it is kept.
+    number: Option<usize>,
     open: Option<Open>,
     /// The isolation that the session's transactions have from now on, as far as it said so.
     isolation: Option<String>,
@@ -156,6 +171,7 @@ pub struct Account {
     errors: BTreeMap<(String, String), ErrorRow>,
     waits: BTreeMap<(String, String), f64>,
     locks: BTreeMap<(String, String), u64>,
+    over_time: Option<Sessions>,
 }
 
 fn ms(time: Duration) -> f64 {
@@ -195,6 +211,11 @@ fn row(statements: &mut BTreeMap<String, StatementRow>, text: String) -> &mut St
 }
 
 impl Account {
+    /// One that also keeps what each session did when.
+    pub fn over_time() -> Self {
+        Self { over_time: Some(Sessions::default()), ..Self::default() }
+    }
+
     /// Forgets what was counted; sessions that are open stay known.
     pub fn count_anew(&mut self, now: Duration) {
         let sessions = std::mem::take(&mut self.sessions);
@@ -204,8 +225,9 @@ impl Account {
     }
 
     /// A session was opened.
-    pub fn connected(&mut self, connection: ConnectionId, pid: Option<i32>) {
-        self.sessions.insert(connection, Session { pid, ..Session::default() });
+    pub fn connected(&mut self, connection: ConnectionId, pid: Option<i32>, now: Duration) {
+        let number = self.over_time.as_mut().and_then(|all| all.opened(now.saturating_sub(self.since)));
+        self.sessions.insert(connection, Session { pid, number, ..Session::default() });
         self.recorded.sessions += 1;
         self.recorded.sessions_at_once = self.recorded.sessions_at_once.max(self.sessions.len() as u64);
     }
@@ -244,6 +266,11 @@ impl Account {
                 })
                 .times += 1;
         }
+        let over_time = self.over_time.as_mut().zip(session.number);
+        if let Some((all, number)) = over_time {
+            let error = answer.error.as_ref().map(|error| format!("{} ({})", error.message, error.sqlstate));
+            all.statement(number, since.saturating_sub(self.since), now.saturating_sub(self.since), &key, error);
+        }
         let asked = unit.statements().find_map(isolation);
         if let Some((level, true)) = &asked {
             session.isolation = Some(level.clone());
@@ -278,10 +305,15 @@ impl Account {
         {
             let all = &mut self.recorded.transactions;
             let was_rolled_back = answer.outcomes.iter().any(|outcome| outcome.tag == "ROLLBACK");
-            match (keeps(unit), was_rolled_back || answer.error.is_some()) {
-                (true, false) => all.committed += 1,
-                (true, true) => all.commits_rolled_back += 1,
-                (false, _) => all.rolled_back += 1,
+            let (count, ending) = match (keeps(unit), was_rolled_back || answer.error.is_some()) {
+                (true, false) => (&mut all.committed, Ending::Committed),
+                (true, true) => (&mut all.commits_rolled_back, Ending::CommitRolledBack),
+                (false, _) => (&mut all.rolled_back, Ending::RolledBack),
+            };
+            *count += 1;
+            if let Some((all, number)) = self.over_time.as_mut().zip(session.number) {
+                let (from, to) = (open.since.saturating_sub(self.since), now.saturating_sub(self.since));
+                all.transaction(number, from, to, ending, &open.isolation);
             }
             let retries = open.failed.is_some_and(|code| code == "40001" || code == "40P01");
             session.may_retry = open.first.filter(|_| retries);
@@ -292,16 +324,30 @@ impl Account {
 
     /// A session has ended.
     pub fn closed(&mut self, connection: ConnectionId, now: Duration) {
-        let Some(Session { open: Some(open), .. }) = self.sessions.remove(&connection) else { return };
+        let Some(session) = self.sessions.remove(&connection) else { return };
+        let now_since = now.saturating_sub(self.since);
+        if let Some((all, number)) = self.over_time.as_mut().zip(session.number) {
+            all.closed(number, now_since);
+            if let Some(open) = &session.open {
+                let from = open.since.saturating_sub(self.since);
+                all.transaction(number, from, now_since, Ending::LeftOpen, &open.isolation);
+            }
+        }
+        let Some(open) = session.open else { return };
         let all = &mut self.recorded.transactions;
         all.left_open += 1;
         all.end(open.isolation, now - open.since);
     }
 
     /// A session was seen to wait for others, and for so long since the last look.
-    pub fn waits(&mut self, pid: i32, waits_for: &[i32], time: Duration) {
+    pub fn waits(&mut self, pid: i32, waits_for: &[i32], time: Duration, now: Duration) {
         let find = |pid: i32| self.sessions.values().find(|session| session.pid == Some(pid));
-        let Some((statement, _)) = find(pid).and_then(|session| session.sent.clone()) else { return };
+        let Some(session) = find(pid) else { return };
+        let Some((statement, sent)) = session.sent.clone() else { return };
+        if let Some((all, number)) = self.over_time.as_mut().zip(session.number) {
+            let others = waits_for.iter().filter_map(|pid| find(*pid)?.number).collect();
+            all.waits(number, others, sent.saturating_sub(self.since), time, now.saturating_sub(self.since));
+        }
         let other = waits_for.iter().find_map(|pid| find(*pid));
         let other =
             other.and_then(|session| session.sent.as_ref().or(session.last.as_ref())).map(|(text, _)| text.clone());
@@ -326,8 +372,13 @@ impl Account {
     /// What was recorded, of programs that have ended: transactions that are open now stay so.
     pub fn recorded(&self, now: Duration) -> Recorded {
         let mut recorded = self.so_far(now);
-        recorded.transactions.left_open +=
-            self.sessions.values().filter(|session| session.open.is_some()).count() as u64;
+        for (session, open) in self.sessions.values().filter_map(|session| Some((session, session.open.as_ref()?))) {
+            recorded.transactions.left_open += 1;
+            if let Some((all, number)) = recorded.over_time.as_mut().zip(session.number) {
+                let from = open.since.saturating_sub(self.since);
+                all.transaction(number, from, now.saturating_sub(self.since), Ending::LeftOpen, &open.isolation);
+            }
+        }
         recorded
     }
 
@@ -336,6 +387,7 @@ impl Account {
         let mut recorded = self.recorded.clone();
         (recorded.schema_version, recorded.command) = (SCHEMA_VERSION, "record".to_owned());
         recorded.seconds = now.saturating_sub(self.since).as_secs_f64();
+        recorded.over_time.clone_from(&self.over_time);
         recorded.statements = self.statements.values().cloned().collect();
         recorded.statements.sort_by(|a, b| (b.server_ms + b.open_after_ms).total_cmp(&(a.server_ms + a.open_after_ms)));
         recorded.errors = self.errors.values().cloned().collect();

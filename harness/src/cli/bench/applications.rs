@@ -60,7 +60,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     };
     let report =
         BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay).with_application(run);
-    finish(&report, &directory, args.format, context)
+    finish(&report, &directory, (args.format, &args.page), context)
 }
 
 /// The load that is meant.

@@ -65,7 +65,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let replay = format!("{replay} --case {}", case.name);
     let report = BenchReport::new(setting, surroundings, driven.recording, driven.generator, replay);
     let report = report.with_steps(steps).calibrated(calibration).delayed(round_trip_added);
-    finish(&report, &directory, args.format, context)
+    finish(&report, &directory, (args.format, &args.page), context)
 }
 
 /// The case that is meant.

@@ -8,7 +8,7 @@ use drift_engine::lock::Backend;
 use super::row::row;
 use super::subject::{AppSource, Source, Subject};
 use super::{Args, faults};
-use crate::cli::common::{print, run_name, unwritable, verdict_exit};
+use crate::cli::common::{print, run_name, told_first, unwritable, verdict_exit};
 use crate::cli::{Context, Failure, hosts, progress};
 use crate::exit::Exit;
 use crate::explore::application::Looking;
@@ -137,11 +137,11 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
     if ended.is_ok() || !report.results.is_empty() {
         directory.explored(&report).map_err(unwritable)?;
     }
-    ended?;
-    args.page.write(|| html::of_explored(&report))?;
+    let ended = told_first(ended, report.results.len())?;
+    args.page.write(directory.path(), context, || html::of_explored(&report))?;
     print(&report, args.format, |report, to| explored::write(report, args.all, to), context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(verdict_exit(report.verdict))
+    ended.map(|()| verdict_exit(report.verdict))
 }
 
 /// Reads the files, or takes the built-in scripts. What is wrong with several files is reported at once.

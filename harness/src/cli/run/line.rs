@@ -156,6 +156,7 @@ mod tests {
                 "format",
                 "output",
                 "html",
+                "open",
                 "postgres",
                 "pg-bin",
                 "pg-version",

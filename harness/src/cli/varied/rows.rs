@@ -1,11 +1,13 @@
 //! What came of a case, as rows of the report.
 
-use super::{Subject, Wanted};
+use super::{Subject, Wanted, What};
 use crate::cli::common::quoted;
+use crate::explore::judge::Found;
 use crate::explore::search::Strategy;
 use crate::outcome::VerdictKind;
 use crate::report::explored::ExpectedRow;
 use crate::report::varied::{HOLDS, VariedRow};
+use crate::scenario::script::Script;
 use crate::variation::mutate::{Fate, Mutant};
 use crate::variation::repair::{Repaired, Tried, Verdict};
 use crate::variation::repairs::{explain, reserve};
@@ -39,8 +41,23 @@ impl Rows<'_> {
             waited: 0,
             refused: 0,
             steps: Vec::new(),
+            counterexamples: Vec::new(),
             duration_ms: 0,
             replay: format!("driftlock {command} {} --filter {name} --backend {}", quoted(file), backend),
+        }
+    }
+
+    /// Adds the order that shows a violation.
+    pub fn show(&self, row: &mut VariedRow, script: &Script, found: &Found) {
+        row.show(script, found);
+        let What::Application(app) = &self.subject.what else { return };
+        for shown in &mut row.counterexamples {
+            // What another order sends is not part of what was seen of this one.
+            shown.serial = None;
+            shown.course.end.truncate(app.invariants.len());
+            for (end, query) in shown.course.end.iter_mut().zip(&app.invariants) {
+                end.query.clone_from(&query.name);
+            }
         }
     }
 
@@ -65,7 +82,7 @@ impl Rows<'_> {
         let (word, verdict, met, evidence) = match fate {
             Fate::Killed(found) => {
                 row.killed_by = vec![found.check.clone()];
-                row.show(&variation.script, &found);
+                self.show(&mut row, &variation.script, &found);
                 ("killed", VerdictKind::Violation, true, format!("{}: {}", found.check, found.sentence))
             }
             Fate::Covered { by, found } => {
@@ -81,7 +98,7 @@ impl Rows<'_> {
             }
             Fate::Survived { why, found } => {
                 if let Some(found) = found {
-                    row.show(&variation.script, &found);
+                    self.show(&mut row, &variation.script, &found);
                     // It is no check of the user's that was violated.
                     row.checks.clear();
                 }
@@ -114,7 +131,7 @@ impl Rows<'_> {
         let evidence = format!("{}: {}; {holds} of {} repairs hold{alone}", found.check, found.sentence, tried.len());
         let mut first = self.as_it_is(VerdictKind::Violation, evidence);
         first.met = holds > 0;
-        first.show(&script, &found);
+        self.show(&mut first, &script, &found);
         let mut rows = vec![first];
         rows.extend(tried.into_iter().map(|one| self.of_repair(one)));
         rows
@@ -135,7 +152,7 @@ impl Rows<'_> {
                 ("holds", VerdictKind::Pass, format!("{HOLDS}{reserve}"))
             }
             Verdict::Violated(found) => {
-                row.show(&variation.script, &found);
+                self.show(&mut row, &variation.script, &found);
                 let why = explain(&proposal, &found).map(|why| format!("; {why}")).unwrap_or_default();
                 ("violated", VerdictKind::Violation, format!("{}: {}{why}", found.check, found.sentence))
             }
@@ -143,7 +160,7 @@ impl Rows<'_> {
             Verdict::SaysNothing(why) => ("idle", VerdictKind::Inconclusive, why),
             Verdict::ChangesTheJob(why) => ("changes the job", VerdictKind::Violation, why),
             Verdict::NotSerial(found) => {
-                row.show(&variation.script, &found);
+                self.show(&mut row, &variation.script, &found);
                 let why = format!("nothing that is checked is violated, but {}", found.sentence);
                 ("not serial", VerdictKind::Violation, why)
             }

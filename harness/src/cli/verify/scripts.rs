@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Args;
-use crate::cli::common::{print, quoted, run_name, unwritable, verdict_exit};
+use crate::cli::common::{print, quoted, run_name, told_first, unwritable, verdict_exit};
 use crate::cli::explore::scripts::load;
 use crate::cli::explore::subject::{AppSource, Source, Subject};
 use crate::cli::{Context, Failure, hosts};
@@ -97,11 +97,11 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
     if ended.is_ok() || !report.results.is_empty() {
         directory.rounds(&report).map_err(unwritable)?;
     }
-    ended?;
-    args.suite.page.write(|| html::of_rounds(&report))?;
+    let ended = told_first(ended, report.results.len())?;
+    args.suite.page.write(directory.path(), context, || html::of_rounds(&report))?;
     print(&report, args.suite.format, write, context)?;
     writeln!(context.err, "written to {}", directory.path().display())?;
-    Ok(verdict_exit(report.verdict))
+    ended.map(|()| verdict_exit(report.verdict))
 }
 
 async fn run_cases(

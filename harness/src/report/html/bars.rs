@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::paint::Paint;
 use super::scale::{Axis, Scale, round};
+use super::table::{Table, cell};
 
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 84.0;
@@ -45,6 +46,8 @@ pub struct Bars {
     pub rows: Vec<Row>,
     /// Which rows are left out where there are too many.
     pub left_out: LeftOut,
+    /// Single values behind a row's length, by row; those of rows that are not named are none.
+    pub dots: Vec<Vec<f64>>,
 }
 
 impl Bars {
@@ -54,7 +57,12 @@ impl Bars {
         let left_out = self.rows.len() - first.len() - last.len();
         let has_gap = left_out > 0 && !last.is_empty();
         let bottom = (first.len() + last.len() + usize::from(has_gap)) as f64 * ROW + 6.0;
-        let scale = Scale::new(&Axis::even(""), first.iter().chain(last).map(total), LEFT, WIDTH - RIGHT);
+        let scale = Scale::new(
+            &Axis::even(""),
+            first.iter().chain(last).map(total).chain(self.dots.iter().flatten().copied()),
+            LEFT,
+            WIDTH - RIGHT,
+        );
         let after = first.len() + usize::from(has_gap);
         html! {
             figure {
@@ -74,9 +82,20 @@ impl Bars {
                 figcaption {
                     (self.caption)
                     @if left_out > 0 { " " (left_out) " more are not shown." }
+                    " " (self.table().link(&self.title))
                 }
             }
         }
+    }
+
+    /// All its rows, those that are not drawn too.
+    fn table(&self) -> Table {
+        let unit = |part: &String| if self.unit.is_empty() { part.clone() } else { format!("{part}, {}", self.unit) };
+        let mut table = Table::new(std::iter::once("name".to_owned()).chain(self.parts.iter().map(unit)));
+        for (name, lengths) in &self.rows {
+            table.row(std::iter::once(name.clone()).chain(lengths.iter().map(|length| cell(*length))));
+        }
+        table
     }
 
     /// The rows that are drawn: those before what is left out, and those after it.
@@ -95,9 +114,17 @@ impl Bars {
             @for (part, (from, length)) in stacked(&row.1).enumerate() {
                 @let (near, far) = (round(scale.nearest(from)), round(scale.nearest(from + length)));
                 rect class="part" x=(near) y=(top) width=(round(far - near)) height=(ROW - 4.0)
-                    fill=(Paint::nth(part).colour()) {}
+                    fill=(Paint::nth(part).colour()) {
+                    title { (row.0) ", " (self.parts.get(part).map_or("", String::as_str)) ": " (shown_length(length)) " " (self.unit) }
+                }
             }
-            text class="words" x=(round(scale.nearest(total(row)) + 5.0)) y=(top + 13.0) {
+            @for dot in self.dots.get(index).into_iter().flatten() {
+                circle class="run" cx=(round(scale.nearest(*dot))) cy=(top + (ROW - 4.0) / 2.0) r="2.5" {
+                    title { (row.0) ", a run: " (shown_length(*dot)) " " (self.unit) }
+                }
+            }
+            @let dots = self.dots.get(index).into_iter().flatten().copied().fold(0.0, f64::max);
+            text class="words" x=(round(scale.nearest(total(row).max(dots)) + 5.0)) y=(top + 13.0) {
                 (shown_length(total(row))) @if !self.unit.starts_with('/') { " " } (self.unit)
             }
         }

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::bars::{Bars, LeftOut, Row};
 use super::chart::{Chart, Look, Mark, Series};
+use super::frame::measured;
 use super::paint::Paint;
 use super::scale::Axis;
 use crate::capacity::floor::Floor;
@@ -45,7 +46,8 @@ pub(super) fn page(report: &BenchReport) -> String {
     if !steps.rows.is_empty() {
         charts.push(steps.render());
     }
-    super::page(&title, &verdict, &charts, &text)
+    let facts = measured(&report.setting, &report.surroundings, &report.replay);
+    super::page(&title, &verdict, &charts, &text, &facts)
 }
 
 pub(super) fn percentiles(recording: &Recording) -> Chart {
@@ -87,11 +89,14 @@ fn over_time(report: &BenchReport) -> Chart {
     let mean = report.recording.throughput();
     let mut marks = vec![Mark::level(format!("mean {mean:.1}/s"), mean)];
     if let Some(ceiling) = report.ceiling().filter(|ceiling| ceiling.whole < mean * 3.0) {
-        marks.push(Mark::level(format!("ceiling {:.1}/s", ceiling.whole), ceiling.whole));
+        marks.push(Mark::level(format!("the lock's ceiling {:.1}/s", ceiling.whole), ceiling.whole));
     }
     Chart {
         title: "Tasks done over time".to_owned(),
-        caption: "After the warm-up. The ceiling is what the lock allows, by what a task takes alone.".to_owned(),
+        caption: "After the warm-up. The lock's ceiling is how many tasks a second hold one lock after each other if each holds it as \
+                  long as a task that is alone. It is one of the mean: a task counts in the interval in which it ends, so that \
+                  single intervals can lie above it."
+            .to_owned(),
         x: Axis::even("time, s"),
         y: Axis::even("tasks a second"),
         series: vec![Series::new(
@@ -118,6 +123,7 @@ pub(super) fn workers(recording: &Recording) -> Bars {
         parts: vec!["tasks".to_owned()],
         rows: workers.into_iter().map(row).collect(),
         left_out: LeftOut::Middle,
+        dots: Vec::new(),
     }
 }
 
@@ -136,6 +142,7 @@ fn keys(report: &BenchReport) -> Bars {
         parts: vec!["wait for the lock".to_owned(), "in the lock".to_owned()],
         rows: keys.into_iter().map(row).collect(),
         left_out: LeftOut::Last,
+        dots: Vec::new(),
     }
 }
 
@@ -172,13 +179,22 @@ fn waits(report: &BenchReport, title: &str, whose: fn(&Part) -> Option<String>) 
         parts: ["50 %", "99 %", "the longest"].map(str::to_owned).into(),
         rows,
         left_out: LeftOut::Middle,
+        dots: Vec::new(),
     }
+}
+
+/// What the engine's time in the lock consists of: the three add up to it, also where chance made the statements alone take
+/// longer than with the engine around them.
+pub(super) fn engine_parts(floor: &Floor) -> [f64; 3] {
+    let engine = floor.engine.max(0.0);
+    let database = floor.database.clamp(0.0, engine);
+    let driver = (floor.operations - floor.database).clamp(0.0, engine - database);
+    [database, driver, engine - database - driver]
 }
 
 fn parts(floor: &Floor) -> Bars {
     let millis = |nanos: f64| nanos.max(0.0) / 1e6;
-    let driver = millis(floor.operations - floor.database);
-    let engine = vec![millis(floor.database), driver, millis(floor.engine - floor.operations)];
+    let engine = engine_parts(floor).map(millis).to_vec();
     Bars {
         title: "The engine and its statements alone".to_owned(),
         caption: "Time in the lock of a task that is alone, in turns with its statements sent raw.".to_owned(),
@@ -187,6 +203,7 @@ fn parts(floor: &Floor) -> Bars {
         parts: ["database", "driver and decoding", "computing"].map(str::to_owned).into(),
         rows: vec![("statements".to_owned(), vec![millis(floor.database)]), ("engine".to_owned(), engine)],
         left_out: LeftOut::Last,
+        dots: Vec::new(),
     }
 }
 
@@ -203,5 +220,6 @@ fn steps(report: &BenchReport) -> Bars {
         parts: vec!["from sending it to its answer".to_owned()],
         rows: report.recording.parts.iter().filter_map(row).collect(),
         left_out: LeftOut::Last,
+        dots: Vec::new(),
     }
 }

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::paint::Paint;
-use super::scale::{Axis, Scale, round};
+use super::scale::{Axis, Scale, number, round};
+use super::table::{Table, cell};
 
 /// The size of a chart, and of the place for its axes, in units of its own.
 const WIDTH: f64 = 400.0;
@@ -113,9 +114,30 @@ impl Chart {
                         text-anchor="middle" { (self.y.label) }
                 }
                 ul class="legend" { @for series in &self.series { li { (sample(series)) " " (series.name) } } }
-                figcaption { (self.caption) }
+                figcaption { (self.caption) " " (self.table().link(&self.title)) }
             }
         }
+    }
+
+    /// Its points, the ends of its error bars and its lines.
+    fn table(&self) -> Table {
+        let mut table = Table::new(["series", "what", self.x.label.as_str(), self.y.label.as_str()]);
+        let mut row = |series: &str, what: &str, (across, up): (f64, f64)| {
+            table.row([series.to_owned(), what.to_owned(), cell(across), cell(up)]);
+        };
+        for series in &self.series {
+            series.points.iter().for_each(|place| row(&series.name, "point", *place));
+            for [from, to] in &series.bars {
+                row(&series.name, "interval from", *from);
+                row(&series.name, "interval to", *to);
+            }
+        }
+        for mark in &self.marks {
+            let place = |at: f64| if mark.vertical { (at, f64::NAN) } else { (f64::NAN, at) };
+            row(&mark.label, "line from", place(mark.from));
+            row(&mark.label, "line to", place(mark.to));
+        }
+        table
     }
 
     /// Both axes, with room for all that is drawn.
@@ -193,12 +215,17 @@ fn drawn(series: &Series, x: &Scale, y: &Scale) -> Markup {
     };
     let place = |(across, up): &(f64, f64)| Some((round(x.place(*across)?), round(height(*up)?)));
     let places: Vec<(f64, f64)> = series.points.iter().filter_map(place).collect();
+    let shown = series.points.iter().filter(|point| place(point).is_some());
     let path: Vec<String> = places.iter().map(|(across, up)| format!("{across},{up}")).collect();
     let (path, paint) = (path.join(" "), series.paint);
     html! {
         @for bar in &series.bars { (error_bar(bar, paint, x, y)) }
         @match series.look {
-            Look::Dots => { @for (across, up) in &places { (paint.dot(*across, *up)) } }
+            Look::Dots => {
+                @for ((across, up), value) in places.iter().zip(shown) {
+                    g { title { (series.name) ": " (number(value.1)) " at " (number(value.0)) } (paint.dot(*across, *up)) }
+                }
+            }
             Look::Band => {
                 polygon class="band" points=(path) fill=(paint.colour()) stroke=(paint.colour())
                     stroke-dasharray=(paint.dash()) {}

@@ -3,10 +3,12 @@
 use maud::{Markup, html};
 
 use super::bars::{Bars, LeftOut};
+use super::frame::measured;
 use super::paint::Paint;
 use super::scale::{Axis, Scale, round};
+use super::table::{Table, cell};
 use crate::capacity::compare::failures::Failures;
-use crate::capacity::compare::{Compared, Finding, Metric};
+use crate::capacity::compare::{Compared, Finding, LONE_MARGIN, Metric};
 use crate::report::compare::{CompareReport, in_words, write};
 
 const WIDTH: f64 = 400.0;
@@ -31,7 +33,13 @@ pub(super) fn page(report: &CompareReport) -> String {
     charts.extend(report.metrics.iter().map(|metric| before_and_after(metric, &report.sides).render()));
     let some = report.failures.as_ref().filter(|failures| failures.base + failures.new > 0.0);
     charts.extend(some.map(|failures| failed(failures, &report.sides).render()));
-    super::page(&format!("{}, against {}", report.sides[1], report.sides[0]), &verdict, &charts, &text)
+    let facts = html! {
+        @for (side, (setting, surroundings, replay)) in ["Before", "After"].iter().zip(report.measured.iter().flatten()) {
+            h2 { (side) }
+            (measured(setting, surroundings, replay))
+        }
+    };
+    super::page(&format!("{}, against {}", report.sides[1], report.sides[0]), &verdict, &charts, &text, &facts)
 }
 
 /// What was not done, before and after.
@@ -47,6 +55,7 @@ fn failed(failures: &Failures, sides: &[String; 2]) -> Bars {
             ("after".to_owned(), vec![0.0, failures.new * 100.0]),
         ],
         left_out: LeftOut::Last,
+        dots: Vec::new(),
     }
 }
 
@@ -55,7 +64,11 @@ pub(super) fn before_and_after(metric: &Compared, sides: &[String; 2]) -> Bars {
         if metric.metric == Metric::Rate { ("tasks a second", "/s", 1.0) } else { ("time, ms", "ms", 1e-6) };
     Bars {
         title: format!("{}, before and after", metric.metric.as_str()),
-        caption: format!("After, against before: {}.", in_words(metric.change, "%")),
+        caption: format!(
+            "After, against before: {}.{}",
+            in_words(metric.change, "%"),
+            if metric.runs[0].len() + metric.runs[1].len() > 2 { " A dot is a run." } else { "" }
+        ),
         axis: axis.to_owned(),
         unit: unit.to_owned(),
         parts: vec![format!("before: {}", sides[0]), format!("after: {}", sides[1])],
@@ -65,6 +78,7 @@ pub(super) fn before_and_after(metric: &Compared, sides: &[String; 2]) -> Bars {
             ("after".to_owned(), vec![0.0, metric.new * scale]),
         ],
         left_out: LeftOut::Last,
+        dots: metric.runs.iter().map(|runs| runs.iter().map(|run| run * scale).collect()).collect(),
     }
 }
 
@@ -82,7 +96,10 @@ pub(super) fn forest(report: &CompareReport) -> Markup {
     let threshold = report.threshold * 100.0;
     let ends = report.metrics.iter().flat_map(|metric| [metric.low, metric.high, metric.change]);
     let ends = ends.map(|end| (end * 100.0).clamp(-FAR, FAR));
-    let scale = Scale::new(&Axis::even(""), ends.chain([threshold, -threshold]), LEFT, WIDTH - RIGHT);
+    // With one run a side chance is only assumed: more than the threshold is needed to call it a regression.
+    let lone = (report.rounds == [1, 1]).then_some((report.threshold + LONE_MARGIN) * 100.0);
+    let ends = ends.chain([threshold, -threshold]).chain(lone);
+    let scale = Scale::new(&Axis::even(""), ends, LEFT, WIDTH - RIGHT);
     let bottom = TOP + report.metrics.len() as f64 * ROW;
     let (zero, limit) = (round(scale.nearest(0.0)), round(scale.nearest(threshold)));
     let title = "How much worse the new version is";
@@ -92,18 +109,54 @@ pub(super) fn forest(report: &CompareReport) -> Markup {
             svg viewBox=(format!("0 0 {WIDTH} {}", bottom + BOTTOM)) role="img" aria-label=(title) {
                 (scale.across(TOP, bottom, true))
                 line class="axis" x1=(zero) x2=(zero) y1=(TOP) y2=(bottom) {}
-                line x1=(limit) x2=(limit) y1=(TOP) y2=(bottom) stroke=(Paint::nth(1).colour()) stroke-width="1.5"
-                    stroke-dasharray="2 3" {}
-                text x=(limit) y="11" text-anchor="middle" { "threshold " (threshold) " %" }
+                @match lone {
+                    None => { (limit_line(limit, bottom)) text x=(limit) y="11" text-anchor="middle" { "threshold " (percent(threshold)) " %" } }
+                    Some(lone) => {
+                        @let far = round(scale.nearest(lone));
+                        line class="mark" x1=(limit) x2=(limit) y1=(TOP) y2=(bottom) {}
+                        text x=(limit - 3.0) y="11" text-anchor="end" { "threshold " (percent(threshold)) " %" }
+                        (limit_line(far, bottom))
+                        text x=(far.min(WIDTH - RIGHT - 88.0) + 3.0) y="11" { "regression " (percent(lone)) " %" }
+                    }
+                }
                 @for (index, metric) in report.metrics.iter().enumerate() {
                     (interval(metric, TOP + (index as f64 + 0.4) * ROW, &scale))
                 }
                 text x=((LEFT + WIDTH - RIGHT) / 2.0) y=(bottom + 34.0) text-anchor="middle" { "worse by, per cent" }
             }
             (legend())
-            figcaption { "The change, and its 90 % interval. Left of 0 the new version is better." }
+            figcaption {
+                "The change, and its 90 % interval. Left of 0 the new version is better."
+                @if let Some(lone) = lone {
+                    " With one run a side only what is worse by more than " (percent(lone)) " % is called a regression."
+                }
+                " " (table(report).link(title))
+            }
         }
     }
+}
+
+/// The line beyond which a change is a regression.
+fn limit_line(at: f64, bottom: f64) -> Markup {
+    html! {
+        line x1=(at) x2=(at) y1=(TOP) y2=(bottom) stroke=(Paint::nth(1).colour()) stroke-width="1.5" stroke-dasharray="2 3" {}
+    }
+}
+
+/// Per cent with the digits that were asked for.
+fn percent(share: f64) -> f64 {
+    (share * 1e4).round() / 1e4
+}
+
+/// What the forest plot shows.
+fn table(report: &CompareReport) -> Table {
+    let mut table = Table::new(["metric", "before", "after", "change", "from", "to", "p", "finding"]);
+    for metric in &report.metrics {
+        let numbers = [metric.base, metric.new, metric.change, metric.low, metric.high, metric.p].map(cell);
+        let (name, finding) = (metric.metric.as_str().to_owned(), shown(metric.finding).1.to_owned());
+        table.row(std::iter::once(name).chain(numbers).chain([finding]));
+    }
+    table
 }
 
 /// One metric's row of the forest plot.

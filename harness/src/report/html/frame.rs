@@ -1,8 +1,11 @@
 //! What every page has: its head, its style, its verdict, the setting of the run, and the script that is not needed.
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::paint;
+use crate::capacity::setting::{Setting, Surroundings};
 use crate::outcome::{NotApplicable, Report, Row, VerdictKind};
 
 const STYLE: &str = include_str!("style.css");
@@ -32,16 +35,50 @@ pub fn framed(title: &str, body: &Markup) -> String {
 }
 
 /// A page of charts. `text` is what is printed on a terminal: every number that the charts show.
-pub fn of_charts(title: &str, verdict: &str, charts: &[Markup], text: &[u8]) -> String {
+pub fn of_charts(title: &str, verdict: &str, charts: &[Markup], text: &[u8], setting: &Markup) -> String {
     let text = String::from_utf8_lossy(text);
     let body = html! {
         h1 { (title) }
         p class="verdict" { (verdict) }
         div class="charts" { @for chart in charts { (chart) } }
         h2 { "The numbers" }
-        pre tabindex="0" { (text) }
+        pre tabindex="0" { @for line in text.lines() { @if is_prose(line) { span class="prose" { (line) } } @else { (line) } "\n" } }
+        (setting)
     };
     framed(title, &body)
+}
+
+/// Whether a line is of words, which may be broken, and not of columns.
+fn is_prose(line: &str) -> bool {
+    !line.trim().contains("  ") && !line.contains(['─', '═'])
+}
+
+/// What was measured, and where.
+pub fn measured(setting: &Setting, surroundings: &Surroundings, replay: &str) -> Markup {
+    let load = &setting.load;
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    let added = load.round_trip_added;
+    html! {
+        section {
+            h2 { "Configuration and environment" }
+            (again(replay))
+            (facts(&[
+                ("what", format!("{} of {}", setting.work, setting.scenario)),
+                ("data", setting.data.clone()),
+                ("lock", setting.strategy.to_string()),
+                ("load", format!("{}, {} workers, keys {} of {}", load.arrivals, load.workers, load.keys, load.key_count)),
+                ("connections", load.pool.map(|pool| format!("{pool}, shared")).unwrap_or_default()),
+                ("round trips", if added.is_zero() { String::new() } else { format!("{:.3} ms longer", added.as_secs_f64() * 1e3) }),
+                ("warm-up", seconds(load.warm_up)),
+                ("measured", seconds(load.duration)),
+                ("seed", load.seed.to_string()),
+                ("database", format!("{} {} ({})", setting.backend, surroundings.version, surroundings.provisioned)),
+                ("profile", profile(&surroundings.profile)),
+                ("machine", surroundings.machine.clone()),
+                ("driftlock", surroundings.program.clone()),
+            ]))
+        }
+    }
 }
 
 /// A verdict as a coloured word.

@@ -4,6 +4,7 @@ mod responses;
 
 use super::bars::{Bars, LeftOut};
 use super::chart::{Chart, Look, Mark, Series};
+use super::frame::measured;
 use super::paint::Paint;
 use super::scale::Axis;
 use crate::capacity::model::ClosedPoint;
@@ -20,16 +21,21 @@ pub(super) fn page(report: &PlanReport) -> String {
     let _ = write(report, &mut text);
     let (setting, plan) = (&report.setting, &report.plan);
     let title = format!("{} on {} with {}: {}", setting.scenario, setting.backend, setting.strategy, report.slo);
-    let verdict = match (plan.doubts.first(), plan.kept) {
-        (Some(doubt), _) => format!("inconclusive: {doubt}"),
-        (None, Some(kept)) => format!("kept up to {kept:.1} tasks a second"),
-        (None, None) => "kept at no rate".to_owned(),
+    // Why it is not certain comes after what was found: who asks for a rate is told one.
+    let found = match plan.kept {
+        Some(kept) => format!("kept up to {kept:.1} tasks a second"),
+        None => "kept at no rate that was tried".to_owned(),
+    };
+    let verdict = match plan.doubts.first() {
+        Some(doubt) => format!("{found}; inconclusive: {doubt}"),
+        None => found,
     };
     let mut figures: Vec<_> = charts(report).iter().map(Chart::render).collect();
     if report.locks.len() > 1 {
         figures.push(locks(report).render());
     }
-    super::page(&title, &verdict, &figures, &text)
+    let facts = measured(&report.setting, &report.surroundings, &report.replay);
+    super::page(&title, &verdict, &figures, &text, &facts)
 }
 
 /// The charts of points and lines, in their order.
@@ -170,6 +176,7 @@ fn locks(report: &PlanReport) -> Bars {
         parts: vec!["tasks a second".to_owned()],
         rows: report.locks.iter().map(|lock| (lock.strategy.clone(), vec![lock.rate])).collect(),
         left_out: LeftOut::Last,
+        dots: Vec::new(),
     }
 }
 

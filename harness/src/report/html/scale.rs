@@ -2,6 +2,11 @@
 
 use maud::{Markup, html};
 
+/// How wide half a letter of a tick's text is.
+const HALF_LETTER: f64 = 3.2;
+/// How far texts may reach beyond the end of an axis, whatever chart it belongs to.
+const BEYOND: f64 = 11.0;
+
 /// How numbers lie along an axis.
 #[derive(Clone, Debug)]
 pub struct Axis {
@@ -82,8 +87,9 @@ impl Scale {
                 @if is_grid { line class="grid" x1=(at) x2=(at) y1=(top) y2=(bottom) {} }
                 line class="axis" x1=(at) x2=(at) y1=(bottom) y2=(bottom + 4.0) {}
                 // Beyond the last place there is no room for half a long number.
-                @let anchor = if at > self.to - 1.0 && text.len() > 3 { "end" } else { "middle" };
-                text class="faint" x=(at) y=(bottom + 16.0) text-anchor=(anchor) { (text) }
+                @let is_long = at + text.chars().count() as f64 * HALF_LETTER > self.to + BEYOND;
+                @let (place, anchor) = if is_long { (self.to + BEYOND, "end") } else { (at, "middle") };
+                text class="faint" x=(place) y=(bottom + 16.0) text-anchor=(anchor) { (text) }
             }
             line class="axis" x1=(self.from) x2=(self.to) y1=(bottom) y2=(bottom) {}
         }
@@ -130,7 +136,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 /// A number with as many digits as an axis has room for.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let text = match value.abs() {
         size if size >= 1e4 => return format!("{:.0}k", value / 1e3),
         size if size >= 10.0 || size == 0.0 => return format!("{value:.0}"),
@@ -164,6 +170,15 @@ mod tests {
         let scale = Scale::new(&even, [3.0, 47.0].into_iter(), 0.0, 100.0);
         assert_eq!((scale.place(0.0), scale.place(50.0), scale.place(51.0)), (Some(0.0), Some(100.0), None));
         assert_eq!((scale.nearest(-3.0), scale.nearest(51.0)), (0.0, 100.0));
+    }
+
+    #[test]
+    fn the_text_of_a_tick_near_the_end_is_not_cut_off() {
+        let ticks = vec![(2.0, "50 %".to_owned()), (10_000.0, "99.99 %".to_owned())];
+        let scale = Scale::new(&Axis { ticks, ..Axis::log("a") }, [1.0, 11_000.0].into_iter(), 50.0, 388.0);
+        let drawn = scale.across(0.0, 100.0, false).into_string();
+        assert!(drawn.contains(r#"x="399" y="116" text-anchor="end">99.99 %<"#), "{drawn}");
+        assert!(drawn.contains(r#"text-anchor="middle">50 %<"#), "{drawn}");
     }
 
     #[test]

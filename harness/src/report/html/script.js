@@ -72,6 +72,24 @@
       button.textContent = "Copied";
     });
   }
+  for (const timeline of all(document, ".timeline")) {
+    const scroll = timeline.querySelector(".over-time-scroll");
+    const wide = timeline.querySelector(".over-time-wide");
+    const said = timeline.querySelector("output");
+    const buttons = all(timeline, "[data-zoom]");
+    let zoom = 1;
+    const show = to => {
+      // What is in the middle stays there.
+      const middle = (scroll.scrollLeft + scroll.clientWidth / 2) / wide.offsetWidth;
+      zoom = Math.max(1, Math.min(64, to));
+      wide.style.width = `${100 * zoom}%`;
+      scroll.scrollLeft = middle * wide.offsetWidth - scroll.clientWidth / 2;
+      for (const button of buttons) button.disabled = Number(button.dataset.zoom) < 1 ? zoom === 1 : zoom === 64;
+      said.textContent = zoom === 1 ? "" : `${zoom} times as wide`;
+    };
+    for (const button of buttons) button.addEventListener("click", () => show(zoom * Number(button.dataset.zoom)));
+    show(1);
+  }
   // What is linked to may lie in a case that is closed.
   const open = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));

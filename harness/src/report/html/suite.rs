@@ -1,14 +1,12 @@
 //! The pages of `verify` and of `mutate`: cases with the answers of their checks, timelines, the kill matrix.
 
-use std::collections::BTreeSet;
-
 use maud::{Markup, html};
 
 use super::frame::{again, chip, environment, facts, framed, head, verdict};
+use super::held::timeline;
+use super::matrix::{MatrixRow, kill_matrix};
 use super::picture::Picture;
 use super::player::Player;
-use super::timeline::timeline;
-use crate::check::CheckName;
 use crate::history::History;
 use crate::outcome::{ResultRow, Shown, SuiteReport};
 use crate::report::terminal::wording;
@@ -76,38 +74,20 @@ fn table(report: &SuiteReport) -> Markup {
 
 /// Which check has killed which mutant.
 fn matrix(report: &SuiteReport) -> Markup {
-    let of = |row: &ResultRow| row.mutant.iter().flat_map(|mutant| mutant.killed_by.clone()).collect::<Vec<_>>();
-    let checks: BTreeSet<CheckName> = report.results.iter().flat_map(of).collect();
+    let mutants = report.results.iter().enumerate().filter_map(|(number, row)| {
+        let killed_by = row.mutant.as_ref()?.killed_by.iter().map(ToString::to_string).collect();
+        let (name, place, verdict) = (row.name.clone(), row.backend.to_string(), verdict(row, &wording(row)));
+        Some(MatrixRow {
+            anchor: anchor(number),
+            name,
+            cells: vec![html! { (place) }, verdict],
+            counts: Vec::new(),
+            killed_by,
+        })
+    });
     html! {
         h2 { "Kill matrix" }
-        p class="faint" { "A dot: this check failed on this mutant. Every mutant must be killed by a check." }
-        div class="table" tabindex="0" role="group" aria-label="Kill matrix" {
-            table class="matrix" {
-                thead {
-                    tr {
-                        th scope="col" { "mutant" } th scope="col" { "verdict" }
-                        @for check in &checks { th scope="col" class="upright" { span { (check.to_string()) } } }
-                    }
-                }
-                tbody {
-                    @for (number, row) in report.results.iter().enumerate().filter(|(_, row)| row.mutant.is_some()) {
-                        @let killed_by = of(row);
-                        tr {
-                            th scope="row" {
-                                a href=(format!("#{}", anchor(number))) { (row.name) }
-                                " " span class="faint small" { (row.backend.as_str()) }
-                            }
-                            td { (verdict(row, &wording(row))) }
-                            @for check in &checks {
-                                td class="dot" {
-                                    @if killed_by.contains(check) { "●" span class="visually-hidden" { "killed" } }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
+        (kill_matrix(["mutant", "database", "verdict"], &mutants.collect::<Vec<_>>()))
     }
 }
 

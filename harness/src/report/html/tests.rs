@@ -1,5 +1,7 @@
 //! Pages need nothing else, and nothing in them is taken for markup; what is drawn can be told apart.
 
+use maud::html;
+
 use super::bars::{Bars, LeftOut};
 use super::chart::{Chart, Look, Mark, Series, sample};
 use super::paint::Paint;
@@ -7,6 +9,7 @@ use super::scale::Axis;
 use super::{bench, compare, page};
 use crate::capacity::compare::failures::Failures;
 use crate::capacity::compare::{Compared, Comparison, Finding, Metric};
+use crate::capacity::floor::Floor;
 use crate::capacity::phase::Phase;
 use crate::capacity::recording::{Recording, Share, histogram};
 use crate::report::compare::CompareReport;
@@ -39,6 +42,7 @@ fn bars(rows: u32, left_out: LeftOut) -> Bars {
         parts: vec!["a".to_owned(), "b".to_owned()],
         rows: (0..rows).map(|n| (format!("key {n}."), vec![f64::from(n), 1.0])).collect(),
         left_out,
+        dots: Vec::new(),
     }
 }
 
@@ -54,10 +58,14 @@ pub(super) fn assert_all_look_different(chart: &Chart) {
 
 #[test]
 fn a_page_needs_no_network_and_escapes_what_it_is_told() {
-    let page = page("<script>", "pass", &[chart().render(), bars(40, LeftOut::Last).render()], b"a < b");
-    for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "<b>"] {
+    let charts = [chart().render(), bars(40, LeftOut::Last).render()];
+    let page = page("<script>", "pass", &charts, b"a < b", &html! {});
+    for outside in ["http:", "https:", "src=", "url(", "@import", "<b>"] {
         assert!(!page.contains(outside), "{outside}");
     }
+    // What there is to be had is in the page.
+    assert_eq!(page.matches(" href=").count(), 2);
+    assert_eq!(page.matches(" href=\"data:text/csv;charset=utf-8;base64,").count(), 2);
     assert_eq!(page.matches("<script").count(), 1, "the page's own");
     for word in [
         "workers",
@@ -80,7 +88,7 @@ fn a_page_needs_no_network_and_escapes_what_it_is_told() {
 #[test]
 fn a_chart_of_nothing_is_a_chart() {
     let empty = Chart { series: Vec::new(), marks: Vec::new(), ..chart() };
-    let page = page("nothing", "", &[empty.render(), bars(0, LeftOut::Middle).render()], b"");
+    let page = page("nothing", "", &[empty.render(), bars(0, LeftOut::Middle).render()], b"", &html! {});
     assert!(page.contains("<svg") && !page.contains("NaN"));
 }
 
@@ -138,13 +146,15 @@ fn a_worker_that_starves_among_many_is_shown_first_and_the_best_served_last() {
 fn compared(low: f64, change: f64, high: f64) -> Compared {
     let finding = if low > 0.05 { Finding::Regression } else { Finding::Inconclusive };
     let (base, new) = (1e6, 1e6 * (1.0 + change));
-    Compared { metric: Metric::InLock, base, new, change, low, high, p: 0.001, finding, rounds_needed: None }
+    let runs = [vec![base], vec![new * 0.9, new * 1.1]];
+    Compared { metric: Metric::InLock, runs, base, new, change, low, high, p: 0.001, finding, rounds_needed: None }
 }
 
 #[test]
 fn before_and_after_have_each_a_colour_and_a_name() {
     let sides = ["0.1.0 release".to_owned(), "0.2.0 release".to_owned()];
     let drawn = compare::before_and_after(&compared(0.1, 0.2, 0.3), &sides).render().into_string();
+    assert_eq!(drawn.matches("<circle class=\"run\"").count(), 3, "a dot for each run");
     for shown in ["before: 0.1.0 release", "after: 0.2.0 release", "var(--c0)", "var(--c1)", ">1 ms<", ">1.20 ms<"] {
         assert!(drawn.contains(shown), "{shown} in {drawn}");
     }
@@ -164,4 +174,27 @@ fn the_interval_of_a_change_is_drawn_beside_the_threshold_however_wide_it_is() {
         }
         assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
     }
+}
+
+#[test]
+fn with_one_run_a_side_the_line_of_a_regression_is_drawn_where_one_begins() {
+    let failures = Failures { base: 0.0, new: 0.0, change: 0.0, low: 0.0, high: 0.0, p: 1.0, finding: Finding::Fine };
+    let compared = Comparison { metrics: vec![compared(0.0, 0.1, 0.2)], failures };
+    let report = CompareReport { rounds: [1, 1], ..CompareReport::new(&[], &[], compared, 0.05) };
+    let lone = compare::forest(&report).into_string();
+    for shown in ["threshold 5 %", "regression 15 %", "worse by more than 15 %"] {
+        assert!(lone.contains(shown), "{shown} in {lone}");
+    }
+    let many = compare::forest(&CompareReport { rounds: [5, 5], ..report }).into_string();
+    assert!(many.contains("threshold 5 %") && !many.contains("regression 15 %"), "{many}");
+}
+
+#[test]
+fn the_parts_of_the_engines_time_add_up_to_it_whatever_chance_made_of_them() {
+    let floor = |database, operations, engine| Floor { statements: 5, database, operations, engine };
+    for of in [floor(4.0, 6.0, 10.0), floor(9.0, 7.0, 10.0), floor(11.0, 12.0, 10.0), floor(5.0, 12.0, 10.0)] {
+        let parts = bench::engine_parts(&of);
+        assert!((parts.iter().sum::<f64>() - 10.0).abs() < 1e-9 && parts.iter().all(|part| *part >= 0.0), "{parts:?}");
+    }
+    assert_eq!(bench::engine_parts(&floor(4.0, 6.0, 10.0)), [4.0, 2.0, 4.0]);
 }

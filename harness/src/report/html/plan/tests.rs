@@ -135,3 +135,15 @@ fn predictions_are_drawn_against_what_was_measured_with_bars_both_ways() {
     assert!(from.0 == 2.0 && to.0 == 2.0 && from.1 < 2.1 && to.1 > 2.1);
     assert!(charts[2].series.iter().any(|series| series.name.ends_with("what would be measured in 90 of 100 runs")));
 }
+
+#[test]
+fn the_headline_says_the_rate_that_was_found_also_where_it_is_not_certain() {
+    let mut report = report();
+    (report.plan.kept, report.plan.doubts) = (Some(900.0), vec!["others were busy".to_owned()]);
+    let shown = page(&report);
+    let headline = "<p class=\"verdict\">kept up to 900.0 tasks a second; inconclusive: others were busy</p>";
+    assert!(shown.contains(headline), "{shown}");
+    assert!(shown.contains("Configuration and environment") && shown.contains(&report.setting.data));
+    report.plan.kept = None;
+    assert!(page(&report).contains("kept at no rate that was tried; inconclusive"));
+}
