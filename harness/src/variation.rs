@@ -8,6 +8,7 @@
 //! what makes worlds of applications.
 
 pub mod applications;
+mod case;
 pub mod catalog;
 mod course;
 pub mod defences;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use super::catalog::Catalog;
+use super::case::OfScript;
 use super::defences::{Defence, defences, without};
 use super::{Explorer, OnWire, Refused, Seen, Serially, Variation, with_rows};
 use crate::explore::case::Options;
@@ -340,18 +340,9 @@ fn is_exhausted(seen: &Seen) -> bool {
     seen.explored.searched.coverage == Coverage::Exhausted
 }
 
-/// A case of a script.
-struct OfScript<'e, E> {
-    explorer: &'e mut E,
-    script: &'e Arc<Script>,
-    case: &'e ScriptCase,
-    /// What the set-up makes, once it was asked for.
-    catalog: Option<Catalog>,
-}
-
 impl<E: Explorer> OfScript<'_, E> {
     /// The script and its case without these defences; as it is, where there are none.
-    fn varied(&self, without: &[&Defence]) -> Variation {
+    fn lacking(&self, without: &[&Defence]) -> Variation {
         let whole = || Variation {
             name: String::new(),
             script: self.script.clone(),
@@ -361,16 +352,6 @@ impl<E: Explorer> OfScript<'_, E> {
             on_wire: OnWire::default(),
         };
         if without.is_empty() { whole() } else { self.without(without) }
-    }
-
-    async fn catalog(&mut self) -> Result<Result<Catalog, Refused>, E::Error> {
-        if self.catalog.is_none() {
-            self.catalog = match self.explorer.catalog(self.script, self.case).await? {
-                Ok(catalog) => Some(catalog),
-                Err(refused) => return Ok(Err(refused)),
-            };
-        }
-        Ok(Ok(self.catalog.clone().unwrap_or_default()))
     }
 }
 
@@ -400,7 +381,7 @@ impl<E: Explorer> Subject for OfScript<'_, E> {
         compared: bool,
         options: &Options,
     ) -> Result<Result<Looked, Refused>, E::Error> {
-        let variation = self.varied(without);
+        let variation = self.lacking(without);
         let mut script = variation.script.clone();
         if compared {
             let catalog = match self.catalog().await? {
@@ -425,7 +406,7 @@ impl<E: Explorer> Subject for OfScript<'_, E> {
     }
 
     async fn serially(&mut self, without: &[&Defence]) -> Result<Result<BTreeSet<String>, Refused>, E::Error> {
-        let variation = self.varied(without);
+        let variation = self.lacking(without);
         let catalog = match self.catalog().await? {
             Ok(catalog) => catalog,
             Err(refused) => return Ok(Err(refused)),
@@ -452,7 +433,7 @@ pub async fn mutate<E: Explorer>(
     case: &ScriptCase,
     options: &Options,
 ) -> Result<Result<Mutated, Refused>, E::Error> {
-    mutate_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
+    mutate_subject(&mut OfScript::new(explorer, script, case), options).await
 }
 
 #[cfg(test)]

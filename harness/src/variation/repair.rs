@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::catalog::Catalog;
+use super::case::OfScript;
 use super::mutate::{Looked, states};
 use super::repairs::{Proposal, proposals};
 use super::{Explorer, Refused, Seen, Serially, Variation, with_rows};
@@ -108,29 +108,10 @@ pub trait Subject: Send {
     fn shown(&self) -> Arc<Script>;
 }
 
-/// A case of a script.
-struct OfScript<'e, E> {
-    explorer: &'e mut E,
-    script: &'e Arc<Script>,
-    case: &'e ScriptCase,
-    /// What the set-up makes, once it was asked for.
-    catalog: Option<Catalog>,
-}
-
 impl<E: Explorer> OfScript<'_, E> {
     /// The script and its case with something changed, or as they are.
-    fn varied<'a>(&'a self, with: Option<&'a Variation>) -> (&'a Arc<Script>, &'a ScriptCase) {
+    fn changed<'a>(&'a self, with: Option<&'a Variation>) -> (&'a Arc<Script>, &'a ScriptCase) {
         with.map_or((self.script, self.case), |with| (&with.script, &with.case))
-    }
-
-    async fn catalog(&mut self) -> Result<Result<Catalog, Refused>, E::Error> {
-        if self.catalog.is_none() {
-            self.catalog = match self.explorer.catalog(self.script, self.case).await? {
-                Ok(catalog) => Some(catalog),
-                Err(refused) => return Ok(Err(refused)),
-            };
-        }
-        Ok(Ok(self.catalog.clone().unwrap_or_default()))
     }
 }
 
@@ -170,7 +151,7 @@ impl<E: Explorer> Subject for OfScript<'_, E> {
             Ok(catalog) => catalog,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (script, case) = self.varied(with);
+        let (script, case) = self.changed(with);
         let (script, case) = (script.clone(), case.clone());
         self.explorer.serially(&script, &case, &catalog.rows).await
     }
@@ -197,7 +178,7 @@ pub async fn repair<E: Explorer>(
     case: &ScriptCase,
     options: &Options,
 ) -> Result<Result<Repaired, Refused>, E::Error> {
-    repair_subject(&mut OfScript { explorer, script, case, catalog: None }, options).await
+    repair_subject(&mut OfScript::new(explorer, script, case), options).await
 }
 
 /// Looks for what mends a job.

@@ -1,7 +1,5 @@
 //! Fills the engine's tables on PostgreSQL, or puts the traffic's claims beside what a dump has in them.
 
-use std::sync::Arc;
-
 use drift_engine::claim::{Claim, CustomerId};
 use drift_engine::drift::aggregate;
 use drift_engine::postgres::classify;
@@ -10,10 +8,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::load::LoadError;
 use crate::load::postgres::load;
-use crate::load::reader::Rows;
-use crate::load::row::Row;
 use crate::rehearse::application::Application;
-use crate::rehearse::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, claims_of};
+use crate::rehearse::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, claims_of, rows};
 use crate::rehearse::target::Counted;
 use crate::rehearse::traffic::{AS_OF, CUSTOMERS, windows};
 
@@ -99,11 +95,7 @@ pub async fn adopt(connection: &mut PgConnection, seed: u64) -> Result<Option<Co
 /// # Errors
 /// The database refuses.
 pub async fn fill(connection: &mut PgConnection, seed: u64, events: u32) -> Result<(), LoadError> {
-    let rows = (1..=CUSTOMERS).flat_map(move |customer| {
-        let name: Arc<str> = format!("customer-{customer}").into();
-        claims_of(seed, customer).map(move |claim| Row { customer: name.clone(), claim })
-    });
-    let mut rows = Rows::made(rows).map_err(|error| LoadError::Database(sqlx::Error::Io(error)))?;
+    let mut rows = rows(seed)?;
     load(connection, &mut rows, |_| {}).await?;
     let unique: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = 'drift_events'::regclass AND indisunique \

@@ -1,18 +1,13 @@
 //! Fills the engine's tables in a SQLite file: the same claims and the same archive as on PostgreSQL.
 
-use std::sync::Arc;
-
 use drift_engine::session::{DbError, Kind};
 use drift_engine::sqlite::classify;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::load::LoadError;
-use crate::load::reader::Rows;
-use crate::load::row::Row;
 use crate::load::sqlite::load;
 use crate::rehearse::application::Application;
-use crate::rehearse::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, claims_of};
-use crate::rehearse::traffic::CUSTOMERS;
+use crate::rehearse::fill::{ARCHIVE, DUPLICATE_EVERY, EVENTS_PER_RUN, rows};
 
 /// Whether the engine's tables are there.
 ///
@@ -47,11 +42,7 @@ pub async fn fitting(connection: &mut SqliteConnection) -> Result<Application, D
 /// # Errors
 /// SQLite refuses.
 pub async fn fill(connection: &mut SqliteConnection, seed: u64, events: u32) -> Result<(), LoadError> {
-    let rows = (1..=CUSTOMERS).flat_map(move |customer| {
-        let name: Arc<str> = format!("customer-{customer}").into();
-        claims_of(seed, customer).map(move |claim| Row { customer: name.clone(), claim })
-    });
-    let mut rows = Rows::made(rows).map_err(|error| LoadError::Database(sqlx::Error::Io(error)))?;
+    let mut rows = rows(seed)?;
     load(connection, &mut rows, |_| {}).await?;
     let unique: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pragma_index_list('drift_events') WHERE \"unique\" AND origin <> 'pk')",
