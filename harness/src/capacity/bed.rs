@@ -1,4 +1,4 @@
-//! The database that a scenario's load is put on: what `driftlock bench SCENARIO` does is [`bench`] on a [`Bed`].
+//! The database that a scenario's load is put on: what `driftlock bench SCENARIO` does is [`bench()`] on a [`Bed`].
 
 use std::io;
 use std::sync::Arc;
