@@ -13,6 +13,7 @@ pub mod init;
 pub mod merge;
 pub mod mutate;
 mod obtain;
+mod output;
 pub mod page;
 pub mod pgbench;
 mod pipe;

@@ -3,6 +3,7 @@
 mod applications;
 mod scripts;
 
+use crate::cli::output;
 use std::path::PathBuf;
 
 use super::capacity::{LoadArgs, arrivals_of, parse_rate};
@@ -110,8 +111,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let strategy = args.load.strategy()?;
     let load = args.load.load(&scenario, args.arrivals(arrivals_of(&scenario))?)?;
     let name = run_name("bench");
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &name, context)?;
     let start = args.load.postgres.start_options(Profile::Durable);
     let mut bed = Bed::make(args.load.backend, &start, scenario, &name, &context.cancel).await?;
     let ran = bench(&mut bed, (args.load.script, strategy), &load, &context.cancel).await;

@@ -1,5 +1,6 @@
 //! What `verify` and `mutate` share: their options, the start of the databases, progress, the report.
 
+use crate::cli::output;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -158,8 +159,7 @@ pub async fn run(
     context: &mut Context<'_>,
 ) -> Result<Exit, Failure> {
     let run = run_name(&report.command);
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run, context)?;
     let mut report = report;
     report.planned = cases.len();
     let mut progress = Progress { bar: bar(cases.len() as u64), args, replay, directory: &directory, report };

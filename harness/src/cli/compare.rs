@@ -1,5 +1,6 @@
 //! `driftlock compare`: is the new version slower?
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
@@ -84,7 +85,7 @@ fn parse_threshold(text: &str) -> Result<f64, String> {
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("compare")));
+    let path = output::path(args.output.as_ref(), &run_name("compare"));
     let (base, new) = match (&args.base, &args.new, &args.run_base, &args.run_new) {
         (Some(base), Some(new), ..) => (vec![BenchReport::load(base)?], vec![BenchReport::load(new)?]),
         (_, _, Some(base), Some(new)) => in_turns(&args, [base, new], &path, context).await?,

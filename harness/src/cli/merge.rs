@@ -1,14 +1,14 @@
 //! `driftlock merge`: the runs of several generators as one.
 
+use crate::cli::output;
 use std::path::PathBuf;
 
-use super::bench::{finish, unwritable};
+use super::bench::finish;
 use super::common::{Format, run_name};
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;
 use crate::report::bench::{BenchReport, RunError};
-use crate::report::directory::RunDirectory;
 
 /// Adds up runs of `bench` that put the same load on at the same time, each with a seed of its own
 ///
@@ -51,7 +51,6 @@ pub fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
     }
     let whole = whole.ok_or_else(|| Failure::usage(miette::miette!("there is nothing to merge")))?;
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("merge")));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run_name("merge"), context)?;
     finish(&whole, &directory, (args.format, &args.page), context)
 }

@@ -1,5 +1,6 @@
 //! `driftlock plan`: how much load can the job take?
 
+use crate::cli::output;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use crate::capacity::setting::Work;
 use crate::capacity::slo::Slo;
 use crate::exit::Exit;
 use crate::provision::Profile;
-use crate::report::directory::RunDirectory;
 use crate::report::html;
 use crate::report::plan::{self as report, OtherLock, PlanReport};
 use drift_engine::lock::Backend;
@@ -112,8 +112,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let latest = args.slo.limits().into_iter().map(|(_, millis)| Duration::from_secs_f64(millis / 1e3)).max();
     load.drain = (once(&load).duration / 2).max(latest.unwrap_or_default()).min(DRAIN_MAX);
     let name = run_name("plan");
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &name, context)?;
     let start = args.load.postgres.start_options(Profile::Durable);
     let mut bed = Bed::make(args.load.backend, &start, scenario, &name, &context.cancel).await?;
     let ran = planned(&args, strategy, &load, &mut bed, context).await;

@@ -1,5 +1,6 @@
 //! `driftlock record`: what a program does with its database.
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use crate::app::work::{Preparation, prepare};
 use crate::exit::Exit;
 use crate::explore::application::upstream;
 use crate::explore::hosts::Hosts;
-use crate::report::directory::RunDirectory;
 use crate::report::{html, record};
 
 /// Runs any command, a test suite say, and says what it does with its PostgreSQL database
@@ -69,8 +69,7 @@ const SETUP_MAX: Duration = Duration::from_secs(600);
 /// # Errors
 /// See [`Failure`].
 pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("record")));
-    let directory = RunDirectory::create(directory).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run_name("record"), context)?;
     let mut hosts = hosts::hosts(&args.postgres, context);
     hosts.ready(Backend::Postgres).await?;
     let cancel = context.cancel.clone();

@@ -7,6 +7,7 @@ mod release;
 mod shown;
 mod sqlite;
 
+use crate::cli::output;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,7 +30,6 @@ use crate::rehearse::migrations::layout::Layout;
 use crate::rehearse::rehearsal::{Options, Targets, Workload};
 use crate::rehearse::settings::EVENTS_MAX;
 use crate::rehearse::subject::{Subject, SubjectError};
-use crate::report::directory::RunDirectory;
 use crate::report::html;
 use crate::report::rehearsed::{self, RehearseReport, layout};
 use crate::scenario::script::Script;
@@ -273,8 +273,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         return Ok(Exit::Met);
     }
     let run = run_name("rehearse");
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&run));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run, context)?;
     let mut start = args.postgres.start_options(Profile::Durable);
     // A runner is another process, and must be able to connect.
     start.tcp = args.runner.is_some();

@@ -3,6 +3,7 @@
 pub(crate) mod again;
 pub(crate) mod origin;
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 
 use super::common::{quoted, run_name, unwritable, verdict_exit};
@@ -61,8 +62,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
         writeln!(context.err, "note: {note}")?;
     }
     // A page that nobody has named lies in a run's directory.
-    let unnamed =
-        (args.page.open && args.page.html.is_none()).then(|| Path::new("target/driftlock").join(run_name("replay")));
+    let unnamed = (args.page.open && args.page.html.is_none()).then(|| output::path(None, &run_name("replay")));
     let directory = args.output.clone().or(unnamed).map(RunDirectory::create).transpose().map_err(unwritable)?;
     // Only a report has room for a run that does not violate it, so only then it is looked for.
     let more = directory.is_some() || args.page.is_wanted();

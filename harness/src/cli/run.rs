@@ -5,6 +5,7 @@ mod line;
 mod regressions;
 pub(super) mod versions;
 
+use crate::cli::output;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -133,7 +134,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     if args.list {
         return Ok(Exit::Met);
     }
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("run")));
+    let path = output::path(args.output.as_ref(), &run_name("run"));
     // What cannot be written later is better known now.
     let summary = args.summary.as_deref().map(appended).transpose()?;
     let earlier = RunDirectory::read_as::<OverallReport>(&path).ok();

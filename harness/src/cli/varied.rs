@@ -2,6 +2,7 @@
 
 mod rows;
 
+use crate::cli::output;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +23,6 @@ use crate::explore::judge::Limit;
 use crate::explore::search::Strategy;
 use crate::explore::world::Lost;
 use crate::outcome::{NotApplicable, VerdictKind};
-use crate::report::directory::RunDirectory;
 use crate::report::html;
 use crate::report::varied::{self, VariedReport, VariedRow};
 use crate::scenario::application::Application;
@@ -207,8 +207,7 @@ pub(super) async fn run(wanted: &Wanted<'_>, context: &mut Context<'_>) -> Resul
         return Ok(Exit::Met);
     }
     let command = wanted.task.command();
-    let path = wanted.output.cloned().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name(command)));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(wanted.output, &run_name(command), context)?;
     let mut report = VariedReport::new(command, None, "none");
     let mut hosts = hosts::hosts(wanted.postgres, context);
     let ended = run_all(wanted, &subjects, &mut hosts, &mut report, context).await;

@@ -1,12 +1,12 @@
 //! `driftlock bench APP.toml`: the jobs of the application's actors are the tasks.
 
-use std::path::PathBuf;
+use crate::cli::output;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drift_engine::lock::Backend;
 
-use super::{Args, finish, unwritable, with_arrivals};
+use super::{Args, finish, with_arrivals};
 use crate::capacity::alarm::Alarm;
 use crate::capacity::application::measure::{Compared, MeasureError, Measured, Subject, measure};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
@@ -20,7 +20,6 @@ use crate::exit::Exit;
 use crate::isolation::start_confining;
 use crate::provision::{Profile, RunName, Server, StartOptions};
 use crate::report::bench::BenchReport;
-use crate::report::directory::RunDirectory;
 use crate::scenario::application::{Application, Job};
 
 /// How long whoever puts the load on has to end its programs after Ctrl-C.
@@ -34,8 +33,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let app = Application::load(&args.load.scenario).map_err(|error| Failure::usage(miette::Report::new(error)))?;
     let load = load(&args, &app)?;
     let name = run_name("bench");
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &name, context)?;
     let server = start(&args, &name, context).await?;
     let profile = server.settings().profile().as_str().to_owned();
     let surroundings = Surroundings::here(server.version().to_owned(), server.way().to_string(), profile);

@@ -1,11 +1,11 @@
 //! `driftlock bench SCRIPT.toml`: rounds of the script's actors are the tasks.
 
-use std::path::PathBuf;
+use crate::cli::output;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
-use super::{Args, finish, unwritable, with_arrivals};
+use super::{Args, finish, with_arrivals};
 use crate::capacity::load::{Arrivals, KeyChoice, Load};
 use crate::capacity::script::bench::{Benched, ScriptBenchError, bench_script};
 use crate::capacity::script::{ATTEMPTS_MAX, unrepeatable};
@@ -19,7 +19,6 @@ use crate::fixture::Host;
 use crate::isolation::start_confining;
 use crate::provision::{Journal, Profile, RunName, SqliteFiles, sqlite_version};
 use crate::report::bench::BenchReport;
-use crate::report::directory::RunDirectory;
 use crate::scenario::script::{Script, ScriptCase};
 
 impl From<ScriptBenchError> for Failure {
@@ -42,8 +41,7 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let script = Arc::new(script.of_case(&case));
     let load = load(&args, &script)?;
     let name = run_name("bench");
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(&name));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &name, context)?;
     let (host, surroundings) = host(&args, &name, context).await?;
     let ran = bench_script(&host, &script, &case, &load, &context.cancel).await;
     if let Host::Postgres(server) = host

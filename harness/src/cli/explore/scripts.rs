@@ -1,5 +1,6 @@
 //! Explores scripts, specifications as scripts, and the engine.
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,8 +122,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<Exit, 
         }
         return Ok(Exit::Met);
     }
-    let directory = args.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("explore")));
-    let directory = RunDirectory::create(directory).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run_name("explore"), context)?;
     let mut report = ExploreReport::new("explore", Some(args.seed), "none");
     report.planned = cases.len();
     let mut hosts = hosts::hosts(&args.postgres, context);

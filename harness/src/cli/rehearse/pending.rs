@@ -1,5 +1,6 @@
 //! Which directories are rehearsed, and what of them: everything that is pending, or what has changed since a branch.
 
+use crate::cli::output;
 use std::path::Path;
 
 use super::{Args, refused, unwritable};
@@ -10,7 +11,6 @@ use crate::outcome::{NotApplicable, VerdictKind};
 use crate::rehearse::changed::{Changed, ChangedError};
 use crate::rehearse::shipped::{SHIPPED, ShippedDirectory};
 use crate::rehearse::subject::{Narrowed, Subject};
-use crate::report::directory::RunDirectory;
 use crate::report::rehearsed::{self, RehearseReport};
 
 /// What is rehearsed.
@@ -96,9 +96,7 @@ pub(super) fn nothing(args: &Args, unchanged: Vec<NotApplicable>, context: &mut 
         }
         return Ok(Exit::Met);
     }
-    let path =
-        args.output.clone().unwrap_or_else(|| std::path::PathBuf::from("target/driftlock").join(run_name("rehearse")));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.output.as_ref(), &run_name("rehearse"), context)?;
     let mut report = RehearseReport::new("rehearse", Some(args.seed), "none");
     (report.not_applicable, report.verdict) = (unchanged, VerdictKind::Pass);
     directory.rehearsed(&report).map_err(unwritable)?;

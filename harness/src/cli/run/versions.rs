@@ -2,6 +2,7 @@
 //!
 //! SQLite is the same beside every one of them, and is run once.
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 
 use drift_engine::lock::Backend;
@@ -9,7 +10,7 @@ use drift_engine::lock::Backend;
 use super::each::{self, All};
 use super::line::{Planned, What, listing, postgres_of};
 use super::write;
-use crate::cli::common::{Format, SeedChoice, print, run_name, unwritable};
+use crate::cli::common::{Format, SeedChoice, print, run_name};
 use crate::cli::obtain::{self, Consent};
 use crate::cli::provisioning::{PgVersions, PostgresArgs};
 use crate::cli::{Command, Context, Failure};
@@ -19,7 +20,6 @@ use crate::overall::{OverallReport, RunRow};
 use crate::provision::{
     Binaries, GivenUrl, PostgresChoice, ProvisionError, binary_directories, docker_state, of_major,
 };
-use crate::report::directory::RunDirectory;
 use crate::report::overall;
 use crate::scenario::project::REGRESSIONS;
 
@@ -190,8 +190,7 @@ async fn several(
         });
     }
     let (format, output, is_shown) = printing(command);
-    let path = output.unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name(name)));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(output.as_ref(), &run_name(name), context)?;
     let rows = planned.iter().map(|planned| RunRow::new(&planned.name, &planned.line)).collect();
     let mut report = OverallReport::of_versions(name, rows);
     let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).date();

@@ -1,5 +1,6 @@
 //! `driftlock verify FILE.toml`: the actors of a script, or of an application, run freely, round after round.
 
+use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,8 +87,7 @@ pub async fn run(args: &Args, files: &[PathBuf], context: &mut Context<'_>) -> R
         return Ok(Exit::Met);
     }
     let seed = args.suite.seed(context)?.unwrap_or(SEED);
-    let path = args.suite.output.clone().unwrap_or_else(|| PathBuf::from("target/driftlock").join(run_name("verify")));
-    let directory = RunDirectory::create(path).map_err(unwritable)?;
+    let directory = output::directory(args.suite.output.as_ref(), &run_name("verify"), context)?;
     let mut report = RoundsReport::new("verify", Some(seed), "none");
     (report.rounds, report.planned) = (Some(args.rounds), cases.len());
     let mut hosts = hosts::hosts(&args.suite.postgres, context);
