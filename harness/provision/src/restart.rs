@@ -41,9 +41,11 @@ impl Restarter {
     ///
     /// Cancellation: the cluster's end ends what is left.
     pub(super) async fn restart(&self) -> Result<(), ProvisionError> {
-        let asked = self.running().as_ref().map(|server| {
+        let asked = self.running().as_mut().and_then(|server| match server.try_wait() {
             // Not yet waited for, so the number still means this process.
-            kill(Pid::from_raw(i32::try_from(server.id()).unwrap_or_default()), Signal::SIGINT)
+            Ok(None) => Some(kill(Pid::from_raw(i32::try_from(server.id()).unwrap_or_default()), Signal::SIGINT)),
+            // It has ended, and the number may be somebody else's.
+            Ok(Some(_)) | Err(_) => None,
         });
         let log = self.directory.join(LOG);
         let lost = |why: String| ProvisionError::Program { program: "postgres", why, log: end_of(&log) };

@@ -250,12 +250,20 @@ async fn try_one<S: Subject>(
         }
     }
     if matches!(verdict, Verdict::Holds) && !also_serially {
-        // The user's checks may not see what is lost.
-        if let Ok(Looked { seen, script, .. }) = subject.explore(Some(&proposal.variation), true, options).await?
-            && let Some(found) = seen.explored.found.into_iter().find(|found| found.check == SERIAL)
-        {
-            shows = script;
-            verdict = Verdict::NotSerial(found);
+        // The user's checks may not see what is lost. What was not compared to the end is not safe.
+        match subject.explore(Some(&proposal.variation), true, options).await? {
+            Ok(Looked { seen, script, .. }) => {
+                let left = not_visited(&seen.explored.searched.coverage);
+                if let Some(found) = seen.explored.found.into_iter().find(|found| found.check == SERIAL) {
+                    shows = script;
+                    verdict = Verdict::NotSerial(found);
+                } else if let Some(how) = left {
+                    verdict = Verdict::NotProven(format!("not all orders were compared with serial ones: {how}"));
+                }
+            }
+            Err(Refused(why)) => {
+                verdict = Verdict::NotProven(format!("its orders could not be compared with serial ones: {why}"));
+            }
         }
     }
     // What was sent instead is known only now.
@@ -263,6 +271,16 @@ async fn try_one<S: Subject>(
         proposal.variation.shows(script);
     }
     Ok(Tried { proposal, verdict, seen: Some(looked.seen) })
+}
+
+/// Why not everything was visited, if it was not.
+fn not_visited(coverage: &Coverage) -> Option<String> {
+    match coverage {
+        Coverage::Exhausted => None,
+        Coverage::Bounded(bound) => Some(bound.clone()),
+        Coverage::Stopped(why) => Some(format!("stopped {why}")),
+        Coverage::Diverged(how) => Some(format!("diverged: {how}")),
+    }
 }
 
 fn verdict(looked: &Looked, actors: usize, options: &Options) -> Verdict {
@@ -276,11 +294,8 @@ fn verdict(looked: &Looked, actors: usize, options: &Options) -> Verdict {
     if looked.executed == 0 {
         return Verdict::Inapplicable("what was changed never ran".to_owned());
     }
-    match &explored.searched.coverage {
-        Coverage::Exhausted => {}
-        Coverage::Bounded(bound) => return Verdict::NotProven(bound.clone()),
-        Coverage::Stopped(why) => return Verdict::NotProven(format!("stopped {why}")),
-        Coverage::Diverged(how) => return Verdict::NotProven(format!("diverged: {how}")),
+    if let Some(how) = not_visited(&explored.searched.coverage) {
+        return Verdict::NotProven(how);
     }
     if let Some(why) = &explored.says_nothing {
         return Verdict::SaysNothing(why.clone());

@@ -1,4 +1,6 @@
-//! The distribution's own package, downloaded with apt-get and unpacked: nothing of the system is changed, and nobody need be root.
+//! The distribution's own package, downloaded with apt-get and unpacked: nothing is installed in the system, and nobody need be
+//! root. Hooks that the system has apt-get run after an update are run for root: its settings are needed, for a proxy say, and
+//! cannot be had without them.
 //!
 //! What the programs need beside the package (libraries, time zones) must be there; whether it is, running them shows.
 

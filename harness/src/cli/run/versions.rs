@@ -50,7 +50,20 @@ pub(crate) async fn ready(mut command: Command, context: &mut Context<'_>) -> Re
     if is_listed(&command) {
         return Ok(Ready::Run(Box::new(command)));
     }
+    if let ([major], Command::Doctor(_)) = (versions.all(), &command) {
+        // It looks, and changes nothing.
+        let (major, pg_bin) = (*major, postgres.pg_bin.clone());
+        let looked = tokio::task::spawn_blocking(move || of_major(major, pg_bin.as_deref())).await;
+        let looked = looked.map_err(|error| Failure::environment(miette::miette!("{error}")))?;
+        postgres_of(&mut command).programs = Some(looked?.directory);
+        return Ok(Ready::Run(Box::new(command)));
+    }
     if let [major] = versions.all() {
+        // Only what has a list says that it wants no PostgreSQL at all.
+        let has_list = matches!(command, Command::Verify(_) | Command::Mutate(_) | Command::Explore(_));
+        if has_list && !wants(&command, Backend::Postgres, context).await {
+            return Ok(Ready::Run(Box::new(command)));
+        }
         let found = found(&[*major], &postgres, context).await?.pop().expect("one version was looked for");
         postgres_of(&mut command).programs = Some(found.1?.directory);
         return Ok(Ready::Run(Box::new(command)));
@@ -79,9 +92,21 @@ async fn offered(command: &Command, postgres: &PostgresArgs, context: &mut Conte
     if crate::provision::clients(major).is_ok()
         && obtain::consent(&obtain::question(&[major]), postgres.yes, context).await? == Consent::Given
     {
-        obtain::installed(major, None, context).await?;
+        got(major, context).await?;
     }
     Ok(())
+}
+
+/// Installs a version; nothing, and why not is told, where that fails. Whatever needs no such version still runs.
+async fn got(major: u32, context: &mut Context<'_>) -> Result<Option<Binaries>, Failure> {
+    match obtain::installed(major, None, context).await {
+        Ok(installed) => Ok(Some(installed.binaries)),
+        Err(failure) if failure.exit == Exit::Interrupted => Err(failure),
+        Err(failure) => {
+            writeln!(context.err, "{:?}", failure.report)?;
+            Ok(None)
+        }
+    }
 }
 
 /// Whether no server programs are on this machine.
@@ -134,7 +159,9 @@ async fn found(majors: &[u32], postgres: &PostgresArgs, context: &mut Context<'_
         return Ok(sought);
     }
     for (major, outcome) in sought.iter_mut().filter(|(major, _)| missing.contains(major)) {
-        *outcome = Ok(obtain::installed(*major, None, context).await?.binaries);
+        if let Some(binaries) = got(*major, context).await? {
+            *outcome = Ok(binaries);
+        }
     }
     Ok(sought)
 }
@@ -216,15 +243,15 @@ async fn several(
 /// What makes no sense on several versions; else the command's name.
 fn refused(command: &Command, versions: &PgVersions) -> Result<&'static str, Failure> {
     let (name, has_page, backend) = match command {
-        Command::Verify(args) => ("verify", args.suite.page.html.is_some(), args.suite.backend),
-        Command::Mutate(args) => ("mutate", args.suite.page.html.is_some(), args.suite.backend),
+        Command::Verify(args) => ("verify", args.suite.page.is_wanted(), args.suite.backend),
+        Command::Mutate(args) => ("mutate", args.suite.page.is_wanted(), args.suite.backend),
         Command::Explore(args) if args.as_isolationtester => {
             return Err(Failure::usage(miette::miette!(
                 "--as-isolationtester prints what one server says: name one version, and not {versions}"
             )));
         }
-        Command::Explore(args) => ("explore", args.page.html.is_some(), args.backend),
-        Command::Rehearse(args) => ("rehearse", args.page.html.is_some(), args.backend),
+        Command::Explore(args) => ("explore", args.page.is_wanted(), args.backend),
+        Command::Rehearse(args) => ("rehearse", args.page.is_wanted(), args.backend),
         _ => {
             return Err(Failure::usage(miette::miette!(
                 help = "verify, mutate, explore and rehearse take several",
@@ -235,7 +262,7 @@ fn refused(command: &Command, versions: &PgVersions) -> Result<&'static str, Fai
     if has_page {
         return Err(Failure::usage(miette::miette!(
             help = "each version has a directory of its own in the run directory, of which `driftlock report` writes the page",
-            "--html writes the page of one version, and --pg-version {versions} names several"
+            "--html and --open write the page of one version, and --pg-version {versions} names several"
         )));
     }
     match backend {
