@@ -103,7 +103,7 @@ impl Effects {
             let name = &actor.name;
             let sql = |step: usize| case.begun(&actor.steps[step].sql);
             // Of each message what it leaves counts, not whether it is one statement.
-            let left = actor.main_course().into_iter().filter_map(|step| message(&sql(step)).leaves_open).last();
+            let left = actor.main_course().into_iter().filter_map(|step| message(&sql(step)).leaves_open).next_back();
             if left == Some(true) {
                 return Some(format!(
                     "{name} begins a transaction and never ends it, so nothing of it is kept; {hint}"
