@@ -166,6 +166,24 @@ pub async fn install_parked(connection: &mut SqliteConnection) -> Result<Arc<Bus
     install_with(connection, Patience::Parks(Parking::default())).await
 }
 
+/// Makes this the connection's busy handler again: `PRAGMA busy_timeout` replaces it by SQLite's own.
+///
+/// # Errors
+/// The connection is closed.
+pub async fn put_back(connection: &mut SqliteConnection, busy: &Arc<Busy>) -> Result<(), sqlx::Error> {
+    let mut handle = connection.lock_handle().await?;
+    let raw = handle.as_raw_handle().as_ptr();
+    let state = Arc::as_ptr(busy).cast_mut().cast::<c_void>();
+    // SAFETY: the handle is locked. The state is what `install_with` stored with this connection, if it has stored that;
+    // otherwise nothing is changed. Stored, it lives until SQLite closes the connection.
+    unsafe {
+        if libsqlite3_sys::sqlite3_get_clientdata(raw, c"driftlock.busy".as_ptr()) == state {
+            libsqlite3_sys::sqlite3_busy_handler(raw, Some(on_busy), state);
+        }
+    }
+    Ok(())
+}
+
 async fn install_with(connection: &mut SqliteConnection, patience: Patience) -> Result<Arc<Busy>, sqlx::Error> {
     let busy = Arc::new(Busy { patience, waiting: AtomicBool::new(false), waits: AtomicU64::new(0) });
     let mut handle = connection.lock_handle().await?;

@@ -2,10 +2,12 @@
 //! says nothing about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::rules::is_refused;
 use super::search::Execution;
-use super::statement::{CHANGES_ROWS, Does, command, message};
+use super::statement::{CHANGES_ROWS, command, message};
+use super::volatile::Volatile;
 use super::world::What;
 use crate::scenario::script::{Script, ScriptCase};
 
@@ -19,6 +21,8 @@ pub struct Effects {
     changed: BTreeSet<(usize, usize)>,
     /// Actors that came to their end without being refused.
     through: BTreeSet<usize>,
+    /// How many columns each query had that was asked at the end.
+    columns: BTreeMap<usize, usize>,
     /// How often each step was answered.
     ran: BTreeMap<(usize, usize), u64>,
     /// How many executions refused a step, and with what.
@@ -44,6 +48,11 @@ impl Effects {
                 }
                 What::Done(_) | What::Failed { .. } | What::Waits { .. } => {}
             }
+        }
+        for (query, rows) in execution.ended.answers.iter().enumerate() {
+            let columns = rows.iter().flatten().map(Vec::len).max().unwrap_or(0);
+            let known = self.columns.entry(query).or_default();
+            *known = (*known).max(columns);
         }
         let took_part: BTreeSet<usize> = execution.taken.iter().map(|taken| taken.actor).collect();
         let is_meant = |actor: usize| {
@@ -73,6 +82,12 @@ impl Effects {
         &self.sent
     }
 
+    /// Whether nothing that these queries were ever answered is compared, but the number of their rows.
+    pub fn are_left_out(&self, queries: Range<usize>, volatile: &Volatile) -> bool {
+        let is_left_out = |query| volatile.leaves_out(query, self.columns.get(&query).copied().unwrap_or(0));
+        !queries.is_empty() && queries.into_iter().all(is_left_out)
+    }
+
     /// Why a search in which nothing was violated says nothing, if so; `faults`: things were let fail, too.
     pub fn say_nothing(&self, script: &Script, case: &ScriptCase, faults: bool) -> Option<String> {
         if !script.is_program || script.allows_no_effect || self.executions == 0 {
@@ -87,16 +102,9 @@ impl Effects {
         for (number, actor) in script.actors.iter().enumerate() {
             let name = &actor.name;
             let sql = |step: usize| case.begun(&actor.steps[step].sql);
-            let ends =
-                actor.main_course().into_iter().map(|step| message(&sql(step)).does).fold(
-                    None,
-                    |open, does| match does {
-                        Does::Begin => Some(true),
-                        Does::Commit | Does::RollBack | Does::Mixed => Some(false),
-                        _ => open,
-                    },
-                );
-            if ends == Some(true) {
+            // Of each message what it leaves counts, not whether it is one statement.
+            let left = actor.main_course().into_iter().filter_map(|step| message(&sql(step)).leaves_open).next_back();
+            if left == Some(true) {
                 return Some(format!(
                     "{name} begins a transaction and never ends it, so nothing of it is kept; {hint}"
                 ));
@@ -175,6 +183,15 @@ mod tests {
         let (open, case) = script(&["BEGIN", "UPDATE t SET v = 1"]);
         let steps = [(0, 0, changed(0)), (0, 1, changed(1)), (1, 0, changed(0)), (1, 1, changed(1))];
         assert!(seen(&open, &steps).say_nothing(&open, &case, false).unwrap().contains("never ends it"));
+        let (at_once, case_of) = script(&["BEGIN; UPDATE t SET v = 1"]);
+        let one = [(0, 0, changed(1)), (1, 0, changed(1))];
+        assert!(seen(&at_once, &one).say_nothing(&at_once, &case_of, false).unwrap().contains("never ends it"));
+        let (ended, _) = script(&["BEGIN; UPDATE t SET v = 1", "UPDATE t SET v = 2; COMMIT"]);
+        assert_eq!(
+            seen(&ended, &[one, [(0, 1, changed(1)), (1, 1, changed(1))]].concat())
+                .say_nothing(&ended, &case_of, false),
+            None
+        );
         let alone = Script { actors: open.actors[..1].to_vec(), ..open };
         assert!(seen(&alone, &steps[..2]).say_nothing(&alone, &case, false).unwrap().contains("only actor"));
         // With faults one actor alone has something to show.

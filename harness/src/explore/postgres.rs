@@ -42,7 +42,7 @@ use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
 use super::footprint::{Footprint, Touch};
-use super::statement::message;
+use super::statement::{Does, message};
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
 use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
 
@@ -307,9 +307,16 @@ impl World for PgWorld {
         let (settings, message) = (one.note.settings, message(&sql));
         let around = patience::around(&settings, one.note.in_transaction, message.does, choice.times_out);
         // A cached plan is not printed again. But DISCARD takes a snapshot, which must not be older than what locks first,
-        // or than what sets the isolation level.
-        let is_first = one.note.in_transaction && message.begins_without_snapshot;
-        let anew = (pace != Pace::Passes && !is_first).then(|| "DISCARD PLANS".to_owned());
+        // or than what sets the isolation level. So it is left out before what takes none itself, unless that may run code
+        // and there is a snapshot; and where plans may have been kept of what is run, it is not known what was done.
+        let note = &mut one.note;
+        note.has_snapshot &= note.in_transaction && message.does != Does::Mixed;
+        let keeps_plans =
+            note.in_transaction && message.begins_without_snapshot && !(message.goes_on && note.has_snapshot);
+        let may_run = message.statements > 1 || note.touched.everything || !note.touched.relations.is_empty();
+        one.is_unprinted = keeps_plans && message.goes_on && may_run;
+        note.has_snapshot |= note.in_transaction && !message.begins_without_snapshot && message.does != Does::Mixed;
+        let anew = (pace != Pace::Passes && !keeps_plans).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
         let (client, sent) = (self.actors[actor].client.clone(), sql.clone());

@@ -108,6 +108,17 @@ impl<'s> ScriptRules<'s> {
         Ok(state.join(", "))
     }
 
+    /// Why executions in which nothing was violated say nothing, if so.
+    pub fn nothing_said(&self) -> Option<String> {
+        let asked = self.script.invariants.len()..queries(self.script).len();
+        let is_blind = || !self.script.allows_no_effect && self.effects.are_left_out(asked, &self.volatile);
+        let blind = || {
+            "no column of what `serial` asks for is compared, for each differs by itself: ask for columns that do not, \
+             and if that is meant, say `allows-no-effect = true`"
+        };
+        self.effects.say_nothing(self.script, self.case, self.faults).or_else(|| is_blind().then(|| blind().to_owned()))
+    }
+
     async fn serial_states<W: World>(&self, world: &mut W, actors: &BTreeSet<usize>) -> Result<BTreeSet<String>, Lost> {
         let mut states = BTreeSet::new();
         let queries: Vec<String> = self.asked().map(|query| query.sql.clone()).collect();
@@ -197,7 +208,7 @@ impl<W: World> Rules<W> for ScriptRules<'_> {
     }
 
     fn says_nothing(&self) -> Option<String> {
-        self.effects.say_nothing(self.script, self.case, self.faults)
+        self.nothing_said()
     }
 
     fn mistake(&self, _: &W, execution: &Execution) -> Option<(usize, Lost)> {

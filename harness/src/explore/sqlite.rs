@@ -275,6 +275,13 @@ impl World for SqliteWorld {
             one.held = one.held.after(&sql);
             one.progress.answered(of, &returned, |_, value| literal(value));
         }
+        if sql.to_ascii_lowercase().contains("busy_timeout")
+            && let Some(connection) = &mut one.connection
+        {
+            // SQLite's own handler has taken the place of ours, and would wait by a clock.
+            let put_back = sqlite_busy::put_back(connection, &one.busy).await;
+            put_back.map_err(|error| Lost::during("install a busy handler", error))?;
+        }
         // Whoever's step has ended does not wait.
         for other in &mut self.actors {
             other.may_try |= other.progress.state == ActorState::Waiting;

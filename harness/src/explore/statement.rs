@@ -27,8 +27,25 @@ const LEAVES_IN_SESSION: [&str; 10] =
     ["SET", "RESET", "PREPARE", "LISTEN", "DECLARE", "TEMP", "TEMPORARY", "LOAD", "PRAGMA", "ATTACH"];
 
 /// The commands that are run without a snapshot.
-const WITHOUT_SNAPSHOT: [&str; 9] =
-    ["SET", "RESET", "SHOW", "LOCK", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START"];
+///
+/// Exactly those of `PlannedStmtRequiresSnapshot` (src/backend/tcop/pquery.c), as far as they do not end a transaction.
+const WITHOUT_SNAPSHOT: [&str; 15] = [
+    "SET",
+    "RESET",
+    "SHOW",
+    "LOCK",
+    "SAVEPOINT",
+    "RELEASE",
+    "ROLLBACK",
+    "BEGIN",
+    "START",
+    "FETCH",
+    "MOVE",
+    "LISTEN",
+    "NOTIFY",
+    "UNLISTEN",
+    "CHECKPOINT",
+];
 
 /// The commands that change rows, and whose answer says how many.
 pub const CHANGES_ROWS: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"];
@@ -62,6 +79,13 @@ pub struct Message {
     pub locks: bool,
     /// What it begins with is run without a snapshot, so that the one of its transaction may be taken later.
     pub begins_without_snapshot: bool,
+    /// Beginning without a snapshot is not all that it does: code of a function may be run, by what follows or by what
+    /// was deferred.
+    pub goes_on: bool,
+    /// What it begins with is to keep what its transaction did, whatever follows.
+    pub keeps: bool,
+    /// Whether it leaves a transaction open, where its text begins or ends one.
+    pub leaves_open: Option<bool>,
 }
 
 /// What a message does to its session.
@@ -99,7 +123,31 @@ pub fn message(sql: &str) -> Message {
     let utilities = all.iter().map(|(_, utilities)| utilities).sum();
     let first = statements.first().and_then(|statement| statement.words.first());
     let begins_without_snapshot = first.is_some_and(|word| WITHOUT_SNAPSHOT.contains(&word.as_str()));
-    Message { does, utilities, statements: all.len(), calls: any("CALL"), locks: any("LOCK"), begins_without_snapshot }
+    let leaves_open = statements.iter().zip(&all).fold(None, |open, (statement, (does, _))| match does {
+        Does::Begin => Some(true),
+        Does::Commit | Does::RollBack => Some(false),
+        // What is chained to has done nothing yet.
+        Does::Mixed if statement.has("CHAIN") || statement.begins(&["PREPARE", "TRANSACTION"]) => Some(false),
+        _ => open,
+    });
+    Message {
+        does,
+        utilities,
+        statements: all.len(),
+        calls: any("CALL"),
+        locks: any("LOCK"),
+        begins_without_snapshot,
+        goes_on: all.len() > 1 || statements.first().is_some_and(|first| first.begins(&["SET", "CONSTRAINTS"])),
+        keeps: statements.first().is_some_and(keeps),
+        leaves_open,
+    }
+}
+
+/// Whether a statement is to keep what its transaction did: the server answers it with success in one that has failed,
+/// and takes all back.
+fn keeps(statement: &Statement) -> bool {
+    let commits = statement.begins(&["COMMIT"]) || statement.begins(&["END"]);
+    commits && !statement.has("PREPARED") || statement.begins(&["PREPARE", "TRANSACTION"])
 }
 
 fn does(statement: &Statement) -> (Does, usize) {
@@ -165,7 +213,9 @@ pub fn leaves_in_session(sql: &str) -> bool {
 /// Whether the SQL may set a timeout.
 pub fn sets_timeout(sql: &str) -> bool {
     let sql = sql.to_ascii_lowercase();
-    ["lock_timeout", "statement_timeout", "session_timeout"].iter().any(|name| sql.contains(name))
+    ["lock_timeout", "statement_timeout", "session_timeout", "transaction_timeout"]
+        .iter()
+        .any(|name| sql.contains(name))
 }
 
 #[cfg(test)]
@@ -207,6 +257,32 @@ mod tests {
         assert_eq!((two.statements, two.calls, two.does), (2, true, Does::Mixed));
         assert_eq!(command("update t set v = 1").as_deref(), Some("UPDATE"));
         assert_eq!(command("SELECT 1; SELECT 2"), None);
+    }
+
+    #[test]
+    fn a_message_says_what_it_begins_with_and_what_it_leaves() {
+        for (sql, without_snapshot, goes_on, keeps, leaves_open) in [
+            ("LISTEN x", true, false, false, None),
+            ("notify x, 'y'", true, false, false, None),
+            ("FETCH 1 FROM k", true, false, false, None),
+            ("CLOSE k", false, false, false, None),
+            ("SET CONSTRAINTS ALL IMMEDIATE", true, true, false, None),
+            ("SET LOCAL x.y = 1", true, false, false, None),
+            ("LOCK t; SELECT f()", true, true, false, None),
+            ("BEGIN; UPDATE t SET v = 1", true, true, false, Some(true)),
+            ("BEGIN; UPDATE t SET v = 1; COMMIT", true, true, false, Some(false)),
+            ("COMMIT; BEGIN", false, true, true, Some(true)),
+            ("COMMIT AND CHAIN", false, false, true, Some(false)),
+            ("END", false, false, true, Some(false)),
+            ("PREPARE TRANSACTION 'x'", false, false, true, Some(false)),
+            ("PREPARE q AS SELECT 1", false, false, false, None),
+            ("COMMIT PREPARED 'x'", false, false, false, None),
+            ("ROLLBACK AND CHAIN", true, false, false, Some(false)),
+        ] {
+            let found = message(sql);
+            assert_eq!((found.begins_without_snapshot, found.goes_on), (without_snapshot, goes_on), "{sql}");
+            assert_eq!((found.keeps, found.leaves_open), (keeps, leaves_open), "{sql}");
+        }
     }
 
     #[test]

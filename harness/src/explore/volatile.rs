@@ -54,6 +54,11 @@ impl Volatile {
         without(rows, |column| self.queries.contains(&(query, column)))
     }
 
+    /// Whether all of the columns of a query are left out; one that never had a row leaves nothing out.
+    pub fn leaves_out(&self, query: usize, columns: usize) -> bool {
+        columns > 0 && (0..columns).all(|column| self.queries.contains(&(query, column)))
+    }
+
     /// What is not compared: the numbers of actor, step and column, then those of query and column, from 0.
     pub fn parts(&self) -> (impl Iterator<Item = &(usize, usize, usize)>, impl Iterator<Item = &(usize, usize)>) {
         (self.steps.iter(), self.queries.iter())

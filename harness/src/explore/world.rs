@@ -135,6 +135,8 @@ pub struct Note {
     pub aborted: bool,
     /// What it has touched so far.
     pub touched: Footprint,
+    /// A statement of it has certainly taken a snapshot: whatever is run from now on cannot be the first to do so.
+    pub has_snapshot: bool,
     /// What its next statement would be run under.
     pub settings: Settings,
     /// What the server said beside its answers, in the course of this transition.

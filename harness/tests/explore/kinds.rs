@@ -209,6 +209,133 @@ fn a_pass_that_says_nothing_is_none() {
     assert_eq!(row("random-values")["not_compared"], serde_json::json!(["column 1 of step a.1"]), "{said}");
 }
 
+/// What the server does not say by itself, or says only the first time.
+#[test]
+fn what_is_not_printed_twice_or_is_left_by_an_error_is_not_lost() {
+    let two = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0)";
+    let skips = "UPDATE t SET v = v + 100 WHERE id IN (SELECT id FROM t WHERE id = 1 FOR UPDATE SKIP LOCKED)";
+    let refused = "SELECT v FROM t WHERE id = 2 FOR UPDATE NOWAIT";
+    let fails =
+        |end: &str| format!(r#""BEGIN", "UPDATE t SET v = v + 1 WHERE id = 1", "SAVEPOINT s", "{refused}", {end}"#);
+    let adds = format!(r#""BEGIN", "UPDATE t SET v = v + 10 WHERE id = 2", "COMMIT", "{skips}""#);
+    let goes_on = |text: String| text.replacen("[[actor]]", "[[actor]]\ngoes-on = true", 1);
+    let deferred = "CREATE TABLE cap (m int); INSERT INTO cap VALUES (5); CREATE TABLE t (v int); \
+         CREATE FUNCTION check_cap() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN \
+         IF NEW.v > (SELECT m FROM cap) THEN RAISE EXCEPTION 'too big'; END IF; RETURN NULL; END$$; "
+        .to_owned()
+        + &["one", "two"]
+            .map(|name| {
+                format!(
+                    "CREATE CONSTRAINT TRIGGER {name} AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED \
+                 FOR EACH ROW EXECUTE FUNCTION check_cap();"
+                )
+            })
+            .concat();
+    let checks = r#""BEGIN", "INSERT INTO t VALUES (2)", "SET CONSTRAINTS one IMMEDIATE", "SET CONSTRAINTS two IMMEDIATE", "COMMIT""#;
+    let at_once = r#""BEGIN", "INSERT INTO t VALUES (2)", "SET CONSTRAINTS one IMMEDIATE; SELECT 1", "SAVEPOINT s; SET CONSTRAINTS two IMMEDIATE", "COMMIT""#;
+    let lowers = r#""UPDATE cap SET m = 1""#;
+    let sequences = "CREATE SEQUENCE s; CREATE SEQUENCE u; CREATE TABLE t (v int)";
+    let asks = r#""INSERT INTO t VALUES (2)", "SELECT is_called, last_value > 40 FROM s""#;
+    let sets = |to: u8| format!(r#""SELECT setval(format('%s', 's')::regclass, {to})""#);
+    let again =
+        format!(r#""BEGIN", "SELECT nextval('s')", {}, "INSERT INTO t VALUES (1)", {}, "COMMIT""#, sets(1), sets(50));
+    let beside = r#""INSERT INTO t SELECT nextval('u') + setval(format('%s', 's')::regclass, 50)""#;
+    let called = format!(
+        "{sequences}; INSERT INTO t VALUES (0); \
+         CREATE PROCEDURE p(x bigint DEFAULT nextval('s')) LANGUAGE plpgsql AS $$BEGIN UPDATE t SET v = x; END$$"
+    );
+    let calls = r#""BEGIN", "CALL p(nextval('s'))", "CALL p()", "COMMIT""#;
+    let listens = r#""BEGIN ISOLATION LEVEL REPEATABLE READ", "LISTEN x", "LOCK TABLE t IN EXCLUSIVE MODE", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let all = "[[serial]]\nname = \"v\"\nsql = \"SELECT * FROM t\"";
+    let chained = r#""BEGIN", "UPDATE t SET v = v + 1", "INSERT INTO t VALUES (3, 0)", "COMMIT AND CHAIN", "COMMIT""#;
+    let scripts = [
+        goes_on(script("before-a-savepoint", "postgres", two, [&fails(r#""ROLLBACK""#), &adds], NOTHING)),
+        goes_on(script("refused-twice", "postgres", two, [&fails(r#""SELECT 1", "ROLLBACK""#), &adds], NOTHING)),
+        script("deferred-twice", "postgres", &deferred, [checks, lowers], NOTHING),
+        script("deferred-among-others", "postgres", &deferred, [at_once, lowers], NOTHING),
+        script("a-sequence-again", "postgres", sequences, [&again, asks], NOTHING),
+        script("a-sequence-beside-another", "postgres", sequences, [beside, asks], NOTHING),
+        script(
+            "a-sequence-of-an-argument",
+            "postgres",
+            &called,
+            [calls, r#""SELECT last_value, is_called FROM s""#],
+            NOTHING,
+        ),
+        script("listens-first", "postgres", two, [listens, r#""BEGIN", "UPDATE t SET v = v + 1", "COMMIT""#], all)
+            .replace("summary", "refusals = \"none\"\nsummary"),
+        goes_on(script("chained", "postgres", two, [chained, r#""INSERT INTO t VALUES (3, 5)""#], NOTHING)),
+    ];
+    let (_, reduced, said) = explore(&scripts, &["--all"]);
+    let (_, whole, _) = explore(&scripts, &["--all", "--strategy", "brute-force"]);
+    for (name, outcomes) in [
+        ("before-a-savepoint", 5),
+        ("refused-twice", 5),
+        ("deferred-twice", 3),
+        ("deferred-among-others", 3),
+        ("a-sequence-again", 3),
+        ("a-sequence-beside-another", 2),
+        ("a-sequence-of-an-argument", 3),
+        ("listens-first", 1),
+        ("chained", 3),
+    ] {
+        let counts = [&reduced, &whole].map(|row| row(name)["outcomes"].as_array().unwrap().len());
+        assert_eq!(counts, [outcomes; 2], "{name}: {said}");
+        assert_eq!(reduced(name)["coverage"], "exhausted", "{name}: {said}");
+    }
+    assert!(violated(&reduced("listens-first")).is_empty(), "{said}");
+    assert_eq!(violated(&reduced("chained")), ["committed"], "{said}");
+}
+
+#[test]
+fn what_nobody_waits_out_or_compares_or_ends_is_told() {
+    let table = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let function = |more: &str, body: &str| {
+        format!("{table}; CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql {more} AS $$BEGIN {body}; END$$")
+    };
+    let add = "UPDATE t SET v = v + 1";
+    let holds = format!(r#""BEGIN", "{add}", "COMMIT""#);
+    let set = "PERFORM set_config('lock_timeout', '20s', true)";
+    let named = format!("PERFORM set_config((SELECT 'lock' || '_' || 'timeout' FROM t), '20s', true); {add}");
+    let open = format!(r#""BEGIN; {add}""#);
+    let clock = "CREATE TABLE t (v int, at timestamptz); INSERT INTO t VALUES (0, clock_timestamp())";
+    let loses = r#""BEGIN", { sql = "SELECT v FROM t", capture = "v" }, "UPDATE t SET v = {v} + 1, at = clock_timestamp()", "COMMIT""#;
+    let row = "[[serial]]\nname = \"row\"\nsql = \"SELECT t FROM t\"";
+    let patient = r#""PRAGMA busy_timeout = 60000", "BEGIN IMMEDIATE", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let calls = r#""SELECT f()""#;
+    let scripts = [
+        script("by-a-clause", "postgres", &function("SET lock_timeout = '20s'", add), [&holds, calls], V),
+        script("by-a-body", "postgres", &function("", &format!("{set}; {add}")), [&holds, calls], V),
+        script("by-a-name", "postgres", &function("", &named), [&holds, calls], V),
+        script("by-the-step", "postgres", table, [&holds, &format!(r#""DO $$BEGIN {set}; {add}; END$$""#)], V),
+        script("by-none", "postgres", &function("", add), [&holds, calls], V),
+        script("never-ended", "postgres", table, [&open, r#""SELECT v FROM t""#], V),
+        script("never-ended-there", "sqlite", table, [&open, r#""SELECT v FROM t""#], V),
+        script("nothing-compared", "postgres", clock, [loses, loses], row),
+        script("patient", "sqlite", table, [patient, patient], V),
+    ];
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(3), "{said}");
+    for name in ["by-a-clause", "by-a-body", "by-a-name", "by-the-step"] {
+        assert_eq!(row(name)["coverage"], "bounded", "{name}: {said}");
+    }
+    for name in ["by-none", "patient"] {
+        assert_eq!(
+            (&row(name)["coverage"], &row(name)["verdict"]),
+            (&"exhausted".into(), &"pass".into()),
+            "{name}: {said}"
+        );
+    }
+    for (name, why) in [
+        ("never-ended", "a begins a transaction and never ends it"),
+        ("never-ended-there", "a begins a transaction and never ends it"),
+        ("nothing-compared", "no column of what `serial` asks for is compared"),
+    ] {
+        assert_eq!(row(name)["verdict"], "inconclusive", "{name}: {said}");
+        assert!(row(name)["evidence"].as_str().unwrap().starts_with(why), "{name}: {said}");
+    }
+}
+
 #[test]
 fn a_counterexample_needs_all_its_actors() {
     let two = "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0), (2, 0)";

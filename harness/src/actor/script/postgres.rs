@@ -11,7 +11,7 @@ use crate::database::waiting::blockers_of;
 use crate::explore::postgres::notices::Notices;
 use crate::explore::postgres::overlap::{Flight, activity};
 use crate::explore::postgres::{KILLED, came, connect, is_gone, killed, said, send, victim};
-use crate::explore::statement::{Does, message};
+use crate::explore::statement::message;
 use crate::explore::world::{Lost, What};
 use crate::scenario::script::Returned;
 
@@ -107,7 +107,7 @@ impl Session for PgSession {
         }
         match &mut what {
             What::Done(done) => {
-                done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).does == Does::Commit;
+                done.rolled_back = std::mem::take(&mut self.aborted) && message(sql).keeps;
             }
             _ => {
                 match activity(&self.control, &[self.pid], &[true]).await?.remove(0) {

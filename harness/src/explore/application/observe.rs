@@ -10,10 +10,10 @@ use driftlock_wire::{Answer, ConnectionId, Kind, Source, Step, Text, Unit};
 
 use tokio::time::Instant;
 
-use super::{AppWorld, Session, transcript};
+use super::{AppWorld, Session, TIMEOUTS, transcript};
 use crate::explore::footprint::{Footprint, Touch};
 use crate::explore::postgres::printed::Printed;
-use crate::explore::postgres::question::{Did, Sort, ask_ended, observe, with_locks_by_name, with_settings};
+use crate::explore::postgres::question::{Did, Sort, ask_ended, kept, observe, with_locks_by_name, with_settings};
 use crate::explore::postgres::said;
 use crate::explore::statement::{Does, Message, message};
 use crate::explore::world::{Lost, Settings};
@@ -70,6 +70,7 @@ impl AppWorld {
             session.note.touched.everything = true;
             return Ok(Footprint::everything());
         };
+        let printed_of = printed.as_ref();
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let (before, was_aborted) = (session.note.in_transaction, session.note.aborted);
         // Who has left since lets go of what it had before, too.
@@ -89,9 +90,10 @@ impl AppWorld {
         let own = match (failed || was_aborted, runs) {
             (true, _) => None,
             (false, false) => Some(Footprint::of_statement()),
-            (false, true) => self.own(printed.as_ref(), unit, of, before).await?,
+            (false, true) => self.own(printed_of, unit, of, before).await?,
         };
-        let own = if of.locks { with_locks_by_name(own, &said) } else { own };
+        let hides = printed_of.is_some_and(|printed| self.control.hazards.hides_sequence(printed));
+        let own = if of.locks || hides { with_locks_by_name(own, &said) } else { own };
         let sort = match of.does {
             _ if failed && of.does != Does::Mixed => Sort::Failed,
             _ if !runs => Sort::Other,
@@ -127,9 +129,8 @@ impl AppWorld {
         let said = ask_ended(&self.control.client, &self.isolation, pid).await?;
         let note = &mut session.note;
         (note.in_transaction, note.aborted) = (said.in_transaction, said.aborted);
-        // A savepoint may keep what was done before: the locks of it are seen again, what was not seen is not.
-        let kept = Footprint { everything: note.touched.everything, ..Footprint::default() };
-        let touched = std::mem::replace(&mut note.touched, kept);
+        let touched = note.touched.clone();
+        note.touched = kept(std::mem::take(&mut note.touched), &said);
         Ok(Footprint { ends: touched.writes() || touched.advisory, ..touched })
     }
 
@@ -161,6 +162,10 @@ impl AppWorld {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
+        let printed = self.gate.logs(connection).map(|trees| Printed::of(&trees)).unwrap_or_default();
+        if self.control.hazards.may_set_timeout(&printed) {
+            self.bounds.insert(TIMEOUTS.to_owned());
+        }
         locks.add(&own.unwrap_or_else(Footprint::everything));
         Ok(with_settings(locks, settings))
     }

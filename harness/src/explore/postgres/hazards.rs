@@ -40,6 +40,12 @@ const UNSEEN: &str = r"
         OR EXISTS (SELECT FROM pg_catalog.pg_proc, pg_catalog.unnest(proconfig) AS setting
                    WHERE oid >= 16384 AND setting ~* '^(client_min_messages|debug_)')";
 
+/// Whether a function of the script's own may set a timeout: in its body, or by a `SET` of its own.
+const NAMES_TIMEOUT: &str = r"
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid >= 16384
+                   AND CASE WHEN prokind IN ('f', 'p') THEN pg_catalog.pg_get_functiondef(oid)
+                            ~* '(lock|statement|session|transaction)_timeout' END)";
+
 /// The expressions that are computed without being planned: those of constraints, of triggers' conditions,
 /// of indexes.
 const EXPRESSIONS: &str = r"
@@ -66,6 +72,8 @@ pub(in crate::explore) struct Hazards {
     other: BTreeSet<u32>,
     /// Any step may do what nobody sees.
     pub unseen: bool,
+    /// A function of the script's own names a timeout, in its text or in what it sets for itself.
+    names_timeout: bool,
     /// An expression that is computed without being planned calls a function of the script's own.
     pub expressions_call: bool,
 }
@@ -93,6 +101,7 @@ impl Hazards {
     pub async fn look(&mut self, control: &Client) -> Result<(), Lost> {
         let asking = |error| said("ask what the schema runs", &error);
         self.unseen = control.query_one(UNSEEN, &[]).await.map_err(asking)?.get(0);
+        self.names_timeout = control.query_one(NAMES_TIMEOUT, &[]).await.map_err(asking)?.get(0);
         let in_sql: BTreeSet<u32> =
             control.query(IN_SQL, &[]).await.map_err(asking)?.iter().map(|row| row.get(0)).collect();
         let mut printed = Printed::default();
@@ -110,9 +119,15 @@ impl Hazards {
         !self.advisory.is_disjoint(functions)
     }
 
-    /// Whether a sequence is read or advanced.
-    pub fn sequence(&self, functions: &BTreeSet<u32>) -> bool {
-        !self.sequence.is_disjoint(functions)
+    /// Whether a sequence is read or advanced of which no plan says which one it is: a plan names those that are constants
+    /// in it, and that one is named says nothing of another.
+    pub fn hides_sequence(&self, printed: &Printed) -> bool {
+        !self.sequence.is_disjoint(&printed.computed)
+    }
+
+    /// Whether a statement may change, while it is run, how long it waits: a function says so, or sets what nobody knows.
+    pub fn may_set_timeout(&self, printed: &Printed) -> bool {
+        self.names_timeout || !self.setting.is_disjoint(&printed.computed)
     }
 
     /// Whether something is read or changed that is neither a row nor the catalog.

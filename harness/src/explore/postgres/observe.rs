@@ -7,27 +7,33 @@ use super::printed::Printed;
 use super::question::{Did, Sort, ask_ended, observe, touch, with_locks_by_name, with_settings};
 use super::{Control, PgWorld, said};
 use crate::explore::footprint::{Footprint, Touch};
-use crate::explore::statement::{Does, Message, message};
+use crate::explore::statement::{Does, Message, message, sets_timeout};
 use crate::explore::world::Lost;
+use crate::scenario::script::ActorState;
 
 impl PgWorld {
     /// What a step touched that has just ended.
     pub(super) async fn observed(&mut self, actor: usize, failed: bool) -> Result<Footprint, Lost> {
         let of = self.message(actor);
         let printed = self.actors[actor].printed();
+        if self.actors[actor].progress.state == ActorState::Waiting {
+            // Not all that it ran was known when it began to wait.
+            self.tell_of_timeout(actor, &printed);
+        }
         let (control, one) = (&self.control, &mut self.actors[actor]);
         let (before, looks) = (one.note.in_transaction, !failed && !one.note.aborted);
         // What only works with rows changes no setting, unless it does what nobody sees.
         let plain = looks && of.does == Does::Works && !control.hazards.other(&printed.functions);
         let asked = ask_ended(&control.client, &control.ask, one.pid);
         let own = async {
-            match looks {
+            match looks && !one.is_unprinted {
                 true => control.own(&printed, of, before).await,
                 false => Ok(None),
             }
         };
         let (said, own) = try_join(asked, own).await?;
-        let own = if of.locks { with_locks_by_name(own, &said) } else { own };
+        let names_all = of.locks || control.hazards.hides_sequence(&printed);
+        let own = if names_all { with_locks_by_name(own, &said) } else { own };
         // The schema may have another shape now.
         self.changed |=
             !failed && (printed.utilities != of.utilities || of.does == Does::Mixed || printed.analysed == 0);
@@ -60,14 +66,30 @@ impl PgWorld {
         let one = &self.actors[actor];
         let (settings, in_transaction, printed) = (one.note.settings, one.note.in_transaction, one.printed());
         let message = self.message(actor);
-        let own = self.control.own(&printed, message, in_transaction).await?;
+        self.tell_of_timeout(actor, &printed);
+        let own = match self.actors[actor].is_unprinted {
+            true => None,
+            false => self.control.own(&printed, message, in_transaction).await?,
+        };
         locks.add(&own.unwrap_or_else(Footprint::everything));
         Ok(with_settings(locks, settings))
     }
 
     fn message(&self, actor: usize) -> Message {
+        message(&self.sql(actor))
+    }
+
+    /// Tells of a step that waits or has waited under other settings, perhaps, than those that its session is asked for
+    /// before and after it.
+    fn tell_of_timeout(&mut self, actor: usize, printed: &Printed) {
+        if self.control.hazards.may_set_timeout(printed) || sets_timeout(&self.sql(actor)) {
+            self.bounds.insert("a timeout that a step sets while it is run does not end its waits");
+        }
+    }
+
+    fn sql(&self, actor: usize) -> String {
         let step = &self.script.actors[actor].steps[self.actors[actor].progress.next];
-        message(&self.actors[actor].progress.sql(&self.case, step))
+        self.actors[actor].progress.sql(&self.case, step)
     }
 }
 
@@ -77,7 +99,9 @@ impl Control {
         let hazards = &self.hazards;
         // `DO` and `CALL` can end transactions, without a word, where they are in none.
         let code = message.does == Does::Code;
-        let unseen = hazards.unseen || message.does == Does::Mixed || code && !in_transaction;
+        // The arguments of `CALL`, and the defaults of a procedure, are computed without being planned.
+        let unplanned = message.calls || message.does == Does::Mixed;
+        let unseen = hazards.unseen || unplanned || code && !in_transaction;
         let other = printed.analysed == 0 || printed.utilities != message.utilities || printed.unclear;
         if unseen || other || hazards.other(&printed.functions) {
             return Ok(None);
@@ -98,14 +122,12 @@ impl Control {
         let hazards = &self.hazards;
         let mut own = Footprint { advisory: hazards.advisory(&printed.functions), ..Footprint::of_statement() };
         let relations: Vec<u32> = printed.relations.keys().copied().collect();
-        let mut sequences = false;
         if !relations.is_empty() {
             let asking = |error| said("ask for the names of relations", &error);
             for row in self.client.query(&self.names, &[&relations]).await.map_err(asking)? {
                 let (oid, kind, name, temporary): (u32, &str, &str, bool) =
                     (row.get(0), row.get(1), row.get(2), row.get(3));
                 let how = printed.relations[&oid];
-                sequences |= kind == "S";
                 if oid < 16_384 && how >= Touch::Write {
                     // Somebody writes to the catalog itself.
                     own.everything = true;
@@ -114,9 +136,9 @@ impl Control {
                 }
             }
         }
-        // The lock of a sequence is in `pg_locks` as long as the transaction lasts; alone, only the plan names it.
-        let hidden_sequence = hazards.sequence(&printed.functions) && !sequences && !in_transaction;
-        if hidden_sequence {
+        // A sequence that is computed is in no plan. Its lock is in `pg_locks` as long as the transaction lasts, even if a
+        // savepoint is gone back to; of a statement by itself nothing is left to be seen.
+        if hazards.hides_sequence(printed) && !in_transaction {
             return Ok(None);
         }
         Ok(Some(own).filter(|own| !own.everything))

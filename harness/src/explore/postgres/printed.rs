@@ -30,6 +30,8 @@ pub(in crate::explore) struct Printed {
     pub relations: BTreeMap<u32, Touch>,
     /// The functions that are called.
     pub functions: BTreeSet<u32>,
+    /// Those of them that were called, somewhere, with anything but a constant as their first argument.
+    pub computed: BTreeSet<u32>,
     /// A column is used that shows more than committed rows do: `xmin`, `ctid` and their like. Or the tree
     /// could not be read.
     pub unclear: bool,
@@ -62,6 +64,9 @@ impl Printed {
                 ":funcid" | ":opfuncid" | ":aggfnoid" | ":winfnoid" => {
                     let function = self.number(tokens.next());
                     self.functions.extend(Some(function).filter(|function| *function != 0));
+                    if token != ":funcid" || !tokens.begin_with_constant() {
+                        self.computed.insert(function);
+                    }
                 }
                 ":relid" => relation = tokens.next().and_then(|text| text.parse().ok()),
                 // A foreign table's rows are no rows of this database.
@@ -130,6 +135,15 @@ fn touch_of(mode: u32) -> Touch {
 /// (`outToken` in src/backend/nodes/outfuncs.c).
 struct Tokens<'t>(&'t str);
 
+impl Tokens<'_> {
+    /// Whether the arguments of the call whose function has just been read begin with a constant. A call has six members
+    /// between its function and them (src/include/nodes/primnodes.h, `FuncExpr`).
+    fn begin_with_constant(&self) -> bool {
+        let mut rest = Tokens(self.0);
+        rest.by_ref().take(13).any(|token| token == ":args") && rest.take(3).eq(["(", "{", "CONST"])
+    }
+}
+
 impl<'t> Iterator for Tokens<'t> {
     type Item = &'t str;
 
@@ -187,6 +201,25 @@ mod tests {
         assert!(!query("<>", "0").unclear && !query("<>", "-6").unclear);
         let foreign = "{PLANNEDSTMT :rtable ({RTE :relid 1 :relkind f :rellockmode 1})}".to_owned();
         assert!(Printed::of(&[foreign]).unclear);
+    }
+
+    #[test]
+    fn a_call_with_a_computed_argument_is_known_from_one_with_a_constant() {
+        let call = |function: u32, arguments: &str| {
+            format!(
+                "{{FUNCEXPR :funcid {function} :funcresulttype 20 :funcretset false :funcvariadic false :funcformat 0 \
+                 :funccollid 0 :inputcollid 0 :args {arguments} :location 7}}"
+            )
+        };
+        let constant = call(1, "({CONST :consttype 2205 :constvalue 4 [ 1 0 0 0 ]})");
+        let computed = call(2, "({FUNCEXPR :funcid 3 :args ({CONST})})");
+        let both = [constant.clone(), call(1, "({PARAM :paramid 1})")].concat();
+        let of = |tree: String| Printed::of(&[tree]).computed;
+        assert_eq!(of(constant), BTreeSet::new());
+        assert_eq!(of(computed), [2].into());
+        assert_eq!(of(both), [1].into());
+        assert_eq!(of(call(4, "<>")), [4].into());
+        assert_eq!(of("{OPEXPR :opfuncid 5 :args ({CONST})}".to_owned()), [5].into());
     }
 
     #[test]

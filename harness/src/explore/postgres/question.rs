@@ -22,6 +22,9 @@ macro_rules! question {
                    AND c.relpersistence IS DISTINCT FROM 't'), \
            EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), ",
             blockers_if!("a.state = 'active'", "p.pid"),
+            ", CASE WHEN a.state = 'idle in transaction (aborted)' \
+                 THEN EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'virtualxid') \
+                 ELSE a.state LIKE 'idle in transaction%' END",
             $more,
             " FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS p(pid), pg_catalog.pg_stat_get_activity(p.pid) AS a"
         )
@@ -29,7 +32,8 @@ macro_rules! question {
 }
 
 /// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
-/// it has an advisory lock, and whom it waits for.
+/// it has an advisory lock, whom it waits for, and whether a transaction of it is still there that has not failed as a
+/// whole: what was begun before a savepoint keeps its virtual number.
 ///
 /// What nobody else can see yet, a table that was made a moment ago, has neither kind nor name.
 pub(in crate::explore) const QUESTION: &str = question!("");
@@ -67,6 +71,8 @@ pub(in crate::explore) struct Said {
     pub aborted: bool,
     pub locks: Footprint,
     pub waits_for: Vec<i32>,
+    /// Something of its transaction is still to be ended. Of one that has failed that is what was done before a savepoint.
+    pub is_kept: bool,
     /// It holds a snapshot while it does nothing, as far as that was asked.
     pub snapshot: bool,
     /// It holds predicate locks, as far as that was asked.
@@ -102,8 +108,10 @@ pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
         let aborted = state == Some("idle in transaction (aborted)");
         let active = state == Some("active");
-        let (snapshot, serializable) = if row.len() > 5 { (row.get(5), row.get(6)) } else { (false, false) };
-        all[at] = Said { active, in_transaction, aborted, locks, waits_for: row.get(4), snapshot, serializable };
+        let is_kept = row.get::<_, Option<bool>>(5).unwrap_or(false);
+        let (snapshot, serializable) = if row.len() > 6 { (row.get(6), row.get(7)) } else { (false, false) };
+        let waits_for = row.get(4);
+        all[at] = Said { active, in_transaction, aborted, locks, waits_for, is_kept, snapshot, serializable };
     }
     Ok(all)
 }
@@ -189,14 +197,15 @@ pub(in crate::explore) fn observe(note: &mut Note, said: Said, did: Did) -> Foot
     // The server's word: ROLLBACK TO a savepoint lets a failed transaction go on.
     note.aborted = said.aborted;
     match (before, said.in_transaction, did.sort) {
-        // Nothing is done in an aborted transaction, and nothing is left to be ended.
-        _ if was_aborted && did.sort != Sort::Other && (said.aborted || !said.in_transaction) => {
-            note.touched = Footprint::default();
-            Footprint::default()
+        // Nothing is done in an aborted transaction.
+        _ if was_aborted && said.aborted && did.sort != Sort::Other => Footprint::default(),
+        // What its error has left is ended: nothing, or what was done before a savepoint.
+        _ if was_aborted && !said.in_transaction && did.sort != Sort::Other => {
+            let touched = std::mem::take(&mut note.touched);
+            Footprint { ends: touched.writes() || touched.advisory, ..touched }
         }
         (.., Sort::Failed) => {
-            // A savepoint may keep what was done before: the locks of it are seen again, what was not seen is not.
-            note.touched = Footprint { everything: note.touched.everything, ..Footprint::default() };
+            note.touched = kept(std::mem::take(&mut note.touched), &said);
             Footprint::everything()
         }
         (false, true, Sort::Begin) | (false, false, Sort::End | Sort::TakesBack) => Footprint::default(),
@@ -236,6 +245,16 @@ pub(in crate::explore) fn observe(note: &mut Note, said: Said, did: Did) -> Foot
             Footprint::everything()
         }
     }
+}
+
+/// What a transaction has touched and not let go, after an error in it. An error takes back the innermost subtransaction
+/// and no more: what was done before a savepoint stays, and stays locked, until ROLLBACK.
+pub(in crate::explore) fn kept(mut touched: Footprint, said: &Said) -> Footprint {
+    if !said.is_kept {
+        return Footprint::default();
+    }
+    touched.add(&said.locks);
+    touched
 }
 
 /// The footprint of a session whose transactions are of this sort.
@@ -293,5 +312,18 @@ mod tests {
         let failed = Said { aborted: true, ..idle(true) };
         assert!(observe(&mut note, failed, did(Sort::Failed, None)).everything);
         assert!(observe(&mut note, idle(false), did(Sort::End, None)).is_empty());
+    }
+
+    #[test]
+    fn what_was_done_before_a_savepoint_is_ended_by_the_rollback_of_a_failed_transaction() {
+        let mut note = Note { in_transaction: true, touched: wrote("a"), ..Note::default() };
+        note.touched.everything = true;
+        let failed = Said { aborted: true, is_kept: true, ..idle(true) };
+        assert!(observe(&mut note, failed.clone(), did(Sort::Failed, None)).everything);
+        // It is refused, and nothing of it is forgotten.
+        assert!(observe(&mut note, failed, did(Sort::Failed, None)).is_empty());
+        let end = observe(&mut note, idle(false), did(Sort::End, None));
+        assert_eq!(end, Footprint { ends: true, everything: true, ..wrote("a") });
+        assert!(note.touched.is_empty());
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Actor {
     pub trees: Vec<String>,
     /// How many messages of ours were sent just before the step: each may have printed a tree.
     pub preludes: usize,
+    /// What its step runs may have been planned before, so that not all of it is printed.
+    pub is_unprinted: bool,
     /// What gives the session its own settings back when the step has ended.
     pub give_back: Option<String>,
     /// When its step has been carried out, its connection is lost before the answer is read.
@@ -66,6 +68,7 @@ impl Actor {
             told: Vec::new(),
             trees: Vec::new(),
             preludes: 0,
+            is_unprinted: false,
             give_back: None,
             loses_answer: false,
             began: false,

@@ -11,7 +11,7 @@ use super::session::{Actor, Reply};
 use super::{Answer, KILLED, Pace, PgWorld, came, killed, said};
 use crate::explore::fault::{Injected, keeps};
 use crate::explore::footprint::Footprint;
-use crate::explore::statement::{Does, message};
+use crate::explore::statement::message;
 use crate::explore::world::{Event, Lost, Note, Settings, What};
 use crate::scenario::script::{ActorState, AfterError, FaultKind, Returned, ScriptActor, ScriptStep, Value};
 
@@ -151,7 +151,7 @@ impl PgWorld {
             && one.note.aborted
         {
             // The server says that it is well, and has rolled back.
-            done.rolled_back = message(&one.progress.sql(&self.case, step)).does == Does::Commit;
+            done.rolled_back = message(&one.progress.sql(&self.case, step)).keeps;
         }
         let mut footprint = Footprint::default();
         if pace == Pace::New {

@@ -106,6 +106,13 @@ CREATE FUNCTION t_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   IF (SELECT count(*) FROM b) > 1 THEN RETURN NULL; END IF; RETURN NEW;
 END $$;
 CREATE TRIGGER a_refuse BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION t_refuse();
+CREATE FUNCTION t_cap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF NEW.k > (SELECT count(*) FROM b) + 1 THEN RAISE EXCEPTION 'capped'; END IF; RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER c_cap AFTER INSERT OR UPDATE ON c DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION t_cap();
+CREATE CONSTRAINT TRIGGER c_cap_too AFTER INSERT OR UPDATE ON c DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION t_cap();
 CREATE FUNCTION t_count() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   NEW.v := NEW.v + (SELECT count(*) FROM b); RETURN NEW;
 END $$;
@@ -297,6 +304,9 @@ const SEQUENCES: Theme = &[
     "SELECT v FROM a WHERE id = #r",
     "SELECT setval('c_id_seq', #n, false)",
     "SELECT setval(pg_get_serial_sequence('g', 'id'), 5)",
+    "SELECT setval(format('%s', 's')::regclass, #n)",
+    "SELECT nextval(('s' || '')::regclass)",
+    "SELECT nextval('c_id_seq') + nextval(format('%s', 's')::regclass)",
 ];
 
 const CONSTRAINTS: Theme = &[
@@ -370,6 +380,8 @@ const SESSION: Theme = &[
     "SELECT count(*) FROM pg_temp.tt",
     "SELECT f_run('SET app.x = 1')",
     "SET search_path = pg_catalog",
+    "LISTEN x",
+    "UNLISTEN *",
     "SET LOCAL search_path = pg_catalog",
     "SET search_path = pg_temp, public",
     "SELECT nextval('s')",
