@@ -1,6 +1,6 @@
 //! A script's actors on PostgreSQL: a session each, and a control connection that asks the server.
 //!
-//! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
+//! Whether a step waits is the word of `pg_blocking_pids` and `pg_safe_snapshot_blocking_pids`. What it touched are the locks that its
 //! transaction holds.
 
 pub(crate) mod answer;
@@ -41,9 +41,11 @@ use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
 use super::footprint::Footprint;
-use super::statement::message;
+use super::statement::{message, outlives_discard};
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
-use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
+use crate::scenario::script::{
+    ActorState, FaultKind, NamedQuery, Progress, Script, ScriptActor, ScriptCase, fill_queries,
+};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -116,6 +118,8 @@ pub struct PgWorld {
     chosen_timeouts: bool,
     /// The script can end sessions, as far as its text says.
     kills: bool,
+    /// Of each actor: what it leaves in its session may outlive DISCARD ALL, so that each execution needs a new one.
+    outlives: Vec<bool>,
     /// What is to fail in each execution.
     fault: Option<Armed>,
 }
@@ -131,6 +135,9 @@ impl PgWorld {
         let types = Types::ask(&control.client, &script, &case).await;
         let steps = script.actors.iter().flat_map(|actor| &actor.steps).map(|step| step.sql.as_str());
         let kills = steps.chain([script.setup.as_str()]).any(names_kill);
+        let of_all = case.set.values().chain([&case.begin, &script.setup]).any(|text| outlives_discard(text));
+        let outlives = |actor: &ScriptActor| of_all || actor.steps.iter().any(|step| outlives_discard(&step.sql));
+        let outlives = script.actors.iter().map(outlives).collect();
         let mut world = Self {
             script,
             case,
@@ -146,6 +153,7 @@ impl PgWorld {
             bounds: BTreeSet::new(),
             chosen_timeouts: false,
             kills,
+            outlives,
             fault: None,
         };
         world.open_actors().await?;
@@ -233,7 +241,10 @@ impl World for PgWorld {
         let (ended, prepared) = futures_util::future::join(join_all(ends), end_prepared(&self.control.client)).await;
         prepared?;
         for (actor, ended) in ended.into_iter().enumerate() {
-            if !ended? {
+            // With a copy of the database come new sessions anyway.
+            let anew = self.outlives[actor] && self.actors[actor].used && !matches!(self.beginning, Beginning::Copies);
+            let stays = ended? && !anew;
+            if !stays {
                 self.reconnect(actor).await?;
                 self.actors[actor].progress = Progress::of(&self.script.actors[actor]);
             }
@@ -302,6 +313,7 @@ impl World for PgWorld {
         let anew = (pace != Pace::Passes && !is_first).then(|| "DISCARD PLANS".to_owned());
         let preludes: Vec<String> = one.victim.before(may_close).into_iter().chain(around.before).chain(anew).collect();
         (one.preludes, one.trees, one.give_back) = (preludes.len(), Vec::new(), around.after);
+        one.used = true;
         let (client, sent) = (self.actors[actor].client.clone(), sql.clone());
         let stdin = self.script.actors[actor].steps[step].stdin.clone();
         self.actors[actor].reply = Some(Box::pin(async move {
@@ -322,9 +334,11 @@ impl World for PgWorld {
             events.extend(more);
             observed.add(&touched);
         }
-        if choice.times_out {
+        // A wait for a snapshot goes on whatever `lock_timeout` says.
+        if choice.times_out && self.wait_times_out(actor, &settings) {
             self.chosen_timeouts = true;
-            if self.actors[actor].progress.state == ActorState::Waiting && !is_lock_timeout(&settings) {
+            let for_lock = is_lock_timeout(&settings) && !self.actors[actor].for_snapshot;
+            if self.actors[actor].progress.state == ActorState::Waiting && !for_lock {
                 cancel(&self.control.client, self.actors[actor].pid).await?;
             }
             let begin = Instant::now();
@@ -347,7 +361,7 @@ impl World for PgWorld {
         }
         self.forbid_idle_timeouts().await?;
         let taken = self.taken(choice, (step, sent), events, observed, last);
-        let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(message.does);
+        let may_time_out = taken.waits() && self.wait_times_out(actor, &settings) && can_be_chosen(message.does);
         Ok(Taken { may_time_out, ..taken })
     }
 

@@ -61,7 +61,11 @@ impl PgSession {
 
     /// For whom it waits, by the server's word.
     async fn waits_for(&self) -> Result<Vec<i32>, Lost> {
-        let question = format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({}))", self.pid);
+        let pid = self.pid;
+        let question = format!(
+            "SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid}) || \
+             pg_catalog.pg_safe_snapshot_blocking_pids({pid}))"
+        );
         let asked = tokio::time::timeout(ANSWER_MAX, self.control.simple_query(&question)).await;
         let asked = asked.map_err(|_| Lost::during("ask the server who waits", "no answer"))?;
         let messages = asked.map_err(|error| said("ask the server who waits", &error))?;

@@ -26,6 +26,8 @@ pub(super) struct Actor {
     pub reply: Option<Reply>,
     pub victim: victim::Setting,
     pub waits_for: Vec<usize>,
+    /// It is for a snapshot that it waits.
+    pub for_snapshot: bool,
     pub note: Note,
     pub notices: Notices,
     /// What the server said in the course of this transition.
@@ -38,6 +40,8 @@ pub(super) struct Actor {
     pub give_back: Option<String>,
     /// When its step has been carried out, its connection is lost before the answer is read.
     pub loses_answer: bool,
+    /// A step was sent in it.
+    pub used: bool,
     /// What a new session's statements are run under.
     settings: Settings,
 }
@@ -57,6 +61,7 @@ impl Actor {
             reply: None,
             victim: victim::Setting::late(superuser),
             waits_for: Vec::new(),
+            for_snapshot: false,
             note: Note::default(),
             notices,
             told: Vec::new(),
@@ -64,6 +69,7 @@ impl Actor {
             preludes: 0,
             give_back: None,
             loses_answer: false,
+            used: false,
             settings: Settings::default(),
         };
         opened.settings = opened.ask_settings().await?;
@@ -88,7 +94,7 @@ impl Actor {
         self.progress = Progress::of(actor);
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
-        (self.give_back, self.loses_answer) = (None, false);
+        (self.give_back, self.loses_answer, self.for_snapshot) = (None, false, false);
         self.forget();
         Ok(true)
     }
