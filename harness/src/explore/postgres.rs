@@ -31,6 +31,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
 use self::answer::{ask_all, cancel, end_prepared};
 use self::beginning::{Beginning, Kept};
+use self::digest::Shared;
 use self::hazards::Hazards;
 use self::notices::Notices;
 use self::patience::{can_be_chosen, ends, is_lock_timeout};
@@ -106,6 +107,8 @@ pub struct PgWorld {
     superuser: bool,
     actors: Vec<Actor>,
     beginning: Beginning,
+    /// What no copy of the database puts back, as it was after the set-up.
+    shared: Shared,
     executions: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
@@ -132,6 +135,7 @@ impl PgWorld {
     pub async fn new(site: Site, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
         site.drop_roles().await?;
         let (control, superuser, beginning) = begin(&site, &script).await?;
+        let shared = Shared::take(&control.client).await?;
         let types = Types::ask(&control.client, &script, &case).await;
         let steps = script.actors.iter().flat_map(|actor| &actor.steps).map(|step| step.sql.as_str());
         let kills = steps.chain([script.setup.as_str()]).any(names_kill);
@@ -146,6 +150,7 @@ impl PgWorld {
             superuser,
             actors: Vec::new(),
             beginning,
+            shared,
             executions: 0,
             waiters: BTreeSet::new(),
             types,
@@ -217,21 +222,34 @@ impl PgWorld {
     }
 
     /// Puts the rows back, and looks whether all is as it was at the beginning. If not, each execution gets a
-    /// copy of the database from now on.
+    /// copy of the database from now on; where that does not put everything back either, the set-up is run for each.
     async fn put_back(&mut self) -> Result<(), Lost> {
-        let Beginning::Rows(kept) = &mut self.beginning else { return self.renew().await };
-        if kept.put_back(&self.control.client).await? {
+        if let Beginning::Rows(kept) = &mut self.beginning
+            && kept.put_back(&self.control.client).await?
+        {
             return Ok(());
         }
+        let copies = !matches!(self.beginning, Beginning::SetUps) && self.shared.holds(&self.control.client).await?;
+        if copies && matches!(self.beginning, Beginning::Copies) {
+            return self.renew().await;
+        }
         self.actors.clear();
-        self.site.renew().await?;
+        self.site.empty().await?;
         self.site.drop_roles().await?;
         let (client, _) = connect(self.site.config(), "control").await?;
         set_up(&client, &self.script).await?;
+        if copies {
+            // The roles are others, with the same names.
+            self.shared = Shared::take(&client).await?;
+            drop(client);
+            self.site.keep().await?;
+            self.beginning = Beginning::Copies;
+            return self.renew().await;
+        }
+        self.beginning = Beginning::SetUps;
         drop(client);
-        self.site.keep().await?;
-        self.beginning = Beginning::Copies;
-        self.renew().await
+        self.control = Control::open(self.site.config()).await?;
+        self.open_actors().await
     }
 }
 
@@ -242,7 +260,7 @@ impl World for PgWorld {
         prepared?;
         for (actor, ended) in ended.into_iter().enumerate() {
             // With a copy of the database come new sessions anyway.
-            let anew = self.outlives[actor] && self.actors[actor].used && !matches!(self.beginning, Beginning::Copies);
+            let anew = self.outlives[actor] && self.actors[actor].used && matches!(self.beginning, Beginning::Rows(_));
             let stays = ended? && !anew;
             if !stays {
                 self.reconnect(actor).await?;

@@ -110,6 +110,16 @@ impl Site {
         Ok(())
     }
 
+    /// Makes it anew, empty, whatever was kept.
+    pub(in crate::explore) async fn empty(&mut self) -> Result<(), Lost> {
+        self.outside.clear();
+        if let Some(start) = self.start.take() {
+            let removed = self.maker.remove(start).await;
+            removed.map_err(|error| Lost::during("drop the copy of the database", error))?;
+        }
+        self.renew().await
+    }
+
     /// Keeps what is in it now as what it is made of from now on. Nobody may be in it.
     pub(in crate::explore) async fn keep(&mut self) -> Result<(), Lost> {
         let made = self.maker.create(&format!("{}_0", self.suffix), self.database.as_ref()).await;
