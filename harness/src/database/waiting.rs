@@ -48,7 +48,9 @@ pub async fn waits(connection: &mut PgConnection, pid: i32) -> Result<bool, sqlx
     Ok(waiters(connection).await?.iter().any(|waiter| waiter.pid == pid))
 }
 
-/// The text that asks for whom a session waits, a row for each.
+/// The text that asks for whom a session waits, for a lock or for a snapshot, a row for each.
 pub fn blockers_of(pid: i32) -> String {
-    format!("SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid}))")
+    format!(
+        "SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid}) || pg_catalog.pg_safe_snapshot_blocking_pids({pid}))"
+    )
 }

@@ -171,7 +171,9 @@ impl Explored {
 }
 
 fn diverged(how: &str) -> (VerdictKind, String) {
-    let why = "something decides that is neither the order of steps nor the data, a clock perhaps";
+    // The executions differ; of which of these it came, nobody has said.
+    let why = "something decides that is neither the order of steps nor the data: a clock, chance, or what an execution \
+               before it has left outside of the database";
     (VerdictKind::Inconclusive, format!("diverged: {how}; {why}"))
 }
 

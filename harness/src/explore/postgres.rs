@@ -1,6 +1,6 @@
 //! A script's actors on PostgreSQL: a session each, and a control connection that asks the server.
 //!
-//! Whether a step waits is `pg_blocking_pids`' word. What it touched are the locks that its
+//! Whether a step waits is the word of `pg_blocking_pids` and `pg_safe_snapshot_blocking_pids`. What it touched are the locks that its
 //! transaction holds.
 
 pub(crate) mod answer;
@@ -32,6 +32,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 pub(crate) use self::answer::{KILLED, came, is_gone, killed, said, send};
 use self::answer::{ask_all, cancel, end_prepared};
 use self::beginning::{Beginning, Kept};
+use self::digest::Shared;
 use self::hazards::Hazards;
 use self::notices::Notices;
 use self::patience::{can_be_chosen, ends, is_lock_timeout};
@@ -42,9 +43,11 @@ use self::state::set_up;
 use super::captured::Types;
 use super::fault::{Armed, Fault};
 use super::footprint::{Footprint, Touch};
-use super::statement::{Does, message};
+use super::statement::{Does, message, outlives_discard};
 use super::world::{Choice, Ended, Event, Lost, Taken, What, World};
-use crate::scenario::script::{ActorState, FaultKind, NamedQuery, Progress, Script, ScriptCase, fill_queries};
+use crate::scenario::script::{
+    ActorState, FaultKind, NamedQuery, Progress, Script, ScriptActor, ScriptCase, fill_queries,
+};
 
 /// How long a step may go on without either ending or waiting for another actor.
 const STEP_MAX: Duration = Duration::from_secs(30);
@@ -105,6 +108,8 @@ pub struct PgWorld {
     superuser: bool,
     actors: Vec<Actor>,
     beginning: Beginning,
+    /// What no copy of the database puts back, as it was after the set-up.
+    shared: Shared,
     executions: u64,
     /// Steps that have waited, in whatever execution.
     waiters: BTreeSet<(usize, usize)>,
@@ -117,6 +122,8 @@ pub struct PgWorld {
     chosen_timeouts: bool,
     /// The script can end sessions, as far as its text says.
     kills: bool,
+    /// Of each actor: what it leaves in its session may outlive DISCARD ALL, so that each execution needs a new one.
+    outlives: Vec<bool>,
     /// What is to fail in each execution.
     fault: Option<Armed>,
 }
@@ -129,9 +136,13 @@ impl PgWorld {
     pub async fn new(site: Site, script: Arc<Script>, case: ScriptCase) -> Result<Self, Lost> {
         site.drop_roles().await?;
         let (control, superuser, beginning) = begin(&site, &script).await?;
+        let shared = Shared::take(&control.client).await?;
         let types = Types::ask(&control.client, &script, &case).await;
         let steps = script.actors.iter().flat_map(|actor| &actor.steps).map(|step| step.sql.as_str());
         let kills = steps.chain([script.setup.as_str()]).any(names_kill);
+        let of_all = case.set.values().chain([&case.begin, &script.setup]).any(|text| outlives_discard(text));
+        let outlives = |actor: &ScriptActor| of_all || actor.steps.iter().any(|step| outlives_discard(&step.sql));
+        let outlives = script.actors.iter().map(outlives).collect();
         let mut world = Self {
             script,
             case,
@@ -140,6 +151,7 @@ impl PgWorld {
             superuser,
             actors: Vec::new(),
             beginning,
+            shared,
             executions: 0,
             waiters: BTreeSet::new(),
             types,
@@ -147,6 +159,7 @@ impl PgWorld {
             bounds: BTreeSet::new(),
             chosen_timeouts: false,
             kills,
+            outlives,
             fault: None,
         };
         world.open_actors().await?;
@@ -214,31 +227,48 @@ impl PgWorld {
     }
 
     /// Puts the rows back, and looks whether all is as it was at the beginning. If not, each execution gets a
-    /// copy of the database from now on.
+    /// copy of the database from now on; where that does not put everything back either, the set-up is run for each.
     async fn put_back(&mut self) -> Result<(), Lost> {
-        let Beginning::Rows(kept) = &mut self.beginning else { return self.renew().await };
-        if kept.put_back(&self.control.client).await? {
+        if let Beginning::Rows(kept) = &mut self.beginning
+            && kept.put_back(&self.control.client).await?
+        {
             return Ok(());
         }
+        let copies = !matches!(self.beginning, Beginning::SetUps) && self.shared.holds(&self.control.client).await?;
+        if copies && matches!(self.beginning, Beginning::Copies) {
+            return self.renew().await;
+        }
         self.actors.clear();
-        self.site.renew().await?;
+        self.site.empty().await?;
         self.site.drop_roles().await?;
         let (client, _) = connect(self.site.config(), "control").await?;
         set_up(&client, &self.script).await?;
+        if copies {
+            // The roles are others, with the same names.
+            self.shared = Shared::take(&client).await?;
+            drop(client);
+            self.site.keep().await?;
+            self.beginning = Beginning::Copies;
+            return self.renew().await;
+        }
+        self.beginning = Beginning::SetUps;
         drop(client);
-        self.site.keep().await?;
-        self.beginning = Beginning::Copies;
-        self.renew().await
+        self.control = Control::open(self.site.config()).await?;
+        self.open_actors().await
     }
 }
 
 impl World for PgWorld {
     async fn reset(&mut self) -> Result<(), Lost> {
+        let began: Vec<bool> = self.actors.iter().map(|one| one.began).collect();
         let ends = self.actors.iter_mut().zip(&self.script.actors).map(|(one, actor)| one.empty(actor));
         let (ended, prepared) = futures_util::future::join(join_all(ends), end_prepared(&self.control.client)).await;
         prepared?;
         for (actor, ended) in ended.into_iter().enumerate() {
-            if !ended? {
+            // With a copy of the database come new sessions anyway.
+            let anew = self.outlives[actor] && began[actor] && matches!(self.beginning, Beginning::Rows(_));
+            let stays = ended? && !anew;
+            if !stays {
                 self.reconnect(actor).await?;
                 self.actors[actor].progress = Progress::of(&self.script.actors[actor]);
             }
@@ -339,9 +369,11 @@ impl World for PgWorld {
             events.extend(more);
             observed.add(&touched);
         }
-        if choice.times_out {
+        // A wait for a snapshot goes on whatever `lock_timeout` says.
+        if choice.times_out && self.wait_times_out(actor, &settings) {
             self.chosen_timeouts = true;
-            if self.actors[actor].progress.state == ActorState::Waiting && !is_lock_timeout(&settings) {
+            let for_lock = is_lock_timeout(&settings) && !self.actors[actor].for_snapshot;
+            if self.actors[actor].progress.state == ActorState::Waiting && !for_lock {
                 cancel(&self.control.client, self.actors[actor].pid).await?;
             }
             let begin = Instant::now();
@@ -364,7 +396,7 @@ impl World for PgWorld {
         }
         self.forbid_idle_timeouts().await?;
         let taken = self.taken(choice, (step, sent), events, observed, last);
-        let may_time_out = taken.waits() && self.lets_time_out(&settings) && can_be_chosen(message.does);
+        let may_time_out = taken.waits() && self.wait_times_out(actor, &settings) && can_be_chosen(message.does);
         Ok(Taken { may_time_out, ..taken })
     }
 

@@ -210,6 +210,28 @@ pub fn leaves_in_session(sql: &str) -> bool {
     words.iter().any(|word| left(&word) || word.contains("ADVISORY"))
 }
 
+/// Whether the SQL may leave in its session what DISCARD ALL does not take back: a setting of a name that the server did
+/// not know before is '' from then on, where it was NULL; a library stays loaded; random() goes on from its seed.
+///
+/// The text is taken as a whole, with the bodies of functions and the texts that they run.
+pub fn outlives_discard(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // A name with a dot, or one that is put in when it runs.
+    let names_own = |rest: &str| {
+        let rest = rest.trim_start();
+        let scope = ["local", "session"].into_iter().find_map(|scope| rest.strip_prefix(scope));
+        let rest = scope.filter(|rest| rest.starts_with(char::is_whitespace)).unwrap_or(rest).trim_start();
+        let name = rest.split(|c: char| c.is_whitespace() || c == '=').next().unwrap_or_default();
+        name.contains('.') || name.is_empty() || name.starts_with(['\'', '%', '{'])
+    };
+    let sets = sql.match_indices("set").any(|(at, word)| {
+        let (before, after) = (&sql[..at], &sql[at + word.len()..]);
+        !before.ends_with(is_of_word) && !after.starts_with(is_of_word) && names_own(after)
+    });
+    sets || ["set_config", "setseed", "load "].iter().any(|word| sql.contains(word))
+}
+
 /// Whether the SQL may set a timeout.
 pub fn sets_timeout(sql: &str) -> bool {
     let sql = sql.to_ascii_lowercase();
@@ -316,5 +338,26 @@ mod tests {
         assert!(leaves_in_session("SET lock_timeout = 1"));
         assert!(leaves_in_session("SELECT pg_advisory_lock(1)"));
         assert!(changes_schema("CREATE TABLE t()"));
+    }
+
+    #[test]
+    fn what_discard_all_does_not_take_back_is_seen_in_texts_of_whatever_depth() {
+        for sql in [
+            "SET app.tenant = '1'",
+            "set local \"app.tenant\" to 1",
+            "SELECT set_config('app.' || 'x', '1', false)",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET a.b = 1 AS 'SELECT 1'",
+            "DO $$BEGIN EXECUTE 'SET ' || 'a.b = 1'; EXECUTE format('SET SESSION %I = 1', 'a.b'); END$$",
+            "SET {name} = 1",
+            "SELECT setseed(0.5)",
+            "LOAD 'auto_explain'",
+        ] {
+            assert!(outlives_discard(sql), "{sql}");
+        }
+        for sql in
+            ["UPDATE t SET v = v + 1", "SET LOCAL lock_timeout = '1s'", "SELECT offset_of, v FROM reset", "SET ROLE r"]
+        {
+            assert!(!outlives_discard(sql), "{sql}");
+        }
     }
 }

@@ -55,8 +55,13 @@ pub(super) fn of(script: &Script, places: &Places) -> Vec<Problem> {
         let message = "none of these faults exists on the database of any case";
         wrong.push(Problem::new(places.faults.clone(), message));
     }
+    if alters_system(&script.setup) {
+        wrong.push(Problem::new(places.setup.clone(), ALTERS_SYSTEM));
+    }
     for (actor, place) in script.actors.iter().zip(&places.actors) {
         wrong.extend(of_actor(script, actor, place));
+        let altering = actor.steps.iter().zip(&place.steps).filter(|(step, _)| alters_system(&step.sql));
+        wrong.extend(altering.map(|(_, at)| Problem::new(at.clone(), ALTERS_SYSTEM)));
     }
     let checks = || script.invariants.iter().map(|query| query.name.as_str()).chain(own);
     let uses_begin =
@@ -77,6 +82,14 @@ pub(super) fn of(script: &Script, places: &Places) -> Vec<Problem> {
         }
     }
     wrong
+}
+
+const ALTERS_SYSTEM: &str = "ALTER SYSTEM changes the whole server, with all that comes after: a script has SET, and in its `setup` ALTER DATABASE … SET";
+
+/// Whether a statement of this text changes the server itself. No function can run that one.
+fn alters_system(sql: &str) -> bool {
+    let statements = driftlock_sql::split(sql).unwrap_or_default();
+    statements.iter().any(|statement| statement.begins(&["ALTER", "SYSTEM"]))
 }
 
 fn of_actor(script: &Script, actor: &ScriptActor, place: &ActorPlaces) -> Vec<Problem> {

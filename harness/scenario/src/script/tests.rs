@@ -84,6 +84,11 @@ fn contradictions_point_at_what_they_are_about() {
     let unknown =
         "26:12: case postgres violates `more`, which is not one of few, serial, errors, stuck, committed, repeated";
     assert_eq!(wrong("violates = \"few\"", "violates = \"more\""), unknown);
+    // What it leaves behind outlives the database, the case and the file.
+    let alters = wrong("\"COMMIT\"]", "\"COMMIT\", \"alter /* x */ system SET work_mem = '7MB'\"]");
+    assert!(alters.starts_with("7:") && alters.contains("ALTER SYSTEM changes the whole server"), "{alters}");
+    let alters = wrong("\"CREATE TABLE t (v integer)\"", "\"SELECT 1; ALTER SYSTEM RESET ALL\"");
+    assert!(alters.starts_with("3:") && alters.contains("ALTER SYSTEM"), "{alters}");
 }
 
 #[test]

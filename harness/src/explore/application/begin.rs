@@ -249,7 +249,7 @@ impl AppWorld {
     pub(super) async fn put_back(&mut self) -> Result<(), Lost> {
         let holds = match &mut self.beginning {
             Beginning::Rows(kept) => kept.put_back(&self.control.client).await?,
-            Beginning::Copies => false,
+            Beginning::Copies | Beginning::SetUps => false,
         };
         if !holds {
             self.beginning = Beginning::Copies;

@@ -23,6 +23,8 @@ pub(in crate::explore) enum Beginning {
     Rows(Kept),
     /// Each execution has a copy of the database of its own.
     Copies,
+    /// Each execution has a database for which the set-up was run anew: roles change, and no copy puts them back.
+    SetUps,
 }
 
 /// The rows of the beginning.

@@ -10,54 +10,92 @@ use super::state::{all_of, contents};
 use super::{STEP_MAX, said};
 use crate::explore::world::Lost;
 
-/// The catalogs, with the rows of them that are the script's. What the server changes by itself (counts,
-/// frozen transactions, hints) is no part of it.
-const CATALOGS: [(&str, &str); 35] = [
-    ("pg_attribute", "attrelid >= 16384"),
-    ("pg_attrdef", "oid >= 16384"),
-    ("pg_constraint", "oid >= 16384"),
-    ("pg_index", "indexrelid >= 16384"),
-    ("pg_inherits", "true"),
-    ("pg_partitioned_table", "true"),
-    ("pg_trigger", "oid >= 16384"),
-    ("pg_rewrite", "oid >= 16384"),
-    ("pg_policy", "true"),
-    ("pg_proc", "oid >= 16384"),
+/// The catalogs that are no part of it. All others of the server are, whatever its version: so none is forgotten.
+const LEFT_OUT: [&str; 10] = [
+    // What of them can be told is told below, or by a view.
+    "pg_class",
+    "pg_database",
+    "pg_authid",
+    "pg_user_mapping",
+    "pg_largeobject",
+    // What ANALYZE counts.
+    "pg_statistic",
+    "pg_statistic_ext_data",
+    // They follow from what is told, and have all databases in them.
+    "pg_shdepend",
+    "pg_replication_origin",
+    // Workers change it in their own time.
+    "pg_subscription_rel",
+];
+
+/// The rows of large catalogs that are the script's; of those that are not named here, and of a new version's, it is every
+/// row. What the server changes by itself (counts, frozen transactions, hints) is in none of them.
+const OF_SCRIPT: [(&str, &str); 28] = [
     ("pg_aggregate", "aggfnoid >= 16384"),
-    ("pg_type", "oid >= 16384"),
-    ("pg_enum", "true"),
-    ("pg_range", "rngtypid >= 16384"),
-    ("pg_namespace", "nspname !~ '^pg_(toast_)?temp_'"),
-    ("pg_operator", "oid >= 16384"),
-    ("pg_opclass", "oid >= 16384"),
-    ("pg_opfamily", "oid >= 16384"),
+    ("pg_amop", "oid >= 16384"),
+    ("pg_amproc", "oid >= 16384"),
+    ("pg_attrdef", "oid >= 16384"),
+    ("pg_attribute", "attrelid >= 16384"),
     ("pg_cast", "oid >= 16384"),
     ("pg_collation", "oid >= 16384"),
+    ("pg_constraint", "oid >= 16384"),
     ("pg_conversion", "oid >= 16384"),
-    ("pg_sequence", "true"),
-    ("pg_statistic_ext", "true"),
-    ("pg_extension", "true"),
+    // Of what is whose part is told here only, as a sequence of a column.
+    ("pg_depend", "objid >= 16384"),
     ("pg_description", "objoid >= 16384"),
-    ("pg_default_acl", "true"),
-    ("pg_event_trigger", "true"),
-    ("pg_foreign_server", "true"),
-    ("pg_foreign_data_wrapper", "true"),
-    ("pg_publication", "true"),
-    ("pg_publication_rel", "true"),
-    ("pg_language", "true"),
-    ("pg_roles", "rolname !~ '^pg_'"),
-    ("pg_auth_members", "true"),
+    ("pg_index", "indexrelid >= 16384"),
+    ("pg_init_privs", "objoid >= 16384"),
+    ("pg_namespace", "nspname !~ '^pg_(toast_)?temp_'"),
+    ("pg_opclass", "oid >= 16384"),
+    ("pg_operator", "oid >= 16384"),
+    ("pg_opfamily", "oid >= 16384"),
+    ("pg_proc", "oid >= 16384"),
+    ("pg_range", "rngtypid >= 16384"),
+    ("pg_rewrite", "oid >= 16384"),
+    ("pg_trigger", "oid >= 16384"),
+    ("pg_ts_config_map", "mapcfg >= 16384"),
+    ("pg_type", "oid >= 16384"),
+    // Other databases have their rows in these.
     (
         "pg_db_role_setting",
-        "setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database \
-                                               WHERE datname = pg_catalog.current_database()))",
+        "setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))",
     ),
+    ("pg_shdescription", OF_THIS_DATABASE),
+    ("pg_shseclabel", OF_THIS_DATABASE),
+    (
+        "pg_subscription",
+        "subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+    ),
+    ("pg_roles", "rolname !~ '^pg_'"),
 ];
+
+/// The rows of shared catalogs that belong to no database: one that is made anew has another number.
+const OF_NO_DATABASE: [(&str, &str); 4] = [
+    ("pg_db_role_setting", "setdatabase = 0"),
+    ("pg_shdescription", "classoid <> 'pg_catalog.pg_database'::pg_catalog.regclass"),
+    ("pg_shseclabel", "classoid <> 'pg_catalog.pg_database'::pg_catalog.regclass"),
+    ("pg_subscription", "false"),
+];
+
+const OF_THIS_DATABASE: &str = "classoid <> 'pg_catalog.pg_database'::pg_catalog.regclass OR objoid = \
+     (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+/// The catalogs of this server that the role may read, and whether all databases share them. A view shows what of a
+/// catalog everybody may read.
+const CATALOGS: &str = "\
+    SELECT relname, relisshared FROM pg_catalog.pg_class \
+    WHERE relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND relkind = 'r' AND oid < 16384 \
+      AND relname <> ALL ($1) AND pg_catalog.has_table_privilege(oid, 'SELECT') \
+    UNION ALL VALUES ('pg_roles', true), ('pg_user_mappings', false) ORDER BY 1";
 
 /// What of `pg_class` is the script's doing.
 const CLASSES: &str = "(SELECT oid, relname, relnamespace, relowner, reltablespace, relkind, relpersistence, \
      relnatts, relrowsecurity, relforcerowsecurity, relreplident, relispartition, relacl, reloptions \
      FROM pg_catalog.pg_class WHERE relpersistence <> 't')";
+
+/// What of the row of the database itself is the script's doing.
+const DATABASE: &str = "(SELECT pg_catalog.concat_ws(' ', datdba, datacl, datconnlimit) FROM pg_catalog.pg_database \
+     WHERE datname = pg_catalog.current_database())";
 
 /// Large objects: which there are, and what they hold.
 const LARGE_OBJECTS: &str = "(SELECT pg_catalog.concat(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended( \
@@ -71,6 +109,44 @@ pub(super) fn rows_of(table: &str, filter: &str) -> String {
     )
 }
 
+/// What of each catalog is part of it: of all of them, or of those that all databases share.
+async fn catalogs(control: &Client, only_shared: bool) -> Result<Vec<String>, Lost> {
+    let rows = control.query(CATALOGS, &[&&LEFT_OUT[..]]).await;
+    let rows = rows.map_err(|error| said("ask which catalogs there are", &error))?;
+    let all = rows.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, bool>(1)));
+    let of_shared = OF_NO_DATABASE.iter().filter(|_| only_shared);
+    let filters: Vec<&(&str, &str)> = of_shared.chain(&OF_SCRIPT).collect();
+    let filter = |name: &str| filters.iter().find(|of| of.0 == name).map_or("true", |of| of.1);
+    let of = |name: &str| rows_of(&format!("pg_catalog.{name}"), filter(name));
+    Ok(all.filter(|(_, shared)| *shared || !only_shared).map(|(name, _)| of(name)).collect())
+}
+
+/// What all databases of the server share, and a copy of a database does not put back: roles, what they are members of.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    question: String,
+    value: String,
+}
+
+impl Shared {
+    /// As it is.
+    pub async fn take(control: &Client) -> Result<Self, Lost> {
+        let question = format!("SELECT {}", all_of(&catalogs(control, true).await?));
+        let value = Self::ask(control, &question).await?;
+        Ok(Self { question, value })
+    }
+
+    /// Whether it is as it was.
+    pub async fn holds(&self, control: &Client) -> Result<bool, Lost> {
+        Ok(Self::ask(control, &self.question).await? == self.value)
+    }
+
+    async fn ask(control: &Client, question: &str) -> Result<String, Lost> {
+        let row = control.query_one(question, &[]).await;
+        Ok(row.map_err(|error| said("ask which roles there are", &error))?.get(0))
+    }
+}
+
 /// The digest of a beginning.
 #[derive(Clone, Debug)]
 pub(super) struct Digest {
@@ -82,8 +158,9 @@ pub(super) struct Digest {
 impl Digest {
     /// Of the database as it is.
     pub async fn take(control: &Client) -> Result<Self, Lost> {
-        let mut parts = vec![contents(control).await?, LARGE_OBJECTS.to_owned(), rows_of(CLASSES, "oid >= 16384")];
-        parts.extend(CATALOGS.map(|(name, filter)| rows_of(&format!("pg_catalog.{name}"), filter)));
+        let classes = rows_of(CLASSES, "oid >= 16384");
+        let mut parts = vec![contents(control).await?, LARGE_OBJECTS.to_owned(), DATABASE.to_owned(), classes];
+        parts.extend(catalogs(control, false).await?);
         let text = format!("SELECT {}", all_of(&parts));
         let question = control.prepare(&text).await.map_err(|error| said("prepare the digest", &error))?;
         let value = control.query_one(&question, &[]).await.map_err(|error| said("take the digest", &error))?;

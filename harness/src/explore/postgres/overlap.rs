@@ -65,7 +65,7 @@ impl PgWorld {
         let mut sent = Vec::new();
         for actor in pair {
             let one = &mut self.actors[actor];
-            (one.preludes, one.trees, one.give_back) = (0, Vec::new(), None);
+            (one.preludes, one.trees, one.give_back, one.began) = (0, Vec::new(), None, true);
             let sql = one.progress.sql(&self.case, &self.script.actors[actor].steps[one.progress.next]);
             sent.push(sql.clone());
             let (client, stdin) =

@@ -22,7 +22,8 @@ macro_rules! question {
                    AND c.relpersistence IS DISTINCT FROM 't'), \
            EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'advisory'), ",
             blockers_if!("a.state = 'active'", "p.pid"),
-            ", CASE WHEN a.state = 'idle in transaction (aborted)' \
+            ", CASE WHEN a.state = 'active' THEN pg_catalog.pg_safe_snapshot_blocking_pids(p.pid) ELSE '{}' END, \
+               CASE WHEN a.state = 'idle in transaction (aborted)' \
                  THEN EXISTS(SELECT FROM pg_catalog.pg_locks l WHERE l.pid = p.pid AND l.locktype = 'virtualxid') \
                  ELSE a.state LIKE 'idle in transaction%' END",
             $more,
@@ -32,8 +33,9 @@ macro_rules! question {
 }
 
 /// Of each session: whether it is in a transaction, the relations that it has locked and how, whether
-/// it has an advisory lock, whom it waits for, and whether a transaction of it is still there that has not failed as a
-/// whole: what was begun before a savepoint keeps its virtual number.
+/// it has an advisory lock, whom it waits for (for a lock, and for a snapshot: the server knows no other wait for somebody's
+/// transaction), and whether a transaction of it is still there that has not failed as a whole: what was begun before a
+/// savepoint keeps its virtual number.
 ///
 /// What nobody else can see yet, a table that was made a moment ago, has neither kind nor name.
 pub(in crate::explore) const QUESTION: &str = question!("");
@@ -73,6 +75,9 @@ pub(in crate::explore) struct Said {
     pub waits_for: Vec<i32>,
     /// Something of its transaction is still to be ended. Of one that has failed that is what was done before a savepoint.
     pub is_kept: bool,
+    /// It is no lock that it waits for, but a snapshot (SERIALIZABLE READ ONLY DEFERRABLE): of such a wait neither the
+    /// look for deadlocks nor `lock_timeout` knows.
+    pub for_snapshot: bool,
     /// It holds a snapshot while it does nothing, as far as that was asked.
     pub snapshot: bool,
     /// It holds predicate locks, as far as that was asked.
@@ -108,10 +113,13 @@ pub(in crate::explore) async fn ask(control: &Client, question: &Statement, pids
         let in_transaction = state.is_some_and(|state| state.starts_with("idle in transaction"));
         let aborted = state == Some("idle in transaction (aborted)");
         let active = state == Some("active");
-        let is_kept = row.get::<_, Option<bool>>(5).unwrap_or(false);
-        let (snapshot, serializable) = if row.len() > 6 { (row.get(6), row.get(7)) } else { (false, false) };
-        let waits_for = row.get(4);
-        all[at] = Said { active, in_transaction, aborted, locks, waits_for, is_kept, snapshot, serializable };
+        let is_kept = row.get::<_, Option<bool>>(6).unwrap_or(false);
+        let (snapshot, serializable) = if row.len() > 7 { (row.get(7), row.get(8)) } else { (false, false) };
+        let (mut waits_for, for_its_snapshot): (Vec<i32>, Vec<i32>) = (row.get(4), row.get(5));
+        let for_snapshot = !for_its_snapshot.is_empty();
+        waits_for.extend(for_its_snapshot);
+        all[at] =
+            Said { active, in_transaction, aborted, locks, waits_for, is_kept, for_snapshot, snapshot, serializable };
     }
     Ok(all)
 }
@@ -131,9 +139,18 @@ pub(in crate::explore) async fn ask_ended(control: &Client, question: &Statement
     }
 }
 
-/// Whether each of these sessions waits for a known one, and not in a circle: of a circle one will be freed.
+/// What the server calls the owner of a lock that a prepared transaction holds: no session.
+const PREPARED: i32 = 0;
+
+/// Whether each of these sessions waits for a known one, and not in a circle: of a circle of locks one will be freed.
+///
+/// A prepared transaction is known: it is the script's, for it locks what is in the script's database, and no session
+/// but the script's can end it.
 pub(in crate::explore) fn all_wait(pending: &[i32], said: &[Said], known: &[i32]) -> bool {
-    let waits_for = |pid: i32| pending.iter().position(|one| *one == pid).map(|at| &said[at].waits_for);
+    let waits_for = |pid: i32| {
+        let at = pending.iter().position(|one| *one == pid)?;
+        (!said[at].for_snapshot).then_some(&said[at].waits_for)
+    };
     let in_circle = |start: i32| {
         let (mut open, mut seen) = (vec![start], Vec::new());
         while let Some(pid) = open.pop() {
@@ -149,7 +166,7 @@ pub(in crate::explore) fn all_wait(pending: &[i32], said: &[Said], known: &[i32]
         }
         false
     };
-    said.iter().all(|said| said.waits_for.iter().any(|by| known.contains(by)))
+    said.iter().all(|said| said.waits_for.iter().any(|by| *by == PREPARED || known.contains(by)))
         && pending.iter().all(|pid| !in_circle(*pid))
 }
 
@@ -304,6 +321,18 @@ mod tests {
         let said = Said { locks: wrote("b"), ..idle(true) };
         assert_eq!(observe(&mut note, said, did(Sort::Other, None)).relations.len(), 2);
         assert_eq!(observe(&mut note, idle(true), did(Sort::TakesBack, Some(Footprint::default()))).relations.len(), 2);
+    }
+
+    #[test]
+    fn a_wait_lasts_if_it_is_for_somebody_known_and_no_lock_in_a_circle() {
+        let waits = |by: i32| Said { active: true, waits_for: vec![by], ..Said::default() };
+        assert!(all_wait(&[1], &[waits(2)], &[1, 2]) && !all_wait(&[1], &[waits(9)], &[1, 2]));
+        assert!(!all_wait(&[1], &[Said { active: true, ..Said::default() }], &[1, 2]));
+        assert!(all_wait(&[1], &[waits(PREPARED)], &[1, 2]));
+        assert!(!all_wait(&[1, 2], &[waits(2), waits(1)], &[1, 2]));
+        // The look for deadlocks does not find that one.
+        let snapshot = Said { for_snapshot: true, ..waits(1) };
+        assert!(all_wait(&[1, 2], &[waits(2), snapshot], &[1, 2]));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct Actor {
     pub reply: Option<Reply>,
     pub victim: victim::Setting,
     pub waits_for: Vec<usize>,
+    /// It is for a snapshot that it waits.
+    pub for_snapshot: bool,
     pub note: Note,
     pub notices: Notices,
     /// What the server said in the course of this transition.
@@ -63,6 +65,7 @@ impl Actor {
             reply: None,
             victim: victim::Setting::late(superuser),
             waits_for: Vec::new(),
+            for_snapshot: false,
             note: Note::default(),
             notices,
             told: Vec::new(),
@@ -97,7 +100,7 @@ impl Actor {
         self.progress = Progress::of(actor);
         self.note = Note { settings: self.settings, ..Note::default() };
         self.waits_for.clear();
-        (self.give_back, self.loses_answer) = (None, false);
+        (self.give_back, self.loses_answer, self.for_snapshot) = (None, false, false);
         (self.began, self.is_gone) = (false, false);
         self.forget();
         Ok(true)

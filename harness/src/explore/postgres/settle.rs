@@ -49,6 +49,7 @@ impl PgWorld {
                         (0..self.actors.len()).filter(|a| said.waits_for.contains(&self.actors[*a].pid)).collect();
                     let one = &mut self.actors[*actor];
                     one.waits_for.clone_from(&by);
+                    one.for_snapshot = said.for_snapshot;
                     one.progress.state = ActorState::Waiting;
                     if *actor == started {
                         self.waiters.insert(step);
@@ -75,6 +76,11 @@ impl PgWorld {
     /// Whether a wait under these settings may end by itself.
     pub(super) fn lets_time_out(&self, settings: &Settings) -> bool {
         ends(settings) && !self.script.never_times_out
+    }
+
+    /// Whether the wait of this actor's step, if it waits, may end by itself under the settings that it was sent with.
+    pub(super) fn wait_times_out(&self, actor: usize, settings: &Settings) -> bool {
+        self.lets_time_out(settings) && (!self.actors[actor].for_snapshot || settings.statement_timeout_ms > 0)
     }
 
     pub(super) fn pids(&self, actors: &[usize]) -> Vec<i32> {
@@ -146,6 +152,7 @@ impl PgWorld {
         let failed = matches!(what, What::Failed { .. });
         let one = &mut self.actors[actor];
         one.waits_for.clear();
+        one.for_snapshot = false;
         one.listen();
         if let What::Done(done) = &mut what
             && one.note.aborted

@@ -9,6 +9,40 @@ use crate::explore::world::Lost;
 use crate::isolation::{TargetError, config};
 use crate::provision::{Database, Maker, Server};
 
+/// What belongs to the database and lies outside of it: CREATE DATABASE … TEMPLATE copies what is in a database, and nothing
+/// else. As statements, to be run in this order: whose it is, its settings (a role's in it too), who may use it, how it is
+/// described.
+///
+/// A setting that is a list is kept as a list, which no single literal says.
+const OUTSIDE: &str = "\
+    WITH d AS (SELECT *, pg_catalog.quote_ident(datname) AS name FROM pg_catalog.pg_database \
+               WHERE datname = pg_catalog.current_database()), \
+    s AS (SELECT pg_catalog.concat('ROLE ' || pg_catalog.quote_ident(r.rolname) || ' IN ', 'DATABASE ', d.name) AS whose, \
+                 pg_catalog.split_part(c.one, '=', 1) AS setting, \
+                 pg_catalog.substr(c.one, pg_catalog.strpos(c.one, '=') + 1) AS value, c.number \
+          FROM d JOIN pg_catalog.pg_db_role_setting g ON g.setdatabase = d.oid \
+          LEFT JOIN pg_catalog.pg_roles r ON r.oid = g.setrole, \
+          pg_catalog.unnest(g.setconfig) WITH ORDINALITY AS c(one, number)) \
+    SELECT statement FROM ( \
+        SELECT 1, 0, pg_catalog.format('ALTER DATABASE %s OWNER TO %I', name, pg_catalog.pg_get_userbyid(datdba)) FROM d \
+        WHERE pg_catalog.pg_get_userbyid(datdba) <> current_user \
+        UNION ALL SELECT 2, 0, pg_catalog.format('ALTER DATABASE %s CONNECTION LIMIT %s', name, datconnlimit) FROM d \
+        WHERE datconnlimit <> -1 \
+        UNION ALL SELECT 3, number, CASE \
+            WHEN setting IN ('search_path', 'temp_tablespaces', 'local_preload_libraries', 'session_preload_libraries') \
+            THEN pg_catalog.format('SELECT pg_catalog.set_config(%L, %L, true); ALTER %s SET %I FROM CURRENT', \
+                                   setting, value, whose, setting) \
+            ELSE pg_catalog.format('ALTER %s SET %I TO %L', whose, setting, value) END FROM s \
+        UNION ALL SELECT 4, 0, pg_catalog.format('REVOKE ALL ON DATABASE %s FROM PUBLIC, %I', name, \
+                                                 pg_catalog.pg_get_userbyid(datdba)) FROM d WHERE datacl IS NOT NULL \
+        UNION ALL SELECT 5, 0, pg_catalog.format('GRANT %s ON DATABASE %s TO %s%s', a.privilege_type, name, \
+            COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC'), \
+            CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END) \
+        FROM d, pg_catalog.aclexplode(datacl) AS a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
+        UNION ALL SELECT 6, 0, pg_catalog.format('COMMENT ON DATABASE %s IS %L', name, c.description) \
+        FROM d, pg_catalog.shobj_description(d.oid, 'pg_database') AS c(description) WHERE c.description IS NOT NULL \
+    ) AS all_of(kind, number, statement) ORDER BY kind, number";
+
 /// The database of a case.
 pub struct Site {
     maker: Maker,
@@ -17,6 +51,8 @@ pub struct Site {
     database: Option<Database>,
     /// What executions begin with, as a database of its own in which there is never a session.
     start: Option<Database>,
+    /// What that lacks, as statements: see [`OUTSIDE`].
+    outside: String,
     /// How often it was made anew.
     made: u64,
 }
@@ -37,7 +73,15 @@ impl Site {
         let maker = server.maker();
         let database = maker.create(suffix, None).await?;
         let config = config(server, &database)?;
-        Ok(Self { maker, config, suffix: suffix.to_owned(), database: Some(database), start: None, made: 0 })
+        Ok(Self {
+            maker,
+            config,
+            suffix: suffix.to_owned(),
+            database: Some(database),
+            start: None,
+            outside: String::new(),
+            made: 0,
+        })
     }
 
     /// How to connect to it: the same however often it is made anew.
@@ -58,6 +102,11 @@ impl Site {
         }
         let made = self.maker.create(&self.suffix, self.start.as_ref()).await.map_err(making)?;
         (self.database, self.made) = (Some(made), self.made + 1);
+        if !self.outside.is_empty() {
+            let (client, _) = connect(&self.config, "control").await?;
+            let done = client.batch_execute(&self.outside).await;
+            done.map_err(|error| said("give the database the settings of the set-up", &error))?;
+        }
         Ok(())
     }
 
@@ -66,10 +115,24 @@ impl Site {
         self.maker.restart().await.map_err(|error| Lost::during("restart the server", error))
     }
 
+    /// Makes it anew, empty, whatever was kept.
+    pub(in crate::explore) async fn empty(&mut self) -> Result<(), Lost> {
+        self.outside.clear();
+        if let Some(start) = self.start.take() {
+            let removed = self.maker.remove(start).await;
+            removed.map_err(|error| Lost::during("drop the copy of the database", error))?;
+        }
+        self.renew().await
+    }
+
     /// Keeps what is in it now as what it is made of from now on. Nobody may be in it.
     pub(in crate::explore) async fn keep(&mut self) -> Result<(), Lost> {
         let made = self.maker.create(&format!("{}_0", self.suffix), self.database.as_ref()).await;
         self.start = Some(made.map_err(|error| Lost::during("copy the database", error))?);
+        let (client, _) = connect(&self.config, "control").await?;
+        let rows = client.query(OUTSIDE, &[]).await;
+        let rows = rows.map_err(|error| said("ask what belongs to the database", &error))?;
+        self.outside = rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join("; ");
         Ok(())
     }
 
