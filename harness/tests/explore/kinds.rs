@@ -126,6 +126,10 @@ fn a_wait_may_time_out_and_a_wait_for_ever_is_told() {
     let waits =
         |timeout: &str| format!(r#""BEGIN", "SET LOCAL {timeout} = '20s'", "UPDATE t SET v = v + 1", "COMMIT""#);
     let holds = r#""BEGIN", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let body = "BEGIN UPDATE t SET v = v + 1; END";
+    let function =
+        format!("{table}; CREATE FUNCTION takes() RETURNS void LANGUAGE plpgsql SET lock_timeout = '9s' AS $${body}$$");
+    let block = r#""DO $$BEGIN PERFORM set_config('lock_timeout', '9s', true); UPDATE t SET v = v + 1; END$$""#;
     let never = script("never", "postgres", table, [&waits("lock_timeout"), holds], V);
     let scripts = [
         script("lock", "postgres", table, [&waits("lock_timeout"), holds], V),
@@ -138,6 +142,8 @@ fn a_wait_may_time_out_and_a_wait_for_ever_is_told() {
             [r#""SELECT pg_advisory_lock(1)""#, r#""DO $$BEGIN PERFORM pg_advisory_lock(1); END$$""#],
             NOTHING,
         ),
+        script("a-function-has-its-own", "postgres", &function, [holds, r#""SELECT takes()""#], V),
+        script("a-block-has-its-own", "postgres", table, [holds, block], V),
     ];
     let (code, row, said) = explore(&scripts, &["--all"]);
     assert_eq!(code, Some(1), "{said}");
@@ -147,6 +153,14 @@ fn a_wait_may_time_out_and_a_wait_for_ever_is_told() {
     assert_eq!(refused("statement"), ["57014"], "{said}");
     assert!(refused("never").is_empty() && row("never")["coverage"] == "bounded", "{said}");
     assert_eq!(violated(&row("a-block-that-waits")), ["stuck"], "{said}");
+    // It is set and given back within the step.
+    for name in ["a-function-has-its-own", "a-block-has-its-own"] {
+        assert_eq!(row(name)["coverage"], "bounded", "{said}");
+        assert!(
+            row(name)["evidence"].as_str().unwrap().contains("a timeout that a step sets while it is run"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -471,4 +485,68 @@ fn the_last_actor_sees_what_all_others_have_left() {
     let (code, said) = driftlock(directory.path(), &verify);
     assert!(matches!(code, Some(0 | 3)), "{said}");
     assert!(!said.contains("VIOLATION"), "{said}");
+}
+
+#[test]
+fn a_wait_is_one_whatever_it_is_for() {
+    let table = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let updates = r#""BEGIN ISOLATION LEVEL SERIALIZABLE", "UPDATE t SET v = v + 1", "COMMIT""#;
+    let reads = r#""BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE", "SELECT v FROM t", "COMMIT""#;
+    // Neither `lock_timeout` nor the look for deadlocks knows of a wait for a snapshot.
+    let locks = r#""BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE", "SET LOCAL lock_timeout = '5s'",
+                   "SELECT v FROM t", "COMMIT""#;
+    let holds = r#""BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE", "LOCK TABLE u IN ROW EXCLUSIVE MODE",
+                   "SELECT v FROM t", "COMMIT""#;
+    let wants = r#""BEGIN ISOLATION LEVEL SERIALIZABLE", "UPDATE t SET v = v + 1", "LOCK TABLE u", "COMMIT""#;
+    let prepares = r#""BEGIN", "UPDATE t SET v = v + 1", "PREPARE TRANSACTION 'kinds'", "COMMIT PREPARED 'kinds'""#;
+    let scripts = [
+        script("for-a-snapshot", "postgres", table, [reads, updates], V),
+        script("for-no-lock", "postgres", table, [locks, updates], V),
+        script("for-ever", "postgres", &format!("{table}; CREATE TABLE u (v int)"), [holds, wants], NOTHING),
+        script("for-no-session", "postgres", table, [prepares, r#""UPDATE t SET v = v + 1""#], V),
+    ];
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(violated(&row("for-ever")), ["stuck"], "{said}");
+    for name in ["for-a-snapshot", "for-no-lock", "for-no-session"] {
+        assert_eq!(row(name)["coverage"], "exhausted", "{said}");
+        assert!(!row(name)["evidence"].as_str().unwrap().contains("in 0 of them a step waited"), "{said}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_the_execution_before() {
+    let table = "CREATE TABLE t (v int); INSERT INTO t VALUES (0)";
+    let adds = r#""UPDATE t SET v = v + 1""#;
+    let leaves = |what: &str| format!(r#""{what}", {adds}"#);
+    let wrapper = format!("{table}; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;");
+    let level = format!(
+        "{table}; DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''', \
+                                            current_database()); END$$"
+    );
+    let reads = format!(r#""BEGIN", {READS}, "UPDATE t SET v = {{v}} + 1", "COMMIT""#);
+    let custom = r#""UPDATE t SET v = v + 1 WHERE current_setting('app.x', true) IS NULL",
+                    "SELECT set_config('app.x', '1', false)""#;
+    let mut scripts = vec![
+        script("a-setting-of-ones-own", "postgres", table, [custom, adds], V),
+        script("a-setting-of-the-database", "postgres", &level, [&reads, &leaves("CREATE TABLE made (v int)")], V),
+    ];
+    // Each of these fails where it was done before.
+    let all = [
+        ("a-configuration", table, "CREATE TEXT SEARCH CONFIGURATION mine (COPY = simple)"),
+        ("a-mapping", &wrapper, "CREATE USER MAPPING FOR CURRENT_USER SERVER s"),
+        ("a-method", table, "CREATE ACCESS METHOD mine TYPE INDEX HANDLER bthandler"),
+        ("a-role", table, "CREATE ROLE kinds_made"),
+    ];
+    let refuses = |(name, setup, what): (&str, &str, &str)| {
+        let text = script(name, "postgres", setup, [&leaves(what), adds], V);
+        text.replace("summary", "refusals = \"none\"\nsummary")
+    };
+    scripts.extend(all.map(refuses));
+    let (code, row, said) = explore(&scripts, &["--all"]);
+    assert_eq!(code, Some(0), "{said}");
+    let names = ["a-setting-of-ones-own", "a-setting-of-the-database"].into_iter().chain(all.map(|one| one.0));
+    for name in names {
+        assert_eq!((&row(name)["verdict"], &row(name)["coverage"]), (&"pass".into(), &"exhausted".into()), "{said}");
+    }
 }
