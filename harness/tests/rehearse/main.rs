@@ -14,6 +14,7 @@ mod draft;
 mod example;
 mod facts;
 mod failures;
+mod given;
 mod ground;
 mod layouts;
 mod observer;
