@@ -364,17 +364,16 @@ async fn wal<T: Target>(
     events: u32,
 ) -> Result<BTreeMap<String, i64>, SiteError> {
     let place = site.place(subject, events).await?;
-    let mut line = place.line().await?;
-    line.bound(failures::STATEMENT_MAX).await?;
     let mut written = BTreeMap::new();
     for migration in subject.migrations.between(from, to) {
+        let mut line = failures::bounded(&place).await?;
         match T::wal_of(&mut line, &migration.up).await {
             Ok(Some(bytes)) => written.insert(migration.up.file.clone(), bytes),
             // What is refused, the rehearsal itself says.
             Ok(None) | Err(_) => break,
         };
+        let _ = line.close().await;
     }
-    drop(line);
     site.leave(place).await?;
     Ok(written)
 }

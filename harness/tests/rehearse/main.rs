@@ -20,6 +20,7 @@ mod layouts;
 mod observer;
 mod runner;
 mod scripted;
+mod sessions;
 mod shipped;
 mod sqlite;
 mod waiting;
