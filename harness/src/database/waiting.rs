@@ -57,13 +57,13 @@ const WANTED: &str = "\
 /// # Errors
 /// The database cannot be asked.
 pub async fn wanted(connection: &mut PgConnection) -> Result<Vec<(Waiter, Option<i64>, String)>, sqlx::Error> {
+    type Row = (i32, Vec<i32>, String, Option<i64>, String);
     let may_wait: Vec<i32> = sqlx::query_scalar(MAY_WAIT).fetch_all(&mut *connection).await?;
     if may_wait.is_empty() {
         // To read pg_locks stops the lock manager for an instant.
         return Ok(Vec::new());
     }
-    let rows: Vec<(i32, Vec<i32>, String, Option<i64>, String)> =
-        sqlx::query_as(WANTED).bind(may_wait).fetch_all(connection).await?;
+    let rows: Vec<Row> = sqlx::query_as(WANTED).bind(may_wait).fetch_all(connection).await?;
     let waits = rows.into_iter().filter(|(_, behind, ..)| !behind.is_empty());
     Ok(waits.map(|(pid, behind, sort, relation, mode)| (Waiter { pid, behind, sort }, relation, mode)).collect())
 }
