@@ -9,7 +9,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use drift_engine::lock::Backend;
-use driftlock::provision::{PostgresChoice, Profile, RunName, Server, StartOptions};
+use driftlock::isolation::start_confining;
+use driftlock::provision::{PostgresChoice, Profile, RunName, StartOptions};
 use driftlock::rehearse::case::{Beside, Case};
 use driftlock::rehearse::progress::Progress;
 use driftlock::rehearse::rehearsal::{Options, Targets, rehearse};
@@ -23,7 +24,8 @@ pub async fn rehearsed(directory: &Path, events: u32) -> Result<Vec<RehearseRow>
     subject.settings.events = Some(events);
     let start = StartOptions { choice: PostgresChoice::Auto, pg_bin: None, profile: Profile::Durable, tcp: false };
     let server = match subject.settings.backend() {
-        Backend::Postgres => Some(Server::start(&start, &RunName::new("example")?, &CancellationToken::new()).await?),
+        // The files are not ours: a server that is given to a powerful role is refused.
+        Backend::Postgres => Some(start_confining(&start, &RunName::new("example")?, &CancellationToken::new()).await?),
         Backend::Sqlite => None,
     };
     let options = Options { seed: 1, ..Options::default() };

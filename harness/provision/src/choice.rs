@@ -84,8 +84,12 @@ impl GivenUrl {
     }
 
     /// Every password in it, as written and decoded: what must not appear in any text.
-    fn passwords(&self) -> Vec<String> {
+    pub(super) fn passwords(&self) -> Vec<String> {
         let mut found: Vec<String> = self.parameter("password").into_iter().collect();
+        // A query is written anew where the database is another one.
+        found.extend(found.first().map(|password| url::form_urlencoded::byte_serialize(password.as_bytes()).collect()));
+        let written = self.0.query().into_iter().flat_map(|query| query.split('&'));
+        found.extend(written.filter_map(|pair| pair.strip_prefix("password=").map(str::to_owned)));
         if let Some(written) = self.0.password() {
             found.push(written.to_owned());
             // The one decoder at hand: a password that is put into a query is read back decoded.
@@ -94,12 +98,15 @@ impl GivenUrl {
         }
         found.extend(std::env::var("PGPASSWORD").ok());
         found.retain(|p| !p.is_empty());
+        // One that is part of another comes later: what is left of the other would be shown.
+        found.sort_by_key(|password| std::cmp::Reverse(password.len()));
+        found.dedup();
         found
     }
 
     /// Takes every password out of a text.
     pub(super) fn scrub(&self, text: &str) -> String {
-        self.passwords().iter().fold(text.to_owned(), |text, password| text.replace(password, "***"))
+        scrub(&self.passwords(), text)
     }
 
     /// The options that connect to the database it names.
@@ -139,6 +146,11 @@ impl GivenUrl {
             None => format!("{}:{}", options.get_host(), options.get_port()),
         }
     }
+}
+
+/// Takes passwords out of a text, in this order.
+pub(super) fn scrub(passwords: &[String], text: &str) -> String {
+    passwords.iter().fold(text.to_owned(), |text, password| text.replace(password, "***"))
 }
 
 impl FromStr for GivenUrl {
@@ -241,6 +253,14 @@ mod tests {
             assert!(!shown.contains("er2"), "{shown}");
             let PostgresChoice::Url(url) = choice else { panic!("a URL is a URL") };
             assert_eq!(url.scrub("x hunt:er2 y"), "x *** y");
+            assert_eq!(url.scrub(url.with_database("other").as_str()).matches("***").count(), 1);
+            assert!(!url.scrub(url.with_database("other").as_str()).contains("er2"));
         }
+    }
+
+    #[test]
+    fn a_password_is_taken_out_as_it_was_written_and_whole() {
+        let url: GivenUrl = "postgres://u:hunt@h/d?password=%68unter%21".parse().unwrap();
+        assert_eq!(url.scrub("%68unter%21, hunter!, hunter%21, hunt"), "***, ***, ***, ***");
     }
 }

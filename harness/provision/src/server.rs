@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::{About, Admin};
 use super::binaries::binary_directories;
+use super::choice::scrub;
 use super::cluster::{Cluster, SUPERUSER};
 use super::container::Container;
 use super::given::{Databases, Given};
@@ -81,12 +82,26 @@ impl Database {
 
 /// A connection URL with its password. It is shown only on purpose.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AccessUrl(String);
+pub struct AccessUrl {
+    url: String,
+    /// Every form of its passwords, the longest first.
+    passwords: Vec<String>,
+}
 
 impl AccessUrl {
     /// The URL, password and all.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.url
+    }
+
+    /// Takes every password out of what somebody said who was given it, in whatever form: as written and decoded.
+    pub fn scrub(&self, text: &str) -> String {
+        scrub(&self.passwords, text)
+    }
+
+    /// The most bytes that a password has, in whatever form.
+    pub fn password_bytes(&self) -> usize {
+        self.passwords.first().map_or(0, String::len)
     }
 }
 
@@ -260,8 +275,9 @@ impl Server {
     /// for its environment, and for nothing else. A throw-away cluster has it only when it was
     /// started with [`StartOptions::tcp`].
     pub fn access(&self, database: &Database) -> Option<AccessUrl> {
-        let url = |host: &str, port: u16, password: &str| {
-            format!("postgres://{SUPERUSER}:{password}@{host}:{port}/{}", database.name)
+        let url = |host: &str, port: u16, password: &str| AccessUrl {
+            url: format!("postgres://{SUPERUSER}:{password}@{host}:{port}/{}", database.name),
+            passwords: vec![password.to_owned()],
         };
         match &self.host {
             Host::Cluster(cluster) => cluster.tcp().map(|(port, password)| url("127.0.0.1", port, password)),
@@ -269,9 +285,11 @@ impl Server {
                 let (host, port, password) = container.access();
                 Some(url(host, port, password))
             }
-            Host::Given(given) => Some(given.url().with_database(&database.name).to_string()),
+            Host::Given(given) => Some(AccessUrl {
+                url: given.url().with_database(&database.name).to_string(),
+                passwords: given.url().passwords(),
+            }),
         }
-        .map(AccessUrl)
     }
 
     /// How to connect to the maintenance database, as a superuser; only where the whole server is

@@ -466,9 +466,9 @@ impl Splitter<'_> {
     }
 }
 
-/// The opening tag of a dollar-quoted text: `$$`, `$body$`; not `$1`.
-fn dollar_tag(rest: &str) -> Option<&str> {
-    let end = rest[1..].find('$')? + 2;
+/// The opening tag of a dollar-quoted text, at the dollar sign that `rest` begins with: `$$`, `$body$`; not `$1`.
+pub fn dollar_tag(rest: &str) -> Option<&str> {
+    let end = rest.get(1..)?.find('$')? + 2;
     let name = &rest[1..end - 1];
     let sound = name.chars().all(|c| begins_word(c) || c.is_ascii_digit());
     (sound && !name.starts_with(|c: char| c.is_ascii_digit())).then(|| &rest[..end])

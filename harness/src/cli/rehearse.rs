@@ -294,14 +294,11 @@ pub async fn run(args: Args, context: &mut Context<'_>) -> Result<Exit, Failure>
     let profile = server.as_ref().map_or(Profile::Durable, |server| server.settings().profile());
     let mut report = RehearseReport::new("rehearse", Some(args.seed), profile.as_str());
     (report.backends, report.planned, report.not_applicable) = (backends, cases.len(), unchanged);
-    // What is built in is not foreign.
-    let is_ours = args.directories.is_empty() && args.runner.is_none() && data.is_none() && !options.is_foreign();
-    let ended = match server.as_ref().filter(|server| !is_ours && !server.confines_foreign_code()) {
-        None => {
-            let targets = Targets::new(server.as_ref(), data, args.seed);
-            held::all(&args, &cases, (targets, &options), &directory, &mut report, context).await
-        }
-        Some(server) => Err(powerful(&server.role().name)),
+    let targets = Targets::new(server.as_ref(), data, args.seed);
+    // Before any of them is held.
+    let ended = match cases.iter().find_map(|case| targets.refuses(case, &options)).map(powerful) {
+        None => held::all(&args, &cases, (targets, &options), &directory, &mut report, context).await,
+        Some(refused) => Err(refused),
     };
     if let Some(Err(error)) = match server {
         Some(server) => Some(server.stop().await),

@@ -7,7 +7,7 @@ use drift_engine::session::DbError;
 
 use super::catalog::Schema;
 use super::migrations::{Migration, Script};
-use super::site::{Site, SiteError};
+use super::site::{Place, Site, SiteError};
 use super::subject::Subject;
 use super::target::{Line, Target};
 
@@ -97,6 +97,20 @@ pub async fn cuts<'a, T: Target>(site: &mut Site<T>, subject: &'a Subject) -> Re
     Ok(cuts)
 }
 
+/// A session of a file's own, bounded: what a file sets for its session, its bound too, holds for no other file.
+pub(super) async fn bounded<T: Target>(place: &Place<T>) -> Result<T::Line, DbError> {
+    let mut line = place.line().await?;
+    line.bound(STATEMENT_MAX).await?;
+    Ok(line)
+}
+
+/// Applies a file in such a session.
+async fn apply<T: Target>(place: &Place<T>, script: &Script) -> Result<(), DbError> {
+    let mut line = bounded(place).await?;
+    line.script(script).await?;
+    line.close().await
+}
+
 /// Applies everything without a cut: what the schema should be.
 async fn clean<T: Target>(
     site: &mut Site<T>,
@@ -104,11 +118,9 @@ async fn clean<T: Target>(
     migrations: &[&Migration],
 ) -> Result<Schema, SiteError> {
     let place = site.place(subject, EVENTS).await?;
-    let mut line = place.line().await?;
-    line.bound(STATEMENT_MAX).await?;
     let mut refused = None;
     for migration in migrations {
-        let applied = line.script(&migration.up).await;
+        let applied = apply(&place, &migration.up).await;
         refused = applied.err().map(|error| SiteError::Earlier { file: migration.up.file.clone(), error });
         if refused.is_some() {
             break;
@@ -116,9 +128,8 @@ async fn clean<T: Target>(
     }
     let schema = match refused {
         Some(refused) => Err(refused),
-        None => line.schema().await.map_err(SiteError::from),
+        None => place.line().await?.schema().await.map_err(SiteError::from),
     };
-    drop(line);
     site.leave(place).await?;
     schema
 }
@@ -133,14 +144,13 @@ async fn cut<'a, T: Target>(
     clean: &Schema,
 ) -> Result<Cut<'a>, SiteError> {
     let mut place = site.place(subject, EVENTS).await?;
-    let mut line = place.line().await?;
-    line.bound(STATEMENT_MAX).await?;
     for earlier in migrations.iter().take(index) {
-        line.script(&earlier.up).await?;
+        apply(&place, &earlier.up).await?;
     }
+    let line = bounded(&place).await?;
     let script = &migrations[index].up;
     let after = match T::cut_off(site, &mut place, line, script, statement, failure).await? {
-        true => again(place.line().await?, &migrations[index..], clean).await?,
+        true => again(&place, &migrations[index..], clean).await?,
         false => After::NotReached,
     };
     site.leave(place).await?;
@@ -148,13 +158,13 @@ async fn cut<'a, T: Target>(
 }
 
 /// Runs the file that was cut off and the later ones.
-async fn again(mut line: impl Line, migrations: &[&Migration], clean: &Schema) -> Result<After, DbError> {
-    line.bound(STATEMENT_MAX).await?;
+async fn again<T: Target>(place: &Place<T>, migrations: &[&Migration], clean: &Schema) -> Result<After, DbError> {
     for migration in migrations {
-        if let Err(error) = line.script(&migration.up).await {
+        if let Err(error) = apply(place, &migration.up).await {
             return Ok(After::Refused { file: migration.up.file.clone(), error });
         }
     }
+    let mut line = place.line().await?;
     let mut difference = clean.difference(&line.schema().await?);
     difference.extend(line.damage().await?.into_iter().map(|line| format!("+ {line}")));
     let _ = line.close().await;

@@ -13,12 +13,13 @@ use super::dump::Dump;
 use super::failures::{self, Cut};
 use super::finding::Finding;
 use super::judge::{self, Judged, judge, judge_cuts};
-use super::migrations::Version;
+use super::migrations::{Migrations, Version};
 use super::progress::Progress;
 use super::releases::{self, Code, Release, Table};
 use super::runner::Runner;
 use super::sampler::Sampling;
 use super::settings::EVENTS;
+use super::shipped::SHIPPED;
 use super::site::{Place, Site, SiteError};
 use super::subject::Subject;
 use super::target::postgres::Postgres;
@@ -109,6 +110,21 @@ impl<'s> Targets<'s> {
         Self { postgres, files: BTreeMap::new(), seed }
     }
 
+    /// The role as which a case must not be rehearsed: it can reach other databases of a given server, and not all that
+    /// is run is ours.
+    pub fn refuses(&self, case: &Case, options: &Options) -> Option<&str> {
+        let target = &self.postgres.as_ref()?.target;
+        let is_foreign = || {
+            let ours = |migrations: &Migrations| SHIPPED.iter().any(|one| one.subject().migrations == *migrations);
+            target.data().is_some()
+                || options.is_foreign()
+                || case.commands.is_some()
+                || !ours(&case.subject.migrations)
+        };
+        let role = target.unconfined().filter(|_| case.subject.settings.backend() == Backend::Postgres)?;
+        is_foreign().then_some(role)
+    }
+
     /// The files that keep what is unfinished in this way.
     async fn files(&mut self, journal: Journal) -> Result<&mut Site<Sqlite>, SiteError> {
         if !self.files.contains_key(&journal) {
@@ -130,6 +146,9 @@ pub enum RehearsalError {
     /// The directory is for PostgreSQL, and no server was given.
     #[error("{0} is for PostgreSQL, and there is no server to rehearse it on")]
     NoServer(String),
+    /// The role on a given server could reach more than the run's own databases.
+    #[error("migrations are not run as {0}, who can reach other databases of the given server")]
+    Powerful(String),
 }
 
 /// What came of a case.
@@ -191,6 +210,9 @@ pub async fn rehearse<'a>(
     options: &Options,
     progress: &Progress,
 ) -> Result<Rehearsed<'a>, RehearsalError> {
+    if let Some(role) = targets.refuses(case, options) {
+        return Err(RehearsalError::Powerful(role.to_owned()));
+    }
     match (case.subject.settings.backend(), &mut targets.postgres) {
         (Backend::Postgres, Some(site)) => on(site, case, options, progress).await,
         (Backend::Postgres, None) => Err(RehearsalError::NoServer(case.subject.path.clone())),
@@ -342,17 +364,16 @@ async fn wal<T: Target>(
     events: u32,
 ) -> Result<BTreeMap<String, i64>, SiteError> {
     let place = site.place(subject, events).await?;
-    let mut line = place.line().await?;
-    line.bound(failures::STATEMENT_MAX).await?;
     let mut written = BTreeMap::new();
     for migration in subject.migrations.between(from, to) {
+        let mut line = failures::bounded(&place).await?;
         match T::wal_of(&mut line, &migration.up).await {
             Ok(Some(bytes)) => written.insert(migration.up.file.clone(), bytes),
             // What is refused, the rehearsal itself says.
             Ok(None) | Err(_) => break,
         };
+        let _ = line.close().await;
     }
-    drop(line);
     site.leave(place).await?;
     Ok(written)
 }

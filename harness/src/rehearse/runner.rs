@@ -70,43 +70,43 @@ impl Runner<'_> {
         shell.process_group(group.id()).kill_on_drop(true);
         let mut child = shell.spawn().map_err(unable)?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let ended = async { tokio::join!(child.wait(), end_of(out), end_of(err)) };
+        let ended = async { tokio::join!(child.wait(), end_of(out, &self.url), end_of(err, &self.url)) };
         let ended = tokio::time::timeout(RUNNER_MAX, ended).await;
         drop(group);
         match ended {
             Ok((Ok(status), _, _)) if status.success() => Ok(()),
             Ok((Ok(status), out, err)) => {
                 let said = if err.trim().is_empty() { out } else { err };
-                Err(failed(format!("the runner ended with {status}: {}", self.shown(&said))))
+                Err(failed(format!("the runner ended with {status}: {}", shown(&said))))
             }
             Ok((Err(error), ..)) => Err(failed(format!("the runner's end cannot be waited for: {error}"))),
             Err(_) => Err(failed(format!("the runner did not end within {} s, and was killed", RUNNER_MAX.as_secs()))),
         }
     }
-
-    /// The last lines of what the runner said, without the password.
-    fn shown(&self, said: &str) -> String {
-        let password = url::Url::parse(self.url.expose()).ok().and_then(|url| url.password().map(str::to_owned));
-        let said = match password.filter(|password| !password.is_empty()) {
-            Some(password) => said.replace(&password, "***"),
-            None => said.to_owned(),
-        };
-        let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("; ")
-    }
 }
 
-/// Reads to the end, and keeps the last bytes.
-async fn end_of(from: Option<impl AsyncRead + Unpin>) -> String {
+/// The last lines of what the runner said.
+fn shown(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("; ")
+}
+
+/// Reads to the end, and keeps the last of it, without the passwords.
+async fn end_of(from: Option<impl AsyncRead + Unpin>, url: &AccessUrl) -> String {
     let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    let (most, mut is_cut) = (OUTPUT_BYTES_MAX + url.password_bytes(), false);
     let Some(mut from) = from else { return String::new() };
     while let Ok(read) = from.read(&mut buffer).await {
         if read == 0 {
             break;
         }
         kept.extend_from_slice(&buffer[..read]);
-        let surplus = kept.len().saturating_sub(OUTPUT_BYTES_MAX);
+        let surplus = kept.len().saturating_sub(most);
+        is_cut |= surplus > 0;
         kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).into_owned()
+    let said = url.scrub(&String::from_utf8_lossy(&kept));
+    // What was cut off may have been the first part of a password, which is not known again by its rest.
+    let rest = if is_cut { url.password_bytes() } else { 0 };
+    said.chars().skip(rest).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driftlock::database::waiting::{Waiter, blockers_of, waiters, waits};
+use driftlock::database::waiting::{Waiter, blockers_of, waiters, waits, wanted};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::ground::{Ground, send};
@@ -36,6 +36,12 @@ async fn a_session_waits_for_whoever_stands_in_its_way_and_for_nobody_once_that_
     found.sort_by_key(|waiter| waiter.pid != one);
     let waiter = |pid, sort: &str| Waiter { pid, behind: vec![held_by], sort: sort.to_owned() };
     assert_eq!(found, [waiter(one, "relation"), waiter(two, "advisory")]);
+    let mut found = wanted(&mut asking).await.unwrap();
+    found.sort_by_key(|(waiter, ..)| waiter.pid != one);
+    let table: i64 = sqlx::query_scalar("SELECT 't'::regclass::int8").fetch_one(&mut asking).await.unwrap();
+    let wants = |pid, sort, table, mode: &str| (waiter(pid, sort), table, mode.to_owned());
+    let lock = wants(one, "relation", Some(table), "RowExclusiveLock");
+    assert_eq!(found, [lock, wants(two, "advisory", None, "ExclusiveLock")]);
     assert!(!waits(&mut asking, held_by).await.unwrap());
     let blockers: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(blockers_of(one))).fetch_all(&mut asking).await.unwrap();
     assert_eq!(blockers, [held_by]);

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use driftlock_wire::{Answer, ConnectionId, Transaction, Unit};
+use driftlock_wire::{Answer, ConnectionId, Report, Transaction, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::sessions::{Ending, Sessions};
-use crate::app::units::{keeps, plain, rows_of_tag};
+use crate::app::units::{keeps, plain, rows_of_tag, unquoted};
 use crate::outcome::{BackendUsed, SCHEMA_VERSION};
 
 /// The most different statements that are told apart; the others are counted together.
@@ -17,6 +17,9 @@ const STATEMENTS_MAX: usize = 2_000;
 const TEXT_CHARS_MAX: usize = 400;
 /// What stands for statements beyond the bound.
 const OTHERS: &str = "(other statements)";
+
+/// A syntax error quotes what it is near to, a literal say.
+const SYNTAX_ERROR: &str = "42601";
 
 /// What stands for whoever had let go before the server was asked who it was.
 const LET_GO: &str = "(somebody who had let go meanwhile)";
@@ -79,7 +82,7 @@ pub struct Transactions {
     pub longest_ms: u64,
 }
 
-/// A statement; literals and digits are left out of its text.
+/// A statement; literals, digits and comments are left out of its text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatementRow {
     /// Its text.
@@ -103,7 +106,7 @@ pub struct StatementRow {
 pub struct ErrorRow {
     /// The SQLSTATE.
     pub code: String,
-    /// What the server said the first time.
+    /// What the server said the first time, without the values that it quotes.
     pub message: String,
     /// The statement.
     pub statement: String,
@@ -185,6 +188,15 @@ fn text(unit: &Unit) -> String {
     text.trim().chars().take(TEXT_CHARS_MAX).collect()
 }
 
+/// What the server said, without values. What it quotes of a constraint, an object, or a privilege is a name, which the
+/// statement's text shows too; anything else may be a value.
+fn said(error: &Report) -> String {
+    let quotes_names =
+        error.sqlstate != SYNTAX_ERROR && ["23", "42", "55"].contains(&error.sqlstate.get(..2).unwrap_or(""));
+    let message = if quotes_names { error.message.to_string() } else { unquoted(&error.message.to_string()) };
+    message.chars().take(TEXT_CHARS_MAX).collect()
+}
+
 /// The isolation that a text asks for, and whether for the whole session.
 fn isolation(text: &str) -> Option<(String, bool)> {
     let upper = text.to_ascii_uppercase();
@@ -260,7 +272,7 @@ impl Account {
             known
                 .or_insert_with(|| ErrorRow {
                     code: error.sqlstate.clone(),
-                    message: error.message.to_string(),
+                    message: said(error),
                     statement: key.clone(),
                     times: 0,
                 })
@@ -268,7 +280,7 @@ impl Account {
         }
         let over_time = self.over_time.as_mut().zip(session.number);
         if let Some((all, number)) = over_time {
-            let error = answer.error.as_ref().map(|error| format!("{} ({})", error.message, error.sqlstate));
+            let error = answer.error.as_ref().map(|error| format!("{} ({})", said(error), error.sqlstate));
             all.statement(number, since.saturating_sub(self.since), now.saturating_sub(self.since), &key, error);
         }
         let asked = unit.statements().find_map(isolation);
@@ -412,6 +424,18 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_server_says_is_shown_without_values_and_bounded() {
+        let of = |sqlstate: &str, message: &str| {
+            let message = driftlock_wire::Text { text: message.into(), cut: false };
+            said(&Report { severity: "ERROR".to_owned(), sqlstate: sqlstate.to_owned(), message })
+        };
+        assert_eq!(of("22P02", "invalid syntax: \"41-11\""), "invalid syntax: \"?\"");
+        assert_eq!(of("42601", "syntax error at or near \"41\""), "syntax error at or near \"?\"");
+        assert_eq!(of("23505", "violates \"t_pkey1\""), "violates \"t_pkey1\"");
+        assert_eq!(of("P0001", &"x".repeat(1_000)).len(), TEXT_CHARS_MAX);
+    }
 
     #[test]
     fn an_isolation_is_read_where_it_is_asked_for() {

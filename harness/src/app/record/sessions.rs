@@ -74,7 +74,7 @@ pub struct StatementSpan {
     pub from_ms: f64,
     /// When it was answered.
     pub to_ms: f64,
-    /// Its text, without literals and digits.
+    /// Its text, without literals, digits and comments.
     pub text: String,
     /// What the server refused it with.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,7 @@ use crate::database::postgres::PgDatabase;
 use crate::database::sqlite::SqliteDatabase;
 use crate::explore::world::Lost;
 use crate::fixture::Host;
-use crate::isolation::config;
+use crate::isolation::{TargetError, config};
 use crate::scenario::script::{Script, ScriptCase};
 
 /// Why nothing was measured.
@@ -90,6 +90,9 @@ pub async fn bench_script(
 /// A database for the script, and where there is a server one beside it for what is measured of the server alone.
 async fn place(host: &Host) -> Result<(Place, Option<PgDatabase>), BedError> {
     Ok(match host {
+        Host::Postgres(server) if !server.confines_foreign_code() => {
+            return Err(TargetError::Powerful { role: server.role().name.clone() }.into());
+        }
         Host::Postgres(server) => {
             let own = server.create_database("script", None).await?;
             let beside = server.create_database("beside", None).await?;

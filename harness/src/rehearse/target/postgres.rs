@@ -45,6 +45,11 @@ impl<'s> Postgres<'s> {
     pub fn new(server: &'s Server, data: Option<Dump>) -> Self {
         Self { server, data }
     }
+
+    /// The role here, if code that is not ours must not be run as it.
+    pub fn unconfined(&self) -> Option<&'s str> {
+        (!self.server.confines_foreign_code()).then(|| self.server.role().name.as_str())
+    }
 }
 
 impl Target for Postgres<'_> {

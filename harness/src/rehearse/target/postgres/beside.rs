@@ -6,7 +6,7 @@ use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::database::postgres::PgDatabase;
 use crate::rehearse::companion::{Companion, ReplicaLock};
@@ -23,7 +23,8 @@ pub const REPLICAS: usize = 2;
 pub struct Beside {
     /// Its sessions.
     pub sessions: Vec<i64>,
-    ends: CancellationToken,
+    /// Dropping it ends the companion.
+    ends: DropGuard,
     tasks: Vec<JoinHandle<Result<(), DbError>>>,
 }
 
@@ -49,7 +50,9 @@ impl Beside {
         lock: ReplicaLock,
         hold: Duration,
     ) -> Result<Self, DbError> {
-        let ends = CancellationToken::new();
+        let token = CancellationToken::new();
+        // One that stands ends too where the next one cannot.
+        let ends = token.clone().drop_guard();
         let (mut sessions, mut tasks) = (Vec::new(), Vec::new());
         let count = if companion == Companion::Replicas { REPLICAS } else { 1 };
         for _ in 0..count {
@@ -59,7 +62,7 @@ impl Beside {
                 sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.map_err(failed)?;
             let part = prepare(companion, lock, &mut connection).await?;
             sessions.push(i64::from(pid));
-            let ends = ends.clone();
+            let ends = token.clone();
             tasks.push(tokio::spawn(async move {
                 play(part, connection, ends, hold).await.map_err(|error| classify(error, Kind::Write))
             }));
@@ -72,7 +75,7 @@ impl Beside {
     /// # Panics
     /// The companion panicked.
     pub async fn end(self) -> Vec<DbError> {
-        self.ends.cancel();
+        drop(self.ends);
         let mut refused = Vec::new();
         for task in self.tasks {
             refused.extend(task.await.expect("a companion neither panics nor is aborted").err());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use drift_engine::postgres::classify;
 use drift_engine::session::{DbError, Kind};
 use sqlx::PgConnection;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::line::PgLine;
 use crate::database::postgres::PgDatabase;
@@ -70,10 +70,10 @@ pub(super) async fn cut_off(
     };
     // Outside of a transaction a writer: a concurrent build gets as far as it can while it is waited for.
     hold(&mut other, if script.in_transaction() { "ACCESS EXCLUSIVE" } else { "ROW EXCLUSIVE" }).await?;
-    let sent: JoinHandle<Sent> = tokio::spawn(async move {
+    let sent: AbortOnDropHandle<Sent> = AbortOnDropHandle::new(tokio::spawn(async move {
         let sent = migrating.statement(&next).await;
         (migrating, sent)
-    });
+    }));
     let mut asking = PgLine::new(database.plain().await?);
     let waits = waits(&mut asking.connection, pid, &sent).await?;
     let end = |function: &str| format!("SELECT {function}({pid})");
@@ -105,7 +105,7 @@ pub(super) async fn cut_off(
 /// What was sent, answered, and its session: that is to live until it is cut off.
 type Sent = (PgLine, Result<(), DbError>);
 
-async fn ended(sent: JoinHandle<Sent>) -> Result<(), DbError> {
+async fn ended(sent: AbortOnDropHandle<Sent>) -> Result<(), DbError> {
     let (line, sent) = sent.await.expect("sending neither panics nor is aborted");
     drop(line);
     sent
@@ -131,7 +131,7 @@ async fn hold(other: &mut PgLine, mode: &str) -> Result<(), DbError> {
 }
 
 /// Whether the session comes to wait for a lock before what was sent has ended.
-async fn waits<T>(asking: &mut PgConnection, pid: i32, sent: &JoinHandle<T>) -> Result<bool, DbError> {
+async fn waits<T>(asking: &mut PgConnection, pid: i32, sent: &AbortOnDropHandle<T>) -> Result<bool, DbError> {
     let mut left = REACH_MAX;
     while !sent.is_finished() && !left.is_zero() {
         if waiting::waits(asking, pid).await.map_err(|error| classify(error, Kind::Read))? {

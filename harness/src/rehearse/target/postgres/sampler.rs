@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::database::waiting::waiters;
+use crate::database::waiting::{Waiter, wanted};
 use crate::rehearse::modes::Mode;
 use crate::rehearse::sampler::{Sample, Sampling, Switch, Waiting};
 
@@ -70,9 +70,16 @@ impl Sampler {
     ///
     /// # Panics
     /// The task panicked.
-    pub async fn stop(self) -> Result<Vec<Sample>, DbError> {
+    pub async fn stop(mut self) -> Result<Vec<Sample>, DbError> {
         self.wanted.ends.store(true, Ordering::Relaxed);
-        self.task.await.expect("the sampler neither panics nor is aborted")
+        (&mut self.task).await.expect("the sampler neither panics nor is aborted")
+    }
+}
+
+/// The task would go on without it.
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.wanted.ends.store(true, Ordering::Relaxed);
     }
 }
 
@@ -110,27 +117,14 @@ async fn ask(
     foreign: bool,
 ) -> Result<Sample, sqlx::Error> {
     let from = clock.now();
-    let waiters = waiters(connection).await?;
-    let mut waiting = Vec::new();
-    if !waiters.is_empty() {
-        let pids: Vec<i32> = waiters.iter().map(|waiter| waiter.pid).collect();
-        let rows: Vec<(i32, String, Option<i64>, String)> = sqlx::query_as(
-            "SELECT pid, locktype, relation::int8, mode FROM pg_locks WHERE pid = ANY($1::int[]) AND NOT granted",
-        )
-        .bind(pids)
-        .fetch_all(&mut *connection)
-        .await?;
-        waiting.extend(rows.into_iter().filter_map(|(pid, sort, table, mode)| {
-            let waiter = waiters.iter().find(|waiter| waiter.pid == pid)?;
-            Some(Waiting {
-                pid: i64::from(pid),
-                behind: waiter.behind.iter().map(|pid| i64::from(*pid)).collect(),
-                table: table.filter(|_| sort == "relation"),
-                sort,
-                mode: Mode::of_catalog(&mode),
-            })
-        }));
-    }
+    let one = |(waiter, table, mode): (Waiter, Option<i64>, String)| Waiting {
+        pid: i64::from(waiter.pid),
+        behind: waiter.behind.into_iter().map(i64::from).collect(),
+        table: table.filter(|_| waiter.sort == "relation"),
+        sort: waiter.sort,
+        mode: Mode::of_catalog(&mode),
+    };
+    let waiting = wanted(connection).await?.into_iter().map(one).collect();
     let (mut has, mut phase) = (Vec::new(), None);
     let mut migrators: Vec<i32> = i32::try_from(migrator).into_iter().filter(|pid| *pid != 0).collect();
     if foreign {

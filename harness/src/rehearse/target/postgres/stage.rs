@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drift_engine::session::{DbError, ErrorClass};
 use sqlx::PgConnection;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::apply::{Migrator, tables};
 use super::beside::{self, Beside, REPLICAS};
@@ -39,7 +39,7 @@ pub struct PgStage<'c> {
     /// The replicas that wait beside ours, while the files go up.
     replicas: Option<Beside>,
     /// The same where sqlx's own migrator migrates.
-    others: Vec<JoinHandle<Result<(), DbError>>>,
+    others: JoinSet<Result<(), DbError>>,
 }
 
 impl<'c> PgStage<'c> {
@@ -59,7 +59,7 @@ impl<'c> PgStage<'c> {
             beside: None,
             unfit: None,
             replicas: None,
-            others: Vec::new(),
+            others: JoinSet::new(),
         })
     }
 
@@ -114,11 +114,10 @@ impl Stage for PgStage<'_> {
                 self.replicas = Some(stand.await?);
             }
             (Some(stock), Some(last)) => {
-                let one = |_| {
+                for _ in 0..REPLICAS {
                     let (stock, database, to) = (stock.clone(), self.database.clone(), last.version.clone());
-                    tokio::spawn(async move { stock.up(&database, &to).await })
-                };
-                self.others = (0..REPLICAS).map(one).collect();
+                    self.others.spawn(async move { stock.up(&database, &to).await });
+                }
             }
             (Some(_), None) => {}
         }
@@ -137,8 +136,8 @@ impl Stage for PgStage<'_> {
                 last.beside_refused.extend(refused);
             }
         }
-        for other in std::mem::take(&mut self.others) {
-            let refused = other.await.expect("a replica neither panics nor is aborted").err();
+        while let Some(other) = self.others.join_next().await {
+            let refused = other.expect("a replica neither panics nor is aborted").err();
             if let Some(first) = files.iter_mut().find(|file| file.pass == pass) {
                 first.beside_refused.extend(refused);
             }

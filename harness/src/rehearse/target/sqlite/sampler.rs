@@ -73,9 +73,16 @@ impl Sampler {
     ///
     /// # Panics
     /// The task panicked.
-    pub async fn stop(self) -> Vec<Sample> {
+    pub async fn stop(mut self) -> Vec<Sample> {
         self.wanted.ends.store(true, Ordering::Relaxed);
-        self.task.await.expect("the sampler neither panics nor is aborted")
+        (&mut self.task).await.expect("the sampler neither panics nor is aborted")
+    }
+}
+
+/// The task would go on without it.
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.wanted.ends.store(true, Ordering::Relaxed);
     }
 }
 
