@@ -34,6 +34,7 @@ How much load does it take?
 And
   init         A commented file to begin with
   doctor       Which databases can be used here
+  postgres     Other versions of PostgreSQL: which are here, and how to get one
   report       An earlier run again, as text or as a page
   recompute    The drift of a CSV file's customers
   completions  What a shell needs; manual pages
