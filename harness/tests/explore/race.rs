@@ -84,6 +84,30 @@ async fn an_actor_that_fails_only_beside_another_violates_and_one_that_always_do
     assert!(wrong.to_string().contains("other failed: no such file"), "{wrong}");
 }
 
+/// In which order somebody uses connections that are open at once is not varied. One after another is no such choice, and
+/// that the earlier one was closed may be heard late.
+#[tokio::test]
+async fn connections_one_after_another_are_no_bound_and_connections_at_once_are() {
+    let one_after_another = async |url: String| -> Result<(), Error> {
+        for _ in 0..2 {
+            let client = connect(&url).await?;
+            client.execute("UPDATE counter SET value = value + 1", &[]).await?;
+        }
+        Ok(())
+    };
+    let race = Race::new("connections").setup(COUNTER).actors("counter", 2, one_after_another);
+    let raced = race.invariant("nothing", "SELECT 1 WHERE false").explore().await.unwrap();
+    assert!(raced.evidence.starts_with("exhausted"), "{raced}");
+    let at_once = async |url: String| -> Result<(), Error> {
+        let (first, second) = (connect(&url).await?, connect(&url).await?);
+        first.execute("UPDATE counter SET value = value + 1", &[]).await?;
+        second.execute("UPDATE counter SET value = value + 1", &[]).await.map(drop)
+    };
+    let race = Race::new("connections").setup(COUNTER).actors("counter", 2, at_once);
+    let raced = race.invariant("nothing", "SELECT 1 WHERE false").explore().await.unwrap();
+    assert!(raced.evidence.contains("several connections"), "{raced}");
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_said_before_anything_runs() {
     let nobody = Race::new("nobody").explore().await.unwrap_err();

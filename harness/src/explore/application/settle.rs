@@ -193,12 +193,6 @@ impl AppWorld {
                     let session = Session { actor, pid, note, serializable, may_isolate, step, wrote, waits, keeps };
                     self.sessions.insert(connection, session);
                     self.actors[actor].leftover.connected();
-                    if self.sessions.values().filter(|one| one.actor == actor).count() > 1 {
-                        self.bounds.insert(format!(
-                            "{} has several connections: in which order it uses them was not varied",
-                            self.actors[actor].name
-                        ));
-                    }
                 }
                 Happened::Arrived => {
                     self.spoke(actor);
@@ -213,6 +207,13 @@ impl AppWorld {
                     self.bounds.insert(format!("{name} had a statement cancelled: when is its own choice"));
                 }
                 Happened::Answered(connection, unit, answer, logs) => {
+                    // Not as soon as one connects: that an earlier one was closed may be heard after that.
+                    if self.sessions.iter().any(|(other, one)| one.actor == actor && *other != connection) {
+                        self.bounds.insert(format!(
+                            "{} has several connections: in which order it uses them was not varied",
+                            self.actors[actor].name
+                        ));
+                    }
                     let Some(step) = self.sessions.get_mut(&connection).and_then(|session| {
                         session.waits = false;
                         session.step.take()
