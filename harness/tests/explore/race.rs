@@ -90,21 +90,23 @@ async fn an_actor_that_fails_only_beside_another_violates_and_one_that_always_do
 async fn connections_one_after_another_are_no_bound_and_connections_at_once_are() {
     let one_after_another = async |url: String| -> Result<(), Error> {
         for _ in 0..2 {
-            let client = connect(&url).await?;
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+            let connection = tokio::spawn(connection);
             client.execute("UPDATE counter SET value = value + 1", &[]).await?;
+            // Its task closes it, and ends then.
+            drop(client);
+            let _ = connection.await;
         }
         Ok(())
     };
-    let race = Race::new("connections").setup(COUNTER).actors("counter", 2, one_after_another);
-    let raced = race.invariant("nothing", "SELECT 1 WHERE false").explore().await.unwrap();
+    let raced = beside_one_who_counts(one_after_another).await.unwrap();
     assert!(raced.evidence.starts_with("exhausted"), "{raced}");
     let at_once = async |url: String| -> Result<(), Error> {
         let (first, second) = (connect(&url).await?, connect(&url).await?);
         first.execute("UPDATE counter SET value = value + 1", &[]).await?;
         second.execute("UPDATE counter SET value = value + 1", &[]).await.map(drop)
     };
-    let race = Race::new("connections").setup(COUNTER).actors("counter", 2, at_once);
-    let raced = race.invariant("nothing", "SELECT 1 WHERE false").explore().await.unwrap();
+    let raced = beside_one_who_counts(at_once).await.unwrap();
     assert!(raced.evidence.contains("several connections"), "{raced}");
 }
 
