@@ -105,11 +105,12 @@ pub fn unquoted(message: &str) -> String {
 /// Whether a unit is to keep what its transaction did, and nothing in it is to take that back.
 pub fn keeps(unit: &Unit) -> bool {
     let statements: Vec<_> = unit.statements().flat_map(|text| split(text).unwrap_or_default()).collect();
-    let begins = |statement: &Statement, words: [&str; 2]| {
-        statement.words.first().is_some_and(|word| words.contains(&word.as_str()))
-    };
-    statements.iter().any(|statement| begins(statement, ["COMMIT", "END"]) && !statement.has("PREPARED"))
-        && !statements.iter().any(takes_back)
+    statements.iter().any(commits) && !statements.iter().any(takes_back)
+}
+
+/// Whether a statement is to keep what its transaction did, at once.
+pub fn commits(statement: &Statement) -> bool {
+    (statement.begins(&["COMMIT"]) || statement.begins(&["END"])) && !statement.has("PREPARED")
 }
 
 /// Whether a statement takes back all that its transaction did.

@@ -3,11 +3,11 @@
 mod applications;
 mod scripts;
 
-use crate::cli::output;
 use std::path::PathBuf;
 
 use super::capacity::{LoadArgs, arrivals_of, parse_rate};
 use super::common::{Format, print, run_name, verdict_exit};
+use super::output;
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::bed::{Bed, Benched, bench};

@@ -1,6 +1,5 @@
 //! What `verify` and `mutate` share: their options, the start of the databases, progress, the report.
 
-use crate::cli::output;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::Serialize;
 
+use super::output;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};

@@ -1,6 +1,5 @@
 //! `driftlock compare`: is the new version slower?
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
@@ -10,6 +9,7 @@ use tokio::process::Command;
 
 use super::bench::unwritable;
 use super::common::{Format, print, run_name};
+use super::output;
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::compare::machine::shift;

@@ -1,10 +1,10 @@
 //! `driftlock merge`: the runs of several generators as one.
 
-use crate::cli::output;
 use std::path::PathBuf;
 
 use super::bench::finish;
 use super::common::{Format, run_name};
+use super::output;
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;

@@ -1,6 +1,5 @@
 //! `driftlock plan`: how much load can the job take?
 
-use crate::cli::output;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use drift_engine::lock::LockStrategy;
 use super::bench::unwritable;
 use super::capacity::LoadArgs;
 use super::common::{Format, print, run_name, verdict_exit};
+use super::output;
 use super::page::PageArgs;
 use super::{Context, Failure};
 use crate::capacity::bed::Bed;

@@ -1,6 +1,5 @@
 //! `driftlock record`: what a program does with its database.
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use drift_engine::lock::Backend;
 use driftlock_wire::{Config, Listen, Names, Proxy};
 
 use super::common::{Format, print, quoted, run_name, unwritable};
+use super::output;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts};

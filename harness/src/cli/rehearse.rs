@@ -7,13 +7,13 @@ mod release;
 mod shown;
 mod sqlite;
 
-use crate::cli::output;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
 
 use super::common::{Format, parse_backend, print, run_name, verdict_exit};
+use super::output;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};

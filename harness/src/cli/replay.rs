@@ -3,10 +3,10 @@
 pub(crate) mod again;
 pub(crate) mod origin;
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 
 use super::common::{quoted, run_name, unwritable, verdict_exit};
+use super::output;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts};

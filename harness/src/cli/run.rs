@@ -5,12 +5,12 @@ mod line;
 mod regressions;
 pub(super) mod versions;
 
-use crate::cli::output;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::common::{Format, print, run_name, unwritable};
+use super::output;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure};
 use crate::exit::Exit;

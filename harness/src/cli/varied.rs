@@ -2,7 +2,6 @@
 
 mod rows;
 
-use crate::cli::output;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use self::rows::Rows;
 use super::common::{Format, print, run_name, told_first, unwritable, verdict_exit};
+use super::output;
 use super::page::PageArgs;
 use super::provisioning::PostgresArgs;
 use super::{Context, Failure, hosts, progress};

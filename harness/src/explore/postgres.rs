@@ -1,7 +1,7 @@
 //! A script's actors on PostgreSQL: a session each, and a control connection that asks the server.
 //!
-//! Whether a step waits is the word of `pg_blocking_pids` and `pg_safe_snapshot_blocking_pids`. What it touched are the locks that its
-//! transaction holds.
+//! Whether a step waits is the word of `pg_blocking_pids` and `pg_safe_snapshot_blocking_pids`. What it touched are the
+//! locks that its transaction holds.
 
 pub(crate) mod answer;
 pub(super) mod beginning;

@@ -96,7 +96,7 @@ impl SqliteWorld {
         let options = options.create_if_missing(false).disable_statement_logging();
         let mut control = open(&options).await?;
         let made = execute(&mut control, &script.setup, "set up").await;
-        made.map_err(|lost| Lost { by_script: !lost.by_machine, ..lost })?;
+        made.map_err(Lost::of_script)?;
         // What was left open would not be part of the file.
         roll_back(&mut control).await;
         // The last connection writes the log into the file.

@@ -1,6 +1,7 @@
 //! What can be seen of a statement in its text. Only ever used to be careful: what is not recognised
 //! counts as touching everything.
 
+use crate::app::units::commits;
 use crate::sql::{Statement, split};
 
 /// What a message does to its transaction, by its text alone.
@@ -146,8 +147,7 @@ pub fn message(sql: &str) -> Message {
 /// Whether a statement is to keep what its transaction did: the server answers it with success in one that has failed,
 /// and takes all back.
 fn keeps(statement: &Statement) -> bool {
-    let commits = statement.begins(&["COMMIT"]) || statement.begins(&["END"]);
-    commits && !statement.has("PREPARED") || statement.begins(&["PREPARE", "TRANSACTION"])
+    commits(statement) || statement.begins(&["PREPARE", "TRANSACTION"])
 }
 
 fn does(statement: &Statement) -> (Does, usize) {

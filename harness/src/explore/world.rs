@@ -260,6 +260,11 @@ impl Lost {
         Self { why: why.into(), by_script: true, by_machine: false, at: None }
     }
 
+    /// The script is to blame for it, unless the database's machine is.
+    pub fn of_script(self) -> Self {
+        Self { by_script: !self.by_machine, ..self }
+    }
+
     /// That the database's machine has failed it, if an error of this code says so.
     pub fn of_machine(what: &str, code: &str, message: &str) -> Option<Self> {
         let why = machine_failure(code)?;

@@ -1,6 +1,5 @@
 //! `driftlock bench APP.toml`: the jobs of the application's actors are the tasks.
 
-use crate::cli::output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::capacity::phase::Phase;
 use crate::capacity::setting::{Lock, Setting, Surroundings, Way, Work};
 use crate::cli::capacity::undriven;
 use crate::cli::common::run_name;
+use crate::cli::output;
 use crate::cli::{Context, Failure};
 use crate::clock::Clock;
 use crate::exit::Exit;

@@ -1,6 +1,5 @@
 //! `driftlock bench SCRIPT.toml`: rounds of the script's actors are the tasks.
 
-use crate::cli::output;
 use std::sync::Arc;
 
 use drift_engine::lock::Backend;
@@ -13,6 +12,7 @@ use crate::capacity::setting::{Lock, Setting, Surroundings, Work};
 use crate::cli::common::run_name;
 use crate::cli::explore::scripts::load as read;
 use crate::cli::explore::subject::Source;
+use crate::cli::output;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::fixture::Host;

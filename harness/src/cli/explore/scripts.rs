@@ -1,6 +1,5 @@
 //! Explores scripts, specifications as scripts, and the engine.
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::row::row;
 use super::subject::{AppSource, Source, Subject};
 use super::{Args, faults};
 use crate::cli::common::{print, run_name, told_first, unwritable, verdict_exit};
+use crate::cli::output;
 use crate::cli::{Context, Failure, hosts, progress};
 use crate::exit::Exit;
 use crate::explore::application::Looking;

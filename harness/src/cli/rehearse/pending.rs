@@ -1,10 +1,10 @@
 //! Which directories are rehearsed, and what of them: everything that is pending, or what has changed since a branch.
 
-use crate::cli::output;
 use std::path::Path;
 
 use super::{Args, refused, unwritable};
 use crate::cli::common::{print, run_name, verdict_exit};
+use crate::cli::output;
 use crate::cli::{Context, Failure};
 use crate::exit::Exit;
 use crate::outcome::{NotApplicable, VerdictKind};

@@ -2,7 +2,6 @@
 //!
 //! SQLite is the same beside every one of them, and is run once.
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 
 use drift_engine::lock::Backend;
@@ -12,6 +11,7 @@ use super::line::{Planned, What, listing, postgres_of};
 use super::write;
 use crate::cli::common::{Format, SeedChoice, print, run_name};
 use crate::cli::obtain::{self, Consent};
+use crate::cli::output;
 use crate::cli::provisioning::{PgVersions, PostgresArgs};
 use crate::cli::{Command, Context, Failure};
 use crate::exit::Exit;
@@ -50,22 +50,17 @@ pub(crate) async fn ready(mut command: Command, context: &mut Context<'_>) -> Re
     if is_listed(&command) {
         return Ok(Ready::Run(Box::new(command)));
     }
-    if let ([major], Command::Doctor(_)) = (versions.all(), &command) {
-        // It looks, and changes nothing.
-        let (major, pg_bin) = (*major, postgres.pg_bin.clone());
-        let looked = tokio::task::spawn_blocking(move || of_major(major, pg_bin.as_deref())).await;
-        let looked = looked.map_err(|error| Failure::environment(miette::miette!("{error}")))?;
-        postgres_of(&mut command).programs = Some(looked?.directory);
-        return Ok(Ready::Run(Box::new(command)));
-    }
-    if let [major] = versions.all() {
-        // Only what has a list says that it wants no PostgreSQL at all.
-        let has_list = matches!(command, Command::Verify(_) | Command::Mutate(_) | Command::Explore(_));
-        if has_list && !wants(&command, Backend::Postgres, context).await {
+    if let [_] = versions.all() {
+        if !wants(&command, Backend::Postgres, context).await {
             return Ok(Ready::Run(Box::new(command)));
         }
-        let found = found(&[*major], &postgres, context).await?.pop().expect("one version was looked for");
-        postgres_of(&mut command).programs = Some(found.1?.directory);
+        let mut sought = match command {
+            // It looks, and changes nothing.
+            Command::Doctor(_) => looked_for(versions.all(), &postgres).await?,
+            _ => found(versions.all(), &postgres, context).await?,
+        };
+        let (_, binaries) = sought.pop().expect("one version was looked for");
+        postgres_of(&mut command).programs = Some(binaries?.directory);
         return Ok(Ready::Run(Box::new(command)));
     }
     several(&command, &postgres, versions, context).await.map(Ready::Ended)
@@ -125,12 +120,14 @@ fn is_listed(command: &Command) -> bool {
     }
 }
 
-/// Whether a command has a case on a database, as its own list says. Why there is no list, the command says itself.
+/// Whether a command has a case on a database, as its own list says; why there is no list, the command says itself. What has
+/// none by its nature is all on PostgreSQL.
 async fn wants(command: &Command, backend: Backend, context: &mut Context<'_>) -> bool {
     match command {
         Command::Rehearse(args) => return args.backend.unwrap_or(Backend::Postgres) == backend,
         Command::Explore(args) if args.as_isolationtester => return backend == Backend::Postgres,
-        _ => {}
+        Command::Verify(_) | Command::Mutate(_) | Command::Explore(_) => {}
+        _ => return backend == Backend::Postgres,
     }
     let (mut listed, mut unheard) = (Vec::new(), std::io::sink());
     let mut inner = Context { out: &mut listed, err: &mut unheard, cancel: context.cancel.clone() };
@@ -145,12 +142,16 @@ async fn wants(command: &Command, backend: Backend, context: &mut Context<'_>) -
 
 type Sought = (u32, Result<Binaries, ProvisionError>);
 
-/// Looks for versions; what is missing is installed if somebody agrees.
-async fn found(majors: &[u32], postgres: &PostgresArgs, context: &mut Context<'_>) -> Result<Vec<Sought>, Failure> {
+/// Looks for versions.
+async fn looked_for(majors: &[u32], postgres: &PostgresArgs) -> Result<Vec<Sought>, Failure> {
     let (pg_bin, wanted) = (postgres.pg_bin.clone(), majors.to_vec());
     let look = move || wanted.into_iter().map(|major| (major, of_major(major, pg_bin.as_deref()))).collect();
-    let looked = tokio::task::spawn_blocking(look).await;
-    let mut sought: Vec<Sought> = looked.map_err(|error| Failure::environment(miette::miette!("{error}")))?;
+    tokio::task::spawn_blocking(look).await.map_err(|error| Failure::environment(miette::miette!("{error}")))
+}
+
+/// Looks for versions; what is missing is installed if somebody agrees.
+async fn found(majors: &[u32], postgres: &PostgresArgs, context: &mut Context<'_>) -> Result<Vec<Sought>, Failure> {
+    let mut sought = looked_for(majors, postgres).await?;
     let is_missing = |sought: &&Sought| matches!(sought.1, Err(ProvisionError::NoVersion { .. }));
     let missing: Vec<u32> = sought.iter().filter(is_missing).map(|(major, _)| *major).collect();
     let Some(first) = missing.first() else { return Ok(sought) };

@@ -1,6 +1,5 @@
 //! `driftlock verify FILE.toml`: the actors of a script, or of an application, run freely, round after round.
 
-use crate::cli::output;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +9,7 @@ use super::Args;
 use crate::cli::common::{print, quoted, run_name, told_first, unwritable, verdict_exit};
 use crate::cli::explore::scripts::load;
 use crate::cli::explore::subject::{AppSource, Source, Subject};
+use crate::cli::output;
 use crate::cli::{Context, Failure, hosts};
 use crate::exit::Exit;
 use crate::explore::application::rules::Shown;

@@ -31,19 +31,13 @@ pub(super) async fn set_up(control: &Client, script: &Script) -> Result<(), Lost
             let (line, column) = crate::sql::place(&before, before.len());
             let column = if line == 1 { statement.column + column - 1 } else { column };
             let at = script.in_set_up(statement.line + line - 1, column);
-            return Err(Lost { at, ..refused(&error) });
+            return Err(Lost { at, ..said("set up", &error).of_script() });
         }
     }
     match cannot {
         true => Ok(()),
-        false => Err(refused(&error)),
+        false => Err(said("set up", &error).of_script()),
     }
-}
-
-/// Why a statement of the set-up failed: the script is to blame, unless the machine is.
-fn refused(error: &tokio_postgres::Error) -> Lost {
-    let lost = said("set up", error);
-    Lost { by_script: !lost.by_machine, ..lost }
 }
 
 async fn send(control: &Client, sql: &str, script: &Script) -> Result<Result<(), tokio_postgres::Error>, Lost> {
